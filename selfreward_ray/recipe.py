@@ -1,0 +1,278 @@
+"""Recipe: every knob of a run, typed and validated. The defaults are the paper's figures.
+
+A recipe is a YAML file plus ``key=value`` overrides with dotted names (``dpo.beta=0.2``).
+Unknown names and values out of range raise `RecipeError`, which names the field and the remedy.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+
+class RecipeError(ValueError):
+    """A recipe that can not be used; the message names the field."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampling(_Section):
+    """How the engine samples; the defaults are the paper's for replies and verdicts (section 3.1.1)."""
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, le=1)
+    max_tokens: PositiveInt = 1024
+    seeded: bool = False
+    """Derive the engine's seed from the row's id. Repeatable, but engines sample such rows one by one."""
+
+
+class Seed(_Section):
+    """Ranked conversations → IFT and EFT rows (section 2.1), and the held-out sets."""
+
+    source: str = "demo"
+    """``demo`` (the offline demo world) or the URI of a JSONL file of ranked sets."""
+    ift: NonNegativeInt = 3200
+    eft: NonNegativeInt = 1630
+    held_out: NonNegativeInt = 190
+    """Ranked sets kept for evaluation, disjoint from both (541 verdicts in the paper, 2.85 a set)."""
+
+
+class Prompts(_Section):
+    """Where an iteration's new prompts come from (section 2.2, step 1)."""
+
+    source: str = "model"
+    """``model`` (8-shot prompting), ``demo`` (the demo world), or the URI of a JSONL file of ``{"prompt"}``."""
+    count: PositiveInt = 5000
+    proposer: str | None = None
+    """The model that proposes; the paper keeps one fixed chat model. None: M0."""
+    seed_demonstrations: PositiveInt = 6
+    new_demonstrations: NonNegativeInt = 2
+    max_requests: PositiveInt | None = None
+    """Budget of proposals; None is twenty times `count`."""
+    max_rouge_l: float = Field(0.7, gt=0, le=1)
+    sampling: Sampling = Sampling(temperature=0.6, top_p=0.9, max_tokens=256)
+
+
+class Respond(_Section):
+    """N candidates a prompt (section 2.2, step 2)."""
+
+    candidates: PositiveInt = 4
+    sampling: Sampling = Sampling()
+
+
+class Judge(_Section):
+    """k verdicts a candidate, averaged (section 2.2, step 3)."""
+
+    rubric: str = "additive"
+    """A rubric of the package (`additive`, `checklist`) or the path of a rubric file."""
+    verdicts: PositiveInt = 3
+    min_valid: PositiveInt = 2
+    retries: NonNegativeInt = 2
+    """How often an unreadable verdict is asked for again before it counts as invalid."""
+    sampling: Sampling = Sampling(max_tokens=512)
+
+    @model_validator(mode="after")
+    def _enough_verdicts(self) -> "Judge":
+        if self.min_valid > self.verdicts:
+            raise ValueError(f"min_valid is {self.min_valid}, but only {self.verdicts} verdicts are asked for")
+        return self
+
+
+class Pairs(_Section):
+    """Preference pairs from judged candidates (section 2.3)."""
+
+    policy: Literal["best-worst"] = "best-worst"
+
+
+class Optimization(_Section):
+    """What SFT and DPO share. Rates fall from `learning_rate` to `final_learning_rate`."""
+
+    learning_rate: PositiveFloat
+    final_learning_rate: PositiveFloat
+    schedule: Literal["cosine", "linear"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    epochs: PositiveInt = 1
+    batch_size: PositiveInt = 16
+    """Examples (SFT) or pairs (DPO) an optimizer step, over all ranks."""
+    micro_batch_size: PositiveInt = 1
+    """Examples or pairs in one forward pass of one rank."""
+    max_tokens: PositiveInt = 4096
+    """A longer example is dropped with a reason, never cut."""
+    weight_decay: float = Field(0.0, ge=0)
+    gradient_clipping: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _falling_rate(self) -> "Optimization":
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError("final_learning_rate must not exceed learning_rate")
+        return self
+
+
+class Sft(Optimization):
+    """M0 → M1, loss on target tokens only."""
+
+    learning_rate: PositiveFloat = 5.5e-6
+    final_learning_rate: PositiveFloat = 1.1e-6
+
+
+class Dpo(Optimization):
+    """M(t) → M(t+1), reference M(t)."""
+
+    learning_rate: PositiveFloat = 1e-6
+    final_learning_rate: PositiveFloat = 1e-7
+    beta: PositiveFloat = 0.1
+    nll_weight: float = Field(0.0, ge=0)
+    """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
+
+
+class Training(_Section):
+    """Ray Train workers and how ZeRO-3 spreads the model over them."""
+
+    workers: PositiveInt = 2
+    cpus_per_worker: PositiveFloat = 1
+    gpus_per_worker: NonNegativeInt = 0
+    accelerator_type: str | None = None
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    gradient_checkpointing: bool = True
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+    max_failures: NonNegativeInt = 2
+
+
+class Inference(_Section):
+    """The pool of vLLM replicas. `engine` is passed to vLLM as it is."""
+
+    min_replicas: PositiveInt = 1
+    max_replicas: PositiveInt = 1
+    cpus_per_replica: PositiveFloat = 1
+    gpus_per_replica: NonNegativeInt = 0
+    """GPUs a replica holds: one node's tensor parallel size."""
+    accelerator_type: str | None = None
+    rows_in_flight: PositiveInt = 128
+    """Rows that one replica works on at a time."""
+    rows_per_block: PositiveInt = 8
+    """Rows that are written, and so saved, together."""
+    max_restarts: NonNegativeInt = 3
+    engine: dict[str, Any] = {}
+    env: dict[str, str] = {}
+    """Environment variables of a replica's process."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Inference":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas must not exceed max_replicas")
+        return self
+
+
+class Evaluation(_Section):
+    """What is measured of each model at the end; nothing here reaches the loop."""
+
+    prompts: NonNegativeInt = 256
+    sets: NonNegativeInt = 190
+    """Held-out ranked sets whose replies the model judges."""
+
+
+class Recipe(_Section):
+    """One run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
+
+    name: str = "self-rewarding"
+    seed: int = 0
+    model: str
+    """M0: a local folder, a hub name, or an object-store URI of a Hugging Face folder."""
+    iterations: NonNegativeInt = 2
+    seed_data: Seed = Seed()
+    prompts: Prompts = Prompts()
+    respond: Respond = Respond()
+    judge: Judge = Judge()
+    pairs: Pairs = Pairs()
+    sft: Sft = Sft()
+    dpo: Dpo = Dpo()
+    training: Training = Training()
+    inference: Inference = Inference()
+    evaluation: Evaluation = Evaluation()
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Recipe of plain values. Raises `RecipeError` with one line for each wrong field."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise RecipeError("\n".join(lines)) from None
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Recipe of a YAML file with ``key=value`` overrides applied over it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} must hold a mapping of recipe fields")
+    for override in overrides or []:
+        _apply(values, override)
+    return parse_recipe(values)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML of the whole recipe, defaults written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def differing_fields(left: Recipe, right: Recipe) -> list[str]:
+    """Dotted names whose values differ, with both values: ``dpo.beta: 0.1 → 0.2``."""
+    a, b = _flatten(left.model_dump(mode="json")), _flatten(right.model_dump(mode="json"))
+    return [f"{name}: {a.get(name)} → {b.get(name)}" for name in {**a, **b} if a.get(name) != b.get(name)]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value})
+    return flat
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator or not name:
+        raise RecipeError(f"override {override!r} is not of the form key=value, for example dpo.beta=0.2")
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from None
+
+
+def _explain(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location) or "recipe"
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {'.'.join([*location[:-1], near[0]])!r}?" if near else f"known: {', '.join(known)}"
+        return f"unknown recipe field {name!r}; {hint}"
+    if detail["type"] == "missing":
+        return f"recipe field {name!r} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"recipe field {name!r}: {message[0].lower()}{message[1:]} (got {detail['input']!r})"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: Any = Recipe
+    for part in location:
+        model = model.model_fields[part].annotation
+    return sorted(model.model_fields)

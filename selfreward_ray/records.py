@@ -1,0 +1,138 @@
+"""The rows that travel between steps.
+
+Frozen dataclasses with deterministic ids. An id says where a row came from
+(``it2/p000017/r2/v0``: iteration 2, prompt 17, reply 2, verdict 0), so it is the restart
+key, the source of a sampling seed and the lineage at once. Inside Ray a row is a plain
+dict; `selfreward_ray.tables` converts at the edges.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RankedReply:
+    """One reply that an annotator ranked. `verdict` is the annotator's own written verdict, if any."""
+
+    id: str
+    text: str
+    rank: int
+    """0 is the best; equal ranks are ties."""
+    score: float | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class RankedSet:
+    """A prompt with several ranked replies: the raw material of IFT and EFT (paper, section 2.1)."""
+
+    id: str
+    prompt: str
+    replies: tuple[RankedReply, ...]
+
+
+@dataclass(frozen=True)
+class SftExample:
+    """One supervised example: `ift` (instruction, reply) or `eft` (judge prompt, verdict)."""
+
+    id: str
+    kind: Literal["ift", "eft"]
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An instruction for the policy to answer."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What an engine generated for one request."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    """Generated tokens, the end token included when the model wrote it."""
+    finish_reason: str
+    """``stop`` when the model ended by itself, ``length`` when it was cut off."""
+    logprob: float
+    """Sum of the sampled tokens' log-probs under the sampling model, in nats."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judgement of one reply. `score` is None when no score could be read: never a number."""
+
+    id: str
+    text: str
+    score: float | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sampled reply with its verdicts; `mean` and `variance` are over the valid scores."""
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    finished: bool
+    logprob: float
+    verdicts: tuple[Verdict, ...] = ()
+    mean: float | None = None
+    variance: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgedPrompt:
+    """A prompt, the ids it was encoded to, and its judged candidates."""
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A preference: `chosen` has the greater mean score of the two."""
+
+    id: str
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    chosen: Candidate
+    rejected: Candidate
+
+
+@dataclass(frozen=True)
+class EvaluatedReply:
+    """A model's greedy answer to a held-out prompt; `true_score` only where a program can check it."""
+
+    id: str
+    prompt: str
+    text: str
+    finished: bool
+    true_score: float | None
+
+
+@dataclass(frozen=True)
+class JudgedReply:
+    """The model's verdict on a reply that an annotator ranked, for agreement figures."""
+
+    id: str
+    set_id: str
+    rank: int
+    human_score: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A row that a step gave up, and why. Nothing is dropped in silence."""
+
+    id: str
+    step: str
+    reason: str

@@ -1,0 +1,56 @@
+"""Records to Arrow and back: the only place that knows how a dataclass becomes a Parquet row."""
+
+import dataclasses
+import types
+import typing
+from functools import cache
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+R = TypeVar("R")
+
+_PRIMITIVES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if hint in _PRIMITIVES:
+        return _PRIMITIVES[hint]
+    if dataclasses.is_dataclass(hint):
+        return pa.struct(list(arrow_schema(hint)))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return pa.string()
+    if origin is tuple and arguments[1:] == (...,):
+        return pa.list_(_arrow_type(arguments[0]))
+    if origin is types.UnionType and len(arguments) == 2 and arguments[1] is types.NoneType:
+        return _arrow_type(arguments[0])
+    raise TypeError(f"no Arrow type for {hint!r}")
+
+
+@cache
+def arrow_schema(record: Any) -> pa.Schema:
+    """The schema of a record class, fixed by its annotations and so equal in every file of a table."""
+    hints = typing.get_type_hints(record)
+    return pa.schema([(field.name, _arrow_type(hints[field.name])) for field in dataclasses.fields(record)])
+
+
+@cache
+def _adapter(record: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(record)
+
+
+def to_table(records: list[R], record: type[R]) -> pa.Table:
+    """Arrow table of `records`, one row each."""
+    return pa.Table.from_pylist([dataclasses.asdict(r) for r in records], schema=arrow_schema(record))
+
+
+def from_rows(rows: list[dict[str, Any]], record: type[R]) -> list[R]:
+    """Records of plain dicts. Raises `pydantic.ValidationError` where a row does not fit."""
+    return [_adapter(record).validate_python(row) for row in rows]
+
+
+def from_table(table: pa.Table, record: type[R]) -> list[R]:
+    """Records of an Arrow table."""
+    return from_rows(table.to_pylist(), record)
