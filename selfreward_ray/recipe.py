@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from selfreward_ray.errors import UserError
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe that can not be used; the message names the field."""
 
 
@@ -169,14 +180,6 @@ class Inference(_Section):
         return self
 
 
-class Evaluation(_Section):
-    """What is measured of each model at the end; nothing here reaches the loop."""
-
-    prompts: NonNegativeInt = 256
-    sets: NonNegativeInt = 190
-    """Held-out ranked sets whose replies the model judges."""
-
-
 class Recipe(_Section):
     """One run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
 
@@ -194,7 +197,6 @@ class Recipe(_Section):
     dpo: Dpo = Dpo()
     training: Training = Training()
     inference: Inference = Inference()
-    evaluation: Evaluation = Evaluation()
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:

@@ -50,6 +50,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """A prompt that a model proposed, before the filters."""
+
+    id: str
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True)
 class Completion:
     """What an engine generated for one request."""
 
@@ -58,8 +67,6 @@ class Completion:
     """Generated tokens, the end token included when the model wrote it."""
     finish_reason: str
     """``stop`` when the model ended by itself, ``length`` when it was cut off."""
-    logprob: float
-    """Sum of the sampled tokens' log-probs under the sampling model, in nats."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,6 @@ class Candidate:
     text: str
     token_ids: tuple[int, ...]
     finished: bool
-    logprob: float
     verdicts: tuple[Verdict, ...] = ()
     mean: float | None = None
     variance: float | None = None
@@ -108,6 +114,48 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class TokenSequence:
+    """A prompt and the target after it, as token ids: what one forward pass scores."""
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    target_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SftTokens:
+    """An encoded `SftExample`; `target_ids` ends in the end token."""
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    target_ids: tuple[int, ...]
+
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        return (TokenSequence(f"{self.id}/target", self.prompt_ids, self.target_ids),)
+
+
+@dataclass(frozen=True)
+class PairTokens:
+    """An encoded `Pair`."""
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+
+    @property
+    def chosen(self) -> TokenSequence:
+        return TokenSequence(f"{self.id}/chosen", self.prompt_ids, self.chosen_ids)
+
+    @property
+    def rejected(self) -> TokenSequence:
+        return TokenSequence(f"{self.id}/rejected", self.prompt_ids, self.rejected_ids)
+
+    def sequences(self) -> tuple[TokenSequence, ...]:
+        return (self.chosen, self.rejected)
+
+
+@dataclass(frozen=True)
 class EvaluatedReply:
     """A model's greedy answer to a held-out prompt; `true_score` only where a program can check it."""
 
@@ -127,6 +175,15 @@ class JudgedReply:
     rank: int
     human_score: float | None
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class EvaluatedSet:
+    """A held-out ranked set: the model's own answer to its prompt, and its verdicts on the ranked replies."""
+
+    id: str
+    answer: EvaluatedReply
+    judged: tuple[JudgedReply, ...]
 
 
 @dataclass(frozen=True)

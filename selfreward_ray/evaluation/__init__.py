@@ -1,0 +1,1 @@
+"""What is measured of a model; nothing here reaches the loop."""

@@ -1,0 +1,1 @@
+"""How the model judges replies: rubrics, reading verdicts, averaging them (paper, section 2.2)."""

@@ -1,0 +1,226 @@
+"""The `selfreward` command. Arguments are parsed before anything heavy is imported."""
+
+import errno
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: YAML file, see jobs/recipes/.")]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+    typer.Argument(metavar="[KEY=VALUE]...", help="Recipe fields to change, for example dpo.beta=0.2."),
+]
+RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]
+Out = Annotated[str, typer.Option("--out", metavar="URI", help="The folder that this step writes.")]
+Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
+SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]
+
+
+@app.command()
+def run(recipe: RecipeFile, run_dir: RunDir, overrides: Overrides = None) -> None:
+    """Run a whole recipe, M0 to the last model; goes on where an earlier attempt stopped."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray import loop
+
+            loop.run(loaded, run_dir)
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
+def iterate(run_dir: RunDir) -> None:
+    """Run one iteration of a run: its next one, M(t) to M(t+1), one beyond the recipe's if all are done."""
+    with _explained(), _cluster():
+        from selfreward_ray import loop
+
+        loop.run_next_iteration(run_dir)
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
+def seed(recipe: RecipeFile, out: Out, overrides: Overrides = None) -> None:
+    """Step: ranked conversations to instruction (IFT) and evaluation (EFT) rows, and held-out sets."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        from selfreward_ray.steps.seed import seed as step
+
+        step(load_recipe(recipe, overrides), out=out)
+
+
+@app.command()
+def sft(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
+    """Step: supervised fine-tuning, M0 to M1."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray.steps.train import sft as step
+
+            step(loaded, model=model, examples=seed_data, out=out)
+
+
+@app.command()
+def propose(
+    recipe: RecipeFile,
+    seed_data: SeedData,
+    out: Out,
+    iteration: Annotated[int, typer.Option(min=1, help="Which iteration the prompts are for.")] = 1,
+    overrides: Overrides = None,
+) -> None:
+    """Step: the new prompts of one iteration."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray.steps.propose import propose as step
+
+            step(loaded, seed_data=seed_data, iteration=iteration, out=out)
+
+
+@app.command()
+def respond(
+    recipe: RecipeFile,
+    model: Model,
+    prompts: Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: candidates for each prompt, each judged several times by the same model."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray.steps.respond import respond as step
+
+            step(loaded, model=model, prompts=prompts, out=out)
+
+
+@app.command()
+def pair(
+    recipe: RecipeFile,
+    judged: Annotated[str, typer.Option("--judged", metavar="URI", help="The folder of a finished respond step.")],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: judged candidates to preference pairs."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray.steps.pair import pair as step
+
+            step(loaded, judged=judged, out=out)
+
+
+@app.command()
+def dpo(
+    recipe: RecipeFile,
+    model: Model,
+    pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray.steps.train import dpo as step
+
+            step(loaded, model=model, pairs=pairs, out=out)
+
+
+@app.command()
+def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
+    """Step: a model's answers to held-out prompts, and its agreement with their human rankings."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster():
+            from selfreward_ray.steps.evaluate import evaluate as step
+
+            step(loaded, model=model, seed_data=seed_data, out=out)
+
+
+@app.command()
+def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+    """Step: the tables of a run, and RUN/report.html."""
+    with _explained():
+        from selfreward_ray.steps.report import report as step
+
+        step(run_dir)
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
+def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+    """What of a run is done, with counts, and what is next."""
+    with _explained():
+        from selfreward_ray.steps.status import print_status
+
+        print_status(run_dir)
+
+
+def main() -> None:
+    """Entry point of the `selfreward` command."""
+    app()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What the user can put right is said in one message, without a traceback."""
+    from selfreward_ray.errors import UserError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave("interrupted; finished work is kept, and the same command goes on from here", 130)
+    except UserError as error:
+        # Raised on another process it arrives wrapped, with that process's traceback in its text.
+        _leave(f"error: {getattr(error, 'cause', error)}", 2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _leave(f"error: no space left on the disk ({error.filename or 'the run folder'}); free some, and run again", 2)
+
+
+def _leave(message: str, code: int) -> None:
+    typer.secho(message, err=True, fg=typer.colors.RED if code == 2 else typer.colors.YELLOW)
+    sys.exit(code)
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """This process joined to the cluster of a job or of RAY_ADDRESS, or to one of its own on this machine."""
+    from selfreward_ray.cluster_session import joined
+
+    # A stopped job gets SIGTERM; it ends as Ctrl-C does, so that actors are not left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with joined():
+        yield
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""M0 → M1 → M2 → … : the whole of self-rewarding training. Open this file first.
+
+    seed                 ranked human replies → IFT (instruction, best reply) and EFT (judge prompt, verdict)
+    SFT                  M0 + IFT + EFT → M1
+    for each iteration   the model improves itself:
+      propose              new prompts
+      respond and judge    N candidates a prompt, each judged k times by the same model
+      pair                 best against worst
+      DPO                  M(t) + pairs → M(t+1), reference M(t)
+    evaluate             every model on held-out prompts and rankings
+    report               one table, one page
+
+Every step is a function of folders: it reads its inputs' and writes its own, and one whose manifest is there
+is not done again. So the same call after an interruption goes on where it was.
+"""
+
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.run_store import claim_run, read_manifest
+from selfreward_ray.steps.evaluate import evaluate
+from selfreward_ray.steps.pair import pair
+from selfreward_ray.steps.propose import propose
+from selfreward_ray.steps.report import report
+from selfreward_ray.steps.respond import respond
+from selfreward_ray.steps.seed import seed
+from selfreward_ray.steps.train import dpo, sft
+
+
+def run(recipe: Recipe, run_dir: str) -> None:
+    """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
+    layout = RunLayout(run_dir)
+    claim_run(layout.root, recipe)
+    first_model(recipe, layout)
+    for t in range(1, recipe.iterations + 1):
+        iterate(recipe, layout, t)
+    measure(recipe, layout)
+
+
+def run_next_iteration(run_dir: str) -> None:
+    """The next unfinished iteration of a run; one more than its recipe has when all are finished."""
+    layout = RunLayout(run_dir)
+    recipe = layout.recipe()
+    t = 1
+    while read_manifest(layout.model(t + 1)) is not None:
+        t += 1
+    if t > recipe.iterations:
+        recipe = recipe.model_copy(update={"iterations": t})
+        claim_run(layout.root, recipe)
+    first_model(recipe, layout)
+    iterate(recipe, layout, t)
+    measure(recipe, layout)
+
+
+def first_model(recipe: Recipe, layout: RunLayout) -> None:
+    """M0 → M1."""
+    seed(recipe, out=layout.seed().uri, label="M1 · seed data")
+    sft(recipe, model=recipe.model, examples=layout.seed().uri, out=layout.model(1).uri, label="M1 · SFT")
+
+
+def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
+    """M(t) → M(t+1)."""
+    policy, new = layout.model(t).uri, t + 1
+    prompts, judged, pairs = layout.prompts(new).uri, layout.judged(new).uri, layout.pairs(new).uri
+    propose(recipe, seed_data=layout.seed().uri, iteration=t, out=prompts, label=f"M{new} · prompts")
+    respond(recipe, model=policy, prompts=prompts, out=judged, label=f"M{new} · respond and judge")
+    pair(recipe, judged=judged, out=pairs, label=f"M{new} · pairs")
+    dpo(recipe, model=policy, pairs=pairs, out=layout.model(new).uri, label=f"M{new} · DPO")
+
+
+def measure(recipe: Recipe, layout: RunLayout) -> None:
+    """Evaluate every model that there is, and report."""
+    for t in range(1, recipe.iterations + 2 if recipe.seed_data.held_out else 1):
+        if read_manifest(layout.model(t)) is not None:
+            model, seed_data, out = layout.model(t).uri, layout.seed().uri, layout.evaluation(t).uri
+            evaluate(recipe, model=model, seed_data=seed_data, out=out, label=f"M{t} · evaluate")
+    report(layout.uri)

@@ -1,0 +1,77 @@
+"""Where a model's weights are: a local folder, a hub name, or an object-store URI."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from pyarrow import fs
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.storage import Folder
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def local_model(uri: str) -> Path:
+    """A complete local folder of the model, fetched to this node's cache when it is not local.
+
+    Raises `UserError` when there is no model, or it has no tokenizer or no chat template.
+    """
+    if "://" in uri and not uri.startswith("file://"):
+        folder = _fetch(uri)
+    elif Path(uri.removeprefix("file://")).is_dir():
+        folder = Path(uri.removeprefix("file://"))
+    elif _HUB_NAME.fullmatch(uri):
+        folder = _from_hub(uri)
+    else:
+        raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")
+    _check(folder, uri)
+    return folder
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pth", "*.pt", "*.gguf"]))
+    except Exception as error:
+        raise UserError(
+            f"can not fetch model {name!r} from the hub, and there is no folder of that name: {error}"
+        ) from error
+
+
+def _fetch(uri: str) -> Path:
+    cache = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser()
+    source, path = Folder(uri).filesystem()
+    infos = source.get_file_info(fs.FileSelector(path, recursive=False, allow_not_found=True))
+    files = [i for i in infos if i.type == fs.FileType.File]
+    # Size and time of every file are in the key: a folder that was written again is fetched again.
+    key = hashlib.sha256("\n".join([uri, *(f"{i.path} {i.size} {i.mtime_ns}" for i in files)]).encode()).hexdigest()
+    target = cache / key[:24]
+    if not (target / "fetched").exists():
+        target.mkdir(parents=True, exist_ok=True)
+        for info in files:
+            partial = target / f".{info.base_name}.{os.getpid()}"
+            fs.copy_files(
+                info.path, str(partial), source_filesystem=source, destination_filesystem=fs.LocalFileSystem()
+            )
+            partial.rename(target / info.base_name)
+        (target / "fetched").touch()
+    return target
+
+
+def _check(folder: Path, uri: str) -> None:
+    def lacks(what: str, remedy: str) -> UserError:
+        return UserError(f"model {uri!r} has no {what}; {remedy}")
+
+    if not (folder / "config.json").exists():
+        raise lacks("config.json", "it must be a folder that transformers' save_pretrained wrote")
+    if not any(folder.glob("*.safetensors")):
+        raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
+    config = folder / "tokenizer_config.json"
+    in_config = config.exists() and '"chat_template"' in config.read_text(encoding="utf-8")
+    if not in_config and not (folder / "chat_template.jinja").exists():
+        raise lacks("chat template", "add a chat_template.jinja: a base model needs one to be asked anything")

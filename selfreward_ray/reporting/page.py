@@ -1,0 +1,48 @@
+"""A run as one HTML page that needs nothing beside itself."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from selfreward_ray.reporting.columns import MODEL_COLUMNS, STEP_COLUMNS, WORDS, model_cells, step_cells
+from selfreward_ray.reporting.plots import judge_plot, true_score_plot
+from selfreward_ray.reporting.summary import RunSummary
+from selfreward_ray.reporting.wording import duration, number, visible
+
+
+def render_page(summary: RunSummary) -> str:
+    """HTML of the report. Everything that a model wrote is escaped and shown as text."""
+    return _TEMPLATE.render(
+        summary=summary,
+        model_columns=MODEL_COLUMNS,
+        model_rows=[model_cells(model) for model in summary.models],
+        words=WORDS,
+        step_columns=STEP_COLUMNS,
+        step_rows=[step_cells(step) for step in summary.steps],
+        true_score_plot=true_score_plot(summary.models),
+        judge_plot=judge_plot(summary.models),
+        total_seconds=sum(step.seconds for step in summary.steps),
+        total_tokens=sum(step.tokens for step in summary.steps),
+        longest=max((step.seconds for step in summary.steps), default=0),
+    )
+
+
+def _readable(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("selfreward_ray", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_readable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, number=number)
+    return environment.get_template("page.html")
+
+
+_TEMPLATE = _template()

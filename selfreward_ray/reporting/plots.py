@@ -1,0 +1,96 @@
+"""Scores over the models M1, M2, … as inline SVG that takes its colours from the page around it."""
+
+import re
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from selfreward_ray.reporting.summary import ModelSummary
+from selfreward_ray.reporting.wording import visible
+
+# matplotlib wants real colours while it draws; in the SVG each becomes a CSS variable of the page,
+# so one drawing serves light and dark.
+_INK, _GRID, _FIRST, _SECOND = "#010101", "#020202", "#030303", "#040404"
+_VARIABLES = {_INK: "var(--muted)", _GRID: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+
+_STYLE = {
+    "svg.fonttype": "none",  # real text: it takes the page's font and can be selected
+    "svg.hashsalt": "selfreward-ray",
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.edgecolor": _GRID,
+    "axes.labelcolor": _INK,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": _GRID,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 2,
+    "lines.markersize": 7,
+}
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def true_score_plot(models: Sequence[ModelSummary]) -> Markup | None:
+    """True score in percent with its 95 % interval; None when no model has one."""
+    if all(model.true_score is None for model in models):
+        return None
+    scores = [_gap(model.true_score) for model in models]
+    below = [score - _gap(model.true_score_low) for score, model in zip(scores, models, strict=True)]
+    above = [_gap(model.true_score_high) - score for score, model in zip(scores, models, strict=True)]
+    with rc_context(_STYLE):
+        figure, axes = _canvas(models)
+        axes.plot(scores, color=_FIRST, marker="o")
+        axes.errorbar(range(len(models)), scores, yerr=(below, above), fmt="none", color=_FIRST, capsize=5)
+        axes.set_ylabel("true score %")
+        return _svg(figure)
+
+
+def judge_plot(models: Sequence[ModelSummary]) -> Markup | None:
+    """Pairwise accuracy and Spearman with the human rankings; None when no model has either."""
+    if all(model.pairwise_accuracy is None and model.spearman is None for model in models):
+        return None
+    with rc_context(_STYLE):
+        figure, axes = _canvas(models)
+        accuracies = [_gap(model.pairwise_accuracy) for model in models]
+        correlations = [_gap(model.spearman) for model in models]
+        axes.plot(accuracies, color=_FIRST, marker="o", label="pairwise accuracy")
+        axes.plot(correlations, color=_SECOND, marker="s", linestyle="--", label="Spearman")
+        axes.set_ylabel("agreement (1 is full)")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+        return _svg(figure)
+
+
+def _gap(value: float | None) -> float:
+    """matplotlib leaves a gap where a value is not a number."""
+    return float("nan") if value is None else value
+
+
+def _canvas(models: Sequence[ModelSummary]) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xticks(range(len(models)), [visible(model.model) for model in models], parse_math=False)
+    axes.set_xlim(-0.4, len(models) - 0.6)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> Markup:
+    out = StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # Names such as figure_1 would repeat between two drawings on a page; ids that are referred to are hashes.
+    svg = re.sub(r' id="[a-z0-9]+_\d+"', "", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return Markup(svg)  # noqa: S704 - matplotlib has escaped every text in it

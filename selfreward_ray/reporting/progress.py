@@ -1,0 +1,118 @@
+"""Progress that a person can follow: a live bar on a terminal, a plain line now and then in a log."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from selfreward_ray.reporting.wording import duration, number, visible
+
+SECONDS_BETWEEN_LINES = 10
+
+
+class Progress:
+    """One step's progress, for a ``with`` block; one line about how it ended stays behind.
+
+    `update` takes totals so far, not increments, and may be called as often as is handy.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        unit: str,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._label, self._total, self._unit = visible(label), total, unit
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._started = self._next_line = self._clock()
+        self._note = ""
+        self._done = self._tokens = 0
+        self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        self._started = self._clock()
+        self._next_line = self._started
+        if self._console.is_interactive:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        seconds = f"{number(self._elapsed())} s"
+        if kind is None:
+            rows = self._rows() if self._done < self._total else f"{number(self._done)} {self._unit}"
+            _print_mark(self._console, "✓", "green", self._label, rows, seconds, self._speed())
+        else:
+            _print_mark(self._console, "✗", "red", self._label, self._rows(), seconds, kind.__name__)
+
+    def update(self, done: int, tokens: int = 0) -> None:
+        """Say how many units are done and how many tokens were generated or trained, both since the start."""
+        self._done, self._tokens = done, tokens
+        self._log()
+
+    def note(self, text: str) -> None:
+        """Say in a few words what is going on; the next note replaces it."""
+        self._note = visible(text)
+        self._log()
+
+    def _log(self) -> None:
+        if self._console.is_interactive or self._clock() < self._next_line:
+            return
+        self._next_line = self._clock() + SECONDS_BETWEEN_LINES
+        _print_line(self._console, Text(_join(self._label, self._figures())))
+
+    def _bar(self) -> Group:
+        first = Table.grid(padding=(0, 2))
+        first.add_row(
+            Text(self._label, style="bold"), ProgressBar(total=max(self._total, 1), completed=self._done, width=40)
+        )
+        return Group(first, Text(self._figures(), style="dim"))
+
+    def _figures(self) -> str:
+        return _join(self._rows(), self._speed(), self._time(), self._note)
+
+    def _rows(self) -> str:
+        return f"{number(self._done)}/{number(self._total)} {self._unit}"
+
+    def _speed(self) -> str:
+        elapsed = self._elapsed()
+        return f"{number(self._tokens / elapsed)} tok/s" if self._tokens and elapsed > 0 else ""
+
+    def _time(self) -> str:
+        elapsed = self._elapsed()
+        if not 0 < self._done < self._total:
+            return f"{duration(elapsed)} elapsed"
+        left = elapsed * (self._total - self._done) / self._done
+        return f"{duration(elapsed)} elapsed, about {duration(left)} left"
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started
+
+
+def skipped(label: str, console: Console | None = None) -> None:
+    """Print that a step's result is there from an earlier run."""
+    _print_mark(console or Console(stderr=True), "·", "dim", visible(label), "already done")
+
+
+def _print_mark(console: Console, mark: str, style: str, *parts: str) -> None:
+    _print_line(console, Text.assemble((mark, style), " ", _join(*parts)))
+
+
+def _print_line(console: Console, line: Text) -> None:
+    # soft_wrap: a log keeps one line a message, however narrow its console claims to be.
+    console.print(line, soft_wrap=True)
+
+
+def _join(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)

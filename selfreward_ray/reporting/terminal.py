@@ -1,0 +1,30 @@
+"""A run's figures as two tables on the terminal."""
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from selfreward_ray.reporting.columns import MODEL_COLUMNS, STEP_COLUMNS, WORDS, model_cells, step_cells
+from selfreward_ray.reporting.summary import RunSummary
+from selfreward_ray.reporting.wording import visible
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """Print the models, then the steps; readable from 80 columns up."""
+    console.print(_table(f"{summary.name}: models", MODEL_COLUMNS, map(model_cells, summary.models)))
+    console.print(_table(f"{summary.name}: steps", STEP_COLUMNS, map(step_cells, summary.steps)))
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(title=Text(visible(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    table.padding = (0, 1, 0, 0)
+    for column in columns:
+        is_words = column in WORDS
+        table.add_column(column, justify="left" if is_words else "right", no_wrap=not is_words)
+    for row in rows:
+        # Text, not str: rich would read square brackets in a name or a reason as markup.
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    return table

@@ -1,0 +1,36 @@
+"""How figures and foreign text are written for people."""
+
+import re
+
+MISSING = "–"
+
+# C0 and C1 controls (tab and newline stay), lone surrogates, and marks that turn the reading order
+# of whatever follows: none of them may act on a reader's terminal or page.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """The value with thousands separated, or – for None."""
+    return MISSING if value is None else f"{value:,.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 in percent, with one decimal and without the sign."""
+    return number(None if share is None else 100 * share, 1)
+
+
+def duration(seconds: float) -> str:
+    """Time as on a stopwatch: ``0:41``, ``12:05``, ``3:02:11``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def visible(text: str) -> str:
+    """The text with characters that would act instead of being read made visible: ``␛`` for escape."""
+    return _HIDDEN.sub(_picture, text.replace("\r\n", "\n"))
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return "␡" if code == 0x7F else chr(0x2400 + code) if code < 0x20 else "\ufffd"

@@ -1,0 +1,184 @@
+"""A step's folder: its rows, what it dropped and why, and the manifest that says it is complete.
+
+The manifest is written last, so its presence means that the step is complete. It holds a
+fingerprint of the step's part of the recipe and of its inputs, so that a finished step is
+never mistaken for another one of the same name.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any, TypeVar
+
+import pyarrow.parquet as pq
+import yaml
+from pyarrow.fs import FileType
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import Recipe, differing_fields, dump_recipe, parse_recipe
+from selfreward_ray.records import Dropped
+from selfreward_ray.storage import Folder
+from selfreward_ray.tables import from_table, to_table
+
+R = TypeVar("R")
+
+MANIFEST = "manifest.json"
+_STARTED = "started.json"
+_HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".model")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished step leaves behind: counts, cost and figures."""
+
+    step: str
+    fingerprint: str
+    rows: dict[str, int]
+    """Rows of each table."""
+    dropped: dict[str, int]
+    """Dropped rows by reason."""
+    tokens: int
+    seconds: float
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def read_manifest(folder: Folder) -> Manifest | None:
+    """The manifest of a complete step, None when the step is not complete."""
+    return Manifest(**folder.read_json(MANIFEST)) if folder.is_file(MANIFEST) else None
+
+
+def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
+    """All records of a table of a step, in the order of their files' names."""
+    filesystem, _ = folder.filesystem()
+    rows: list[R] = []
+    for path in (folder / table).files(".parquet"):
+        rows.extend(from_table(pq.read_table(path, filesystem=filesystem), record))
+    return rows
+
+
+def count_rows(table: Folder) -> int:
+    """Rows of a table, from its files' footers alone."""
+    filesystem, _ = table.filesystem()
+    return sum(pq.read_metadata(path, filesystem=filesystem).num_rows for path in table.files(".parquet"))
+
+
+def write_part(folder: Folder, table: str, records: list[R], record: type[R], part: str) -> None:
+    """Write one Parquet file of a table. The same `part` overwrites: a retried block is never there twice."""
+    buffer = io.BytesIO()
+    pq.write_table(to_table(records, record), buffer)
+    (folder / table).write_bytes(f"{part}.parquet", buffer.getvalue())
+
+
+def input_fingerprint(uri: str) -> str:
+    """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name."""
+    folder = Folder(uri)
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return manifest.fingerprint
+    filesystem, path = folder.filesystem()
+    kind = filesystem.get_file_info(path).type
+    files = [path] if kind == FileType.File else [p for p in folder.files() if p.endswith(_HASHED_SUFFIXES)]
+    digest = hashlib.sha256()
+    for file in files:
+        with filesystem.open_input_stream(file) as stream:
+            while chunk := stream.read(1 << 24):
+                digest.update(chunk)
+    return digest.hexdigest() if files else uri
+
+
+class Step:
+    """One step writing its folder. Construct, ask `is_done`, write, `finish`."""
+
+    def __init__(self, name: str, out: str, part: dict[str, Any], inputs: dict[str, str]):
+        self.name = name
+        self.folder = Folder(out)
+        known = {"step": name, "recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
+        self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        self._clock = time.monotonic()
+
+    def is_done(self) -> bool:
+        """Whether the folder holds this very step, complete.
+
+        Leftovers of an unfinished step of another fingerprint are removed; a complete one is
+        never touched: that raises `UserError`.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is not None:
+            if manifest.fingerprint != self.fingerprint:
+                raise UserError(
+                    f"{self.folder.uri} holds a finished {manifest.step!r} step made from another recipe or other "
+                    f"inputs; choose another folder, or remove this one to make it again"
+                )
+            return True
+        if not (self.folder.is_file(_STARTED) and self.folder.read_json(_STARTED) == self.fingerprint):
+            self.folder.delete()
+            self.folder.write_json(_STARTED, self.fingerprint)
+        return False
+
+    def manifest(self) -> Manifest:
+        """The manifest of the step when `is_done` said that it is complete."""
+        return Manifest(**self.folder.read_json(MANIFEST))
+
+    def finished_ids(self) -> set[str]:
+        """Ids of rows that an interrupted attempt already finished or dropped."""
+        filesystem, _ = self.folder.filesystem()
+        paths = [*(self.folder / "rows").files(".parquet"), *(self.folder / "dropped").files(".parquet")]
+        return {i for p in paths for i in pq.read_table(p, columns=["id"], filesystem=filesystem)["id"].to_pylist()}
+
+    def write(self, records: list[R], record: type[R], table: str = "rows") -> None:
+        """Write a whole table at once."""
+        write_part(self.folder, table, records, record, "part-0")
+
+    def finish(
+        self, *, offered: int, kept: int | None = None, tokens: int = 0, metrics: dict[str, Any] | None = None
+    ) -> Manifest:
+        """Check that every offered row was kept or dropped, and write the manifest.
+
+        `kept` defaults to the number of rows; a step whose rows are not one an input says how many
+        inputs it kept. Raises `RuntimeError` when rows were lost.
+        """
+        dropped = Counter(d.reason for d in read_rows(self.folder, Dropped, "dropped"))
+        rows = {table: count_rows(self.folder / table) for table in self._tables()}
+        kept = rows.get("rows", 0) if kept is None else kept
+        if kept + dropped.total() != offered:
+            raise RuntimeError(
+                f"step {self.name!r} was offered {offered} rows but kept {kept} and dropped {dropped.total()}"
+            )
+        manifest = Manifest(
+            step=self.name,
+            fingerprint=self.fingerprint,
+            rows=rows,
+            dropped=dict(dropped.most_common()),
+            tokens=tokens,
+            seconds=round(time.monotonic() - self._clock, 1),
+            metrics=metrics or {},
+            versions={name: metadata.version(name) for name in ("ray", "torch", "transformers", "deepspeed")},
+        )
+        self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))
+        return manifest
+
+    def _tables(self) -> Iterable[str]:
+        return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]
+
+
+def claim_run(run: Folder, recipe: Recipe) -> None:
+    """Write the run's recipe, or check that the run was begun with the same one.
+
+    More iterations may be asked for later; any other difference raises `UserError` naming the fields.
+    """
+    if run.is_file("recipe.yaml"):
+        before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
+        changed = differing_fields(before.model_copy(update={"iterations": recipe.iterations}), recipe)
+        if changed:
+            raise UserError(
+                f"{run.uri} was begun with another recipe:\n  " + "\n  ".join(changed) + "\n"
+                "undo the change, or choose another --run-dir"
+            )
+    run.write_bytes("recipe.yaml", dump_recipe(recipe).encode())

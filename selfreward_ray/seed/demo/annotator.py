@@ -1,0 +1,102 @@
+"""The program that plays the human annotators: it writes replies, ranks them and says why.
+
+Its ranked sets are the seed data of the demo world and, on unseen topics, its held-out sets.
+"""
+
+import random
+from collections.abc import Collection, Sequence
+
+from selfreward_ray.recipe import Seed
+from selfreward_ray.records import RankedReply, RankedSet
+from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
+from selfreward_ray.seed.demo.verifier import checks, parse_instruction, true_score
+from selfreward_ray.seed.demo.world import HELD_OUT_TOPICS, SEED_TOPICS, WORDS, Kind, Rule, write_instructions
+from selfreward_ray.seed.split import SeedSets
+
+TOPIC_KEPT = 0.85
+_QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include")
+
+
+def demo_seed_sets(sizes: Seed, rng_seed: int) -> SeedSets:
+    """The seed data of the demo world, as many sets as `sizes` asks for; held-out sets have topics of their own."""
+    rng = random.Random(f"demo seed {rng_seed}")
+    instructions = [
+        # A set gives three EFT rows, so a set a row leaves enough when sets whose replies all tie are dropped.
+        *write_instructions(sizes.ift + sizes.eft, SEED_TOPICS, rng),
+        *write_instructions(sizes.held_out, HELD_OUT_TOPICS, rng),
+    ]
+    asked = [(f"seed/{i:06d}", instruction) for i, instruction in enumerate(instructions)]
+    ift, eft, held_out = asked[: sizes.ift], asked[sizes.ift : sizes.ift + sizes.eft], asked[sizes.ift + sizes.eft :]
+    return SeedSets(
+        # One reply a set, each rule kept half of the time: the best of three would leave M1 less to learn.
+        ift=[annotate(*pair, rng, replies=1, keep=(0.5, 0.5)) for pair in ift],
+        eft=[annotate(*pair, rng) for pair in eft],
+        held_out=[annotate(*pair, rng) for pair in held_out],
+        dropped=[],
+    )
+
+
+def annotate(
+    set_id: str, instruction: str, rng: random.Random, replies: int = 3, keep: tuple[float, float] = (0.15, 0.95)
+) -> RankedSet:
+    """Replies to `instruction`, ranked by true score: dense ranks, ties equal.
+
+    Each reply draws from `keep` how likely it keeps each rule; it mentions the topic with `TOPIC_KEPT`.
+    """
+    rules = parse_instruction(instruction)
+    texts = [compose(rules, _draw_kept(rules, rng.uniform(*keep), rng), rng) for _ in range(replies)]
+    scores = [true_score(instruction, text) for text in texts]
+    best_first = sorted(set(scores), reverse=True)
+    return RankedSet(
+        set_id,
+        instruction,
+        tuple(
+            RankedReply(f"{set_id}/r{i}", text, best_first.index(score), score, write_verdict(instruction, text))
+            for i, (text, score) in enumerate(zip(texts, scores, strict=True))
+        ),
+    )
+
+
+def compose(rules: Sequence[Rule], kept: Collection[Kind], rng: random.Random) -> str:
+    """A sentence that keeps the rules whose kind is in `kept`, and breaks the others as a person might."""
+    asked = {rule.kind: rule.word for rule in rules}
+    start, end, include = (_choose_word(kind, asked, kept, rng) for kind in ("start", "end", "include"))
+    frame = rng.choice(FRAMES if "topic" in kept else OFF_TOPIC_FRAMES).format(topic=asked["topic"])
+    opening = f"{start}, {frame}" if start else frame[0].upper() + frame[1:]
+    parts = [opening, rng.choice(PHRASES[include]) if include else "", end]
+    sentence = " ".join(part for part in parts if part) + "."
+    if "lower case" in kept or ("normal capitals" in asked and "normal capitals" not in kept):
+        sentence = sentence.lower()
+    if "quotes" in kept or ("no quotes" in asked and "no quotes" not in kept):
+        sentence = f'"{sentence}"'
+    return sentence
+
+
+def write_verdict(instruction: str, reply: str) -> str:
+    """The annotator's verdict: a line a check with evidence, answer and running total, then ``Score: k``."""
+    lines, total = [], 0
+    for check in checks(instruction, reply):
+        total += check.passed
+        found = [check.evidence] if check.evidence else []
+        answer = "yes" if check.passed else "no"
+        lines.append(f"{_label(check.rule)}: {', '.join([*found, answer, str(total)])}")
+    return "\n".join([*lines, f"Score: {total}"])
+
+
+def _label(rule: Rule) -> str:
+    if rule.kind in _QUOTED_WORDS:
+        return f'{rule.kind} "{rule.word}"'
+    return f"{rule.kind} {rule.word}".strip()
+
+
+def _draw_kept(rules: Sequence[Rule], likelihood: float, rng: random.Random) -> set[Kind]:
+    return {rule.kind for rule in rules if rng.random() < (TOPIC_KEPT if rule.kind == "topic" else likelihood)}
+
+
+def _choose_word(kind: Kind, asked: dict[Kind, str], kept: Collection[Kind], rng: random.Random) -> str:
+    """The demanded word when kept; else another word or none, half and half; none when nothing was asked."""
+    if kind not in asked:
+        return ""
+    if kind in kept:
+        return asked[kind]
+    return rng.choice(["", rng.choice([word for word in WORDS[kind] if word != asked[kind]])])

@@ -1,0 +1,100 @@
+"""The true score of a reply to a demo instruction: the topic and four rules, one point each.
+
+Only the annotator of the seed data and the evaluation know it; the loop never does.
+"""
+
+import re
+from dataclasses import dataclass
+
+from selfreward_ray.seed.demo.world import ASPECTS, RULES_ASKED, SENTENCES, Kind, Rule
+
+_PATTERNS = {
+    kind: re.compile(re.escape(sentence).replace(r"\{word\}", "(?P<word>[A-Za-z]+)"))
+    for kind, sentence in SENTENCES.items()
+}
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_DOUBLE_QUOTES = ('"', "“", "”", "„", "‟")
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a reply keeps a rule; `evidence` is the word that decides it, where one does."""
+
+    rule: Rule
+    evidence: str | None
+    passed: bool
+
+
+def parse_instruction(text: str) -> tuple[Rule, ...]:
+    """The five rules that the instruction states, its topic first. Raises `ValueError` for any other text."""
+    rules = tuple(_read_sentence(sentence) for sentence in re.split(r"(?<=\.) ", text))
+    aspects = [aspect for aspect in ASPECTS for rule in rules if rule.kind in aspect]
+    if rules[0].kind != "topic" or len(rules) != 1 + RULES_ASKED or len(set(aspects)) != RULES_ASKED:
+        raise ValueError(f"not a topic and {RULES_ASKED} rules of different kinds: {text!r}")
+    return rules
+
+
+def is_demo_instruction(text: str) -> bool:
+    """Whether `parse_instruction` can read `text`."""
+    try:
+        parse_instruction(text)
+    except ValueError:
+        return False
+    return True
+
+
+def checks(instruction: str, reply: str) -> list[Check]:
+    """The five checks of `reply`, in the order of the instruction. Raises `ValueError` as `parse_instruction`."""
+    return [check(rule, reply) for rule in parse_instruction(instruction)]
+
+
+def true_score(instruction: str, reply: str) -> int:
+    """How many of the five checks `reply` passes, 0 to 5. Raises `ValueError` as `parse_instruction`."""
+    return sum(c.passed for c in checks(instruction, reply))
+
+
+def kept_rules(instruction: str, reply: str) -> dict[Kind, bool]:
+    """For each kind that the instruction states, whether `reply` keeps it. Raises as `parse_instruction`."""
+    return {c.rule.kind: c.passed for c in checks(instruction, reply)}
+
+
+def check(rule: Rule, reply: str) -> Check:
+    """Whether `reply` keeps `rule`, asked for or not. A reply without a letter keeps none.
+
+    Words are whole words in any case, without the punctuation around them; a hyphen or an apostrophe
+    inside belongs to the word.
+    """
+    evidence, passed = _look(rule, reply.strip())
+    # An empty reply must not earn the point for leaving out quotes.
+    return Check(rule, evidence, passed and any(c.isalpha() for c in reply))
+
+
+def _look(rule: Rule, reply: str) -> tuple[str | None, bool]:
+    words = _WORD.findall(reply)
+    folded = [word.casefold() for word in words]
+    demanded = rule.word.casefold()
+    first, last = (words[0], words[-1]) if words else ("none", "none")
+    match rule.kind:
+        case "topic" | "include":
+            return None, demanded in folded
+        case "start":
+            return first, folded[:1] == [demanded]
+        case "end":
+            return last, folded[-1:] == [demanded]
+        case "lower case":
+            capital = next((word for word in words if word != word.lower()), "none")
+            return capital, reply == reply.lower()
+        case "normal capitals":
+            letters = [c for c in reply if c.isalpha()]
+            return first, any(c.islower() for c in letters) and letters[0].isupper()
+        case "quotes":
+            return None, reply.startswith(_DOUBLE_QUOTES) and reply.endswith(_DOUBLE_QUOTES)
+        case "no quotes":
+            return None, not any(quote in reply for quote in _DOUBLE_QUOTES)
+
+
+def _read_sentence(sentence: str) -> Rule:
+    for kind, pattern in _PATTERNS.items():
+        if found := pattern.fullmatch(sentence):
+            return Rule(kind, found.groupdict().get("word", ""))
+    raise ValueError(f"not a sentence of a demo instruction: {sentence!r}")

@@ -1,0 +1,47 @@
+"""Step: what a model is worth, on held-out sets. The only step, beside seed, that knows the demo world's truth."""
+
+from functools import partial
+from typing import Any
+
+from selfreward_ray.evaluation.agreement import agreement
+from selfreward_ray.evaluation.replies import reply_figures
+from selfreward_ray.inference.pool import Job
+from selfreward_ray.inference.programs import evaluate_set
+from selfreward_ray.judging.rubric import Rubric, load_rubric
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet
+from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.seed.demo.verifier import is_demo_instruction, true_score
+from selfreward_ray.steps.pooled import run_pooled
+
+
+def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> Manifest:
+    """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with their human rankings."""
+    rubric = load_rubric(recipe.judge.rubric)
+    part = {"respond": recipe.respond.model_dump(), "judge": recipe.judge.model_dump(), "rubric": rubric.model_dump()}
+    step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
+    program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
+    job = Job("evaluate", program, RankedSet, EvaluatedSet, out, recipe.seed)
+    return run_pooled(
+        step, job, recipe, model=model, source=seed_data, table="held_out", unit="prompts", label=label,
+        measure=lambda: _figures(step, rubric),
+    )  # fmt: skip
+
+
+def _figures(step: Step, rubric: Rubric) -> dict[str, Any]:
+    sets = read_rows(step.folder, EvaluatedSet)
+    judged = [reply for s in sets for reply in s.judged]
+    answers = [scored(s.answer) for s in sets]
+    return {
+        "agreement": vars(agreement(judged, rubric.max_score)),
+        "replies": vars(reply_figures(answers)),
+    }
+
+
+def scored(answer: EvaluatedReply) -> EvaluatedReply:
+    """`answer` with its true score where a program can check the prompt."""
+    if not is_demo_instruction(answer.prompt):
+        return answer
+    return EvaluatedReply(
+        answer.id, answer.prompt, answer.text, answer.finished, true_score(answer.prompt, answer.text)
+    )

@@ -1,0 +1,70 @@
+"""Step: what a run's folder shows: the closing tables and ``report.html``."""
+
+from rich.console import Console
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.records import Pair
+from selfreward_ray.reporting.page import render_page
+from selfreward_ray.reporting.summary import ModelSummary, RunSummary, Sample, StepSummary
+from selfreward_ray.reporting.terminal import print_summary
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.run_store import read_manifest, read_rows
+from selfreward_ray.storage import Folder
+
+_SAMPLES = 4
+
+
+def report(run: str, console: Console | None = None) -> RunSummary:
+    """Print the closing tables of `run` and write its ``report.html``. Raises `UserError` for a folder of no run."""
+    summary = summarize(RunLayout(run))
+    print_summary(summary, console or Console())
+    Folder(run).write_bytes("report.html", render_page(summary).encode())
+    return summary
+
+
+def summarize(layout: RunLayout) -> RunSummary:
+    """Everything a report shows, read from the manifests of the finished steps."""
+    recipe = layout.recipe()
+    steps = [
+        StepSummary(step.name, step.model, m.rows.get("rows", 0), m.dropped, m.tokens, m.seconds)
+        for step in layout.steps(recipe)
+        if (m := read_manifest(step.folder)) is not None
+    ]
+    models = [m for t in range(1, recipe.iterations + 2) if (m := _model(layout, t)) is not None]
+    samples = [s for t in range(2, recipe.iterations + 2) for s in _samples(layout, t)]
+    if not steps:
+        raise UserError(f"{layout.uri}: no step has been finished yet; `selfreward status` shows what is next")
+    return RunSummary(recipe.name, layout.recipe_text(), tuple(models), tuple(steps), tuple(samples))
+
+
+def _model(layout: RunLayout, t: int) -> ModelSummary | None:
+    evaluation = read_manifest(layout.evaluation(t))
+    if evaluation is None:
+        return None
+    pairs = read_manifest(layout.pairs(t)) if t > 1 else None
+    replies, agreement = evaluation.metrics["replies"], evaluation.metrics["agreement"]
+    score, margin = replies["true_score"], replies["true_score_margin"]
+    return ModelSummary(
+        model=f"M{t}",
+        true_score=score,
+        true_score_low=None if margin is None else score - margin,
+        true_score_high=None if margin is None else score + margin,
+        pairwise_accuracy=agreement["pairwise_accuracy"],
+        spearman=agreement["spearman"],
+        unreadable=agreement["unreadable"],
+        mean_words=replies["mean_words"],
+        pairs=pairs.rows.get("rows", 0) if pairs else None,
+        evaluated_prompts=replies["count"],
+    )
+
+
+def _samples(layout: RunLayout, t: int) -> list[Sample]:
+    """A few pairs, evenly spaced over the table."""
+    if read_manifest(layout.pairs(t)) is None:
+        return []
+    pairs = read_rows(layout.pairs(t), Pair)
+    every = max(1, len(pairs) // _SAMPLES)
+    return [
+        Sample(f"M{t}", p.prompt, p.chosen.text, p.chosen.mean or 0.0, p.rejected.text, p.rejected.mean or 0.0)
+        for p in pairs[::every][:_SAMPLES]
+    ]

@@ -1,0 +1,30 @@
+"""What of a run is done, and what is next."""
+
+from rich.console import Console
+from rich.text import Text
+
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.run_store import count_rows, read_manifest
+
+
+def print_status(run: str, console: Console | None = None) -> None:
+    """A line a step: done with its counts, begun with its rows so far, next, or to come."""
+    console = console or Console()
+    layout = RunLayout(run)
+    recipe = layout.recipe()
+    console.print(Text(f"{recipe.name}: {recipe.model} → M{recipe.iterations + 1}", style="bold"))
+    next_shown = False
+    for step in layout.steps(recipe):
+        manifest = read_manifest(step.folder)
+        if manifest is not None:
+            dropped = sum(manifest.dropped.values())
+            counts = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
+            mark, style, text = "✓", "green", counts
+        else:
+            begun = count_rows(step.folder / "rows")
+            text = ("next" if not next_shown else "") + (f", {begun} rows so far" if begun and not next_shown else "")
+            mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
+            next_shown = True
+        console.print(Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text))
+    if not next_shown:
+        console.print(f"complete; the report is {run.rstrip('/')}/report.html")

@@ -1,0 +1,35 @@
+"""Rows to token ids for training: an example that does not fit is dropped with a reason, never cut."""
+
+from collections.abc import Callable
+from typing import Any
+
+from selfreward_ray.chat import ChatCodec
+from selfreward_ray.records import Dropped, Pair, PairTokens, SftExample, SftTokens
+
+
+def sft_tokens(example: SftExample, codec: ChatCodec) -> SftTokens:
+    """Prompt and target ids by the chat template; the target ends in the end token."""
+    prompt_ids, target_ids = codec.prompt_ids(example.prompt), codec.target_ids(example.target)
+    return SftTokens(example.id, tuple(prompt_ids), tuple(target_ids))
+
+
+def pair_tokens(pair: Pair) -> PairTokens:
+    """The very ids that the engine read and wrote: nothing is encoded again between sampling and training."""
+    return PairTokens(pair.id, pair.prompt_ids, pair.chosen.token_ids, pair.rejected.token_ids)
+
+
+def fitting(
+    rows: list[Any], encode: Callable[[Any], Any], max_tokens: int, step: str
+) -> tuple[list[Any], list[Dropped]]:
+    """Encoded examples whose every sequence has at most `max_tokens` tokens, and the others with the reason."""
+    kept: list[Any] = []
+    dropped: list[Dropped] = []
+    for row in rows:
+        example = encode(row)
+        length = max(len(sequence.prompt_ids) + len(sequence.target_ids) for sequence in example.sequences())
+        if length > max_tokens:
+            # No length in the reason: reasons are counted.
+            dropped.append(Dropped(row.id, step, f"longer than max_tokens = {max_tokens}"))
+        else:
+            kept.append(example)
+    return kept, dropped

@@ -1,0 +1,22 @@
+"""What a training run is told; light enough for the driver, which never loads DeepSpeed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from selfreward_ray.recipe import Optimization, Training
+from selfreward_ray.training.objectives import Objective
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Everything a rank needs to know; `model` and `out` are URIs, `out` holds the encoded examples."""
+
+    label: str
+    model: str
+    out: str
+    objective: Objective
+    optimization: Optimization
+    training: Training
+    seed: int
+    progress: Any
+    """Actor handle with ``update(done, tokens)``, told by rank 0."""

@@ -1,0 +1,92 @@
+"""Launches a training run on Ray Train and follows it."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.reporting.progress import Progress
+from selfreward_ray.storage import Folder, absolute
+from selfreward_ray.training.job import TrainJob
+
+
+class _Board:
+    """What rank 0 last said; an actor, because ranks are on other nodes."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] = {"done": 0, "tokens": 0, "note": "starting workers"}
+
+    def update(self, done: int, tokens: int) -> None:
+        self._state |= {"done": done, "tokens": tokens}
+
+    def note(self, text: str) -> None:
+        self._state["note"] = text
+
+    def read(self) -> dict[str, Any]:
+        return self._state
+
+
+def fit(job: TrainJob, progress: Progress) -> None:
+    """Run `job` to its end. Raises what Ray Train raises when its restarts are spent."""
+    training = job.training
+    gpus = training.gpus_per_worker
+    _check_room(job)
+    board = ray.remote(num_cpus=0)(_Board).remote()
+    ray_folder = Folder(job.out) / "ray_train"
+    trainer = TorchTrainer(
+        _rank,
+        train_loop_config={"job": replace(job, progress=board)},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": training.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+            accelerator_type=training.accelerator_type,
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=absolute(ray_folder.uri),
+            failure_config=FailureConfig(max_failures=training.max_failures),
+            worker_runtime_env={"env_vars": _environment(job)},
+        ),
+    )
+    stop = threading.Event()
+    follower = threading.Thread(target=_follow, args=(board, progress, stop), daemon=True)
+    follower.start()
+    try:
+        trainer.fit()
+    finally:
+        stop.set()
+        follower.join()
+        ray.kill(board)
+    ray_folder.delete()
+
+
+def _rank(config: dict[str, Any]) -> None:
+    from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
+
+    train(config)
+
+
+def _environment(job: TrainJob) -> dict[str, str]:
+    threads = str(max(1, int(job.training.cpus_per_worker)))
+    return {"OMP_NUM_THREADS": threads} | ({} if job.training.gpus_per_worker else {"DS_ACCELERATOR": "cpu"})
+
+
+def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:
+    while not stop.wait(0.5):
+        state = ray.get(board.read.remote())
+        progress.note(state["note"])
+        progress.update(done=state["done"], tokens=state["tokens"])
+
+
+def _check_room(job: TrainJob) -> None:
+    if not job.optimization.batch_size >= job.training.workers:
+        raise UserError(
+            f"{job.label}: batch_size {job.optimization.batch_size} is smaller than training.workers "
+            f"{job.training.workers}; some workers would never have an example"
+        )

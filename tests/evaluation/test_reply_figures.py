@@ -1,0 +1,49 @@
+"""Figures of a model's own answers."""
+
+import pytest
+
+from selfreward_ray.evaluation.replies import ReplyFigures, is_repetitive, reply_figures
+from selfreward_ray.records import EvaluatedReply
+
+
+def reply(text: str = "yes", true_score: float | None = None, finished: bool = True) -> EvaluatedReply:
+    return EvaluatedReply("p", "Well?", text, finished, true_score)
+
+
+def test_words_and_unfinished() -> None:
+    figures = reply_figures([reply("one two three"), reply(""), reply("one\ntwo", finished=False), reply("one")])
+    assert (figures.count, figures.mean_words, figures.unfinished, figures.repetitive) == (4, 1.5, 0.25, 0)
+    assert (figures.true_score, figures.true_score_margin) == (None, None)
+
+
+def test_true_score_in_percent_with_its_margin() -> None:
+    """2, 3, 4 and 5 of 5 are 40, 60, 80 and 100 %: mean 70, sample variance (900+100+100+900)/3 = 2000/3;
+    1.96 · sqrt(2000/3/4) = 25.303. The answer without a true score is left out."""
+    figures = reply_figures([reply(true_score=score) for score in (2, 3, 4, 5, None)])
+    assert figures.true_score == pytest.approx(70)
+    assert figures.true_score_margin == pytest.approx(25.3034, abs=1e-4)
+
+
+def test_one_answer_has_no_interval() -> None:
+    figures = reply_figures([reply(true_score=5)])
+    assert (figures.true_score, figures.true_score_margin) == (100, None)
+
+
+def test_no_answers() -> None:
+    assert reply_figures([]) == ReplyFigures(0, None, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "repetitive"),
+    [
+        ("", False),
+        ("no no no no", False),
+        ("no no no no no no", True),
+        ("I am here. " * 4, True),
+        ("I am here. " * 2 + "I", False),
+        ("The sea is wide and the sky above it is wide too, but not so wide as the sea.", False),
+    ],
+)
+def test_repetitive(text: str, repetitive: bool) -> None:
+    assert is_repetitive(text) is repetitive
+    assert reply_figures([reply(text)]).repetitive == repetitive

@@ -1,0 +1,44 @@
+"""Demonstrations in, a proposal out."""
+
+from random import Random
+
+import pytest
+
+from selfreward_ray.instructions.propose import demonstration_prompt, read_proposal
+
+SEEDS = [f"Seed task number {i}." for i in range(6)]
+NEW = ["New task one.", "New task two,\n\nin two paragraphs."]
+
+
+def test_eight_numbered_lines_and_the_ninth_open() -> None:
+    opening, gap, *lines = demonstration_prompt(SEEDS, NEW, Random(1)).split("\n")
+    assert opening
+    assert not gap
+    assert [line.partition(": ")[0] for line in lines[:-1]] == [f"Task {n}" for n in range(1, 9)]
+    assert {line.partition(": ")[2] for line in lines[:-1]} == {*SEEDS, NEW[0], "New task two, in two paragraphs."}
+    assert lines[-1] == "Task 9:"
+
+
+def test_seed_decides_the_order() -> None:
+    assert demonstration_prompt(SEEDS, NEW, Random(1)) == demonstration_prompt(SEEDS, NEW, Random(1))
+    assert demonstration_prompt(SEEDS, NEW, Random(1)) != demonstration_prompt(SEEDS, NEW, Random(2))
+
+
+@pytest.mark.parametrize(
+    ("completion", "proposal"),
+    [
+        (" Name three rivers.", "Name three rivers."),
+        (" Name three rivers.\nTask 10: Name a sea.", "Name three rivers."),
+        (" Name three rivers. Task 10: Name a sea.", "Name three rivers."),
+        (" Name three rivers.\n\nThis is a good task.", "Name three rivers."),
+        (" Name three rivers.\n \nThis is a good task.", "Name three rivers."),
+        ("Task 9: Name three rivers.\nTask 10:", "Name three rivers."),
+        ("**Task 9:** Name three rivers.\n**Task 10:** Name a sea.", "Name three rivers."),
+        ("\n\n Name three rivers:\n- long\n- short\n", "Name three rivers:\n- long\n- short"),
+        ("Plan the task 3: a party.", "Plan the task 3: a party."),
+        ("Task 9:", ""),
+        ("", ""),
+    ],
+)
+def test_first_task_is_read(completion: str, proposal: str) -> None:
+    assert read_proposal(completion) == proposal

@@ -1,0 +1,118 @@
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from selfreward_ray.reporting.progress import Progress, skipped
+
+LABEL = "M2 · respond and judge"
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def log() -> Console:
+    """A narrow console that is no terminal."""
+    return Console(file=StringIO(), width=40)
+
+
+def lines(console: Console) -> list[str]:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_log_gets_plain_lines_and_a_last_one(log: Console, clock: Clock) -> None:
+    with Progress(LABEL, total=128, unit="prompts", console=log, clock=clock) as progress:
+        progress.note("starting engine")
+        clock.now += 41
+        progress.note("")
+        progress.update(done=57, tokens=25_092)
+        clock.now += 51
+        progress.update(done=128, tokens=55_292)
+    assert lines(log) == [
+        "M2 · respond and judge  0/128 prompts  0:00 elapsed  starting engine",
+        "M2 · respond and judge  0/128 prompts  0:41 elapsed",
+        "M2 · respond and judge  128/128 prompts  601 tok/s  1:32 elapsed",
+        "✓ M2 · respond and judge  128 prompts  92 s  601 tok/s",
+    ]
+
+
+def test_speed_and_time_left(log: Console, clock: Clock) -> None:
+    with Progress(LABEL, total=128, unit="prompts", console=log, clock=clock) as progress:
+        clock.now += 41
+        progress.update(done=57, tokens=25_092)
+    assert lines(log)[0] == "M2 · respond and judge  57/128 prompts  612 tok/s  0:41 elapsed, about 0:51 left"
+
+
+def test_at_most_one_line_in_ten_seconds(log: Console, clock: Clock) -> None:
+    with Progress(LABEL, total=100, unit="rows", console=log, clock=clock) as progress:
+        for second in range(30):
+            progress.update(done=second)
+            clock.now += 1
+    assert [line.split("  ")[1] for line in lines(log)] == ["0/100 rows", "10/100 rows", "20/100 rows", "29/100 rows"]
+
+
+def test_fewer_rows_than_announced_are_not_called_all(log: Console, clock: Clock) -> None:
+    with Progress("M2 · pair", total=5000, unit="prompts", console=log, clock=clock) as progress:
+        progress.update(done=3964)
+    assert lines(log)[-1] == "✓ M2 · pair  3,964/5,000 prompts  0 s"
+
+
+def test_an_exception_leaves_a_cross_and_goes_on(log: Console, clock: Clock) -> None:
+    def fail() -> None:
+        with Progress(LABEL, total=128, unit="prompts", console=log, clock=clock) as progress:
+            clock.now += 7
+            progress.update(done=57)
+            raise RuntimeError("engine died")
+
+    with pytest.raises(RuntimeError, match="engine died"):
+        fail()
+    assert lines(log)[-1] == "✗ M2 · respond and judge  57/128 prompts  7 s  RuntimeError"
+
+
+def test_a_terminal_gets_a_bar_that_gives_way_to_the_last_line(clock: Clock) -> None:
+    out = StringIO()
+    console = Console(file=out, width=80, force_terminal=True, force_interactive=True, color_system=None)
+    with Progress(LABEL, total=128, unit="prompts", console=console, clock=clock) as progress:
+        clock.now += 41
+        progress.update(done=57, tokens=25_092)
+        progress.note("sampling")
+        progress._live.refresh()
+        shown = out.getvalue()
+        clock.now += 51
+        progress.update(done=128, tokens=55_292)
+    assert LABEL + "  ━━━━" in shown
+    assert "57/128 prompts  612 tok/s  0:41 elapsed, about 0:51 left  sampling" in shown
+    assert f"{LABEL}  57/128" not in out.getvalue()
+    after_the_bar = out.getvalue().rpartition("\x1b[2K")[2]
+    assert after_the_bar.strip() == "✓ M2 · respond and judge  128 prompts  92 s  601 tok/s"
+
+
+def test_nothing_to_do_is_done(log: Console, clock: Clock) -> None:
+    with Progress(LABEL, total=0, unit="prompts", console=log, clock=clock) as progress:
+        progress.update(done=0)
+    assert lines(log)[-1] == "✓ M2 · respond and judge  0 prompts  0 s"
+
+
+def test_brackets_and_escapes_are_only_text(log: Console, clock: Clock) -> None:
+    with Progress("[red]M2\x1b[2J", total=1, unit="rows", console=log, clock=clock) as progress:
+        progress.note("[bold]\x07")
+    assert lines(log)[0] == "[red]M2␛[2J  0/1 rows  0:00 elapsed  [bold]␇"
+
+
+def test_skipped(log: Console) -> None:
+    skipped(LABEL, console=log)
+    assert lines(log) == ["· M2 · respond and judge  already done"]

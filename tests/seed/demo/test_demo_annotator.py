@@ -1,0 +1,156 @@
+import random
+import re
+from statistics import mean
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfreward_ray.recipe import Seed
+from selfreward_ray.seed.demo.annotator import annotate, compose, demo_seed_sets, write_verdict
+from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
+from selfreward_ray.seed.demo.verifier import kept_rules, parse_instruction, true_score
+from selfreward_ray.seed.demo.world import HELD_OUT_TOPICS, ITERATION_TOPICS, SEED_TOPICS, WORDS, write_instructions
+from selfreward_ray.seed.split import split_seed
+
+TOPICS = (*SEED_TOPICS, *ITERATION_TOPICS, *HELD_OUT_TOPICS)
+INSTRUCTION = (
+    'Write one sentence about rivers. Start with "Honestly". Include the word "quiet". '
+    "Use lower case only. Put it in double quotes."
+)
+
+
+class LastNumber:
+    def render(self, prompt: str, reply: str) -> str:
+        return f"{prompt}\n{reply}"
+
+    def read_score(self, text: str) -> float | None:
+        return float(re.findall(r"Score: (\d)$", text)[0])
+
+
+def test_the_stock_of_sentences_leaves_every_rule_to_the_annotator():
+    assert len(set(FRAMES)) >= 40
+    assert set(PHRASES) == set(WORDS["include"])
+    reserved = {word.casefold() for options in WORDS.values() for word in options} | set(TOPICS)
+    for frame in (*FRAMES, *OFF_TOPIC_FRAMES):
+        words = frame.format(topic="").split()
+        assert not reserved & set(words), frame
+        assert frame == frame.lower()
+        assert 6 <= len(words) + frame.count("{topic}") <= 14, frame
+    for word, phrases in PHRASES.items():
+        assert all(reserved & set(phrase.split()) == {word} for phrase in phrases)
+
+
+@given(st.integers(0, 10**6))
+def test_a_composed_reply_keeps_exactly_what_it_was_told_to_keep(seed):
+    rng = random.Random(seed)
+    (instruction,) = write_instructions(1, TOPICS, rng)
+    rules = parse_instruction(instruction)
+    kept = {rule.kind for rule in rules if rng.random() < 0.5}
+    text = compose(rules, kept, rng)
+    assert {kind for kind, ok in kept_rules(instruction, text).items() if ok} == kept, text
+
+
+@given(st.integers(0, 10**6))
+def test_replies_carry_the_verifiers_score_and_ranks_follow_it(seed):
+    rng = random.Random(seed)
+    (instruction,) = write_instructions(1, TOPICS, rng)
+    replies = annotate("s", instruction, rng, replies=4).replies
+    scores = [true_score(instruction, reply.text) for reply in replies]
+    assert [reply.score for reply in replies] == scores
+    assert [reply.rank for reply in replies] == [len({s for s in scores if s > score}) for score in scores]
+    assert [int(reply.verdict.rsplit("Score: ")[-1]) for reply in replies] == scores
+
+
+def test_the_verdict_shows_evidence_answer_and_running_total():
+    assert write_verdict(INSTRUCTION, "The rivers run in a quiet way.").splitlines() == [
+        "topic rivers: yes, 1",
+        'start "Honestly": The, no, 1',
+        'include "quiet": yes, 2',
+        "lower case: The, no, 2",
+        "quotes: no, 2",
+        "Score: 2",
+    ]
+
+
+def test_the_verdict_on_the_other_kinds():
+    instruction = (
+        'Write one sentence about rivers. Use normal capital letters. End with "again". '
+        'Do not use quotes. Start with "Today".'
+    )
+    assert write_verdict(instruction, "Rivers rise again.").splitlines() == [
+        "topic rivers: yes, 1",
+        "normal capitals: Rivers, yes, 2",
+        'end "again": again, yes, 3',
+        "no quotes: yes, 4",
+        'start "Today": Rivers, no, 4',
+        "Score: 4",
+    ]
+
+
+def test_a_lower_case_reply_shows_no_capital():
+    assert "\nlower case: none, yes, " in write_verdict(INSTRUCTION, "the rivers run.")
+
+
+def kept_share(keep: tuple[float, float]) -> float:
+    rng = random.Random(0)
+    instructions = write_instructions(500, SEED_TOPICS, rng)
+    replies = [(i, annotate("s", i, rng, replies=1, keep=keep).replies[0].text) for i in instructions]
+    return mean(ok for i, text in replies for kind, ok in kept_rules(i, text).items() if kind != "topic")
+
+
+def test_keep_bounds_how_often_rules_are_kept():
+    assert kept_share((0.0, 0.0)) == 0
+    assert kept_share((1.0, 1.0)) == 1
+    assert abs(kept_share((0.5, 0.5)) - 0.5) < 0.04
+    assert abs(kept_share((0.15, 0.95)) - 0.55) < 0.04
+
+
+def test_the_topic_is_missed_now_and_then():
+    rng = random.Random(0)
+    instructions = write_instructions(1000, SEED_TOPICS, rng)
+    missed = [not kept_rules(i, annotate("s", i, rng, replies=1).replies[0].text)["topic"] for i in instructions]
+    assert 0.12 < mean(missed) < 0.18
+
+
+def test_a_broken_start_is_half_the_time_another_start_word():
+    rng = random.Random(0)
+    rules = parse_instruction(INSTRUCTION)
+    openings = [compose(rules, {"topic"}, rng).split()[0] for _ in range(400)]
+    others = {f"{word}," for word in WORDS["start"]} - {"Honestly,"}
+    assert abs(mean(opening in others for opening in openings) - 0.5) < 0.08
+    assert set(openings) >= others
+
+
+SIZES = Seed(ift=60, eft=90, held_out=30)
+
+
+def test_the_seed_data_are_as_many_as_asked_and_apart():
+    sets = demo_seed_sets(SIZES, rng_seed=1)
+    everything = [*sets.ift, *sets.eft, *sets.held_out]
+    assert (len(sets.ift), len(sets.held_out)) == (60, 30)
+    assert len({s.id for s in everything}) == len({s.prompt for s in everything}) == len(everything)
+    assert len({r.id for s in everything for r in s.replies}) == sum(len(s.replies) for s in everything)
+    assert {parse_instruction(s.prompt)[0].word for s in sets.held_out} <= set(HELD_OUT_TOPICS)
+    assert {parse_instruction(s.prompt)[0].word for s in (*sets.ift, *sets.eft)} <= set(SEED_TOPICS)
+
+
+def test_ift_material_is_one_reply_a_set_that_keeps_half_of_its_rules():
+    sets = demo_seed_sets(Seed(ift=2000, eft=0, held_out=0), rng_seed=0).ift
+    assert {len(s.replies) for s in sets} == {1}
+    kept = [ok for s in sets for kind, ok in kept_rules(s.prompt, s.replies[0].text).items() if kind != "topic"]
+    assert abs(mean(kept) - 0.5) < 0.02
+
+
+def test_the_seed_data_are_repeatable():
+    assert demo_seed_sets(SIZES, 1) == demo_seed_sets(SIZES, 1)
+    assert demo_seed_sets(SIZES, 1) != demo_seed_sets(SIZES, 2)
+
+
+def test_the_seed_data_give_the_rows_that_the_recipe_asks_for():
+    split = split_seed(demo_seed_sets(SIZES, 1), SIZES, LastNumber())
+    kinds = [row.kind for row in split.examples]
+    assert kinds.count("ift") == 60
+    assert 90 <= kinds.count("eft") <= 92
+    # The program never contradicts itself: only sets whose replies all tie are dropped.
+    sets = {s.id: s for s in demo_seed_sets(SIZES, 1).eft}
+    assert all(len({r.rank for r in sets[d.id].replies}) == 1 for d in split.dropped)

@@ -1,0 +1,137 @@
+import pytest
+
+from selfreward_ray.seed.demo.verifier import (
+    check,
+    checks,
+    is_demo_instruction,
+    kept_rules,
+    parse_instruction,
+    true_score,
+)
+from selfreward_ray.seed.demo.world import Rule
+
+INSTRUCTION = (
+    'Write one sentence about rivers. End with "together". Use lower case only. '
+    'Start with "Honestly". Put it in double quotes.'
+)
+
+
+def test_an_instruction_is_read_in_its_order():
+    assert parse_instruction(INSTRUCTION) == (
+        Rule("topic", "rivers"),
+        Rule("end", "together"),
+        Rule("lower case"),
+        Rule("start", "Honestly"),
+        Rule("quotes"),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Why is the sky blue?",
+        "Write one sentence about rivers.",
+        INSTRUCTION + " Do not use quotes.",
+        INSTRUCTION.replace("Put it in double quotes.", "Use normal capital letters."),  # two rules of one aspect
+        INSTRUCTION.replace("Write one sentence about rivers. ", ""),
+        INSTRUCTION.replace("Put it in double quotes.", "Write one sentence about bread."),
+        INSTRUCTION.replace("Write one sentence about rivers. ", "") + " Write one sentence about rivers.",
+        INSTRUCTION.replace("Put it in double quotes.", "Rhyme."),
+        INSTRUCTION.replace('"together"', "together"),
+        INSTRUCTION + " ",
+    ],
+)
+def test_any_other_text_is_refused(text):
+    assert not is_demo_instruction(text)
+    with pytest.raises(ValueError, match="not a"):
+        true_score(text, "Rivers run.")
+
+
+def test_a_demo_instruction_is_recognised():
+    assert is_demo_instruction(INSTRUCTION)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reply", "evidence", "passed"),
+    [
+        (Rule("topic", "rivers"), "We love RIVERS.", None, True),
+        (Rule("topic", "rivers"), '"Rivers, mostly."', None, True),
+        (Rule("topic", "rivers"), "The river runs.", None, False),
+        (Rule("topic", "rivers"), "We see riversides.", None, False),
+        (Rule("topic", "rivers"), "It is a sea—rivers end there.", None, True),
+        (Rule("include", "quiet"), "A (quiet) day.", None, True),
+        (Rule("include", "quiet"), "A _quiet_ day.", None, True),
+        (Rule("include", "quiet"), "They speak quietly.", None, False),
+        (Rule("include", "quiet"), "A quiet-ish day.", None, False),
+        (Rule("start", "Honestly"), "Honestly, I do.", "Honestly", True),
+        (Rule("start", "Honestly"), ' "honestly we do"', "honestly", True),
+        (Rule("start", "Honestly"), "Well, honestly.", "Well", False),
+        (Rule("start", "Today"), "Today's news is good.", "Today's", False),
+        (Rule("start", "Honestly"), "", "none", False),
+        (Rule("start", "none"), "...", "none", False),
+        (Rule("end", "together"), "We walk together.", "together", True),
+        (Rule("end", "together"), "“We walk together!”\n", "together", True),
+        (Rule("end", "together"), "We walk altogether.", "altogether", False),
+        (Rule("end", "together"), "Together we walk.", "walk", False),
+        (Rule("lower case"), "we walk.", "none", True),
+        (Rule("lower case"), "we WALK and Run.", "WALK", False),
+        (Rule("lower case"), "my iPhone rings.", "iPhone", False),
+        (Rule("lower case"), "12 345", "none", False),
+        (Rule("lower case"), "", "none", False),
+        (Rule("normal capitals"), "We walk.", "We", True),
+        (Rule("normal capitals"), '"We walk."', "We", True),
+        (Rule("normal capitals"), "we walk, We run.", "we", False),
+        (Rule("normal capitals"), "WE WALK.", "WE", False),
+        (Rule("normal capitals"), "I CAN walk.", "I", True),
+        (Rule("normal capitals"), "", "none", False),
+        (Rule("quotes"), '"We walk."', None, True),
+        (Rule("quotes"), " “We walk.”\n", None, True),
+        (Rule("quotes"), '"We" walk.', None, False),
+        (Rule("quotes"), 'We say "walk."', None, False),
+        (Rule("quotes"), '"We walk".', None, False),
+        (Rule("quotes"), "'We walk.'", None, False),
+        (Rule("quotes"), '"', None, False),
+        (Rule("quotes"), '""', None, False),
+        (Rule("no quotes"), "We don't walk.", None, True),
+        (Rule("no quotes"), 'We "walk".', None, False),
+        (Rule("no quotes"), "We walk”", None, False),
+        (Rule("no quotes"), "", None, False),
+        (Rule("no quotes"), " :\n", None, False),
+    ],
+)
+def test_a_check(rule, reply, evidence, passed):
+    found = check(rule, reply)
+    assert (found.evidence, found.passed) == (evidence, passed)
+
+
+@pytest.mark.parametrize(
+    ("reply", "score"),
+    [
+        ('"honestly, we watch rivers together."', 5),
+        ('"Honestly, we watch rivers together."', 4),
+        ("Honestly, we watch rivers together.", 3),
+        ("Honestly, we watch rivers.", 2),
+        ("Honestly, we watch the sea.", 1),
+        ("We watch the sea.", 0),
+        ("", 0),
+    ],
+)
+def test_the_true_score_counts_the_checks(reply, score):
+    assert true_score(INSTRUCTION, reply) == score
+
+
+def test_an_empty_reply_earns_nothing_for_what_it_leaves_out():
+    assert true_score(INSTRUCTION.replace("Put it in double quotes.", "Do not use quotes."), "  ") == 0
+
+
+def test_kept_rules_and_checks_follow_the_instruction():
+    reply = "Honestly, we watch rivers together."
+    assert list(kept_rules(INSTRUCTION, reply).items()) == [
+        ("topic", True),
+        ("end", True),
+        ("lower case", False),
+        ("start", True),
+        ("quotes", False),
+    ]
+    assert [c.rule for c in checks(INSTRUCTION, reply)] == list(parse_instruction(INSTRUCTION))
