@@ -8,7 +8,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.storage import Folder
+from selfreward_ray.storage import Folder, absolute
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -28,6 +28,17 @@ def local_model(uri: str) -> Path:
         raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")
     _check(folder, uri)
     return folder
+
+
+def portable(uri: str) -> str:
+    """The URI under which every process of this machine finds the model: a local folder's absolute path.
+
+    Raises `UserError` where a local folder is no complete model, before anything is started for it.
+    """
+    if "://" in uri or not Path(uri).is_dir():
+        return uri
+    _check(Path(uri), uri)
+    return absolute(uri)
 
 
 def _from_hub(name: str) -> Path:

@@ -23,7 +23,7 @@ from pyarrow.fs import FileType
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe, differing_fields, dump_recipe, parse_recipe
 from selfreward_ray.records import Dropped
-from selfreward_ray.storage import Folder
+from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.tables import from_table, to_table
 
 R = TypeVar("R")
@@ -98,7 +98,7 @@ class Step:
 
     def __init__(self, name: str, out: str, part: dict[str, Any], inputs: dict[str, str]):
         self.name = name
-        self.folder = Folder(out)
+        self.folder = Folder(absolute(out))  # workers have another working directory
         known = {"step": name, "recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
         self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         self._clock = time.monotonic()

@@ -34,7 +34,7 @@ class Folder:
 
     def is_file(self, name: str) -> bool:
         filesystem, path = self.filesystem()
-        return filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File
+        return bool(filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File)
 
     def files(self, suffix: str = "") -> list[str]:
         """Paths, as `filesystem` understands them, of the files directly inside; empty when there is no folder."""

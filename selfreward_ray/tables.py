@@ -4,7 +4,7 @@ import dataclasses
 import types
 import typing
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -18,7 +18,7 @@ def _arrow_type(hint: Any) -> pa.DataType:
     if hint in _PRIMITIVES:
         return _PRIMITIVES[hint]
     if dataclasses.is_dataclass(hint):
-        return pa.struct(list(arrow_schema(hint)))
+        return pa.struct(list(arrow_schema(cast(Any, hint))))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return pa.string()
@@ -43,12 +43,14 @@ def _adapter(record: Any) -> TypeAdapter[Any]:
 
 def to_table(records: list[R], record: type[R]) -> pa.Table:
     """Arrow table of `records`, one row each."""
-    return pa.Table.from_pylist([dataclasses.asdict(r) for r in records], schema=arrow_schema(record))
+    rows = [dataclasses.asdict(cast(Any, r)) for r in records]
+    return pa.Table.from_pylist(rows, schema=arrow_schema(cast(Any, record)))
 
 
 def from_rows(rows: list[dict[str, Any]], record: type[R]) -> list[R]:
     """Records of plain dicts. Raises `pydantic.ValidationError` where a row does not fit."""
-    return [_adapter(record).validate_python(row) for row in rows]
+    adapter = _adapter(cast(Any, record))
+    return [adapter.validate_python(row) for row in rows]
 
 
 def from_table(table: pa.Table, record: type[R]) -> list[R]:

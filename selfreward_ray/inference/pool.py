@@ -19,7 +19,7 @@ import ray.data
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.engine import Engine, EngineDead
 from selfreward_ray.inference.programs import LanguageModel, Program
-from selfreward_ray.models import local_model
+from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped
 from selfreward_ray.run_store import count_rows, write_part
@@ -127,7 +127,7 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
     in_flight = math.ceil(inference.rows_in_flight / inference.rows_per_block)
     counts = dataset.map_batches(
         Replica,
-        fn_constructor_kwargs={"model": model, "inference": inference, "job": job},
+        fn_constructor_kwargs={"model": portable(model), "inference": inference, "job": job},
         batch_format="pyarrow",
         batch_size=inference.rows_per_block,
         compute=ray.data.ActorPoolStrategy(

@@ -49,7 +49,10 @@ async def propose_prompt(
 ) -> Proposal:
     """What the model adds to a list of demonstrations; `read` takes the new prompt out of its text."""
     completion = await model.generate(model.encode(request.text), sampling, request.id)
-    return Proposal(request.id, read(completion.text), completion.finish_reason)
+    text = read(completion.text)
+    # A model that went on to the next task finished this one, even if the length limit ended it there.
+    went_on = not completion.text.rstrip().endswith(text)
+    return Proposal(request.id, text, "stop" if went_on else completion.finish_reason)
 
 
 async def respond_and_judge(

@@ -1,0 +1,1 @@
+"""What a finished or running run shows to people: tables on the terminal, one page, progress."""

@@ -21,7 +21,7 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     part = {"respond": recipe.respond.model_dump(), "judge": recipe.judge.model_dump(), "rubric": rubric.model_dump()}
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
-    job = Job("evaluate", program, RankedSet, EvaluatedSet, out, recipe.seed)
+    job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed)
     return run_pooled(
         step, job, recipe, model=model, source=seed_data, table="held_out", unit="prompts", label=label,
         measure=lambda: _figures(step, rubric),

@@ -29,9 +29,11 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     offered = count_rows(rows)
     with Progress(label, offered, "prompts") as progress:
         blocks = read_table(rows, _ROWS_PER_BLOCK).map_batches(
-            partial(_pair_block, recipe=recipe, out=out), batch_format="pyarrow", batch_size=_ROWS_PER_BLOCK,
+            partial(_pair_block, recipe=recipe, out=step.folder.uri),
+            batch_format="pyarrow",
+            batch_size=_ROWS_PER_BLOCK,
             num_cpus=LIGHT_CPUS,
-        )  # fmt: skip
+        )
         done = kept = 0
         for block in blocks.iter_rows():
             done += block["prompts"]

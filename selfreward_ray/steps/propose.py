@@ -49,7 +49,7 @@ def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
             f"prompts.source: {source} has {len(lines)} prompts; iteration {iteration} needs rows {first + 1} to "
             f"{first + count}: lower prompts.count, or give a longer file"
         )
-    prompts = []
+    prompts: list[Prompt] = []
     for number, line in lines[first : first + count]:
         try:
             text = json.loads(line)["prompt"]

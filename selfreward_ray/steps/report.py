@@ -30,7 +30,7 @@ def summarize(layout: RunLayout) -> RunSummary:
         for step in layout.steps(recipe)
         if (m := read_manifest(step.folder)) is not None
     ]
-    models = [m for t in range(1, recipe.iterations + 2) if (m := _model(layout, t)) is not None]
+    models = [model for t in range(1, recipe.iterations + 2) if (model := _model(layout, t)) is not None]
     samples = [s for t in range(2, recipe.iterations + 2) for s in _samples(layout, t)]
     if not steps:
         raise UserError(f"{layout.uri}: no step has been finished yet; `selfreward status` shows what is next")

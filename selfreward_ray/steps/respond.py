@@ -22,5 +22,5 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     }
     step = Step("respond", out, part, {"model": model, "prompts": prompts})
     program = partial(respond_and_judge, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
-    job = Job("respond", program, Prompt, JudgedPrompt, out, recipe.seed)
+    job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed)
     return run_pooled(step, job, recipe, model=model, source=prompts, table="rows", unit="prompts", label=label)

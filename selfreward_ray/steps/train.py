@@ -5,7 +5,7 @@ from typing import Any
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
-from selfreward_ray.models import local_model
+from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -46,6 +46,7 @@ def _train(
     label: str,
 ) -> Manifest:
     part = {name: optimization.model_dump(), "dtype": recipe.training.dtype, "seed": recipe.seed}
+    model = portable(model)
     step = Step(name, out, part, {"model": model, "examples": source})
     if step.is_done():
         skipped(label)
@@ -61,6 +62,9 @@ def _train(
     step.write(kept, objective.record)
     steps = optimization.epochs * -(-len(kept) // optimization.batch_size)
     with Progress(label, steps, "steps") as progress:
-        fit(TrainJob(label, model, out, objective, optimization, recipe.training, recipe.seed, None), progress)
+        fit(
+            TrainJob(label, model, step.folder.uri, objective, optimization, recipe.training, recipe.seed, None),
+            progress,
+        )
         summary = step.folder.read_json("summary.json")
         return step.finish(offered=len(rows), tokens=summary["tokens"], metrics=summary)

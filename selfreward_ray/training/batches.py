@@ -6,6 +6,7 @@ dealt out. Batches hold examples of similar length, so that little is padding.
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 from selfreward_ray.recipe import Optimization
@@ -67,6 +68,6 @@ def _deal(batch: list[E], optimization: Optimization, ranks: int) -> Batch[E]:
     passes = ranks * micro_batches
     ordered = sorted(batch, key=length_of)
     cuts = [round(i * len(ordered) / passes) for i in range(passes + 1)]
-    chunks = [tuple(ordered[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    chunks = [tuple(ordered[a:b]) for a, b in pairwise(cuts)]
     micros = [MicroBatch(c) if c else MicroBatch((ordered[0],), blank=True) for c in chunks]
     return Batch(tuple(tuple(micros[rank::ranks]) for rank in range(ranks)))

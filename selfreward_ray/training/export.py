@@ -52,7 +52,7 @@ def export_model(model: Any, source: Path, out: str) -> None:
 
 
 def _bytes(parameter: Any) -> int:
-    return int(parameter.ds_numel) * parameter.element_size()
+    return int(parameter.ds_numel * parameter.element_size())
 
 
 def _shards(model: Any) -> list[list[str]]:

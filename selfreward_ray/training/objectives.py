@@ -4,8 +4,8 @@ An objective's `loss` is a *sum* over examples; the worker divides by the whole 
 update does not depend on how examples fall on ranks and forward passes.
 """
 
-from dataclasses import dataclass
 import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch

@@ -59,6 +59,11 @@ def fit(job: TrainJob, progress: Progress) -> None:
     follower.start()
     try:
         trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            if isinstance(cause := getattr(failure, "cause", failure), UserError):
+                raise cause from None
+        raise
     finally:
         stop.set()
         follower.join()

@@ -55,9 +55,7 @@ def train(config: dict[str, Any]) -> None:
     if rank == 0:
         job.progress.note.remote("writing the model")
         Folder(job.out).write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in log).encode())
-        Folder(job.out).write_json(
-            "summary.json", {"steps": len(plan), "tokens": tokens, "last": log[-1]}
-        )
+        Folder(job.out).write_json("summary.json", {"steps": len(plan), "tokens": tokens, "last": log[-1]})
     export_model(engine.module.model, source, job.out)
 
 

@@ -28,7 +28,7 @@ def test_on_a_narrow_terminal_words_fold_and_figures_do_not() -> None:
     step = replace(
         SEED, step="respond and judge once more", tokens=19_123_456, dropped={"a reason of many words " * 3: 1}
     )
-    assert "4,830  19,123,456    1,033  18,505" in printed(replace(RUN, steps=(step,)), 80)
+    assert "4,830  19,123,456    1,033  18,505" in printed(replace(RUN, steps=(step,)), 60)
 
 
 def test_drop_reasons_are_printed_with_their_counts() -> None:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfreward_ray.records import RankedReply, RankedSet
@@ -93,6 +93,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str
 replies = st.tuples(texts, st.integers(0, 9), st.none() | st.floats(-5, 5), st.none() | texts)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(st.tuples(texts, texts, st.lists(replies, min_size=1, max_size=3)), min_size=1, unique_by=lambda x: x[0])
 )
