@@ -201,9 +201,10 @@ def _explained() -> Iterator[None]:
         # Raised on another process it arrives wrapped, with that process's traceback in its text.
         _leave(f"error: {getattr(error, 'cause', error)}", 2)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        cause = getattr(error, "cause", error)
+        if cause.errno != errno.ENOSPC:
             raise
-        _leave(f"error: no space left on the disk ({error.filename or 'the run folder'}); free some, and run again", 2)
+        _leave("error: no space left on the disk; finished work is kept: free some, and run the same command again", 2)
 
 
 def _leave(message: str, code: int) -> None:

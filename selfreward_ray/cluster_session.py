@@ -1,6 +1,7 @@
 """Joining a Ray cluster quietly: the loop shows its own progress, not Ray's log tables."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,11 @@ def joined() -> Iterator[None]:
 
     A cluster that was started here ends here; one that was joined lives on.
     """
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Ray 2.60 prints an error about every actor pool that may restart; the variable is read when Ray starts.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Children of "ray.data": Ray Data sets that logger's own level back at each dataset.
+    for quiet in ("progress", "execution", "logging"):
+        logging.getLogger(f"ray.data._internal.{quiet}").setLevel(logging.ERROR)
     context = ray.init(logging_level=logging.ERROR, log_to_driver=False)
     data = ray.data.DataContext.get_current()
     data.enable_progress_bars = False

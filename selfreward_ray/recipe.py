@@ -28,7 +28,7 @@ class RecipeError(UserError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Sampling(_Section):
@@ -214,6 +214,8 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -106,8 +106,8 @@ class Step:
     def is_done(self) -> bool:
         """Whether the folder holds this very step, complete.
 
-        Leftovers of an unfinished step of another fingerprint are removed; a complete one is
-        never touched: that raises `UserError`.
+        Leftovers of an unfinished step of another fingerprint are removed; a complete one, and
+        what no step wrote, is never touched: that raises `UserError`.
         """
         manifest = read_manifest(self.folder)
         if manifest is not None:
@@ -117,7 +117,10 @@ class Step:
                     f"inputs; choose another folder, or remove this one to make it again"
                 )
             return True
-        if not (self.folder.is_file(_STARTED) and self.folder.read_json(_STARTED) == self.fingerprint):
+        started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
+        if started != self.fingerprint:
+            if started is None and (self.folder.files() or self.folder.folders()):
+                raise UserError(f"{self.folder.uri} is not empty and no step wrote it; choose another folder")
             self.folder.delete()
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
@@ -171,11 +174,13 @@ class Step:
 def claim_run(run: Folder, recipe: Recipe) -> None:
     """Write the run's recipe, or check that the run was begun with the same one.
 
-    More iterations may be asked for later; any other difference raises `UserError` naming the fields.
+    More iterations may be asked for later, and another cluster may go on with the run, so `inference` and
+    `training` may change too; any other difference raises `UserError` naming the fields.
     """
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
-        changed = differing_fields(before.model_copy(update={"iterations": recipe.iterations}), recipe)
+        free = {"iterations": recipe.iterations, "inference": recipe.inference, "training": recipe.training}
+        changed = differing_fields(before.model_copy(update=free), recipe)
         if changed:
             raise UserError(
                 f"{run.uri} was begun with another recipe:\n  " + "\n  ".join(changed) + "\n"

@@ -52,6 +52,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,
+        initializer_range=0.1,  # the default of 0.02 would make all log-probs nearly equal
         max_position_embeddings=2048,
         bos_token_id=None,
         eos_token_id=eos,

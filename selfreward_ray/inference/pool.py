@@ -22,7 +22,7 @@ from selfreward_ray.inference.programs import LanguageModel, Program
 from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped
-from selfreward_ray.run_store import count_rows, write_part
+from selfreward_ray.run_store import write_part
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -101,7 +101,8 @@ async def run_block(records: list[Any], model: LanguageModel, job: Job) -> Block
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
     for table, rows, kind in (("rows", kept, job.result), ("dropped", dropped, Dropped)):
-        if rows:
+        # A table without rows is written too where an earlier attempt of the block left some.
+        if rows or (Folder(job.out) / table).is_file(f"{name}.parquet"):
             await asyncio.to_thread(write_part, Folder(job.out), table, rows, kind, name)
     return Block(len(records), counted.prompt_tokens, counted.generated_tokens)
 
@@ -147,14 +148,10 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
 
 
 def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:
-    """A table of a step as a stream of small blocks."""
+    """A table of a step as a stream of small blocks, however large its files are."""
     filesystem, path = rows.filesystem()
-    return ray.data.read_parquet(
-        path,
-        filesystem=filesystem,
-        override_num_blocks=max(1, math.ceil(count_rows(rows) / rows_per_block)),
-        ray_remote_args={"num_cpus": LIGHT_CPUS},
-    )
+    files = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=LIGHT_CPUS)
+    return files.repartition(target_num_rows_per_block=rows_per_block)
 
 
 def _unfinished(row: dict[str, Any], finished: set[str]) -> bool:
@@ -162,7 +159,7 @@ def _unfinished(row: dict[str, Any], finished: set[str]) -> bool:
 
 
 def _check_room(inference: Inference) -> None:
-    """A replica that no node can hold would be waited for without a word."""
+    """Replicas that the cluster can never hold would be waited for without a word."""
     if ray._private.state.state.get_max_resources_from_cluster_config() is not None:
         return  # an autoscaler may still add such a node
     wanted = {"CPU": inference.cpus_per_replica, "GPU": inference.gpus_per_replica}
@@ -171,4 +168,10 @@ def _check_room(inference: Inference) -> None:
         raise UserError(
             f"one replica asks for {wanted}, and no node of this cluster has that; "
             "lower inference.cpus_per_replica or inference.gpus_per_replica, or add nodes"
+        )
+    cpus, needed = sum(node.get("CPU", 0) for node in nodes), inference.min_replicas * inference.cpus_per_replica + 1
+    if cpus < needed:
+        raise UserError(
+            f"{inference.min_replicas} replicas and their feeder need {needed:g} CPUs, this cluster has {cpus:g}; "
+            "lower inference.min_replicas or inference.cpus_per_replica, or add nodes"
         )

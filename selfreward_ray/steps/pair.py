@@ -25,6 +25,8 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     if step.is_done():
         skipped(label)
         return step.manifest()
+    for table in ("rows", "dropped"):
+        (step.folder / table).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
     rows = Folder(judged) / "rows"
     offered = count_rows(rows)
     with Progress(label, offered, "prompts") as progress:

@@ -35,8 +35,8 @@ def run_pooled(
     generated = prompt = 0
     with Progress(label, offered, unit) as progress:
         done = len(finished)
-        progress.update(done)
         progress.note("starting the engine")
+        progress.update(done)
         for block in run_pool(rows, finished, model, recipe.inference, job):
             done += block.rows
             generated += block.generated_tokens

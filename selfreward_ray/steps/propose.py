@@ -40,9 +40,9 @@ def propose(recipe: Recipe, *, seed_data: str, iteration: int, out: str, label: 
 
 def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
     """The iteration's own stretch of the file's prompts."""
-    lines = [
-        (n, line) for n, line in enumerate(read_text(source, "prompts.source").splitlines(), start=1) if line.strip()
-    ]
+    # Not splitlines: a JSON string may hold U+2028 and its like as they are.
+    numbered = enumerate(read_text(source, "prompts.source").split("\n"), start=1)
+    lines = [(n, line) for n, line in numbered if line.strip()]
     first = count * (iteration - 1)
     if len(lines) < first + count:
         raise UserError(
@@ -54,7 +54,9 @@ def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
         try:
             text = json.loads(line)["prompt"]
         except (ValueError, KeyError, TypeError):
-            raise UserError(f'{source}:{number}: a line must be {{"prompt": "…"}}, but is {line[:80]!r}') from None
+            text = None
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f'{source}:{number}: a line must be {{"prompt": "…"}}, but is {line[:80]!r}')
         prompts.append(Prompt(f"it{iteration}/p{len(prompts):06d}", text))
     return prompts
 
@@ -109,6 +111,7 @@ def _demonstrate(seeds: list[str], new: list[str], recipe: Recipe, rng: random.R
 
 def _ask(recipe: Recipe, requests: list[Prompt], folder: Folder, progress: Progress) -> tuple[list[Proposal], int]:
     """The proposals of one round in the order of their ids, so that replicas' speed changes nothing."""
+    folder.delete()  # an interrupted attempt's: its blocks may have been cut otherwise
     write_part(folder, "requests", requests, Prompt, "part-0")
     program = partial(propose_prompt, sampling=recipe.prompts.sampling, read=read_proposal)
     job = Job("propose", program, Prompt, Proposal, folder.uri, recipe.seed)

@@ -35,4 +35,5 @@ def _sets(recipe: Recipe) -> SeedSets:
     if source == "demo":
         return demo_seed_sets(recipe.seed_data, recipe.seed)
     text = read_text(source, "seed_data.source")
-    return divide(list(read_ranked_sets(text.splitlines(), source)), recipe.seed_data, recipe.seed)
+    # Not splitlines: a JSON string may hold U+2028 and its like as they are.
+    return divide(list(read_ranked_sets(text.split("\n"), source)), recipe.seed_data, recipe.seed)

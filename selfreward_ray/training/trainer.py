@@ -1,5 +1,6 @@
 """Launches a training run on Ray Train and follows it."""
 
+import signal
 import threading
 from dataclasses import replace
 from typing import Any
@@ -11,23 +12,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.storage import Folder, absolute
+from selfreward_ray.training.board import Board
 from selfreward_ray.training.job import TrainJob
-
-
-class _Board:
-    """What rank 0 last said; an actor, because ranks are on other nodes."""
-
-    def __init__(self) -> None:
-        self._state: dict[str, Any] = {"done": 0, "tokens": 0, "note": "starting workers"}
-
-    def update(self, done: int, tokens: int) -> None:
-        self._state |= {"done": done, "tokens": tokens}
-
-    def note(self, text: str) -> None:
-        self._state["note"] = text
-
-    def read(self) -> dict[str, Any]:
-        return self._state
 
 
 def fit(job: TrainJob, progress: Progress) -> None:
@@ -35,7 +21,7 @@ def fit(job: TrainJob, progress: Progress) -> None:
     training = job.training
     gpus = training.gpus_per_worker
     _check_room(job)
-    board = ray.remote(num_cpus=0)(_Board).remote()
+    board = ray.remote(num_cpus=0)(Board).remote()
     ray_folder = Folder(job.out) / "ray_train"
     trainer = TorchTrainer(
         _rank,
@@ -57,14 +43,18 @@ def fit(job: TrainJob, progress: Progress) -> None:
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(board, progress, stop), daemon=True)
     follower.start()
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
+    except SystemExit:
+        raise KeyboardInterrupt from None  # Ray Train's own handler of Ctrl-C leaves the process, with success
     except ray.train.WorkerGroupError as error:
         for failure in error.worker_failures.values():
-            if isinstance(cause := getattr(failure, "cause", failure), UserError):
+            if isinstance(cause := getattr(failure, "cause", failure), UserError | OSError):
                 raise cause from None
         raise
     finally:
+        signal.signal(signal.SIGINT, interrupt)
         stop.set()
         follower.join()
         ray.kill(board)
@@ -78,8 +68,15 @@ def _rank(config: dict[str, Any]) -> None:
 
 
 def _environment(job: TrainJob) -> dict[str, str]:
-    threads = str(max(1, int(job.training.cpus_per_worker)))
-    return {"OMP_NUM_THREADS": threads} | ({} if job.training.gpus_per_worker else {"DS_ACCELERATOR": "cpu"})
+    if job.training.gpus_per_worker:
+        return {}
+    return {
+        "DS_ACCELERATOR": "cpu",
+        "OMP_NUM_THREADS": str(max(1, int(job.training.cpus_per_worker))),
+        # Activations of ever new sizes are page faults on a CPU: keep freed memory, and take it in huge pages.
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
+        ":glibc.malloc.trim_threshold=17179869184",
+    }
 
 
 def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:

@@ -38,6 +38,8 @@ def train(config: dict[str, Any]) -> None:
     source = local_model(job.model)
     engine = _engine(source, job, ranks)
     reference = _reference(engine, plan, job, rank) if job.objective.uses_reference else {}
+    if rank == 0:
+        job.progress.note.remote("")
     log: list[dict[str, float]] = []
     tokens = 0
     for step, batch in enumerate(plan):
@@ -147,8 +149,6 @@ def _reference(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) ->
             job.progress.note.remote(f"reference log-probs {done + 1}/{len(steps)}")
     shares: list[dict[str, float]] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(shares, mine)
-    if rank == 0:
-        job.progress.note.remote("training")
     return {name: value for share in shares for name, value in share.items()}
 
 

@@ -1,0 +1,13 @@
+"""One iteration of a run, M(t) to M(t+1), as a Ray job:
+
+ray job submit --address http://HEAD:8265 -- python jobs/iterate.py --run-dir s3://BUCKET/RUN
+
+Takes what `selfreward iterate` takes.
+"""
+
+import sys
+
+from selfreward_ray.cli import app
+
+if __name__ == "__main__":
+    app(["iterate", *sys.argv[1:]])

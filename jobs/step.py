@@ -1,0 +1,11 @@
+"""One step as a Ray job, by its name:
+
+ray job submit --address http://HEAD:8265 -- python jobs/step.py pair RECIPE --judged URI --out URI
+
+Takes what `selfreward STEP` takes; `python jobs/step.py --help` lists the steps.
+"""
+
+from selfreward_ray.cli import app
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,15 @@
+"""Fixtures of every room. Helpers to import stand beside this file: `tiny_model`, `scripted_model`."""
+
+from pathlib import Path
+
+import pytest
+from tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random two-layer Llama with a tokenizer and a ChatML template; not to be written to."""
+    import torch
+
+    torch.set_num_threads(1)
+    return write_tiny_model(tmp_path_factory.mktemp("tiny-model"))

@@ -1,0 +1,164 @@
+"""What a replica does with a row, against a scripted model."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from scripted_model import ScriptedModel, completion
+
+from selfreward_ray.inference.programs import evaluate_set, propose_prompt, respond_and_judge, verdict
+from selfreward_ray.instructions.propose import read_proposal
+from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.recipe import Judge, Respond, Sampling
+from selfreward_ray.records import Completion, Prompt, Proposal, RankedReply, RankedSet, Verdict
+
+RUBRIC = load_rubric("checklist")
+RESPOND = Respond(candidates=2, sampling=Sampling(temperature=0.8, max_tokens=9))
+JUDGE = Judge(verdicts=2, min_valid=1, retries=2, sampling=Sampling(max_tokens=50))
+PROMPT = Prompt("it1/p000000", "Name a river.")
+
+
+def answered(model: ScriptedModel, judge: Judge = JUDGE) -> Any:
+    return asyncio.run(respond_and_judge(PROMPT, model, RESPOND, judge, RUBRIC))
+
+
+def judged(model: ScriptedModel, judge: Judge = JUDGE) -> Verdict:
+    return asyncio.run(verdict(PROMPT.text, "The Rhine.", "r0/v0", model, judge, RUBRIC))
+
+
+def test_each_candidate_is_judged_and_its_scores_averaged():
+    """Means over 5 and 4, and over 2 and 0; population variances 0.5² and 1²."""
+    says = {
+        "r0": completion("The Rhine."),
+        "r1": completion("Riv", "length"),
+        "r0/v0/a0": "Good. Score: 5",
+        "r0/v1/a0": "Score: 4",
+        "r1/v0/a0": "Score: 2",
+        "r1/v1/a0": "Score: 0",
+    }
+    model = ScriptedModel(lambda text, row: says[row.removeprefix("it1/p000000/")])
+    row = answered(model)
+    assert (row.id, row.text, row.token_ids) == (PROMPT.id, PROMPT.text, tuple(b"Name a river."))
+    first = row.candidates[0]
+    assert (first.id, first.text, first.token_ids, first.finished) == (
+        "it1/p000000/r0",
+        "The Rhine.",
+        tuple(b"The Rhine."),
+        True,
+    )
+    assert [(c.mean, c.variance, c.finished) for c in row.candidates] == [(4.5, 0.25, True), (1.0, 1.0, False)]
+    assert first.verdicts[0] == Verdict("it1/p000000/r0/v0", "Good. Score: 5", 5.0, 1)
+    assert sorted(model.asked) == sorted(f"it1/p000000/{row}" for row in says)
+    assert model.samplings["it1/p000000/r0"] == RESPOND.sampling
+    assert model.samplings["it1/p000000/r0/v0/a0"] == JUDGE.sampling
+
+
+def test_the_judge_is_shown_the_prompt_and_that_candidates_reply():
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        return "Score: 3" if "/v" in row else f"reply of {row}"
+
+    answered(ScriptedModel(answer))
+    assert shown["it1/p000000/r1/v0/a0"] == RUBRIC.render("Name a river.", "reply of it1/p000000/r1")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        (["Score: 3"], (3.0, 1)),
+        (["Hm.", "Score: 3"], (3.0, 2)),
+        (["Hm.", "Score: 9", "Score: 1"], (1.0, 3)),
+        (["Hm.", "Hm.", "Hm.", "Score: 5"], (None, 3)),
+        ([completion("So far: Score: 4", "length"), "Score: 2"], (2.0, 2)),
+        ([completion("Score: 4", "length")] * 3, (None, 3)),
+        ([completion("Score: 4", "abort")] * 3, (None, 3)),
+    ],
+)
+def test_an_unreadable_or_cut_off_verdict_is_asked_for_again_and_never_a_number(
+    attempts: list[str | Completion], expected: tuple[float | None, int]
+):
+    model = ScriptedModel(lambda text, row: attempts[int(row.removeprefix("r0/v0/a"))])
+    given = judged(model)
+    assert (given.score, given.attempts) == expected
+    last = attempts[expected[1] - 1]
+    assert given.text == (last if isinstance(last, str) else last.text)
+    assert model.asked == [f"r0/v0/a{n}" for n in range(expected[1])]
+
+
+def test_without_retries_a_verdict_is_asked_for_once():
+    model = ScriptedModel(lambda text, row: "Hm.")
+    assert judged(model, JUDGE.model_copy(update={"retries": 0})) == Verdict("r0/v0", "Hm.", None, 1)
+    assert model.asked == ["r0/v0/a0"]
+
+
+def test_a_judge_prompt_that_does_not_fit_is_not_asked_and_nothing_stands_in_for_it():
+    """The answer takes 13 + 9 bytes of context, a judge prompt over 100: only the candidates are asked for."""
+    model = ScriptedModel(lambda text, row: "The Rhine.", context=100)
+    row = answered(model)
+    assert sorted(model.asked) == ["it1/p000000/r0", "it1/p000000/r1"]
+    for candidate in row.candidates:
+        assert (candidate.mean, candidate.variance) == (None, None)
+        assert [v.score for v in candidate.verdicts] == [None, None]
+        assert [v.text for v in candidate.verdicts] == ["not asked: too long"] * 2
+        assert [v.attempts for v in candidate.verdicts] == [0, 0]
+
+
+def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished():
+    """The second candidate is held back until all verdicts of the first are given."""
+
+    class Slow(ScriptedModel):
+        async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str) -> Completion:
+            if request_id.endswith("/r1"):
+                await asyncio.wait_for(judged_first.wait(), timeout=5)
+            given = await super().generate(prompt_ids, sampling, request_id)
+            if [row for row in self.asked if "/r0/v" in row] == ["it1/p000000/r0/v0/a0", "it1/p000000/r0/v1/a0"]:
+                judged_first.set()
+            return given
+
+    judged_first = asyncio.Event()
+    model = Slow(lambda text, row: "Score: 3")
+    row = answered(model)
+    assert [c.mean for c in row.candidates] == [3.0, 3.0]
+    assert model.asked.index("it1/p000000/r1") == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "finish_reason", "text", "taken_as"),
+    [
+        (" Name a sea.\n", "stop", "Name a sea.", "stop"),
+        (" Name a sea and", "length", "Name a sea and", "length"),
+        (" Name a sea.\nTask 10: Name a", "length", "Name a sea.", "stop"),
+        ("", "length", "", "length"),
+    ],
+)
+def test_a_proposal_is_the_first_task_and_cut_off_only_if_that_one_is(
+    said: str, finish_reason: str, text: str, taken_as: str
+):
+    model = ScriptedModel(lambda *_: completion(said, finish_reason))
+    request = Prompt("it1/q000003", "Task 9:")
+    given = asyncio.run(propose_prompt(request, model, Sampling(), read_proposal))
+    assert given == Proposal("it1/q000003", text, taken_as)
+
+
+def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_once():
+    ranked = RankedSet("s1", "Name a river.", (RankedReply("s1/r0", "Rhine", 0, 5.0), RankedReply("s1/r1", "Red", 1)))
+
+    def answer(text: str, row: str) -> str:
+        if row == "s1/answer":
+            return "The Elbe."
+        return "Score: 4" if "<reply>Rhine</reply>" in text else "Hm."
+
+    model = ScriptedModel(answer)
+    made = asyncio.run(evaluate_set(ranked, model, RESPOND, JUDGE, RUBRIC))
+    assert (made.answer.text, made.answer.finished, made.answer.true_score) == ("The Elbe.", True, None)
+    assert model.samplings["s1/answer"] == Sampling(temperature=0.0, max_tokens=9)
+    assert [(r.id, r.set_id, r.rank, r.human_score) for r in made.judged] == [
+        ("s1/r0", "s1", 0, 5.0),
+        ("s1/r1", "s1", 1, None),
+    ]
+    assert [(r.verdict.id, r.verdict.score, r.verdict.attempts) for r in made.judged] == [
+        ("s1/r0/v0", 4.0, 1),
+        ("s1/r1/v0", None, 3),
+    ]

@@ -1,0 +1,70 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_model import ScriptedModel, pool_of
+
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import EvaluatedReply, RankedReply, RankedSet, SftExample
+from selfreward_ray.run_store import Step
+from selfreward_ray.steps.evaluate import evaluate, scored
+
+DEMO = (
+    'Write one sentence about lakes. Start with "Honestly". Include the word "quiet". '
+    'End with "together". Use lower case only.'
+)
+SETS = [
+    RankedSet(f"s{i}", prompt, (RankedReply(f"s{i}/r0", "good", 0, 5.0), RankedReply(f"s{i}/r1", "bad", 1, 1.0)))
+    for i, prompt in enumerate([DEMO, "Why?", "How?"])
+]
+RECIPE = Recipe.model_validate({"model": "m0", "judge": {"rubric": "checklist", "retries": 0}})
+
+
+def reply(prompt: str, text: str) -> EvaluatedReply:
+    return EvaluatedReply("a", prompt, text, True, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("honestly, lakes are a quiet place together.", 5),
+        ("Honestly, lakes are a quiet place together.", 4),  # a capital letter
+        ("honestly, seas are a quiet place to be.", 3),  # not the topic, another end
+        ("", None),
+    ],
+)
+def test_an_answer_to_a_demo_instruction_has_a_true_score(text: str, score: int | None):
+    found = scored(reply(DEMO, text)).true_score
+    assert found == score if text else found is not None and found <= 1
+
+
+def test_an_answer_that_no_program_can_check_stays_without_a_score():
+    assert scored(reply("Why is the sky blue?", "It scatters.")) == reply("Why is the sky blue?", "It scatters.")
+
+
+def test_answers_and_agreement_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Set 0: 5 over 1, as people. Set 1: 1 over 5, wrong. Set 2: one unreadable verdict, no pair.
+
+    Pairwise: 1 of 2. Unreadable: 1 of 6. Five-best: of two 5s one was ranked first.
+    True score: of one checkable answer 4 of 5. Words: 7, 1 and 1.
+    """
+    verdicts = {"s0/r0": "5", "s0/r1": "1", "s1/r0": "1", "s1/r1": "5", "s2/r0": "3", "s2/r1": "?"}
+    answers = {"s0": "Honestly, lakes are a quiet place together."}
+
+    def answer(text: str, row: str) -> Any:
+        if row.endswith("/answer"):
+            return answers.get(row[:2], "Because.")
+        return f"Score: {verdicts[row[:5]]}"
+
+    seed = Step("seed", str(tmp_path / "seed"), {}, {})
+    seed.is_done()
+    seed.write([SftExample("x", "ift", "p", "t")], SftExample)
+    seed.write(SETS, RankedSet, "held_out")
+    seed.finish(offered=1)
+    monkeypatch.setattr("selfreward_ray.steps.pooled.run_pool", pool_of(ScriptedModel(answer)))
+    manifest = evaluate(RECIPE, model="m1", seed_data=str(tmp_path / "seed"), out=str(tmp_path / "out"))
+    agreement, replies = manifest.metrics["agreement"], manifest.metrics["replies"]
+    assert (agreement["pairwise_accuracy"], agreement["five_best"], agreement["verdicts"]) == (0.5, 0.5, 6)
+    assert agreement["unreadable"] == pytest.approx(1 / 6)
+    assert (replies["true_score"], replies["true_score_margin"], replies["mean_words"]) == (80.0, None, 3.0)
+    assert manifest.rows == {"rows": 3}

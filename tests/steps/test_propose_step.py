@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_model import ScriptedModel, completion, pool_of
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Dropped, Prompt, SftExample
+from selfreward_ray.run_store import Step, read_rows
+from selfreward_ray.steps.propose import propose
+from selfreward_ray.storage import Folder
+
+SEEDS = [f"Tell me about the number {word} in detail." for word in ("one", "two", "three")]
+# No two share enough words for ROUGE-L to call them alike.
+GOOD = [
+    "Name three rivers of France.",
+    "Explain why bread dough rises overnight.",
+    "Who invented the bicycle, and when?",
+    "Suggest a present for my grandmother.",
+    "Compare cats with dogs as pets.",
+]
+
+
+def recipe(**prompts: Any) -> Recipe:
+    return Recipe.model_validate({"model": "m0", "prompts": prompts})
+
+
+@pytest.fixture
+def seed_data(tmp_path: Path) -> str:
+    step = Step("seed", str(tmp_path / "seed"), {}, {})
+    step.is_done()
+    rows = [SftExample(f"s{i}/ift", "ift", text, "…") for i, text in enumerate(SEEDS)]
+    step.write([*rows, SftExample("s0/eft", "eft", "a judge prompt", "Score: 4")], SftExample)
+    step.finish(offered=4)
+    return str(tmp_path / "seed")
+
+
+@pytest.fixture
+def run(tmp_path: Path, seed_data: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the step with a scripted proposer; returns the manifest, the prompts and the drops."""
+
+    def step(model: ScriptedModel, wanted: Recipe, iteration: int = 1, stop_after: int | None = None) -> Any:
+        monkeypatch.setattr("selfreward_ray.steps.propose.run_pool", pool_of(model, stop_after))
+        out = str(tmp_path / "out")
+        manifest = propose(wanted, seed_data=seed_data, iteration=iteration, out=out)
+        return manifest, read_rows(Folder(out), Prompt), read_rows(Folder(out), Dropped, "dropped")
+
+    return step
+
+
+def numbered(said: list[Any]) -> ScriptedModel:
+    return ScriptedModel(lambda text, row: said[int(row[-6:])])
+
+
+def prompts_file(path: Path, rows: list[Any]) -> str:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps({"prompt": row[0]}) for row in rows))
+    return str(path)
+
+
+def test_the_demo_world_gives_new_prompts_to_each_iteration(tmp_path: Path, seed_data: str):
+    wanted = recipe(source="demo", count=6)
+    texts = []
+    for iteration in (1, 2):
+        out = str(tmp_path / f"p{iteration}")
+        assert propose(wanted, seed_data=seed_data, iteration=iteration, out=out).rows == {"rows": 6}
+        prompts = read_rows(Folder(out), Prompt)
+        assert [p.id for p in prompts] == [f"it{iteration}/p{i:06d}" for i in range(6)]
+        texts += [p.text for p in prompts]
+    assert len(set(texts)) == 12
+
+
+def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_data: str):
+    """Lines end at line feeds alone: U+2028 may stand in a JSON string as it is."""
+    source = prompts_file(tmp_path / "prompts.jsonl", [["a"], ["b"], "", '{"prompt": "c\u2028c"}\r', ["d"]])
+    out = str(tmp_path / "out")
+    propose(recipe(source=source, count=2), seed_data=seed_data, iteration=2, out=out)
+    assert read_rows(Folder(out), Prompt) == [Prompt("it2/p000000", "c\u2028c"), Prompt("it2/p000001", "d")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["a"], ["b"], ["c"]], "has 3 prompts; iteration 2 needs rows 3 to 4: lower prompts.count"),
+        ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: a line must be"),
+        ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: a line must be"),
+        ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: a line must be"),
+        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"prompts\.jsonl:3: a line must be"),
+        ([["a"], ["b"], '{"prompt": " "}', ["d"]], r"prompts\.jsonl:3: a line must be"),
+    ],
+)
+def test_a_file_that_is_too_short_or_malformed_says_where(
+    tmp_path: Path, seed_data: str, rows: list[Any], message: str
+):
+    source = prompts_file(tmp_path / "prompts.jsonl", rows)
+    with pytest.raises(UserError, match=message):
+        propose(recipe(source=source, count=2), seed_data=seed_data, iteration=2, out=str(tmp_path / "out"))
+
+
+def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):
+    """Two are wanted, so the first round asks for four and the second for two: (2 − 1) · 2."""
+    said = [
+        completion("Explain to me why the sky", "length"),
+        GOOD[0],
+        "Tell me about the number two in great detail.",  # 8 of 8 seed words out of 9: F1 = 16/17
+        f"{GOOD[0]}\nTask 10: Draw a map.",
+        ValueError("engine hiccup"),
+        GOOD[1],
+    ]
+    manifest, prompts, dropped = run(numbered(said), recipe(count=2))
+    assert prompts == [Prompt("it1/p000000", GOOD[0]), Prompt("it1/p000001", GOOD[1])]
+    assert sorted((d.id[-1], d.reason) for d in dropped) == [
+        ("0", "cut off by the length limit"),
+        ("2", "ROUGE-L above 0.7 with an earlier prompt"),
+        ("3", "ROUGE-L above 0.7 with an earlier prompt"),
+        ("4", "ValueError: engine hiccup"),
+    ]
+    assert manifest.rows == {"rows": 2}
+    assert sum(manifest.dropped.values()) == 4
+
+
+def test_what_is_proposed_beyond_the_count_is_dropped_with_a_reason(run: Any):
+    manifest, prompts, _ = run(numbered(GOOD), recipe(count=2))
+    assert [p.text for p in prompts] == GOOD[:2]
+    assert manifest.dropped == {"more prompts than were asked for": 2}
+
+
+def test_demonstrations_are_seeds_and_later_new_prompts_too(run: Any):
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        return (GOOD[0], *["no"] * 3, GOOD[1], "no")[int(row[-6:])]
+
+    run(ScriptedModel(answer), recipe(count=2, seed_demonstrations=2, new_demonstrations=1))
+    seeds_shown = [sum(seed in text for seed in SEEDS) for _, text in sorted(shown.items())]
+    new_shown = [GOOD[0] in text for _, text in sorted(shown.items())]
+    assert seeds_shown == [2] * 6
+    assert new_shown == [False] * 4 + [True] * 2
+    assert not any("a judge prompt" in text for text in shown.values())
+
+
+def test_a_proposer_that_gives_too_little_spends_the_budget_and_says_so(run: Any):
+    model = ScriptedModel(lambda text, row: GOOD[0])
+    with pytest.raises(UserError, match="prompts: 5 proposals gave 1 of 2 prompts; raise prompts.max_requests"):
+        run(model, recipe(count=2, max_requests=5))
+    assert model.asked == [f"it1/q{i:06d}" for i in range(5)]
+
+
+def test_without_a_budget_of_its_own_it_is_twenty_times_the_count(run: Any):
+    model = ScriptedModel(lambda text, row: "no")
+    with pytest.raises(UserError, match="20 proposals gave 0 of 1"):
+        run(model, recipe(count=1))
+
+
+def test_an_interrupted_round_is_asked_again_even_in_other_blocks(run: Any):
+    model = numbered([GOOD[0], "no", "no", GOOD[1], GOOD[2], GOOD[3]])
+    wanted = recipe(count=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, wanted.model_copy(update={"inference": _blocks(3)}), stop_after=1)
+    manifest, prompts, _ = run(model, wanted.model_copy(update={"inference": _blocks(2)}))
+    assert [p.text for p in prompts] == [GOOD[0], GOOD[1]]
+    assert manifest.dropped == {"shorter than 4 words": 2}
+
+
+def _blocks(rows: int) -> Any:
+    return Recipe(model="m0").inference.model_copy(update={"rows_per_block": rows})

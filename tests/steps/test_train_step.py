@@ -1,0 +1,79 @@
+"""SFT and DPO up to the trainer, which is replaced: what it is given, and what becomes of the rest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfreward_ray.chat import ChatCodec
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Candidate, Pair, PairTokens, SftExample, SftTokens
+from selfreward_ray.run_store import Step, read_manifest, read_rows
+from selfreward_ray.steps.train import dpo, sft
+from selfreward_ray.storage import Folder
+from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.objectives import DpoObjective, SftObjective
+
+PAIRS = [
+    Pair(f"p{i}/pair", "Why?", (1, 2), Candidate("c", "x", (3,) * (i + 1), True), Candidate("r", "y", (4,), True))
+    for i in range(4)
+]
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TrainJob]:
+    """The jobs that a stand-in for the trainer was given."""
+    given: list[TrainJob] = []
+
+    def fit(job: TrainJob, progress: Any) -> None:
+        given.append(job)
+        Folder(job.out).write_json("summary.json", {"steps": 1, "tokens": 17, "last": {"loss": 0.5}})
+
+    monkeypatch.setattr("selfreward_ray.steps.train.fit", fit)
+    return given
+
+
+def table(folder: Path, rows: list[Any]) -> str:
+    step = Step("made", str(folder), {}, {})
+    step.is_done()
+    step.write(rows, type(rows[0]))
+    step.finish(offered=len(rows))
+    return str(folder)
+
+
+def recipe(**dpo: Any) -> Recipe:
+    return Recipe.model_validate({"model": "m0", "dpo": dpo, "sft": {"batch_size": 2}})
+
+
+def test_pairs_that_fit_are_trained_on_and_the_rest_dropped(tmp_path: Path, jobs: list[TrainJob]):
+    """With two prompt tokens the chosen sequences are 3, 4, 5 and 6 long; at most 5 are allowed."""
+    wanted = recipe(batch_size=2, max_tokens=5, beta=0.3)
+    source, out = table(tmp_path / "pairs", PAIRS), str(tmp_path / "out")
+    manifest = dpo(wanted, model="m1", pairs=source, out=out)
+    [job] = jobs
+    assert (job.model, job.objective, job.optimization) == ("m1", DpoObjective(wanted.dpo), wanted.dpo)
+    assert read_rows(Folder(job.out), PairTokens)[2] == PairTokens("p2/pair", (1, 2), (3, 3, 3), (4,))
+    assert (manifest.rows, manifest.dropped) == ({"rows": 3}, {"longer than max_tokens = 5": 1})
+    assert (manifest.tokens, manifest.metrics["last"]) == (17, {"loss": 0.5})
+    assert dpo(wanted, model="m1", pairs=source, out=out) == manifest
+    assert len(jobs) == 1
+
+
+def test_fewer_examples_than_a_batch_are_refused_before_anything_is_started(tmp_path: Path, jobs: list[TrainJob]):
+    wanted = recipe(batch_size=4, max_tokens=5)
+    few = r"DPO: 3 examples in .* \(1 dropped\), fewer than one batch of 4.*dpo.batch_size"
+    with pytest.raises(UserError, match=few):
+        dpo(wanted, model="m1", pairs=table(tmp_path / "pairs", PAIRS), out=str(tmp_path / "out"))
+    assert jobs == []
+    assert read_manifest(Folder(str(tmp_path / "out"))) is None
+
+
+def test_examples_are_encoded_by_the_models_own_template(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
+    rows = [SftExample(f"s{i}/ift", "ift", "Name a sea.", "The North Sea.") for i in range(2)]
+    out = str(tmp_path / "out")
+    sft(recipe(), model=str(tiny_model), examples=table(tmp_path / "seed", rows), out=out)
+    codec = ChatCodec(tiny_model)
+    prompt_ids, target_ids = codec.prompt_ids("Name a sea."), codec.target_ids("The North Sea.")
+    assert read_rows(Folder(out), SftTokens)[1] == SftTokens("s1/ift", tuple(prompt_ids), tuple(target_ids))
+    assert jobs[0].objective == SftObjective()

@@ -1,0 +1,126 @@
+"""The command itself: help that costs nothing, and errors that a user can act on."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from selfreward_ray.cli import app
+from selfreward_ray.errors import UserError
+
+COMMANDS = ["run", "iterate", "seed", "sft", "propose", "respond", "pair", "dpo", "evaluate", "report", "status"]
+HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow", "matplotlib"]
+
+
+def test_help_of_every_command_explains_and_imports_nothing_heavy():
+    script = f"""
+import sys
+from typer.testing import CliRunner
+from selfreward_ray.cli import app
+for command in {COMMANDS!r}:
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0, command
+    print(command, "/".join(shown.output.splitlines()))
+print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    *explained, heavy = done.stdout.splitlines()
+    assert heavy == "heavy: []"
+    said = dict(line.split(" ", maxsplit=1) for line in explained)
+    assert list(said) == COMMANDS
+    for command in app.registered_commands:
+        purpose = command.callback.__doc__.split("\n")[0]
+        assert purpose[:60] in said[command.callback.__name__]
+
+
+def test_every_command_is_listed():
+    listed = CliRunner().invoke(app, ["--help"]).output
+    assert [command.name or command.callback.__name__ for command in app.registered_commands] == COMMANDS
+    assert all(f"\n  {command} " in listed for command in COMMANDS)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: m0\n")
+    return str(path)
+
+
+def failed(*arguments: str) -> str:
+    """What a command says that must fail as the user's error: code 2, no traceback."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_an_unknown_recipe_field_is_said_in_one_message(recipe: str, tmp_path: Path):
+    said = failed("run", recipe, "--run-dir", str(tmp_path / "run"), "dpo.betta=0.2")
+    assert said == "error: unknown recipe field 'dpo.betta'; did you mean 'dpo.beta'?\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "seed"])
+def test_a_missing_recipe_is_named(command: str, tmp_path: Path):
+    where = "--run-dir" if command == "run" else "--out"
+    said = failed(command, "no.yaml", where, str(tmp_path / "out"))
+    assert said == "error: can not read recipe no.yaml: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_folder_of_no_run_is_said_to_be_none(command: str, tmp_path: Path):
+    assert failed(command, str(tmp_path)).startswith(f"error: {tmp_path} is no run's folder")
+
+
+def test_overrides_reach_the_step(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr("selfreward_ray.steps.seed.seed", lambda recipe, out: seen.append((recipe, out)))
+    result = CliRunner().invoke(app, ["seed", recipe, "--out", "o", "seed=5", "seed_data.ift=7"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    [(given, out)] = seen
+    assert (given.seed, given.seed_data.ift, out) == (5, 7, "o")
+
+
+class Wrapped(UserError):
+    """As Ray wraps an error of another process: that process's traceback in its text, the error in `cause`."""
+
+    def __init__(self, cause: UserError):
+        super().__init__("Traceback of a worker")
+        self.cause = cause
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (UserError("lower x"), 2, "error: lower x\n"),
+        (Wrapped(UserError("lower x")), 2, "error: lower x\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: no space left on the disk; "),
+        (KeyboardInterrupt(), 130, "interrupted; finished work is kept"),
+    ],
+)
+def test_how_a_command_ends(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, message: str
+):
+    def step(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("selfreward_ray.steps.seed.seed", step)
+    result = CliRunner().invoke(app, ["seed", recipe, "--out", "o"])
+    assert result.exit_code == code
+    assert result.stderr.startswith(message)
+
+
+@pytest.mark.parametrize("raised", [ValueError("a bug"), OSError(errno.EIO, "disk trouble")])
+def test_what_a_user_can_not_put_right_keeps_its_traceback(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, raised: Exception
+):
+    def step(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("selfreward_ray.steps.seed.seed", step)
+    result = CliRunner().invoke(app, ["seed", recipe, "--out", "o"])
+    assert result.exception is raised

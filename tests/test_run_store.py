@@ -1,0 +1,192 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import Dpo, Recipe
+from selfreward_ray.records import Dropped, Prompt
+from selfreward_ray.run_store import (
+    Step,
+    claim_run,
+    count_rows,
+    input_fingerprint,
+    read_manifest,
+    read_rows,
+    write_part,
+)
+from selfreward_ray.storage import Folder
+
+PROMPTS = [Prompt("p0", "Name a sea."), Prompt("p1", "Name a lake."), Prompt("p2", "Name a bay.")]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def step(out: Path, part: dict[str, object] | None = None, **inputs: Path) -> Step:
+    return Step("respond", str(out), part or {"n": 1}, {name: str(uri) for name, uri in inputs.items()})
+
+
+def finished(out: Path, part: dict[str, object] | None = None, **inputs: Path) -> Step:
+    made = step(out, part, **inputs)
+    assert not made.is_done()
+    made.write(PROMPTS, Prompt)
+    made.finish(offered=3)
+    return made
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.jsonl"
+    path.write_text("one")
+    return path
+
+
+def test_a_fresh_step_is_not_done_and_a_finished_one_is(tmp_path: Path, source: Path):
+    finished(tmp_path / "out", source=source)
+    again = step(tmp_path / "out", source=source)
+    assert again.is_done()
+    assert read_rows(again.folder, Prompt) == PROMPTS
+    assert again.manifest().rows == {"rows": 3}
+
+
+@pytest.mark.parametrize("change", ["recipe", "input", "name"])
+def test_another_recipe_or_input_is_refused_and_touches_nothing(tmp_path: Path, source: Path, change: str):
+    out = tmp_path / "out"
+    finished(out, {"n": 1}, source=source)
+    before = tree(out)
+    if change == "input":
+        source.write_text("two")
+    other = step(out, {"n": 2 if change == "recipe" else 1}, source=source)
+    if change == "name":
+        other = Step("pair", str(out), {"n": 1}, {"source": str(source)})
+    with pytest.raises(UserError, match="holds a finished 'respond' step made from another recipe") as error:
+        other.is_done()
+    assert str(out) in str(error.value)
+    assert tree(out) == before
+
+
+def test_leftovers_of_another_step_are_removed_and_its_own_are_kept(tmp_path: Path):
+    out = tmp_path / "out"
+    begun = step(out, {"n": 1})
+    begun.is_done()
+    write_part(begun.folder, "rows", PROMPTS[:1], Prompt, "b0")
+    same = step(out, {"n": 1})
+    assert not same.is_done()
+    assert same.finished_ids() == {"p0"}
+    other = step(out, {"n": 2})
+    assert not other.is_done()
+    assert other.finished_ids() == set()
+    assert not (out / "rows").exists()
+
+
+def test_a_folder_that_no_step_wrote_is_refused_and_left_alone(tmp_path: Path):
+    """`--out .` must not cost anybody their files."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not empty and no step"):
+        step(tmp_path).is_done()
+    assert tree(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_finished_ids_are_those_kept_and_those_dropped_by_any_part(tmp_path: Path):
+    begun = step(tmp_path / "out")
+    begun.is_done()
+    write_part(begun.folder, "rows", PROMPTS[:1], Prompt, "b0")
+    write_part(begun.folder, "rows", PROMPTS[1:2], Prompt, "b1")
+    write_part(begun.folder, "dropped", [Dropped("p9", "respond", "why")], Dropped, "b1")
+    assert begun.finished_ids() == {"p0", "p1", "p9"}
+
+
+def test_the_same_part_is_never_there_twice(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    write_part(folder, "rows", PROMPTS, Prompt, "b0")
+    write_part(folder, "rows", PROMPTS[:2], Prompt, "b0")
+    assert read_rows(folder, Prompt) == PROMPTS[:2]
+    assert count_rows(folder / "rows") == 2
+    assert count_rows(folder / "nothing") == 0
+
+
+def test_finish_counts_rows_reasons_and_cost(tmp_path: Path):
+    begun = step(tmp_path / "out")
+    begun.is_done()
+    begun.write(PROMPTS, Prompt)
+    begun.write(PROMPTS[:1], Prompt, "held_out")
+    begun.write([Dropped(f"d{i}", "respond", "short" if i else "long") for i in range(3)], Dropped, "dropped")
+    manifest = begun.finish(offered=6, tokens=17, metrics={"mean": 0.5})
+    assert manifest == read_manifest(begun.folder) == begun.manifest()
+    assert (manifest.rows, manifest.dropped) == ({"held_out": 1, "rows": 3}, {"short": 2, "long": 1})
+    assert (manifest.tokens, manifest.metrics) == (17, {"mean": 0.5})
+    assert {"ray", "torch"} <= set(manifest.versions)
+
+
+@pytest.mark.parametrize(("offered", "kept"), [(4, None), (2, None), (3, 2)])
+def test_finish_raises_when_rows_are_lost_or_made_up(tmp_path: Path, offered: int, kept: int | None):
+    begun = step(tmp_path / "out")
+    begun.is_done()
+    begun.write(PROMPTS, Prompt)
+    with pytest.raises(RuntimeError, match=f"was offered {offered} rows but kept {kept or 3} and dropped 0"):
+        begun.finish(offered=offered, kept=kept)
+    assert read_manifest(begun.folder) is None
+
+
+def test_a_step_whose_rows_are_not_one_an_input_says_what_it_kept(tmp_path: Path):
+    begun = step(tmp_path / "out")
+    begun.is_done()
+    begun.write(PROMPTS, Prompt)
+    assert begun.finish(offered=2, kept=2).rows == {"rows": 3}
+
+
+def weights(folder: Path, content: bytes) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(content)
+    (folder / "config.json").write_text("{}")
+    (folder / "README.md").write_text(str(folder))
+    return folder
+
+
+def test_a_models_fingerprint_is_its_content_not_its_path(tmp_path: Path):
+    first, copy = weights(tmp_path / "a", b"one"), weights(tmp_path / "b", b"one")
+    known = input_fingerprint(str(first))
+    assert known == input_fingerprint(str(copy)) == input_fingerprint(f"file://{copy}")
+    (copy / "model.safetensors").write_bytes(b"two")
+    assert input_fingerprint(str(copy)) != known
+    (first / "chat_template.jinja").write_text("{{ messages }}")
+    assert input_fingerprint(str(first)) != known
+
+
+def test_a_steps_fingerprint_stands_in_its_manifest_and_moves_with_it(tmp_path: Path, source: Path):
+    made = finished(tmp_path / "out", source=source)
+    shutil.copytree(tmp_path / "out", tmp_path / "moved")
+    assert input_fingerprint(str(tmp_path / "moved")) == made.fingerprint
+
+
+def test_the_fingerprint_of_a_name_without_content_is_the_name():
+    assert input_fingerprint("owner/model") == "owner/model"
+
+
+BEGUN = Recipe(model="m0", iterations=1)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_a_run_is_claimed_once_and_may_be_asked_for_more_iterations(tmp_path: Path, iterations: int):
+    claim_run(Folder(str(tmp_path)), BEGUN)
+    claim_run(Folder(str(tmp_path)), BEGUN.model_copy(update={"iterations": iterations}))
+    assert f"iterations: {iterations}" in (tmp_path / "recipe.yaml").read_text()
+
+
+def test_a_run_refuses_another_recipe_naming_the_field(tmp_path: Path):
+    claim_run(Folder(str(tmp_path)), BEGUN)
+    before = tree(tmp_path)
+    changed = BEGUN.model_copy(update={"dpo": Dpo(beta=0.2), "iterations": 2})
+    with pytest.raises(UserError) as error:
+        claim_run(Folder(str(tmp_path)), changed)
+    assert "\n  dpo.beta: 0.1 → 0.2\n" in str(error.value)
+    assert "iterations" not in str(error.value)
+    assert tree(tmp_path) == before
+
+
+def test_the_manifest_is_plain_json(tmp_path: Path):
+    finished(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["step"] == "respond"

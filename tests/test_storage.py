@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.storage import Folder, absolute, read_text
+
+
+@pytest.fixture(params=["path", "file uri", "relative"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    return Folder({"path": f"{tmp_path}/a", "file uri": f"file://{tmp_path}/a", "relative": "a"}[request.param])
+
+
+def test_what_is_written_is_read_and_listed(folder: Folder, tmp_path: Path):
+    (folder / "b").write_bytes("two.txt", b"2")
+    (folder / "b").write_json("one.json", {"é": [1, None]})
+    (folder / "b" / "deep").write_bytes("x", b"")
+    assert (tmp_path / "a" / "b" / "two.txt").read_bytes() == b"2"
+    assert (folder / "b").read_bytes("two.txt") == b"2"
+    assert (folder / "b").read_json("one.json") == {"é": [1, None]}
+    assert [Path(path).name for path in (folder / "b").files()] == ["one.json", "two.txt"]
+    assert [Path(path).name for path in (folder / "b").files(".txt")] == ["two.txt"]
+    assert (folder / "b").folders() == ["deep"]
+    assert [(folder / "b").is_file(name) for name in ("two.txt", "deep", "three.txt")] == [True, False, False]
+
+
+def test_a_folder_that_is_not_there_is_empty_and_may_be_deleted(folder: Folder):
+    assert (folder.files(), folder.folders(), folder.is_file("x")) == ([], [], False)
+    folder.delete()
+
+
+def test_delete_removes_the_folder_and_nothing_beside_it(folder: Folder, tmp_path: Path):
+    (folder / "b").write_bytes("x", b"1")
+    (tmp_path / "ab").mkdir()
+    folder.delete()
+    assert [path.name for path in tmp_path.iterdir()] == ["ab"]
+
+
+def test_writing_replaces_and_leaves_no_partial_file(folder: Folder, tmp_path: Path):
+    folder.write_bytes("x", b"long first content")
+    folder.write_bytes("x", b"short")
+    assert folder.read_bytes("x") == b"short"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["x"]
+
+
+def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    folder.write_bytes("x", b"old")
+    with pytest.raises(TypeError):
+        folder.write_bytes("x", "not bytes")  # type: ignore[arg-type]
+    assert folder.read_bytes("x") == b"old"
+
+
+def test_an_unknown_scheme_is_the_users_error():
+    with pytest.raises(UserError, match="can not open storage 'gopher://a/b'"):
+        Folder("gopher://a/b").filesystem()
+
+
+def test_only_local_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ada")
+    names = ["runs/1", "/runs/1", "~/runs", "s3://bucket/runs"]
+    assert [absolute(name) for name in names] == [f"{tmp_path}/runs/1", "/runs/1", "/home/ada/runs", "s3://bucket/runs"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "seed_data.source: can not read"), (b"\xff\xfe", "seed_data.source: .* is not UTF-8 text")],
+)
+def test_text_that_can_not_be_read_names_the_field_and_the_file(tmp_path: Path, content: bytes | None, message: str):
+    path = tmp_path / "seed.jsonl"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_text(str(path), "seed_data.source")
+    assert str(path) in str(error.value)
+
+
+def test_text_of_a_folder_is_the_users_error(tmp_path: Path):
+    with pytest.raises(UserError, match="prompts.source: can not read"):
+        read_text(str(tmp_path), "prompts.source")
+
+
+def test_text_is_read_from_a_path_and_a_uri(tmp_path: Path):
+    (tmp_path / "x").write_text("é\n", encoding="utf-8")
+    assert read_text(str(tmp_path / "x"), "f") == read_text(f"file://{tmp_path}/x", "f") == "é\n"
