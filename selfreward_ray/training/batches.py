@@ -16,6 +16,8 @@ E = TypeVar("E")
 # Examples are sorted by length inside windows of this many batches: long enough that lengths are alike,
 # short enough that a batch stays a random draw.
 _WINDOW = 8
+# Target tokens whose logits are alive at a time: 1,024 × 128k entries in float32 are half a GiB.
+TARGETS_PER_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class MicroBatch(Generic[E]):
     """Examples of one forward pass. A blank one takes part in the collectives but not in the loss."""
 
     examples: tuple[E, ...]
+    head_chunks: int
+    """Parts in which the output head is applied. Equal on all ranks: ZeRO-3 gathers the head anew for each part,
+    and ranks that gather unequally often stop each other."""
     blank: bool = False
 
 
@@ -68,6 +73,13 @@ def _deal(batch: list[E], optimization: Optimization, ranks: int) -> Batch[E]:
     passes = ranks * micro_batches
     ordered = sorted(batch, key=length_of)
     cuts = [round(i * len(ordered) / passes) for i in range(passes + 1)]
-    chunks = [tuple(ordered[a:b]) for a, b in pairwise(cuts)]
-    micros = [MicroBatch(c) if c else MicroBatch((ordered[0],), blank=True) for c in chunks]
-    return Batch(tuple(tuple(micros[rank::ranks]) for rank in range(ranks)))
+    dealt = [(tuple(ordered[a:b]) or (ordered[0],), a == b) for a, b in pairwise(cuts)]
+    rounds = [dealt[i : i + ranks] for i in range(0, passes, ranks)]
+    micros = [[MicroBatch(examples, _head_chunks(beside), blank) for examples, blank in beside] for beside in rounds]
+    return Batch(tuple(zip(*micros, strict=True)))
+
+
+def _head_chunks(beside: list[tuple[tuple[Any, ...], bool]]) -> int:
+    """Parts for the head in the passes that the ranks run beside each other: as many as the largest of them needs."""
+    most = max(sum(len(s.target_ids) for e in examples for s in e.sequences()) for examples, _ in beside)
+    return -(-most // TARGETS_PER_CHUNK)

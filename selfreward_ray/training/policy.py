@@ -9,9 +9,6 @@ from torch.utils.checkpoint import checkpoint
 from selfreward_ray.records import TokenSequence
 from selfreward_ray.training.objectives import LogProbs
 
-# Target tokens whose logits are alive at a time: 1,024 × 128k entries in float32 are half a GiB.
-_CHUNK = 1024
-
 
 class Policy(nn.Module):
     """A causal language model that returns log-probs of target tokens only.
@@ -25,8 +22,12 @@ class Policy(nn.Module):
         self.model = model
         self.pad_id = pad_id
 
-    def forward(self, sequences: list[TokenSequence]) -> LogProbs:
-        """Log-probs by sequence id, float32, one for each target token."""
+    def forward(self, sequences: list[TokenSequence], head_chunks: int) -> Tensor:
+        """Log-probs of all target tokens, float32, in the order of `sequences`; the head is applied in parts.
+
+        One tensor: ZeRO-3 gathers at each output's backward, so ranks must have equally many outputs, whatever
+        the number of their sequences.
+        """
         input_ids_BT, attention_mask_BT = self._pad(sequences)
         hidden_BTD = self.model.base_model(
             input_ids=input_ids_BT, attention_mask=attention_mask_BT, use_cache=False
@@ -39,14 +40,14 @@ class Policy(nn.Module):
             ]
         )
         targets_N = torch.tensor([i for s in sequences for i in s.target_ids], device=hidden_ND.device)
-        logprobs_N = torch.cat(
+        return torch.cat(
             [
                 checkpoint(self._chunk, hidden, targets, use_reentrant=False)
-                for hidden, targets in zip(hidden_ND.split(_CHUNK), targets_N.split(_CHUNK), strict=True)
+                for hidden, targets in zip(
+                    hidden_ND.tensor_split(head_chunks), targets_N.tensor_split(head_chunks), strict=True
+                )
             ]
         )
-        parts = logprobs_N.split([len(s.target_ids) for s in sequences])
-        return {s.id: part for s, part in zip(sequences, parts, strict=True)}
 
     def _chunk(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = self.model.get_output_embeddings()(hidden_ND).float()
@@ -60,3 +61,9 @@ class Policy(nn.Module):
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         device = next(self.model.parameters()).device
         return ids.to(device), mask.to(device)
+
+
+def by_sequence(sequences: list[TokenSequence], logprobs_N: Tensor) -> LogProbs:
+    """The output of `Policy` taken apart."""
+    parts = logprobs_N.split([len(s.target_ids) for s in sequences])
+    return {s.id: part for s, part in zip(sequences, parts, strict=True)}

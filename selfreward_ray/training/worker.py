@@ -23,7 +23,7 @@ from selfreward_ray.training.batches import Batch, MicroBatch, accumulation_step
 from selfreward_ray.training.export import export_model
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import LogProbs, Reference, learning_rate
-from selfreward_ray.training.policy import Policy
+from selfreward_ray.training.policy import Policy, by_sequence
 
 LN2 = math.log(2)
 
@@ -118,7 +118,7 @@ def _step(
     weight = sum(map(job.objective.weight, batch.examples()))
     sums: Counter[str] = Counter()
     for micro in micros:
-        logprobs = engine([s for e in micro.examples for s in e.sequences()])
+        logprobs = _logprobs(engine, micro)
         loss, metrics = job.objective.loss(micro.examples, logprobs, reference)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {loss.item()} on examples {[e.id for e in micro.examples]}")
@@ -132,6 +132,11 @@ def _step(
     return {name: value / weight for name, value in zip(sorted(sums), total.tolist(), strict=True)}
 
 
+def _logprobs(engine: Any, micro: MicroBatch[Any]) -> LogProbs:
+    sequences = [s for e in micro.examples for s in e.sequences()]
+    return by_sequence(sequences, engine(sequences, micro.head_chunks))
+
+
 @torch.no_grad()
 def _reference(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) -> Reference:
     """Summed log-probs of every sequence under the untouched model.
@@ -143,8 +148,7 @@ def _reference(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) ->
     steps = plan[: len(plan) // job.optimization.epochs]
     for done, batch in enumerate(steps):
         for micro in batch.ranks[rank]:
-            logprobs: LogProbs = engine([s for e in micro.examples for s in e.sequences()])
-            mine.update({name: values.sum().item() for name, values in logprobs.items()})
+            mine.update({name: values.sum().item() for name, values in _logprobs(engine, micro).items()})
         if rank == 0:
             job.progress.note.remote(f"reference log-probs {done + 1}/{len(steps)}")
     shares: list[dict[str, float]] = [{} for _ in range(dist.get_world_size())]

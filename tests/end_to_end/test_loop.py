@@ -116,7 +116,7 @@ def write_inputs(folder: Path) -> tuple[Path, Path]:
     values = {
         **RECIPE,
         "model": str(model),
-        "seed_data": {"source": str(seed), "ift": 16, "eft": 48, "held_out": 6},
+        "seed_data": {"source": str(seed), "ift": 15, "eft": 48, "held_out": 6},
         "prompts": {"source": str(prompts), "count": PROMPTS},
     }
     recipe = folder / "tiny.yaml"

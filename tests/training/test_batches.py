@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Optimization
 from selfreward_ray.records import PairTokens, SftTokens
-from selfreward_ray.training.batches import accumulation_steps, length_of, plan_batches
+from selfreward_ray.training.batches import TARGETS_PER_CHUNK, accumulation_steps, length_of, plan_batches
 
 
 def optimization(batch: int, micro: int = 1, epochs: int = 1) -> Optimization:
@@ -53,6 +53,17 @@ def test_every_rank_has_as_many_forward_passes_and_none_is_too_big(
         assert [len(rank) for rank in step.ranks] == [accumulation_steps(wanted, ranks)] * ranks
         for pass_ in (p for rank in step.ranks for p in rank):
             assert 1 <= len(pass_.examples) <= micro
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.integers(1, 4), st.integers(2, 4), SEEDS)
+def test_ranks_apply_the_head_equally_often(lengths: list[int], micro: int, ranks: int, seed: int):
+    """ZeRO-3 gathers the head for each part: a rank with one part more would wait for the others for ever."""
+    for step in plan_batches(examples(lengths), optimization(8, micro), ranks, seed):
+        for beside in zip(*step.ranks, strict=True):
+            assert len({p.head_chunks for p in beside}) == 1
+            most = max(sum(len(e.target_ids) for e in p.examples) for p in beside)
+            assert (beside[0].head_chunks - 1) * TARGETS_PER_CHUNK < most <= beside[0].head_chunks * TARGETS_PER_CHUNK
 
 
 @pytest.mark.parametrize(

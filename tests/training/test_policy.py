@@ -8,8 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from selfreward_ray.records import TokenSequence
-from selfreward_ray.training import policy as policy_module
-from selfreward_ray.training.policy import Policy
+from selfreward_ray.training.policy import Policy, by_sequence
 
 SEQUENCES = [
     TokenSequence("short", (5,), (7,)),
@@ -31,23 +30,21 @@ def plain(model: Any, sequence: TokenSequence) -> torch.Tensor:
     return logprobs[positions - 1, ids[0, positions]]
 
 
-@pytest.fixture(params=[1, 3, 10, 1024])
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten targets in chunks of one, unevenly, exactly and all at once."""
-    monkeypatch.setattr(policy_module, "_CHUNK", request.param)
+# Ten targets at once, in uneven parts, one by one, and with parts left empty.
+head_chunks = pytest.mark.parametrize("head_chunks", [1, 3, 10, 13])
 
 
-@pytest.mark.usefixtures("chunk")
-def test_log_probs_are_those_of_the_plain_model(model: Any):
+@head_chunks
+def test_log_probs_are_those_of_the_plain_model(model: Any, head_chunks: int):
     with torch.no_grad():
-        found = Policy(model, pad_id=2)(SEQUENCES)
+        found = by_sequence(SEQUENCES, Policy(model, pad_id=2)(SEQUENCES, head_chunks))
         for sequence in SEQUENCES:
             assert found[sequence.id].dtype == torch.float32
             torch.testing.assert_close(found[sequence.id], plain(model, sequence), atol=1e-5, rtol=0)
 
 
-@pytest.mark.usefixtures("chunk")
-def test_gradients_are_those_of_the_plain_model(model: Any):
+@head_chunks
+def test_gradients_are_those_of_the_plain_model(model: Any, head_chunks: int):
     """Of a loss that weighs each token differently, so that a token in another's place would show."""
 
     def gradients(logprobs: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -55,7 +52,7 @@ def test_gradients_are_those_of_the_plain_model(model: Any):
         (logprobs * torch.arange(1.0, len(logprobs) + 1)).sum().backward()
         return {name: p.grad.clone() for name, p in model.named_parameters()}
 
-    found = gradients(torch.cat(list(Policy(model, pad_id=2)(SEQUENCES).values())))
+    found = gradients(Policy(model, pad_id=2)(SEQUENCES, head_chunks))
     expected = gradients(torch.cat([plain(model, s) for s in SEQUENCES]))
     assert max(g.abs().max() for g in expected.values()) > 0.1
     for name, gradient in expected.items():
