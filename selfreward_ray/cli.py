@@ -4,10 +4,13 @@ import errno
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, Optional
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from selfreward_ray.recipe import Recipe
 
 app = typer.Typer(
     help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
@@ -31,14 +34,10 @@ SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The f
 @app.command()
 def run(recipe: RecipeFile, run_dir: RunDir, overrides: Overrides = None) -> None:
     """Run a whole recipe, M0 to the last model; goes on where an earlier attempt stopped."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray import loop
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray import loop
-
-            loop.run(loaded, run_dir)
+        loop.run(loaded, run_dir)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 
@@ -55,25 +54,19 @@ def iterate(run_dir: RunDir) -> None:
 @app.command()
 def seed(recipe: RecipeFile, out: Out, overrides: Overrides = None) -> None:
     """Step: ranked conversations to instruction (IFT) and evaluation (EFT) rows, and held-out sets."""
-    from selfreward_ray.recipe import load_recipe
-
-    with _explained():
+    with _prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
-        step(load_recipe(recipe, overrides), out=out)
+        step(loaded, out=out)
 
 
 @app.command()
 def sft(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
     """Step: supervised fine-tuning, M0 to M1."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.train import sft as step
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray.steps.train import sft as step
-
-            step(loaded, model=model, examples=seed_data, out=out)
+        step(loaded, model=model, examples=seed_data, out=out)
 
 
 @app.command()
@@ -85,14 +78,10 @@ def propose(
     overrides: Overrides = None,
 ) -> None:
     """Step: the new prompts of one iteration."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.propose import propose as step
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray.steps.propose import propose as step
-
-            step(loaded, seed_data=seed_data, iteration=iteration, out=out)
+        step(loaded, seed_data=seed_data, iteration=iteration, out=out)
 
 
 @app.command()
@@ -104,14 +93,10 @@ def respond(
     overrides: Overrides = None,
 ) -> None:
     """Step: candidates for each prompt, each judged several times by the same model."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.respond import respond as step
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray.steps.respond import respond as step
-
-            step(loaded, model=model, prompts=prompts, out=out)
+        step(loaded, model=model, prompts=prompts, out=out)
 
 
 @app.command()
@@ -122,14 +107,10 @@ def pair(
     overrides: Overrides = None,
 ) -> None:
     """Step: judged candidates to preference pairs."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.pair import pair as step
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray.steps.pair import pair as step
-
-            step(loaded, judged=judged, out=out)
+        step(loaded, judged=judged, out=out)
 
 
 @app.command()
@@ -141,27 +122,19 @@ def dpo(
     overrides: Overrides = None,
 ) -> None:
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.train import dpo as step
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray.steps.train import dpo as step
-
-            step(loaded, model=model, pairs=pairs, out=out)
+        step(loaded, model=model, pairs=pairs, out=out)
 
 
 @app.command()
 def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
     """Step: a model's answers to held-out prompts, and its agreement with their human rankings."""
-    from selfreward_ray.recipe import load_recipe
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.evaluate import evaluate as step
 
-    with _explained():
-        loaded = load_recipe(recipe, overrides)
-        with _cluster():
-            from selfreward_ray.steps.evaluate import evaluate as step
-
-            step(loaded, model=model, seed_data=seed_data, out=out)
+        step(loaded, model=model, seed_data=seed_data, out=out)
 
 
 @app.command()
@@ -186,6 +159,17 @@ def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 def main() -> None:
     """Entry point of the `selfreward` command."""
     app()
+
+
+@contextmanager
+def _prepared(recipe: str, overrides: list[str] | None, cluster: bool = True) -> Iterator["Recipe"]:
+    """The recipe, checked before a cluster is started for it."""
+    from selfreward_ray.recipe import load_recipe
+
+    with _explained():
+        loaded = load_recipe(recipe, overrides)
+        with _cluster() if cluster else nullcontext():
+            yield loaded
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def joined() -> Iterator[None]:
     context = ray.init(logging_level=logging.ERROR, log_to_driver=False)
     data = ray.data.DataContext.get_current()
     data.enable_progress_bars = False
+    data.issue_detectors_config.detectors = []  # an engine's memory is known and meant
     if context.dashboard_url:
         Console(stderr=True).print(f"Ray dashboard: http://{context.dashboard_url}", highlight=False)
     try:

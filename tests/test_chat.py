@@ -76,7 +76,7 @@ def test_a_prompt_is_what_the_tokenizer_itself_makes_of_it(family: tuple[ChatCod
     assert codec.prompt_ids(text) == own
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_any_text_without_control_tokens_is_encoded_as_the_tokenizer_does(families: dict[str, Path], text: str):
     codec = ChatCodec(families["chatml"])

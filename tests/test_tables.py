@@ -18,7 +18,7 @@ st.register_type_strategy(float, st.floats(allow_nan=False))
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda kind: kind.__name__)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_records_come_back_equal_from_a_table_of_one_schema(record: type, data: st.DataObject):
     rows = data.draw(st.lists(st.from_type(record), max_size=3))

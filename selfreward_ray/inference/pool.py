@@ -140,7 +140,7 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
         num_cpus=inference.cpus_per_replica,
         num_gpus=inference.gpus_per_replica,
         accelerator_type=inference.accelerator_type,
-        max_restarts=inference.max_restarts,
+        ray_remote_args_fn=partial(dict, max_restarts=inference.max_restarts),
         runtime_env={"env_vars": inference.env},
     )
     for row in counts.iter_rows():

@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Optimization
@@ -23,7 +23,6 @@ LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 SEEDS = st.integers(0, 99)
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), SEEDS)
 def test_each_example_is_in_each_epoch_once(lengths: list[int], batch: int, micro: int, epochs: int, seed: int):
     rows = examples(lengths)
@@ -35,7 +34,6 @@ def test_each_example_is_in_each_epoch_once(lengths: list[int], batch: int, micr
         assert Counter(e.id for e in seen) == Counter(e.id for e in rows)
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 8), st.integers(1, 3), SEEDS)
 def test_a_steps_examples_are_the_same_for_any_number_of_ranks(lengths: list[int], batch: int, micro: int, seed: int):
     plans = [plan_batches(examples(lengths), optimization(batch, micro), ranks, seed) for ranks in (1, 2, 4)]
@@ -43,7 +41,6 @@ def test_a_steps_examples_are_the_same_for_any_number_of_ranks(lengths: list[int
     assert one == two == four
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 8), st.integers(1, 3), st.integers(1, 4), SEEDS)
 def test_every_rank_has_as_many_forward_passes_and_none_is_too_big(
     lengths: list[int], batch: int, micro: int, ranks: int, seed: int
@@ -55,7 +52,6 @@ def test_every_rank_has_as_many_forward_passes_and_none_is_too_big(
             assert 1 <= len(pass_.examples) <= micro
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.integers(1, 4), st.integers(2, 4), SEEDS)
 def test_ranks_apply_the_head_equally_often(lengths: list[int], micro: int, ranks: int, seed: int):
     """ZeRO-3 gathers the head for each part: a rank with one part more would wait for the others for ever."""
