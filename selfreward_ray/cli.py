@@ -23,7 +23,7 @@ app = typer.Typer(
 RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: YAML file, see jobs/recipes/.")]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
-    typer.Argument(metavar="[KEY=VALUE]...", help="Recipe fields to change, for example dpo.beta=0.2."),
+    typer.Argument(metavar="KEY=VALUE", help="Recipe fields to change, for example dpo.beta=0.2."),
 ]
 RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]
 Out = Annotated[str, typer.Option("--out", metavar="URI", help="The folder that this step writes.")]

@@ -87,6 +87,8 @@ def input_fingerprint(uri: str) -> str:
     files = [path] if kind == FileType.File else [p for p in folder.files() if p.endswith(_HASHED_SUFFIXES)]
     digest = hashlib.sha256()
     for file in files:
+        # With its name and size, or two folders whose files break off at other places could read the same.
+        digest.update(f"{file.removeprefix(path)} {filesystem.get_file_info(file).size}\n".encode())
         with filesystem.open_input_stream(file) as stream:
             while chunk := stream.read(1 << 24):
                 digest.update(chunk)

@@ -19,9 +19,11 @@ from selfreward_ray.storage import Folder, read_text
 
 def propose(recipe: Recipe, *, seed_data: str, iteration: int, out: str, label: str = "prompts") -> Manifest:
     """`Prompt` rows of `iteration` in `out` (paper, section 2.2, step 1). `seed_data` is a seed step's folder."""
-    part = {"prompts": recipe.prompts.model_dump(), "seed": recipe.seed, "iteration": iteration, "model": recipe.model}
+    part = {"prompts": recipe.prompts.model_dump(), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source
-    inputs = {"seed": seed_data} | ({} if source in ("demo", "model") else {"source": source})
+    inputs = {"seed": seed_data}
+    if source != "demo":
+        inputs["source"] = _proposer(recipe) if source == "model" else source
     step = Step("propose", out, part, inputs)
     if step.is_done():
         skipped(label)
@@ -103,6 +105,10 @@ def _from_model(recipe: Recipe, step: Step, seed_data: str, iteration: int, prog
     return step.finish(offered=asked, tokens=tokens)
 
 
+def _proposer(recipe: Recipe) -> str:
+    return recipe.prompts.proposer or recipe.model
+
+
 def _demonstrate(seeds: list[str], new: list[str], recipe: Recipe, rng: random.Random) -> str:
     shown_new = rng.sample(new, min(len(new), recipe.prompts.new_demonstrations))
     shown_seeds = rng.sample(seeds, min(len(seeds), recipe.prompts.seed_demonstrations))
@@ -115,8 +121,7 @@ def _ask(recipe: Recipe, requests: list[Prompt], folder: Folder, progress: Progr
     write_part(folder, "requests", requests, Prompt, "part-0")
     program = partial(propose_prompt, sampling=recipe.prompts.sampling, read=read_proposal)
     job = Job("propose", program, Prompt, Proposal, folder.uri, recipe.seed)
-    model = recipe.prompts.proposer or recipe.model
     progress.note("starting the engine")
-    blocks = list(run_pool(folder / "requests", set(), model, recipe.inference, job))
+    blocks = list(run_pool(folder / "requests", set(), _proposer(recipe), recipe.inference, job))
     proposals = sorted(read_rows(folder, Proposal), key=lambda proposal: proposal.id)
     return proposals, sum(block.generated_tokens for block in blocks)

@@ -51,7 +51,6 @@ def train(config: dict[str, Any]) -> None:
         step_tokens = sum(length_of(e) * len(e.sequences()) for e in batch.examples())
         tokens += step_tokens
         log.append({"step": step, **metrics, "learning_rate": rate, "seconds": time.monotonic() - started})
-        ray.train.report({**log[-1], "steps": len(plan)})
         if rank == 0:
             job.progress.update.remote(step + 1, tokens)
     if rank == 0:
@@ -59,6 +58,8 @@ def train(config: dict[str, Any]) -> None:
         Folder(job.out).write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in log).encode())
         Folder(job.out).write_json("summary.json", {"steps": len(plan), "tokens": tokens, "last": log[-1]})
     export_model(engine.module.model, source, job.out)
+    # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
+    ray.train.report({**log[-1], "steps": len(plan)})
 
 
 def deepspeed_config(optimization: Optimization, training: Training, ranks: int) -> dict[str, Any]:

@@ -58,6 +58,7 @@ RECIPE = {
         "final_learning_rate": 1.0e-4,
         "batch_size": 4,
         "micro_batch_size": 2,
+        "epochs": 4,
         "max_tokens": 256,
     },
     "training": {"gradient_checkpointing": True, "dtype": "bfloat16"},
@@ -210,7 +211,8 @@ def test_pairs_prefer_what_the_judge_scored_higher(finished: FinishedRun) -> Non
 def test_dpo_starts_at_ln2_and_learns_its_pairs(finished: FinishedRun) -> None:
     steps = [json.loads(line) for line in finished.layout.model(2).read_bytes("steps.jsonl").splitlines()]
     assert steps[0]["preference_loss"] == pytest.approx(0.693147, abs=1e-3)
-    assert steps[-1]["preference_loss"] < steps[0]["preference_loss"]
+    epoch = len(steps) // 4
+    assert sum(s["preference_loss"] for s in steps[-epoch:]) / epoch < 0.65
 
 
 def test_sft_loss_falls(finished: FinishedRun) -> None:
