@@ -69,8 +69,8 @@ def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
 
 def measure(recipe: Recipe, layout: RunLayout) -> None:
     """Evaluate every model that there is, and report."""
-    for t in range(1, recipe.iterations + 2 if recipe.seed_data.held_out else 1):
-        if read_manifest(layout.model(t)) is not None:
+    for t in range(1, recipe.iterations + 2):
+        if recipe.seed_data.held_out and read_manifest(layout.model(t)) is not None:
             model, seed_data, out = layout.model(t).uri, layout.seed().uri, layout.evaluation(t).uri
             evaluate(recipe, model=model, seed_data=seed_data, out=out, label=f"M{t} · evaluate")
     report(layout.uri)

@@ -1,5 +1,6 @@
 """Where a model's weights are: a local folder, a hub name, or an object-store URI."""
 
+import fcntl
 import hashlib
 import os
 import re
@@ -60,15 +61,15 @@ def _fetch(uri: str) -> Path:
     # Size and time of every file are in the key: a folder that was written again is fetched again.
     key = hashlib.sha256("\n".join([uri, *(f"{i.path} {i.size} {i.mtime_ns}" for i in files)]).encode()).hexdigest()
     target = cache / key[:24]
-    if not (target / "fetched").exists():
-        target.mkdir(parents=True, exist_ok=True)
-        for info in files:
-            partial = target / f".{info.base_name}.{os.getpid()}"
-            fs.copy_files(
-                info.path, str(partial), source_filesystem=source, destination_filesystem=fs.LocalFileSystem()
-            )
-            partial.rename(target / info.base_name)
-        (target / "fetched").touch()
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a node fetches, the others wait for it
+        if not (target / "fetched").exists():
+            here = fs.LocalFileSystem()
+            for info in files:
+                copy = str(target / info.base_name)
+                fs.copy_files(info.path, copy, source_filesystem=source, destination_filesystem=here)
+            (target / "fetched").touch()
     return target
 
 

@@ -5,6 +5,7 @@ Unknown names and values out of range raise `RecipeError`, which names the field
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -178,6 +180,14 @@ class Inference(_Section):
         if self.min_replicas > self.max_replicas:
             raise ValueError("min_replicas must not exceed max_replicas")
         return self
+
+    @field_validator("env")
+    @classmethod
+    def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
+        secret = [name for name in env if re.search("TOKEN|SECRET|PASSWORD|KEY$", name.upper())]
+        if secret:
+            raise ValueError(f"{secret[0]} would stand in the run's files; set it on the nodes instead")
+        return env
 
 
 class Recipe(_Section):

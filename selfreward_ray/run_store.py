@@ -76,6 +76,16 @@ def write_part(folder: Folder, table: str, records: list[R], record: type[R], pa
     (folder / table).write_bytes(f"{part}.parquet", buffer.getvalue())
 
 
+def write_block(folder: Folder, ids: list[str], kept: list[R], record: type[R], dropped: list[Dropped]) -> None:
+    """Write what became of the rows `ids`. A block that is retried overwrites its first attempt."""
+    part = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    # A table without rows is written too where an earlier attempt left some.
+    if kept or (folder / "rows").is_file(f"{part}.parquet"):
+        write_part(folder, "rows", kept, record, part)
+    if dropped or (folder / "dropped").is_file(f"{part}.parquet"):
+        write_part(folder, "dropped", dropped, Dropped, part)
+
+
 def input_fingerprint(uri: str) -> str:
     """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name."""
     folder = Folder(uri)
@@ -176,16 +186,19 @@ class Step:
 def claim_run(run: Folder, recipe: Recipe) -> None:
     """Write the run's recipe, or check that the run was begun with the same one.
 
-    More iterations may be asked for later, and another cluster may go on with the run, so `inference` and
-    `training` may change too; any other difference raises `UserError` naming the fields.
+    More iterations may be asked for later (fewer leave those that are there), and another cluster may go on with
+    the run, so `inference` and all of `training` but its dtype may change; any other difference raises `UserError`
+    naming the fields.
     """
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
-        free = {"iterations": recipe.iterations, "inference": recipe.inference, "training": recipe.training}
+        training = recipe.training.model_copy(update={"dtype": before.training.dtype})
+        free = {"iterations": recipe.iterations, "inference": recipe.inference, "training": training}
         changed = differing_fields(before.model_copy(update=free), recipe)
         if changed:
             raise UserError(
                 f"{run.uri} was begun with another recipe:\n  " + "\n  ".join(changed) + "\n"
                 "undo the change, or choose another --run-dir"
             )
+        recipe = recipe.model_copy(update={"iterations": max(before.iterations, recipe.iterations)})
     run.write_bytes("recipe.yaml", dump_recipe(recipe).encode())

@@ -76,7 +76,7 @@ def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: p
     (copy / "checkpoints").mkdir()
     fetched = local_model("mock://m1")
     assert fetched.parent == bucket.parent / "cache"
-    names = {path.name for path in copy.iterdir()} - {"checkpoints"} | {"fetched"}
+    names = {path.name for path in copy.iterdir()} - {"checkpoints"} | {"fetched", ".lock"}
     assert {path.name for path in fetched.iterdir()} == names
     assert (fetched / "model.safetensors").read_bytes() == (copy / "model.safetensors").read_bytes()
 

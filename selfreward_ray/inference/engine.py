@@ -76,6 +76,7 @@ class Engine:
             min_p=sampling.min_p,
             max_tokens=sampling.max_tokens,
             seed=int.from_bytes(digest[:4]) if sampling.seeded else None,
+            stop_token_ids=[self._codec.end_id],  # the template's, which SFT trains; a base model's EOS may be another
             detokenize=False,  # decoded once, when finished
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

@@ -5,9 +5,9 @@ not grow with the rows, finished work survives the driver, and a block that is r
 """
 
 import asyncio
-import hashlib
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,14 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.cluster_session import check_room
 from selfreward_ray.inference.engine import Engine, EngineDead
 from selfreward_ray.inference.programs import LanguageModel, Program
 from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped
-from selfreward_ray.run_store import write_part
+from selfreward_ray.run_store import write_block
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -97,13 +98,10 @@ async def run_block(records: list[Any], model: LanguageModel, job: Job) -> Block
         return Block(0, 0, 0)
     counted = _Counted(model)
     outcomes = await asyncio.gather(*(_row(record, counted, job) for record in records))
-    name = hashlib.sha256("\n".join(record.id for record in records).encode()).hexdigest()[:16]
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    for table, rows, kind in (("rows", kept, job.result), ("dropped", dropped, Dropped)):
-        # A table without rows is written too where an earlier attempt of the block left some.
-        if rows or (Folder(job.out) / table).is_file(f"{name}.parquet"):
-            await asyncio.to_thread(write_part, Folder(job.out), table, rows, kind, name)
+    ids = [record.id for record in records]
+    await asyncio.to_thread(write_block, Folder(job.out), ids, kept, job.result, dropped)
     return Block(len(records), counted.prompt_tokens, counted.generated_tokens)
 
 
@@ -121,11 +119,15 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
 
     Raises `UserError` when the cluster can never hold one replica.
     """
-    _check_room(inference)
+    # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
+    wanted = inference.cpus_per_replica, inference.gpus_per_replica
+    check_room(inference.min_replicas, *wanted, "one replica", "inference.min_replicas", spare_cpus=1)
     dataset = read_table(rows, inference.rows_per_block)
     if finished:
         dataset = dataset.filter(partial(_unfinished, finished=finished), num_cpus=LIGHT_CPUS)
     in_flight = math.ceil(inference.rows_in_flight / inference.rows_per_block)
+    # The bound on restarts has no other way in, and no named parameter in Ray 2.60.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
     counts = dataset.map_batches(
         Replica,
         fn_constructor_kwargs={"model": portable(model), "inference": inference, "job": job},
@@ -140,7 +142,7 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
         num_cpus=inference.cpus_per_replica,
         num_gpus=inference.gpus_per_replica,
         accelerator_type=inference.accelerator_type,
-        ray_remote_args_fn=partial(dict, max_restarts=inference.max_restarts),
+        max_restarts=inference.max_restarts,
         runtime_env={"env_vars": inference.env},
     )
     for row in counts.iter_rows():
@@ -156,22 +158,3 @@ def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:
 
 def _unfinished(row: dict[str, Any], finished: set[str]) -> bool:
     return row["id"] not in finished
-
-
-def _check_room(inference: Inference) -> None:
-    """Replicas that the cluster can never hold would be waited for without a word."""
-    if ray._private.state.state.get_max_resources_from_cluster_config() is not None:
-        return  # an autoscaler may still add such a node
-    wanted = {"CPU": inference.cpus_per_replica, "GPU": inference.gpus_per_replica}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(node.get(kind, 0) >= amount for kind, amount in wanted.items()) for node in nodes):
-        raise UserError(
-            f"one replica asks for {wanted}, and no node of this cluster has that; "
-            "lower inference.cpus_per_replica or inference.gpus_per_replica, or add nodes"
-        )
-    cpus, needed = sum(node.get("CPU", 0) for node in nodes), inference.min_replicas * inference.cpus_per_replica + 1
-    if cpus < needed:
-        raise UserError(
-            f"{inference.min_replicas} replicas and their feeder need {needed:g} CPUs, this cluster has {cpus:g}; "
-            "lower inference.min_replicas or inference.cpus_per_replica, or add nodes"
-        )

@@ -65,7 +65,7 @@ def split_seed(sets: SeedSets, sizes: Seed, rubric: Rubric) -> SeedSplit:
     """Rows of the sets: one IFT row a set, and EFT rows, whole sets at a time, until there are `sizes.eft`.
 
     Sets that EFT no longer needs are not dropped: nobody asked for them. Raises `SeedError` when there
-    is no IFT row.
+    is no IFT row, or no EFT row though some are asked for.
     """
     ift = [ift_example(s) for s in sets.ift]
     if not ift:
@@ -80,6 +80,11 @@ def split_seed(sets: SeedSets, sizes: Seed, rubric: Rubric) -> SeedSplit:
             dropped.append(made)
         else:
             eft.extend(made)
+    if sizes.eft and not eft:
+        raise SeedError(
+            "the seed gives no EFT row, so nothing would teach the model to judge; give replies a written verdict "
+            "that agrees with their ranks, or set seed_data.eft to 0"
+        )
     return SeedSplit(examples=ift + eft, held_out=sets.held_out, dropped=dropped)
 
 

@@ -18,7 +18,12 @@ from selfreward_ray.steps.pooled import run_pooled
 def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> Manifest:
     """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with their human rankings."""
     rubric = load_rubric(recipe.judge.rubric)
-    part = {"respond": recipe.respond.model_dump(), "judge": recipe.judge.model_dump(), "rubric": rubric.model_dump()}
+    part = {
+        "respond": recipe.respond.model_dump(),
+        "judge": recipe.judge.model_dump(),
+        "rubric": rubric.model_dump(),
+        "seed": recipe.seed,
+    }
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed)

@@ -1,17 +1,15 @@
 """Step: judged candidates → preference pairs. Ray Data streams the rows; no engine is needed."""
 
-import hashlib
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
-from selfreward_ray.inference.pool import LIGHT_CPUS, read_table
+from selfreward_ray.inference.pool import read_table
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt, Pair
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_rows, write_part
+from selfreward_ray.run_store import Manifest, Step, count_rows, write_block
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -34,7 +32,6 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
             partial(_pair_block, recipe=recipe, out=step.folder.uri),
             batch_format="pyarrow",
             batch_size=_ROWS_PER_BLOCK,
-            num_cpus=LIGHT_CPUS,
         )
         done = kept = 0
         for block in blocks.iter_rows():
@@ -50,9 +47,5 @@ def _pair_block(batch: pa.Table, recipe: Recipe, out: str) -> pa.Table:
     outcomes = [POLICIES[recipe.pairs.policy](prompt, recipe.judge) for prompt in prompts]
     pairs = [p for o in outcomes if not isinstance(o, Dropped) for p in o]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    name = hashlib.sha256("\n".join(p.id for p in prompts).encode()).hexdigest()[:16]
-    tables: list[tuple[str, list[Any], Any]] = [("rows", pairs, Pair), ("dropped", dropped, Dropped)]
-    for table, records, kind in tables:
-        if records:
-            write_part(Folder(out), table, records, kind, name)
+    write_block(Folder(out), [p.id for p in prompts], pairs, Pair, dropped)
     return pa.Table.from_pylist([{"prompts": len(prompts), "kept": len(prompts) - len(dropped)}])

@@ -1,12 +1,15 @@
 """What the steps that run on the pool of replicas share: resume, progress, counts."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.inference.pool import Job, run_pool
 from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_rows
+from selfreward_ray.run_store import Manifest, Step, count_rows, read_rows
 from selfreward_ray.storage import Folder
 
 
@@ -37,11 +40,21 @@ def run_pooled(
         done = len(finished)
         progress.note("starting the engine")
         progress.update(done)
-        for block in run_pool(rows, finished, model, recipe.inference, job):
+        blocks = run_pool(rows, finished, model, recipe.inference, job) if done < offered else ()
+        for block in blocks:
             done += block.rows
             generated += block.generated_tokens
             prompt += block.prompt_tokens
             progress.note("")
             progress.update(done, generated)
+        _check_some_kept(step, offered, label)
         metrics = {"prompt_tokens": prompt, "generated_tokens": generated, **measure()}
         return step.finish(offered=offered, tokens=generated, metrics=metrics)
+
+
+def _check_some_kept(step: Step, offered: int, label: str) -> None:
+    """A step in which every row failed is a setting gone wrong: it is not finished, so that it can be done again."""
+    if offered and not count_rows(step.folder / "rows"):
+        reasons = Counter(d.reason for d in read_rows(step.folder, Dropped, "dropped"))
+        (step.folder / "dropped").delete()
+        raise UserError(f"{label}: every row failed, most often with: {reasons.most_common(1)[0][0]}")

@@ -16,14 +16,14 @@ from selfreward_ray.storage import Folder
 
 _SHARD_BYTES = 5 * 10**9
 _COMPANIONS = (
-    "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
+    "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
     "vocab.*", "merges.txt", "chat_template*",
 )  # fmt: skip
 
 
 def export_model(model: Any, source: Path, out: str) -> None:
-    """Write `model` to the folder `out`: safetensors shards of at most 5 GB, their index, and `source`'s
-    configuration, tokenizer and chat template.
+    """Write `model` to the folder `out`: safetensors shards of at most 5 GB, their index, configuration, and
+    `source`'s tokenizer and chat template.
 
     Every rank calls it, and gathers one parameter at a time; rank 0 holds one shard in host memory. Raises
     `RuntimeError` for an empty or non-finite tensor.
@@ -45,6 +45,7 @@ def export_model(model: Any, source: Path, out: str) -> None:
             for pattern in _COMPANIONS:
                 for path in source.glob(pattern):
                     shutil.copy(path, Path(scratch) / path.name)
+            model.config.save_pretrained(scratch)  # not the source's: it names the dtype that was trained
             for path in Path(scratch).iterdir():
                 if path.suffix != ".safetensors":
                     _upload(path, out)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.records import TokenSequence
 from selfreward_ray.training.objectives import LogProbs
 
@@ -14,11 +15,15 @@ class Policy(nn.Module):
     """A causal language model that returns log-probs of target tokens only.
 
     Logits are made for target positions alone and in chunks that the backward pass computes again, so the
-    full ``[tokens, vocabulary]`` matrix never exists.
+    full ``[tokens, vocabulary]`` matrix never exists. Raises `UserError` for a model that does more to its
+    logits than the head.
     """
 
     def __init__(self, model: Any, pad_id: int):
         super().__init__()
+        for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+            if getattr(model.config, name, None) not in (None, 1.0):
+                raise UserError(f"models whose logits are changed after the head are not supported: config has {name}")
         self.model = model
         self.pad_id = pad_id
 

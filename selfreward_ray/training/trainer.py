@@ -9,6 +9,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from selfreward_ray.cluster_session import check_room
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.storage import Folder, absolute
@@ -20,7 +21,8 @@ def fit(job: TrainJob, progress: Progress) -> None:
     """Run `job` to its end. Raises what Ray Train raises when its restarts are spent."""
     training = job.training
     gpus = training.gpus_per_worker
-    _check_room(job)
+    _check_batch(job)
+    check_room(training.workers, training.cpus_per_worker, gpus, "one training worker", "training.workers")
     board = ray.remote(num_cpus=0)(Board).remote()
     ray_folder = Folder(job.out) / "ray_train"
     trainer = TorchTrainer(
@@ -73,9 +75,10 @@ def _environment(job: TrainJob) -> dict[str, str]:
     return {
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": str(max(1, int(job.training.cpus_per_worker))),
-        # Activations of ever new sizes are page faults on a CPU: keep freed memory, and take it in huge pages.
+        # Activations of ever new sizes are page faults on a CPU: keep freed memory, for the training thread too
+        # (one arena), and take it in huge pages.
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
-        ":glibc.malloc.trim_threshold=17179869184",
+        ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.arena_max=1",
     }
 
 
@@ -86,8 +89,8 @@ def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:
         progress.update(done=state["done"], tokens=state["tokens"])
 
 
-def _check_room(job: TrainJob) -> None:
-    if not job.optimization.batch_size >= job.training.workers:
+def _check_batch(job: TrainJob) -> None:
+    if job.optimization.batch_size < job.training.workers:
         raise UserError(
             f"{job.label}: batch_size {job.optimization.batch_size} is smaller than training.workers "
             f"{job.training.workers}; some workers would never have an example"
