@@ -1,6 +1,6 @@
 """One iteration of a run, M(t) to M(t+1), as a Ray job:
 
-ray job submit --address http://HEAD:8265 -- python jobs/iterate.py --run-dir s3://BUCKET/RUN
+ray job submit --working-dir . -- python jobs/iterate.py --run-dir s3://BUCKET/RUN
 
 Takes what `selfreward iterate` takes.
 """

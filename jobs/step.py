@@ -1,6 +1,6 @@
 """One step as a Ray job, by its name:
 
-ray job submit --address http://HEAD:8265 -- python jobs/step.py pair RECIPE --judged URI --out URI
+ray job submit --working-dir . -- python jobs/step.py pair RECIPE --judged URI --out URI
 
 Takes what `selfreward STEP` takes; `python jobs/step.py --help` lists the steps.
 """

@@ -186,7 +186,7 @@ class Inference(_Section):
     def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
         secret = [name for name in env if re.search("TOKEN|SECRET|PASSWORD|KEY$", name.upper())]
         if secret:
-            raise ValueError(f"{secret[0]} would stand in the run's files; set it on the nodes instead")
+            raise ValueError(f"the variable {secret[0]} would stand in the run's files; set it on the nodes instead")
         return env
 
 
@@ -282,7 +282,9 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"recipe field {name!r} is missing"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"recipe field {name!r}: {message[0].lower()}{message[1:]} (got {detail['input']!r})"
+    # Of a section only the name: its values may be many, or nobody's business.
+    got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+    return f"recipe field {name!r}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _fields_at(location: list[str]) -> list[str]:

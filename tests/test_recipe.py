@@ -164,3 +164,11 @@ def test_differing_fields_have_dotted_names_and_both_values():
     other = recipe.model_copy(update={"seed": 5, "judge": Judge(verdicts=5)})
     assert differing_fields(recipe, other) == ["seed: 0 → 5", "judge.verdicts: 3 → 5"]
     assert differing_fields(recipe, recipe.model_copy()) == []
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "aws_secret_access_key", "DB_PASSWORD", "API_KEY"])
+def test_secrets_do_not_stand_in_a_recipe(name: str):
+    with pytest.raises(RecipeError, match=rf"inference.env.*{name} would stand in the run's files") as error:
+        parse_recipe({"model": "m0", "inference": {"env": {name: "hunter2"}}})
+    assert "hunter2" not in str(error.value)
+    assert parse_recipe({"model": "m0", "inference": {"env": {"VLLM_CPU_KVCACHE_SPACE": "2"}}})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Dpo, Recipe
+from selfreward_ray.recipe import Dpo, Recipe, Training
 from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.run_store import (
     Step,
@@ -190,3 +190,17 @@ def test_a_run_refuses_another_recipe_naming_the_field(tmp_path: Path):
 def test_the_manifest_is_plain_json(tmp_path: Path):
     finished(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["step"] == "respond"
+
+
+def test_another_cluster_may_go_on_with_a_run_but_not_in_another_dtype(tmp_path: Path):
+    run = Folder(str(tmp_path))
+    claim_run(run, BEGUN)
+    claim_run(run, BEGUN.model_copy(update={"training": Training(workers=64, gpus_per_worker=1)}))
+    with pytest.raises(UserError, match=r"training.dtype: bfloat16 → float32"):
+        claim_run(run, BEGUN.model_copy(update={"training": Training(dtype="float32")}))
+
+
+def test_fewer_iterations_leave_those_that_the_run_has(tmp_path: Path):
+    claim_run(Folder(str(tmp_path)), BEGUN.model_copy(update={"iterations": 3}))
+    claim_run(Folder(str(tmp_path)), BEGUN)
+    assert "iterations: 3" in (tmp_path / "recipe.yaml").read_text()

@@ -154,9 +154,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
 
     def job(script: str, *arguments: str) -> str:
         address = f"http://127.0.0.1:{dashboard}"
-        return ray(
-            "job", "submit", f"--address={address}", "--", sys.executable, f"{REPOSITORY}/jobs/{script}", *arguments
-        )
+        command = [sys.executable, f"jobs/{script}", *arguments]
+        return ray("job", "submit", f"--address={address}", "--working-dir=.", "--", *command)
 
     try:
         ray(*head)

@@ -115,3 +115,9 @@ def test_what_disagrees_is_dropped_and_the_next_set_serves():
 def test_a_seed_without_ift_is_refused():
     with pytest.raises(SeedError, match=r"no IFT row; give more ranked sets"):
         split_seed(SeedSets([], [ranked(1)], [], []), Seed(), Marks())
+
+
+def test_a_seed_without_the_eft_that_was_asked_for_is_refused():
+    with pytest.raises(SeedError, match=r"no EFT row.*set seed_data.eft to 0"):
+        split_seed(SeedSets([ranked(0)], [ranked(1, scores=(1, 4))], [], []), Seed(eft=2), Marks())
+    assert len(split_seed(SeedSets([ranked(0)], [], [], []), Seed(eft=0), Marks()).examples) == 1

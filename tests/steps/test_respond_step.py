@@ -92,3 +92,23 @@ def test_another_pool_may_finish_the_step(run: Any):
     _, rows, _ = run(again, VALUES | {"inference": {"rows_per_block": 3}})
     assert len(rows) == 4
     assert prompts_asked(again) == {p.id for p in PROMPTS[2:]}
+
+
+def test_a_step_whose_every_row_failed_is_not_finished_and_can_be_done_again(run: Any):
+    def refused(text: str, row: str) -> Any:
+        return ValueError("context of 16 exceeded")
+
+    with pytest.raises(UserError, match="every row failed, most often with: ValueError: context of 16 exceeded"):
+        run(ScriptedModel(refused))
+    manifest, rows, dropped = run(ScriptedModel(answer))
+    assert (len(rows), len(dropped)) == (4, 1)
+    assert manifest.rows == {"rows": 4}
+
+
+def test_no_engine_is_started_when_every_row_is_there(run: Any, tmp_path: Path):
+    run(ScriptedModel(answer))
+    (tmp_path / "out" / "manifest.json").unlink()
+    again = ScriptedModel(answer)
+    manifest, _, _ = run(again)
+    assert again.asked == []
+    assert manifest.rows == {"rows": 4}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.records import TokenSequence
 from selfreward_ray.training.policy import Policy, by_sequence
 
@@ -57,3 +58,13 @@ def test_gradients_are_those_of_the_plain_model(model: Any, head_chunks: int):
     assert max(g.abs().max() for g in expected.values()) > 0.1
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_model_that_changes_its_logits_after_the_head_is_refused(model: Any):
+    """Log-probs of the bare head would be wrong, and the reference's equally wrong: nothing later would show it."""
+    model.config.final_logit_softcapping = 30.0
+    try:
+        with pytest.raises(UserError, match="final_logit_softcapping"):
+            Policy(model, pad_id=2)
+    finally:
+        del model.config.final_logit_softcapping
