@@ -76,9 +76,9 @@ def _environment(job: TrainJob) -> dict[str, str]:
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": str(max(1, int(job.training.cpus_per_worker))),
         # Activations of ever new sizes are page faults on a CPU: keep freed memory up to 64 MiB a piece, for the
-        # training thread too, which would otherwise have an arena of its own.
-        "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=67108864:glibc.malloc.trim_threshold=17179869184"
-        ":glibc.malloc.arena_max=1",
+        # training thread too (it would have an arena of its own), and take it in huge pages.
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864"
+        ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.arena_max=1",
     }
 
 
