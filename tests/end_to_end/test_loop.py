@@ -246,15 +246,16 @@ def test_plain_vllm_loads_the_last_model_and_says_what_transformers_says(finishe
         "if __name__ == '__main__':\n"
         "    model = LLM(sys.argv[1], dtype='float32', max_model_len=256, enforce_eager=True, block_size=32)\n"
         "    asked = [{'prompt_token_ids': [1, 40, 50, 60]}]\n"
-        "    out = model.generate(asked, SamplingParams(temperature=0, max_tokens=8, ignore_eos=True))\n"
-        "    print(json.dumps(list(out[0].outputs[0].token_ids)))\n"
+        "    out = model.generate(asked, SamplingParams(temperature=0, max_tokens=8, min_tokens=8))\n"
+        "    print('\\nTOKENS', json.dumps(list(out[0].outputs[0].token_ids)))\n"
     )
     path = Path(finished.recipe.parent) / "plain_vllm.py"
     path.write_text(script)
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
     done = subprocess.run([sys.executable, path, folder], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    by_vllm = json.loads(done.stdout.strip().splitlines()[-1])
+    # vLLM logs to the same stream.
+    by_vllm = json.loads(next(x for x in done.stdout.splitlines() if x.startswith("TOKENS")).removeprefix("TOKENS"))
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = plain.generate(torch.tensor([[1, 40, 50, 60]]), max_new_tokens=8, min_new_tokens=8, do_sample=False)
     assert by_vllm == ids[0, 4:].tolist()
