@@ -53,7 +53,7 @@ def iterate(run_dir: RunDir) -> None:
 
 @app.command()
 def seed(recipe: RecipeFile, out: Out, overrides: Overrides = None) -> None:
-    """Step: ranked conversations to instruction (IFT) and evaluation (EFT) rows, and held-out sets."""
+    """Step: ranked conversations to instruction (IFT) and judging (EFT) rows, and held-out sets."""
     with _prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
@@ -74,7 +74,7 @@ def propose(
     recipe: RecipeFile,
     seed_data: SeedData,
     out: Out,
-    iteration: Annotated[int, typer.Option(min=1, help="Which iteration the prompts are for.")] = 1,
+    iteration: Annotated[int, typer.Option(min=1, help="Which iteration the prompts are for; the first makes M2.")] = 1,
     overrides: Overrides = None,
 ) -> None:
     """Step: the new prompts of one iteration."""
@@ -138,7 +138,7 @@ def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, ov
 
 
 @app.command()
-def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
     """Step: the tables of a run, and RUN/report.html."""
     with _explained():
         from selfreward_ray.steps.report import report as step
@@ -148,7 +148,7 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 
 
 @app.command()
-def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.")]) -> None:
+def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
     """What of a run is done, with counts, and what is next."""
     with _explained():
         from selfreward_ray.steps.status import print_status
@@ -186,6 +186,8 @@ def _explained() -> Iterator[None]:
         _leave(f"error: {getattr(error, 'cause', error)}", 2)
     except OSError as error:
         cause = getattr(error, "cause", error)
+        if isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
+            _leave(f"error: {cause}; is that path right, and may this user use it?", 2)
         if cause.errno != errno.ENOSPC:
             raise
         _leave("error: no space left on the disk; finished work is kept: free some, and run the same command again", 2)

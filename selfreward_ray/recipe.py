@@ -184,7 +184,7 @@ class Inference(_Section):
     @field_validator("env")
     @classmethod
     def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
-        secret = [name for name in env if re.search("TOKEN|SECRET|PASSWORD|KEY$", name.upper())]
+        secret = [name for name in env if re.search("TOKEN|SECRET|PASSWORD|KEY", name.upper())]
         if secret:
             raise ValueError(f"the variable {secret[0]} would stand in the run's files; set it on the nodes instead")
         return env

@@ -65,7 +65,13 @@ class Folder:
             filesystem.move(partial, f"{path}/{name}")
 
     def read_json(self, name: str) -> Any:
-        return json.loads(self.read_bytes(name))
+        """Raises `UserError` for a damaged file."""
+        try:
+            return json.loads(self.read_bytes(name))
+        except ValueError as error:
+            raise UserError(
+                f"{self.uri}/{name} is damaged ({error}); remove its folder to do that step again"
+            ) from None
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_bytes(name, json.dumps(value, indent=2, ensure_ascii=False).encode())

@@ -124,3 +124,13 @@ def test_what_a_user_can_not_put_right_keeps_its_traceback(
     monkeypatch.setattr("selfreward_ray.steps.seed.seed", step)
     result = CliRunner().invoke(app, ["seed", recipe, "--out", "o"])
     assert result.exception is raised
+
+
+def test_a_path_that_can_not_be_used_is_no_traceback(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "r.yaml").write_text("model: m0")
+    done = CliRunner().invoke(app, ["seed", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "notes.txt")])
+    assert done.exit_code == 2
+    assert "notes.txt" in done.output
+    assert "is that path right" in done.output
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -85,3 +85,9 @@ def test_text_of_a_folder_is_the_users_error(tmp_path: Path):
 def test_text_is_read_from_a_path_and_a_uri(tmp_path: Path):
     (tmp_path / "x").write_text("é\n", encoding="utf-8")
     assert read_text(str(tmp_path / "x"), "f") == read_text(f"file://{tmp_path}/x", "f") == "é\n"
+
+
+def test_a_damaged_file_is_named(tmp_path: Path):
+    (tmp_path / "manifest.json").write_text('{"step": "pa')
+    with pytest.raises(UserError, match=rf"{tmp_path}/manifest.json is damaged .* remove its folder"):
+        Folder(str(tmp_path)).read_json("manifest.json")

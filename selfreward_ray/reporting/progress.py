@@ -66,6 +66,10 @@ class Progress:
         self._note = visible(text)
         self._log()
 
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        _print_line(self._console, Text(visible(text), style="yellow"))
+
     def _log(self) -> None:
         if self._console.is_interactive or self._clock() < self._next_line:
             return

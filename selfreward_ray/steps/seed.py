@@ -27,6 +27,10 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         step.write(split.dropped, Dropped, "dropped")
         progress.update(len(split.examples))
         kinds = {kind: sum(e.kind == kind for e in split.examples) for kind in ("ift", "eft")}
+        made = {**kinds, "held_out": len(split.held_out)}
+        short = [f"{n} of {asked} {kind}" for kind, n in made.items() if n < (asked := getattr(sizes, kind))]
+        if short:
+            progress.say(f"seed_data.source gave less than was asked for: {', '.join(short)}")
         return step.finish(offered=len(split.examples) + len(split.dropped), metrics=kinds)
 
 

@@ -21,10 +21,13 @@ def print_status(run: str, console: Console | None = None) -> None:
             counts = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
             mark, style, text = "✓", "green", counts
         else:
-            begun = count_rows(step.folder / "rows")
+            # A training step's rows are its encoded examples, all there before the first step.
+            begun = count_rows(step.folder / "rows") if step.name in ("respond", "evaluate") else 0
             text = ("next" if not next_shown else "") + (f", {begun} rows so far" if begun and not next_shown else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
         console.print(Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text))
-    if not next_shown:
+    if next_shown:
+        console.print(f"go on with the command that began it, or: selfreward iterate --run-dir {run}", soft_wrap=True)
+    else:
         console.print(f"complete; the report is {run.rstrip('/')}/report.html")

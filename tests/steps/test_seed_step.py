@@ -92,3 +92,9 @@ def test_a_malformed_row_names_file_and_line(tmp_path: Path, row: Any, message: 
 def test_a_missing_file_names_the_recipe_field(tmp_path: Path):
     with pytest.raises(UserError, match=r"seed_data\.source: can not read"):
         seed(recipe(source=str(tmp_path / "no.jsonl")), out=str(tmp_path / "out"))
+
+
+def test_a_source_that_gives_less_than_asked_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = jsonl(tmp_path / "few.jsonl", [ranked(f"s{i}") for i in range(10)])
+    seed(recipe(source=source, ift=20, eft=4, held_out=2), out=str(tmp_path / "out"))
+    assert "less than was asked for: 6 of 20 ift\n" in capsys.readouterr().err

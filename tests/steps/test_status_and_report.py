@@ -66,10 +66,18 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
         "✓ M2 propose    1 rows, 0 dropped, 0 s",
         "✓ M2 respond    0 rows, 0 dropped, 0 s",
         "✓ M2 pair       9 rows, 2 dropped, 0 s",
-        "→ M2 dpo        next, 3 rows so far",
+        "→ M2 dpo        next",  # its rows are encoded examples, not progress
         "✓ M1 evaluate   0 rows, 0 dropped, 0 s",
         "· M2 evaluate",
+        f"go on with the command that began it, or: selfreward iterate --run-dir {run.uri}",
     ]
+
+
+def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
+    (run.judged(2) / "rows").delete()
+    Path(f"{run.judged(2).uri}/manifest.json").unlink()
+    write_part(run.judged(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
+    assert "→ M2 respond    next, 3 rows so far" in status(run)
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):
