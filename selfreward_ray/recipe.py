@@ -48,11 +48,34 @@ class Seed(_Section):
     """Ranked conversations → IFT and EFT rows (section 2.1), and the held-out sets."""
 
     source: str = "demo"
-    """``demo`` (the offline demo world) or the URI of a JSONL file of ranked sets."""
+    """``demo`` (the offline demo world), a file or folder of JSONL or Parquet, by path or URI, or a hub data set
+    (``OpenAssistant/oasst1``). What the rows are is read from their fields, see `seed.readers`."""
+    split: str = "train"
+    """The split of a hub data set."""
+    language: str | None = "en"
+    """Messages marked as another language are left out; None takes all. What has no mark is taken."""
+    turns: Literal["first", "any"] = "first"
+    """Prompts that open a conversation (the paper's), or prompts with what was said before them too."""
+    minimum_rank: NonNegativeInt = 0
+    """An IFT reply is ranked at least this well; 0 takes only what people put first. A reply that is left out
+    keeps its place: where the first is synthetic, the next has rank 1."""
+    synthetic: bool = False
+    """Take messages that a model wrote."""
+    deleted: bool = False
+    """Take messages that were deleted."""
+    max_characters: PositiveInt = 32_768
+    """A longer message is dropped with a reason."""
     ift: NonNegativeInt = 3200
     eft: NonNegativeInt = 1630
     held_out: NonNegativeInt = 190
     """Ranked sets kept for evaluation, disjoint from both (541 verdicts in the paper, 2.85 a set)."""
+    verdicts: str = "baseline"
+    """Who writes the EFT verdicts: ``baseline`` (M0 after SFT on the IFT rows alone, as in the paper), ``written``
+    (they stand in the source), or another model, by folder, hub name or URI."""
+    verdict_samples: PositiveInt = 3
+    """Verdicts asked for each ranked reply."""
+    commonest_share: float = Field(0.5, gt=0, lt=1)
+    """The commonest score is thinned to this share of the EFT rows (4 in the paper, which gives no figure)."""
 
 
 class Prompts(_Section):
@@ -67,8 +90,10 @@ class Prompts(_Section):
     new_demonstrations: NonNegativeInt = 2
     max_requests: PositiveInt | None = None
     """Budget of proposals; None is twenty times `count`."""
+    requests_per_round: PositiveInt = 128
+    """Proposals between two looks at what was kept, from which the next demonstrations are drawn."""
     max_rouge_l: float = Field(0.7, gt=0, le=1)
-    sampling: Sampling = Sampling(temperature=0.6, top_p=0.9, max_tokens=256)
+    sampling: Sampling = Sampling(temperature=0.6, top_p=0.9, max_tokens=256, seeded=True)
 
 
 class Respond(_Section):
@@ -82,11 +107,13 @@ class Judge(_Section):
     """k verdicts a candidate, averaged (section 2.2, step 3)."""
 
     rubric: str = "additive"
-    """A rubric of the package (`additive`, `checklist`) or the path of a rubric file."""
+    """A rubric of the package (`additive`, `checklist`, `multiple-choice`) or the path of a rubric file."""
     verdicts: PositiveInt = 3
     min_valid: PositiveInt = 2
     retries: NonNegativeInt = 2
     """How often an unreadable verdict is asked for again before it counts as invalid."""
+    constrained: bool = False
+    """Constrain decoding so that every verdict ends in a readable score. The paper lets the model write freely."""
     sampling: Sampling = Sampling(max_tokens=512)
 
     @model_validator(mode="after")
@@ -99,7 +126,21 @@ class Judge(_Section):
 class Pairs(_Section):
     """Preference pairs from judged candidates (section 2.3)."""
 
-    policy: Literal["best-worst"] = "best-worst"
+    policy: Literal["best-worst", "positive-only", "length-controlled", "all-pairs", "preference-strength"] = (
+        "best-worst"
+    )
+    constant_share: float = Field(0.02, gt=0, le=1)
+    """A text that answers more than this share of all prompts, and at least five, may not be chosen."""
+    positive_mean: float = 5
+    """positive-only: the least mean score of a reply that is trained on."""
+    band: float = Field(0.2, ge=0, lt=0.5)
+    """length-controlled: the share of the range of means, from either end, in which length decides."""
+    margin: float = Field(1.0, gt=0)
+    """all-pairs: the least difference of two means."""
+    min_confidence: float = Field(0.75, ge=0.5, le=1)
+    """preference-strength: a pair that the verdicts support less surely than this is weak."""
+    weak: Literal["drop", "soften"] = "drop"
+    """preference-strength: what becomes of a weak pair; a softened one is trained with a smoothed label."""
 
 
 class Optimization(_Section):

@@ -11,6 +11,14 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
 class RankedReply:
     """One reply that an annotator ranked. `verdict` is the annotator's own written verdict, if any."""
 
@@ -29,6 +37,37 @@ class RankedSet:
     id: str
     prompt: str
     replies: tuple[RankedReply, ...]
+    history: tuple[Turn, ...] = ()
+    """What was said before the prompt; empty where it opens the conversation."""
+    conversation: str | None = None
+    """The conversation that the set was taken from; None where that gave no other set."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judgement of one reply. `score` is None when no score could be read: never a number."""
+
+    id: str
+    text: str
+    score: float | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class ReplyVerdicts:
+    """The verdicts that a model gave on one ranked reply; `id` is the reply's."""
+
+    id: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class JudgedSet:
+    """A ranked set with sampled verdicts on each of its replies, in the replies' order: what EFT is chosen from."""
+
+    id: str
+    ranked: RankedSet
+    judged: tuple[ReplyVerdicts, ...]
 
 
 @dataclass(frozen=True)
@@ -39,6 +78,7 @@ class SftExample:
     kind: Literal["ift", "eft"]
     prompt: str
     target: str
+    history: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,16 +107,6 @@ class Completion:
     """Generated tokens, the end token included when the model wrote it."""
     finish_reason: str
     """``stop`` when the model ended by itself, ``length`` when it was cut off."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One judgement of one reply. `score` is None when no score could be read: never a number."""
-
-    id: str
-    text: str
-    score: float | None
-    attempts: int
 
 
 @dataclass(frozen=True)
@@ -111,6 +141,8 @@ class Pair:
     prompt_ids: tuple[int, ...]
     chosen: Candidate
     rejected: Candidate
+    label_smoothing: float = 0.0
+    """How likely the label is wrong, 0 to 0.5: above 0 in a pair that its policy softened."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +156,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class SftTokens:
-    """An encoded `SftExample`; `target_ids` ends in the end token."""
+    """An encoded `SftExample`, or a reply as the engine wrote it; `target_ids` ends in the end token."""
 
     id: str
     prompt_ids: tuple[int, ...]
@@ -142,6 +174,7 @@ class PairTokens:
     prompt_ids: tuple[int, ...]
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
+    label_smoothing: float = 0.0
 
     @property
     def chosen(self) -> TokenSequence:
