@@ -5,12 +5,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 if TYPE_CHECKING:
     from selfreward_ray.recipe import Recipe
+    from selfreward_ray.run_store import Manifest
 
 app = typer.Typer(
     help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
@@ -53,20 +54,61 @@ def iterate(run_dir: RunDir) -> None:
 
 @app.command()
 def seed(recipe: RecipeFile, out: Out, overrides: Overrides = None) -> None:
-    """Step: ranked conversations to instruction (IFT) and judging (EFT) rows, and held-out sets."""
+    """Step: ranked conversations to instruction rows (IFT), sets for judging (EFT) and held-out sets."""
     with _prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
-        step(loaded, out=out)
+        _counts(step(loaded, out=out))
 
 
 @app.command()
-def sft(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: supervised fine-tuning, M0 to M1."""
+def sft(
+    recipe: RecipeFile,
+    model: Model,
+    seed_data: SeedData,
+    out: Out,
+    eft: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; without it: the baseline."),
+    ] = None,
+    positives: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--positives", metavar="URI", help="A pair step of the policy positive-only, to train on too."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Step: supervised fine-tuning, M0 to the baseline or to M1."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import sft as step
 
-        step(loaded, model=model, examples=seed_data, out=out)
+        _counts(step(loaded, model=model, seed_data=seed_data, eft=eft, positives=positives, out=out))
+
+
+@app.command()
+def verdicts(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
+    """Step: a model's verdicts on ranked replies, several samples each."""
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.verdicts import verdicts as step
+
+        _counts(step(loaded, model=model, seed_data=seed_data, out=out))
+
+
+@app.command()
+def eft(
+    recipe: RecipeFile,
+    seed_data: SeedData,
+    out: Out,
+    verdicts: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--verdicts", metavar="URI", help="A finished verdicts step; without it: the source's own."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Step: judging rows (EFT) from the verdicts that agree with the people's ranking."""
+    with _prepared(recipe, overrides, cluster=False) as loaded:
+        from selfreward_ray.steps.eft import eft as step
+
+        _counts(step(loaded, seed_data=seed_data, verdicts=verdicts, out=out))
 
 
 @app.command()
@@ -81,7 +123,7 @@ def propose(
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.propose import propose as step
 
-        step(loaded, seed_data=seed_data, iteration=iteration, out=out)
+        _counts(step(loaded, seed_data=seed_data, iteration=iteration, out=out))
 
 
 @app.command()
@@ -96,7 +138,7 @@ def respond(
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.respond import respond as step
 
-        step(loaded, model=model, prompts=prompts, out=out)
+        _counts(step(loaded, model=model, prompts=prompts, out=out))
 
 
 @app.command()
@@ -110,7 +152,7 @@ def pair(
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.pair import pair as step
 
-        step(loaded, judged=judged, out=out)
+        _counts(step(loaded, judged=judged, out=out))
 
 
 @app.command()
@@ -125,7 +167,7 @@ def dpo(
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import dpo as step
 
-        step(loaded, model=model, pairs=pairs, out=out)
+        _counts(step(loaded, model=model, pairs=pairs, out=out))
 
 
 @app.command()
@@ -134,7 +176,22 @@ def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, ov
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.evaluate import evaluate as step
 
-        step(loaded, model=model, seed_data=seed_data, out=out)
+        _counts(step(loaded, model=model, seed_data=seed_data, out=out))
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(metavar="STEP", help="A step's folder: RUN/M2/pairs, RUN/M1/seed, …")],
+    out: Annotated[str, typer.Option("--out", metavar="URI", help="The file to write, or the hub's owner/name.")],
+    to: Annotated[Literal["parquet", "jsonl", "hub"], typer.Option("--to", help="The form to write.")] = "parquet",
+    public: Annotated[bool, typer.Option("--public", help="On the hub: for everybody to see.")] = False,
+) -> None:
+    """Write pairs (prompt, chosen, rejected) or examples (messages) in the form that TRL and others read."""
+    with _explained():
+        from selfreward_ray.steps.export import export as write
+
+        count = write(source, to, out, private=not public)
+    typer.echo(f"{count} rows: {out}")
 
 
 @app.command()
@@ -154,6 +211,12 @@ def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
         from selfreward_ray.steps.status import print_status
 
         print_status(run_dir)
+
+
+def _counts(manifest: "Manifest") -> None:
+    from selfreward_ray.reporting.terminal import print_counts
+
+    print_counts(manifest.rows, manifest.dropped)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ def joined() -> Iterator[None]:
     # Ray 2.60 prints an error about every actor pool that may restart; the variable is read when Ray starts.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Children of "ray.data": Ray Data sets that logger's own level back at each dataset.
-    for quiet in ("progress", "execution", "logging"):
+    for quiet in ("progress", "execution", "logging", "logical", "util"):
         logging.getLogger(f"ray.data._internal.{quiet}").setLevel(logging.ERROR)
     context = ray.init(logging_level=logging.ERROR, log_to_driver=False)
     data = ray.data.DataContext.get_current()

@@ -1,6 +1,8 @@
 """M0 → M1 → M2 → … : the whole of self-rewarding training. Open this file first.
 
-    seed                 ranked human replies → IFT (instruction, best reply) and EFT (judge prompt, verdict)
+    seed                 ranked human replies → IFT (instruction, best reply)
+    baseline, verdicts   M0 + IFT → a baseline, which judges ranked replies
+    EFT                  judge prompts with those verdicts that agree with the people's ranking
     SFT                  M0 + IFT + EFT → M1
     for each iteration   the model improves itself:
       propose              new prompts
@@ -17,6 +19,7 @@ is not done again. So the same call after an interruption goes on where it was.
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import claim_run, read_manifest
+from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.pair import pair
 from selfreward_ray.steps.propose import propose
@@ -24,6 +27,7 @@ from selfreward_ray.steps.report import report
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
+from selfreward_ray.steps.verdicts import verdicts
 
 
 def run(recipe: Recipe, run_dir: str) -> None:
@@ -54,7 +58,30 @@ def run_next_iteration(run_dir: str) -> None:
 def first_model(recipe: Recipe, layout: RunLayout) -> None:
     """M0 → M1."""
     seed(recipe, out=layout.seed().uri, label="M1 · seed data")
-    sft(recipe, model=recipe.model, examples=layout.seed().uri, out=layout.model(1).uri, label="M1 · SFT")
+    if recipe.seed_data.eft:
+        teach_judging(recipe, layout)
+    model_by_sft(recipe, layout, 1, label="M1 · SFT")
+
+
+def teach_judging(recipe: Recipe, layout: RunLayout) -> None:
+    """EFT rows: verdicts of the SFT baseline, of another model, or as they are written in the source."""
+    seed_data, judge, verdicts_of = layout.seed().uri, recipe.seed_data.verdicts, None
+    if judge == "baseline":
+        judge = layout.baseline().uri
+        sft(recipe, model=recipe.model, seed_data=seed_data, out=judge, label="M1 · SFT baseline")
+    if judge != "written":
+        verdicts_of = layout.verdicts().uri
+        verdicts(recipe, model=judge, seed_data=seed_data, out=verdicts_of, label="M1 · verdicts")
+    eft(recipe, seed_data=seed_data, verdicts=verdicts_of, out=layout.eft().uri, label="M1 · EFT")
+
+
+def model_by_sft(recipe: Recipe, layout: RunLayout, t: int, label: str, positives: str | None = None) -> None:
+    """M0 + IFT + EFT → M(t), with the positive replies of an earlier model where there are some."""
+    eft_rows = layout.eft().uri if recipe.seed_data.eft else None
+    sft(
+        recipe, model=recipe.model, seed_data=layout.seed().uri, eft=eft_rows, positives=positives,
+        out=layout.model(t).uri, label=label,
+    )  # fmt: skip
 
 
 def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
@@ -64,7 +91,10 @@ def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
     propose(recipe, seed_data=layout.seed().uri, iteration=t, out=prompts, label=f"M{new} · prompts")
     respond(recipe, model=policy, prompts=prompts, out=judged, label=f"M{new} · respond and judge")
     pair(recipe, judged=judged, out=pairs, label=f"M{new} · pairs")
-    dpo(recipe, model=policy, pairs=pairs, out=layout.model(new).uri, label=f"M{new} · DPO")
+    if recipe.pairs.policy == "positive-only":
+        model_by_sft(recipe, layout, new, positives=pairs, label=f"M{new} · SFT")
+    else:
+        dpo(recipe, model=policy, pairs=pairs, out=layout.model(new).uri, label=f"M{new} · DPO")
 
 
 def measure(recipe: Recipe, layout: RunLayout) -> None:

@@ -42,6 +42,14 @@ class RankedSet:
     conversation: str | None = None
     """The conversation that the set was taken from; None where that gave no other set."""
 
+    @property
+    def question(self) -> str:
+        """The prompt as a judge is shown it: after what was said before, where there is something."""
+        if not self.history:
+            return self.prompt
+        turns = [*self.history, Turn("user", self.prompt)]
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -143,6 +151,16 @@ class Pair:
     rejected: Candidate
     label_smoothing: float = 0.0
     """How likely the label is wrong, 0 to 0.5: above 0 in a pair that its policy softened."""
+
+
+@dataclass(frozen=True)
+class Positive:
+    """A reply good enough to be trained on as it is (paper, section 2.3, positive examples only)."""
+
+    id: str
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    reply: Candidate
 
 
 @dataclass(frozen=True)

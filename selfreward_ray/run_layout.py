@@ -31,6 +31,15 @@ class RunLayout:
     def seed(self) -> Folder:
         return self.root / "M1" / "seed"
 
+    def baseline(self) -> Folder:
+        return self.root / "M1" / "baseline"
+
+    def verdicts(self) -> Folder:
+        return self.root / "M1" / "verdicts"
+
+    def eft(self) -> Folder:
+        return self.root / "M1" / "eft"
+
     def prompts(self, t: int) -> Folder:
         return self.root / f"M{t}" / "prompts"
 
@@ -57,13 +66,20 @@ class RunLayout:
 
     def steps(self, recipe: Recipe) -> list[PlannedStep]:
         """Every step of the run in the order in which `selfreward_ray.loop` takes them."""
-        planned = [PlannedStep("seed", "M1", self.seed()), PlannedStep("sft", "M1", self.model(1))]
+        planned = [PlannedStep("seed", "M1", self.seed())]
+        if recipe.seed_data.eft:
+            if recipe.seed_data.verdicts == "baseline":
+                planned += [PlannedStep("baseline", "M1", self.baseline())]
+            if recipe.seed_data.verdicts != "written":
+                planned += [PlannedStep("verdicts", "M1", self.verdicts())]
+            planned += [PlannedStep("eft", "M1", self.eft())]
+        planned += [PlannedStep("sft", "M1", self.model(1))]
         for t in range(2, recipe.iterations + 2):
             planned += [
                 PlannedStep("propose", f"M{t}", self.prompts(t)),
                 PlannedStep("respond", f"M{t}", self.judged(t)),
                 PlannedStep("pair", f"M{t}", self.pairs(t)),
-                PlannedStep("dpo", f"M{t}", self.model(t)),
+                PlannedStep("sft" if recipe.pairs.policy == "positive-only" else "dpo", f"M{t}", self.model(t)),
             ]
         if recipe.seed_data.held_out:
             planned += [PlannedStep("evaluate", f"M{t}", self.evaluation(t)) for t in range(1, recipe.iterations + 2)]

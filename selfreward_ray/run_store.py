@@ -54,11 +54,11 @@ def read_manifest(folder: Folder) -> Manifest | None:
     return Manifest(**folder.read_json(MANIFEST)) if folder.is_file(MANIFEST) else None
 
 
-def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
-    """All records of a table of a step, in the order of their files' names."""
+def read_rows(folder: Folder, record: type[R], table: str = "rows", files: list[str] | None = None) -> list[R]:
+    """All records of a table of a step, in the order of their files' names; of `files` alone where they are given."""
     filesystem, _ = folder.filesystem()
     rows: list[R] = []
-    for path in (folder / table).files(".parquet"):
+    for path in (folder / table).files(".parquet") if files is None else files:
         rows.extend(from_table(pq.read_table(path, filesystem=filesystem), record))
     return rows
 

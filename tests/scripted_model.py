@@ -1,7 +1,8 @@
 """A `LanguageModel` that says what a test tells it to, at once and in this process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from selfreward_ray.inference.pool import Job, run_block
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe import Sampling
-from selfreward_ray.records import Completion
+from selfreward_ray.records import Completion, Turn
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -27,15 +28,19 @@ class ScriptedModel:
         self._context = context
         self.asked: list[str] = []
         self.samplings: dict[str, Sampling] = {}
+        self.patterns: dict[str, str | None] = {}
 
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode())
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+        return list("\n".join([*(f"{turn.role}: {turn.text}" for turn in history), text]).encode())
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str) -> Completion:
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+    ) -> Completion:
         if len(prompt_ids) + sampling.max_tokens > self._context:
             raise ContextOverflow("too long")
         self.asked.append(request_id)
         self.samplings[request_id] = sampling
+        self.patterns[request_id] = pattern
         said = self._answer(bytes(prompt_ids).decode(), request_id)
         if isinstance(said, Exception):
             raise said
@@ -67,3 +72,29 @@ def _run(
         if number == stop_after:
             raise KeyboardInterrupt
         yield asyncio.run(run_block(records[start : start + size], model, job))
+
+
+class ScriptedRounds:
+    """A stand-in for `open_rounds` that runs each round's blocks here; `backwards` as replicas of unequal speed might."""
+
+    def __init__(self, model: ScriptedModel, stop_after: int | None = None, backwards: bool = False):
+        self._model = model
+        self._stop_after = stop_after
+        self._backwards = backwards
+        self.rounds: list[int] = []
+        """Requests of each round."""
+
+    @contextmanager
+    def __call__(self, _model: str, inference: Any, job: Job, max_blocks: int) -> Iterator["ScriptedRounds"]:
+        self._size, self._job, self._left = inference.rows_per_block, job, max_blocks
+        yield self
+
+    def ask(self, records: list[Any]) -> Iterator[Any]:
+        self.rounds.append(len(records))
+        cuts = [records[i : i + self._size] for i in range(0, len(records), self._size)]
+        self._left -= len(cuts)
+        assert self._left >= 0, "more blocks than were announced"
+        for number, cut in enumerate(reversed(cuts) if self._backwards else cuts):
+            if number == self._stop_after:
+                raise KeyboardInterrupt
+            yield asyncio.run(run_block(cut, self._model, self._job))

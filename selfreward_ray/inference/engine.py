@@ -1,13 +1,14 @@
 """One vLLM replica: token ids in, completions out, many requests at once. The only file that imports vLLM."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe import Inference, Sampling
-from selfreward_ray.records import Completion
+from selfreward_ray.records import Completion, Turn
 
 
 class EngineDead(RuntimeError):
@@ -37,10 +38,12 @@ class Engine:
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**defaults, **inference.engine}))
         self._context = self._engine.model_config.max_model_len
 
-    def encode(self, text: str) -> list[int]:
-        return self._codec.prompt_ids(text)
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+        return self._codec.prompt_ids(text, history)
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str) -> Completion:
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+    ) -> Completion:
         """One completion. Raises `ContextOverflow` when it would not fit, `EngineDead` when the engine is gone."""
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -52,7 +55,8 @@ class Engine:
             )
         try:
             request = TokensPrompt(prompt_token_ids=prompt_ids)
-            async for output in self._engine.generate(request, self._parameters(sampling, request_id), request_id):
+            parameters = self._parameters(sampling, request_id, pattern)
+            async for output in self._engine.generate(request, parameters, request_id):
                 final = output.outputs[0]
         except EngineDeadError as error:
             raise EngineDead(str(error)) from error
@@ -65,9 +69,9 @@ class Engine:
     def shutdown(self) -> None:
         self._engine.shutdown()
 
-    def _parameters(self, sampling: Sampling, request_id: str) -> Any:
+    def _parameters(self, sampling: Sampling, request_id: str, pattern: str | None) -> Any:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         digest = hashlib.sha256(f"{self._seed}/{request_id}".encode()).digest()
         return SamplingParams(
@@ -77,6 +81,7 @@ class Engine:
             max_tokens=sampling.max_tokens,
             seed=int.from_bytes(digest[:4]) if sampling.seeded else None,
             stop_token_ids=[self._codec.end_id],  # the template's, which SFT trains; a base model's EOS may be another
+            structured_outputs=None if pattern is None else StructuredOutputsParams(regex=pattern),
             detokenize=False,  # decoded once, when finished
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

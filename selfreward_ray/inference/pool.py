@@ -62,8 +62,10 @@ class _Counted:
         self.prompt_tokens = 0
         self.generated_tokens = 0
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str) -> Completion:
-        completion = await self._model.generate(prompt_ids, sampling, request_id)
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+    ) -> Completion:
+        completion = await self._model.generate(prompt_ids, sampling, request_id, pattern)
         self.prompt_tokens += len(prompt_ids)
         self.generated_tokens += len(completion.token_ids)
         return completion
@@ -119,12 +121,17 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
 
     Raises `UserError` when the cluster can never hold one replica.
     """
-    # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
-    wanted = inference.cpus_per_replica, inference.gpus_per_replica
-    check_room(inference.min_replicas, *wanted, "one replica", "inference.min_replicas", spare_cpus=1)
     dataset = read_table(rows, inference.rows_per_block)
     if finished:
         dataset = dataset.filter(partial(_unfinished, finished=finished), num_cpus=LIGHT_CPUS)
+    yield from stream_blocks(dataset, model, inference, job)
+
+
+def stream_blocks(dataset: ray.data.Dataset, model: str, inference: Inference, job: Job) -> Iterator[Block]:
+    """Run `job` on every block of `dataset`, as it is cut, and yield each block's counts when it is written."""
+    # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
+    wanted = inference.cpus_per_replica, inference.gpus_per_replica
+    check_room(inference.min_replicas, *wanted, "one replica", "inference.min_replicas", spare_cpus=1)
     in_flight = math.ceil(inference.rows_in_flight / inference.rows_per_block)
     # The bound on restarts has no other way in, and no named parameter in Ray 2.60.
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
@@ -132,7 +139,7 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
         Replica,
         fn_constructor_kwargs={"model": portable(model), "inference": inference, "job": job},
         batch_format="pyarrow",
-        batch_size=inference.rows_per_block,
+        batch_size=None,
         compute=ray.data.ActorPoolStrategy(
             min_size=inference.min_replicas,
             max_size=inference.max_replicas,
@@ -145,8 +152,10 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
         max_restarts=inference.max_restarts,
         runtime_env={"env_vars": inference.env},
     )
-    for row in counts.iter_rows():
-        yield Block(**row)
+    # Without prefetching: it would hold back a finished block until the next one is finished too.
+    for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        for row in batch.to_pylist():
+            yield Block(**row)
 
 
 def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:

@@ -5,7 +5,7 @@ other rows' sampling, in the same engine. Tests give the same programs a scripte
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from selfreward_ray.judging.aggregate import with_verdicts
@@ -18,10 +18,13 @@ from selfreward_ray.records import (
     EvaluatedSet,
     JudgedPrompt,
     JudgedReply,
+    JudgedSet,
     Prompt,
     Proposal,
     RankedReply,
     RankedSet,
+    ReplyVerdicts,
+    Turn,
     Verdict,
 )
 
@@ -33,12 +36,18 @@ class ContextOverflow(ValueError):
 class LanguageModel(Protocol):
     """What a program may ask of a replica."""
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a one-turn conversation, up to where the assistant begins."""
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+        """Ids of a conversation up to where the assistant begins: `history`, then the user's `text`."""
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str) -> Completion:
-        """One completion; `request_id` is the row's lineage. Raises `ContextOverflow`."""
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+    ) -> Completion:
+        """One completion; `request_id` is the row's lineage, and `pattern` a regular expression that the whole text
+        must match. Raises `ContextOverflow`."""
 
+
+# A constrained verdict has fewer characters of free text than tokens, so that its ending still fits.
+_ENDING_TOKENS = 16
 
 Program = Callable[[Any, LanguageModel], Awaitable[Any]]
 """A record and a model in, a record out; an exception drops the row with its message as the reason."""
@@ -75,10 +84,11 @@ async def respond_and_judge(
 async def verdict(prompt: str, reply: str, row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
     """One verdict on one reply, asked again while no score can be read, at most ``judge.retries`` times."""
     judge_ids = model.encode(rubric.render(prompt, reply))
+    pattern = rubric.constrained_pattern(judge.sampling.max_tokens - _ENDING_TOKENS) if judge.constrained else None
     text = ""
     for attempt in range(judge.retries + 1):
         try:
-            completion = await model.generate(judge_ids, judge.sampling, f"{row}/a{attempt}")
+            completion = await model.generate(judge_ids, judge.sampling, f"{row}/a{attempt}", pattern)
         except ContextOverflow as error:
             return Verdict(row, f"not asked: {error}", None, attempt)
         text = completion.text
@@ -87,6 +97,17 @@ async def verdict(prompt: str, reply: str, row: str, model: LanguageModel, judge
         if score is not None:
             return Verdict(row, text, score, attempt + 1)
     return Verdict(row, text, None, judge.retries + 1)
+
+
+async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge: Judge, rubric: Rubric) -> JudgedSet:
+    """`samples` verdicts on each ranked reply, from which EFT rows are chosen (paper, section 3.1.1)."""
+
+    async def judged(reply: RankedReply) -> ReplyVerdicts:
+        rows = [f"{reply.id}/v{k}" for k in range(samples)]
+        asked = [verdict(ranked.question, reply.text, row, model, judge, rubric) for row in rows]
+        return ReplyVerdicts(reply.id, tuple(await asyncio.gather(*asked)))
+
+    return JudgedSet(ranked.id, ranked, tuple(await asyncio.gather(*map(judged, ranked.replies))))
 
 
 async def evaluate_set(
@@ -100,11 +121,11 @@ async def evaluate_set(
 
     async def answer() -> EvaluatedReply:
         row = f"{ranked.id}/answer"
-        completion = await model.generate(model.encode(ranked.prompt), greedy, row)
+        completion = await model.generate(model.encode(ranked.prompt, ranked.history), greedy, row)
         return EvaluatedReply(row, ranked.prompt, completion.text, completion.finish_reason == "stop", None)
 
     async def judged(reply: RankedReply) -> JudgedReply:
-        given = await verdict(ranked.prompt, reply.text, f"{reply.id}/v0", model, judge, rubric)
+        given = await verdict(ranked.question, reply.text, f"{reply.id}/v0", model, judge, rubric)
         return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
 
     own, replies = await asyncio.gather(answer(), asyncio.gather(*map(judged, ranked.replies)))

@@ -9,13 +9,25 @@ from rich.text import Text
 
 from selfreward_ray.reporting.columns import MODEL_COLUMNS, STEP_COLUMNS, WORDS, model_cells, step_cells
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.wording import visible
+from selfreward_ray.reporting.wording import number, visible
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
     """Print the models, then the steps; readable from 80 columns up."""
     console.print(_table(f"{summary.name}: models", MODEL_COLUMNS, map(model_cells, summary.models)))
     console.print(_table(f"{summary.name}: steps", STEP_COLUMNS, map(step_cells, summary.steps)))
+
+
+def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console | None = None) -> None:
+    """Print how many rows each table of a step has, and what was dropped and why, the commonest reason first."""
+    reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    cells = [(number(count), table) for table, count in rows.items()]
+    cells += [(number(count), f"dropped: {reason}") for reason, count in reasons]
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", no_wrap=True)
+    for count, what in cells:
+        table.add_row(Text(count), Text(visible(what)))
+    (console or Console()).print(table)
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:

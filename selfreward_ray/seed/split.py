@@ -1,24 +1,24 @@
-"""Which ranked set serves which end: IFT, EFT or held out (paper, section 2.1)."""
-
-from __future__ import annotations
+"""Which ranked set serves which end: IFT, EFT or held out (paper, section 3.1.1)."""
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from selfreward_ray.recipe import Seed
-from selfreward_ray.records import Dropped, RankedSet, SftExample
-from selfreward_ray.seed.examples import eft_examples, ift_example
-from selfreward_ray.seed.ranked_sets import SeedError
+from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.examples import best_reply
 
-if TYPE_CHECKING:
-    from selfreward_ray.judging.rubric import Rubric
+SAME_PROMPT = "same prompt as an earlier one"
+RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks can not teach judging"
+BEYOND = "more sets than were asked for"
+
+_Use = Callable[[RankedSet], bool]
 
 
 @dataclass(frozen=True)
 class SeedSets:
-    """Ranked sets by purpose; no prompt text stands in two of the three."""
+    """Ranked sets by purpose. No prompt stands in two of the three, and no conversation has sets in two."""
 
     ift: list[RankedSet]
     eft: list[RankedSet]
@@ -26,71 +26,85 @@ class SeedSets:
     dropped: list[Dropped]
 
 
-@dataclass(frozen=True)
-class SeedSplit:
-    """What the seed step gives: rows to train M1 on, sets to measure with, and what was given up."""
-
-    examples: list[SftExample]
-    held_out: list[RankedSet]
-    dropped: list[Dropped]
-
-
 def divide(sets: list[RankedSet], sizes: Seed, rng_seed: int) -> SeedSets:
-    """The sets of a file, shuffled and dealt out; `rng_seed` fixes the deal.
+    """`sets`, conversation by conversation, shuffled and dealt out; `rng_seed` fixes the deal.
 
-    Held out are `sizes.held_out` sets, but at most a fifth of all, those with different ranks first.
-    IFT takes `sizes.ift` of the rest, those without verdicts first, and leaves EFT the sets it is sure
-    to need: one for two rows, but at most half of those with verdicts. EFT gets every set with verdicts
-    that is left. A set whose prompt was met before is dropped.
+    Held out are conversations with `sizes.held_out` sets that can measure a judge, but at most a fifth of the
+    conversations. IFT takes `sizes.ift` sets of the others, those that can not teach judging first, and leaves EFT
+    the sets it is sure to need: one for two rows, but at most half of those that can. EFT has all sets that are left
+    and can. Each set serves one end or is dropped with its reason.
     """
-    shuffled = random.Random(rng_seed).sample(sets, len(sets))
-    by_prompt: dict[str, RankedSet] = {}
-    repeated = [s for s in shuffled if by_prompt.setdefault(s.prompt, s) is not s]
-    # Equal ranks say nothing about a judge. The sort is stable, so each half stays shuffled.
-    ordered = sorted(by_prompt.values(), key=_all_tied)
-    fifth = min(sizes.held_out, len(ordered) // 5)
-    held_out, rest = ordered[:fifth], ordered[fifth:]
-    silent, judged = [s for s in rest if not _has_verdict(s)], [s for s in rest if _has_verdict(s)]
-    reserved = min(math.ceil(sizes.eft / 2), len(judged) // 2)
-    pool = silent + judged[reserved:]
-    return SeedSets(
-        ift=pool[: sizes.ift],
-        eft=judged[:reserved] + [s for s in pool[sizes.ift :] if _has_verdict(s)],
-        held_out=held_out,
-        dropped=[Dropped(s.id, "seed", f"same prompt as {by_prompt[s.prompt].id}") for s in repeated],
-    )
+    dealer = _Dealer(sizes)
+    conversations = dealer.conversations(sets)
+    shuffled = random.Random(rng_seed).sample(conversations, len(conversations))
+    shuffled, held_out = dealer.take(shuffled, sizes.held_out, dealer.measures, most=len(shuffled) // 5)
+    # Sorting keeps the shuffled order of equals: what only IFT can use comes first.
+    for_ift_first = sorted(shuffled, key=lambda group: any(map(dealer.teaches, group)))
+    teachable = sum(dealer.teaches(s) for group in shuffled for s in group)
+    reserved = min(math.ceil(sizes.eft / 2), teachable // 2)
+    kept_back, free = _reserve(for_ift_first, reserved, dealer.teaches)
+    rest, ift = dealer.take(free, sizes.ift, dealer.instructs)
+    _, eft = dealer.take([*kept_back, *rest], len(sets) if sizes.eft else 0, dealer.teaches)
+    served = {s.id for s in [*ift, *eft, *held_out]}
+    left = [s for group in conversations for s in group if s.id not in served]
+    dealer.dropped += [Dropped(s.id, "seed", dealer.why_unused(s)) for s in left]
+    return SeedSets(ift, eft, held_out, dealer.dropped)
 
 
-def split_seed(sets: SeedSets, sizes: Seed, rubric: Rubric) -> SeedSplit:
-    """Rows of the sets: one IFT row a set, and EFT rows, whole sets at a time, until there are `sizes.eft`.
+class _Dealer:
+    def __init__(self, sizes: Seed) -> None:
+        self._sizes = sizes
+        self.dropped: list[Dropped] = []
 
-    Sets that EFT no longer needs are not dropped: nobody asked for them. Raises `SeedError` when there
-    is no IFT row, or no EFT row though some are asked for.
-    """
-    ift = [ift_example(s) for s in sets.ift]
-    if not ift:
-        raise SeedError("the seed gives no IFT row; give more ranked sets, or raise seed_data.ift above 0")
-    eft: list[SftExample] = []
-    dropped = list(sets.dropped)
-    for ranked_set in sets.eft:
-        if len(eft) >= sizes.eft:
-            break
-        made = eft_examples(ranked_set, rubric)
-        if isinstance(made, Dropped):
-            dropped.append(made)
-        else:
-            eft.extend(made)
-    if sizes.eft and not eft:
-        raise SeedError(
-            "the seed gives no EFT row, so nothing would teach the model to judge; give replies a written verdict "
-            "that agrees with their ranks, or set seed_data.eft to 0"
-        )
-    return SeedSplit(examples=ift + eft, held_out=sets.held_out, dropped=dropped)
+    def instructs(self, ranked: RankedSet) -> bool:
+        return best_reply(ranked).rank <= self._sizes.minimum_rank
+
+    def measures(self, ranked: RankedSet) -> bool:
+        return len({reply.rank for reply in ranked.replies}) > 1
+
+    def teaches(self, ranked: RankedSet) -> bool:
+        written = self._sizes.verdicts != "written" or any(reply.verdict is not None for reply in ranked.replies)
+        return written and self.measures(ranked)
+
+    def why_unused(self, ranked: RankedSet) -> str:
+        return BEYOND if self.instructs(ranked) or self.teaches(ranked) else RANKED_TOO_LOW
+
+    def conversations(self, sets: list[RankedSet]) -> list[list[RankedSet]]:
+        """Sets of one conversation together; of sets with the same prompt only the first."""
+        groups: dict[str, list[RankedSet]] = {}
+        met: set[str] = set()
+        for ranked in sets:
+            if ranked.question in met:
+                self.dropped.append(Dropped(ranked.id, "seed", SAME_PROMPT))
+                continue
+            met.add(ranked.question)
+            groups.setdefault(ranked.conversation or ranked.id, []).append(ranked)
+        return list(groups.values())
+
+    def take(
+        self, groups: list[list[RankedSet]], wanted: int, use: _Use, most: int | None = None
+    ) -> tuple[list[list[RankedSet]], list[RankedSet]]:
+        """Whole groups until `wanted` of their sets are of use, but `most` groups; also the groups that are left."""
+        left: list[list[RankedSet]] = []
+        taken: list[RankedSet] = []
+        groups_taken = 0
+        for group in groups:
+            useful = [s for s in group if use(s)]
+            if useful and len(taken) < wanted and groups_taken != most:
+                taken += useful[: wanted - len(taken)]
+                groups_taken += 1
+            else:
+                left.append(group)
+        return left, taken
 
 
-def _has_verdict(ranked_set: RankedSet) -> bool:
-    return any(reply.verdict is not None for reply in ranked_set.replies)
-
-
-def _all_tied(ranked_set: RankedSet) -> bool:
-    return len({reply.rank for reply in ranked_set.replies}) == 1
+def _reserve(
+    groups: list[list[RankedSet]], wanted: int, use: _Use
+) -> tuple[list[list[RankedSet]], list[list[RankedSet]]]:
+    """The last groups, which hold `wanted` sets of use, and the groups before them."""
+    held = 0
+    for index in range(len(groups), 0, -1):
+        if held >= wanted:
+            return groups[index:], groups[:index]
+        held += sum(map(use, groups[index - 1]))
+    return groups, []

@@ -1,43 +1,54 @@
-"""Step: ranked conversations → IFT and EFT rows, and the held-out sets."""
+"""Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
-from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step
 from selfreward_ray.seed.demo.annotator import demo_seed_sets
-from selfreward_ray.seed.ranked_sets import read_ranked_sets
-from selfreward_ray.seed.split import SeedSets, divide, split_seed
-from selfreward_ray.storage import read_text
+from selfreward_ray.seed.errors import SeedError
+from selfreward_ray.seed.examples import ift_example
+from selfreward_ray.seed.readers import read_seed
+from selfreward_ray.seed.split import SeedSets, divide
 
 
 def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
-    """Tables `rows` (`SftExample`) and `held_out` (`RankedSet`) in `out` (paper, section 2.1)."""
+    """Tables `rows` (IFT, `SftExample`), `eft` and `held_out` (`RankedSet`) in `out` (paper, section 3.1.1)."""
     sizes = recipe.seed_data
-    rubric = load_rubric(recipe.judge.rubric)
-    part = {"seed_data": sizes.model_dump(), "rubric": rubric.model_dump(), "seed": recipe.seed}
+    part = {"seed_data": sizes.model_dump(), "seed": recipe.seed}
     step = Step("seed", out, part, {} if sizes.source == "demo" else {"source": sizes.source})
     if step.is_done():
         skipped(label)
         return step.manifest()
-    with Progress(label, sizes.ift + sizes.eft, "examples") as progress:
-        split = split_seed(_sets(recipe), sizes, rubric)
-        step.write(split.examples, SftExample)
-        step.write(split.held_out, RankedSet, "held_out")
-        step.write(split.dropped, Dropped, "dropped")
-        progress.update(len(split.examples))
-        kinds = {kind: sum(e.kind == kind for e in split.examples) for kind in ("ift", "eft")}
-        made = {**kinds, "held_out": len(split.held_out)}
-        short = [f"{n} of {asked} {kind}" for kind, n in made.items() if n < (asked := getattr(sizes, kind))]
+    with Progress(label, sizes.ift, "IFT rows") as progress:
+        sets = demo_seed_sets(sizes, recipe.seed) if sizes.source == "demo" else _from_source(recipe)
+        _check(sets, recipe)
+        step.write([ift_example(s) for s in sets.ift], SftExample)
+        step.write(sets.eft, RankedSet, "eft")
+        step.write(sets.held_out, RankedSet, "held_out")
+        step.write(sets.dropped, Dropped, "dropped")
+        progress.update(len(sets.ift))
+        kept = {"ift": len(sets.ift), "eft": len(sets.eft), "held_out": len(sets.held_out)}
+        wanted = {"ift": sizes.ift, "held_out": sizes.held_out}
+        short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
         if short:
-            progress.say(f"seed_data.source gave less than was asked for: {', '.join(short)}")
-        return step.finish(offered=len(split.examples) + len(split.dropped), metrics=kinds)
+            progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
+        return step.finish(offered=sum(kept.values()) + len(sets.dropped), kept=sum(kept.values()), metrics=kept)
 
 
-def _sets(recipe: Recipe) -> SeedSets:
+def _from_source(recipe: Recipe) -> SeedSets:
+    found = list(read_seed(recipe.seed_data))
+    refused = [item for item in found if isinstance(item, Dropped)]
+    sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_data, recipe.seed)
+    return SeedSets(sets.ift, sets.eft, sets.held_out, refused + sets.dropped)
+
+
+def _check(sets: SeedSets, recipe: Recipe) -> None:
     source = recipe.seed_data.source
-    if source == "demo":
-        return demo_seed_sets(recipe.seed_data, recipe.seed)
-    text = read_text(source, "seed_data.source")
-    # Not splitlines: a JSON string may hold U+2028 and its like as they are.
-    return divide(list(read_ranked_sets(text.split("\n"), source)), recipe.seed_data, recipe.seed)
+    if not sets.ift:
+        raise SeedError(f"{source} gives no IFT row; give more ranked sets, or raise seed_data.ift above 0")
+    if recipe.seed_data.eft and not sets.eft:
+        written = " and a written verdict" if recipe.seed_data.verdicts == "written" else ""
+        raise SeedError(
+            f"{source} has no set left to teach judging with: it needs sets of two or more replies with different "
+            f"ranks{written}; give such sets, or set seed_data.eft to 0"
+        )

@@ -7,30 +7,45 @@ from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
 from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Optimization, Recipe
-from selfreward_ray.records import Dropped, Pair, SftExample
+from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.storage import Folder
-from selfreward_ray.training.examples import fitting, pair_tokens, sft_tokens
+from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
 from selfreward_ray.training.trainer import fit
 
 
-def sft(recipe: Recipe, *, model: str, examples: str, out: str, label: str = "SFT") -> Manifest:
-    """`examples` (a seed step) and M0 → M1, a Hugging Face folder in `out` (paper, section 2.1)."""
+def sft(
+    recipe: Recipe,
+    *,
+    model: str,
+    seed_data: str,
+    eft: str | None = None,
+    positives: str | None = None,
+    out: str,
+    label: str = "SFT",
+) -> Manifest:
+    """M0 → a Hugging Face folder in `out`, by the IFT rows of `seed_data` (a seed step) and what is given beside them.
 
-    def encode() -> Callable[[SftExample], Any]:
+    `eft` (an EFT step) makes it M1, without it it is the baseline that writes EFT verdicts (paper, section 3.1.1);
+    `positives` (a pair step of the policy positive-only) are replies of an earlier model (section 2.3).
+    """
+
+    def encoder() -> Callable[[SftExample | Positive], SftTokens]:
         codec = ChatCodec(local_model(model))
-        return lambda example: sft_tokens(example, codec)
+        return lambda row: positive_tokens(row) if isinstance(row, Positive) else sft_tokens(row, codec)
 
-    return _train(recipe, "sft", recipe.sft, SftObjective(), SftExample, encode, model, examples, out, label)
+    given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "positives": (positives, Positive)}
+    sources = {name: (uri, record) for name, (uri, record) in given.items() if uri is not None}
+    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, encoder, model, out, label)
 
 
 def dpo(recipe: Recipe, *, model: str, pairs: str, out: str, label: str = "DPO") -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3)."""
-    objective = DpoObjective(recipe.dpo)
-    return _train(recipe, "dpo", recipe.dpo, objective, Pair, lambda: pair_tokens, model, pairs, out, label)
+    sources = {"pairs": (pairs, Pair)}
+    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, lambda: pair_tokens, model, out, label)
 
 
 def _train(
@@ -38,24 +53,24 @@ def _train(
     name: str,
     optimization: Optimization,
     objective: Objective,
-    record: type[Any],
+    sources: dict[str, tuple[str, type[Any]]],
     encoder: Callable[[], Callable[[Any], Any]],
     model: str,
-    source: str,
     out: str,
     label: str,
 ) -> Manifest:
     part = {name: optimization.model_dump(), "dtype": recipe.training.dtype, "seed": recipe.seed}
     model = portable(model)
-    step = Step(name, out, part, {"model": model, "examples": source})
+    step = Step(name, out, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})
     if step.is_done():
         skipped(label)
         return step.manifest()
-    rows = read_rows(Folder(source), record)
+    rows = [row for uri, record in sources.values() for row in read_rows(Folder(uri), record)]
     kept, dropped = fitting(rows, encoder(), optimization.max_tokens, name)
     if len(kept) < optimization.batch_size:
+        places = ", ".join(uri for uri, _ in sources.values())
         raise UserError(
-            f"{label}: {len(kept)} examples in {source} can be trained on ({len(dropped)} dropped), fewer than one "
+            f"{label}: {len(kept)} examples in {places} can be trained on ({len(dropped)} dropped), fewer than one "
             f"batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
         )
     step.write(dropped, Dropped, "dropped")

@@ -4,13 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
-from selfreward_ray.records import Dropped, Pair, PairTokens, SftExample, SftTokens
+from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 
 
 def sft_tokens(example: SftExample, codec: ChatCodec) -> SftTokens:
     """Prompt and target ids by the chat template; the target ends in the end token."""
-    prompt_ids, target_ids = codec.prompt_ids(example.prompt), codec.target_ids(example.target)
+    prompt_ids, target_ids = codec.prompt_ids(example.prompt, example.history), codec.target_ids(example.target)
     return SftTokens(example.id, tuple(prompt_ids), tuple(target_ids))
+
+
+def positive_tokens(row: Positive) -> SftTokens:
+    """The very ids that the engine read and wrote, as in `pair_tokens`."""
+    return SftTokens(row.id, row.prompt_ids, row.reply.token_ids)
 
 
 def pair_tokens(pair: Pair) -> PairTokens:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from scripted_model import ScriptedModel, completion
 
-from selfreward_ray.inference.programs import evaluate_set, propose_prompt, respond_and_judge, verdict
+from selfreward_ray.inference.programs import evaluate_set, judge_set, propose_prompt, respond_and_judge, verdict
 from selfreward_ray.instructions.propose import read_proposal
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Judge, Respond, Sampling
-from selfreward_ray.records import Completion, Prompt, Proposal, RankedReply, RankedSet, Verdict
+from selfreward_ray.records import Completion, Prompt, Proposal, RankedReply, RankedSet, Turn, Verdict
 
 RUBRIC = load_rubric("checklist")
 RESPOND = Respond(candidates=2, sampling=Sampling(temperature=0.8, max_tokens=9))
@@ -109,7 +109,9 @@ def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished()
     """The second candidate is held back until all verdicts of the first are given."""
 
     class Slow(ScriptedModel):
-        async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str) -> Completion:
+        async def generate(
+            self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+        ) -> Completion:
             if request_id.endswith("/r1"):
                 await asyncio.wait_for(judged_first.wait(), timeout=5)
             given = await super().generate(prompt_ids, sampling, request_id)
@@ -162,3 +164,41 @@ def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_once()
         ("s1/r0/v0", 4.0, 1),
         ("s1/r1/v0", None, 3),
     ]
+
+
+def test_each_ranked_reply_gets_its_samples_and_the_judge_sees_what_was_said_before():
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        return {"v0": "Score: 4", "v1": "Hm."}[row.split("/")[2]]
+
+    before = (Turn("user", "Hi."), Turn("assistant", "Hello."))
+    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0), RankedReply("s/r1", "No.", 1)), before)
+    made = asyncio.run(judge_set(ranked, ScriptedModel(answer), 2, Judge(retries=1), RUBRIC))
+    assert (made.id, made.ranked, [r.id for r in made.judged]) == ("s", ranked, ["s/r0", "s/r1"])
+    assert [(v.id, v.score, v.attempts) for v in made.judged[1].verdicts] == [
+        ("s/r1/v0", 4.0, 1),
+        ("s/r1/v1", None, 2),
+    ]
+    assert shown["s/r1/v0/a0"] == RUBRIC.render("User: Hi.\n\nAssistant: Hello.\n\nUser: Why?", "No.")
+
+
+def test_a_held_out_prompt_is_answered_after_what_was_said_before():
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        return "Score: 3"
+
+    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),), (Turn("assistant", "Hello."),))
+    asyncio.run(evaluate_set(ranked, ScriptedModel(answer), RESPOND, JUDGE, RUBRIC))
+    assert shown["s/answer"] == "assistant: Hello.\nWhy?"
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_a_constrained_judge_has_to_end_in_a_score(constrained: bool):
+    """Of 50 tokens 16 are left for the ending, so the reasons are at most 34 characters."""
+    model = ScriptedModel(lambda text, row: "Score: 4")
+    judged(model, JUDGE.model_copy(update={"constrained": constrained}))
+    assert model.patterns["r0/v0/a0"] == (RUBRIC.constrained_pattern(34) if constrained else None)

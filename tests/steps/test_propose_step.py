@@ -3,11 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_model import ScriptedModel, completion, pool_of
+from scripted_model import ScriptedModel, ScriptedRounds, completion
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Dropped, Prompt, SftExample
+from selfreward_ray.records import Dropped, Prompt, SftExample, Turn
 from selfreward_ray.run_store import Step, read_rows
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.storage import Folder
@@ -32,7 +32,8 @@ def seed_data(tmp_path: Path) -> str:
     step = Step("seed", str(tmp_path / "seed"), {}, {})
     step.is_done()
     rows = [SftExample(f"s{i}/ift", "ift", text, "…") for i, text in enumerate(SEEDS)]
-    step.write([*rows, SftExample("s0/eft", "eft", "a judge prompt", "Score: 4")], SftExample)
+    later = SftExample("s3/ift", "ift", "a follow-up", "…", (Turn("user", "Hi."), Turn("assistant", "Hello.")))
+    step.write([*rows, later], SftExample)
     step.finish(offered=4)
     return str(tmp_path / "seed")
 
@@ -41,11 +42,12 @@ def seed_data(tmp_path: Path) -> str:
 def run(tmp_path: Path, seed_data: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the step with a scripted proposer; returns the manifest, the prompts and the drops."""
 
-    def step(model: ScriptedModel, wanted: Recipe, iteration: int = 1, stop_after: int | None = None) -> Any:
-        monkeypatch.setattr("selfreward_ray.steps.propose.run_pool", pool_of(model, stop_after))
-        out = str(tmp_path / "out")
-        manifest = propose(wanted, seed_data=seed_data, iteration=iteration, out=out)
-        return manifest, read_rows(Folder(out), Prompt), read_rows(Folder(out), Dropped, "dropped")
+    def step(model: ScriptedModel, wanted: Recipe, out: str = "out", **rounds: Any) -> Any:
+        scripted = ScriptedRounds(model, **rounds)
+        monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", scripted)
+        folder = str(tmp_path / out)
+        manifest = propose(wanted, seed_data=seed_data, iteration=1, out=folder)
+        return manifest, read_rows(Folder(folder), Prompt), read_rows(Folder(folder), Dropped, "dropped")
 
     return step
 
@@ -99,7 +101,6 @@ def test_a_file_that_is_too_short_or_malformed_says_where(
 
 
 def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):
-    """Two are wanted, so the first round asks for four and the second for two: (2 − 1) · 2."""
     said = [
         completion("Explain to me why the sky", "length"),
         GOOD[0],
@@ -108,7 +109,7 @@ def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):
         ValueError("engine hiccup"),
         GOOD[1],
     ]
-    manifest, prompts, dropped = run(numbered(said), recipe(count=2))
+    manifest, prompts, dropped = run(numbered(said), recipe(count=2, requests_per_round=6))
     assert prompts == [Prompt("it1/p000000", GOOD[0]), Prompt("it1/p000001", GOOD[1])]
     assert sorted((d.id[-1], d.reason) for d in dropped) == [
         ("0", "cut off by the length limit"),
@@ -120,10 +121,15 @@ def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):
     assert sum(manifest.dropped.values()) == 4
 
 
-def test_what_is_proposed_beyond_the_count_is_dropped_with_a_reason(run: Any):
-    manifest, prompts, _ = run(numbered(GOOD), recipe(count=2))
+def test_rounds_go_on_until_enough_are_kept_and_the_last_one_leaves_some_over(run: Any):
+    model = numbered([GOOD[0], "no", GOOD[1], GOOD[2], GOOD[3], GOOD[4]])
+    manifest, prompts, _ = run(model, recipe(count=3, requests_per_round=2))
+    assert [p.text for p in prompts] == GOOD[:3]
+    assert model.asked == [f"it1/q{i:06d}" for i in range(4)]
+    assert manifest.dropped == {"shorter than 4 words": 1}
+    manifest, prompts, _ = run(numbered(GOOD), recipe(count=2, requests_per_round=5), out="large")
     assert [p.text for p in prompts] == GOOD[:2]
-    assert manifest.dropped == {"more prompts than were asked for": 2}
+    assert manifest.dropped == {"more prompts than were asked for": 3}
 
 
 def test_demonstrations_are_seeds_and_later_new_prompts_too(run: Any):
@@ -131,20 +137,25 @@ def test_demonstrations_are_seeds_and_later_new_prompts_too(run: Any):
 
     def answer(text: str, row: str) -> str:
         shown[row] = text
-        return (GOOD[0], *["no"] * 3, GOOD[1], "no")[int(row[-6:])]
+        return (GOOD[0], *["no"] * 3, GOOD[1], "no", "no", "no")[int(row[-6:])]
 
-    run(ScriptedModel(answer), recipe(count=2, seed_demonstrations=2, new_demonstrations=1))
+    wanted = recipe(count=2, seed_demonstrations=2, new_demonstrations=1, requests_per_round=4)
+    run(ScriptedModel(answer), wanted)
     seeds_shown = [sum(seed in text for seed in SEEDS) for _, text in sorted(shown.items())]
     new_shown = [GOOD[0] in text for _, text in sorted(shown.items())]
-    assert seeds_shown == [2] * 6
-    assert new_shown == [False] * 4 + [True] * 2
-    assert not any("a judge prompt" in text for text in shown.values())
+    assert seeds_shown == [2] * 8
+    assert new_shown == [False] * 4 + [True] * 4
+    assert not any("a follow-up" in text for text in shown.values())
 
 
-def test_a_proposer_that_gives_too_little_spends_the_budget_and_says_so(run: Any):
+def test_a_proposer_that_gives_too_little_spends_the_budget_and_says_why(run: Any):
     model = ScriptedModel(lambda text, row: GOOD[0])
-    with pytest.raises(UserError, match="prompts: 5 proposals gave 1 of 2 prompts; raise prompts.max_requests"):
-        run(model, recipe(count=2, max_requests=5))
+    message = (
+        r"prompts: 5 proposals gave 1 of 2 prompts \(dropped: 4 ROUGE-L above 0.7 with an earlier prompt\); raise "
+        "prompts.max_requests"
+    )
+    with pytest.raises(UserError, match=message):
+        run(model, recipe(count=2, max_requests=5, requests_per_round=2))
     assert model.asked == [f"it1/q{i:06d}" for i in range(5)]
 
 
@@ -154,15 +165,49 @@ def test_without_a_budget_of_its_own_it_is_twenty_times_the_count(run: Any):
         run(model, recipe(count=1))
 
 
-def test_an_interrupted_round_is_asked_again_even_in_other_blocks(run: Any):
-    model = numbered([GOOD[0], "no", "no", GOOD[1], GOOD[2], GOOD[3]])
-    wanted = recipe(count=2)
+def shown_and_said() -> tuple[dict[str, str], ScriptedModel]:
+    """A proposer whose every answer depends on its id, and the demonstrations that it was shown."""
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        return (*GOOD, "no")[sum(map(ord, row)) % 6]
+
+    return shown, ScriptedModel(answer)
+
+
+def test_neither_blocks_nor_their_order_change_what_is_kept(run: Any):
+    wanted = recipe(count=5, requests_per_round=4, max_requests=60)
+    shown, model = shown_and_said()
+    _, prompts, dropped = run(model, with_blocks(wanted, 4), out="one")
+    for out, blocks, backwards in (("small", 1, False), ("backwards", 1, True), ("uneven", 3, True)):
+        again, other = shown_and_said()
+        _, other_prompts, other_dropped = run(other, with_blocks(wanted, blocks), out=out, backwards=backwards)
+        assert (other_prompts, other_dropped, again) == (prompts, dropped, shown)
+
+
+def test_after_an_interruption_only_what_was_not_answered_is_asked(run: Any):
+    """Stopped in the second round, with one block of two rows answered; then in blocks of three."""
+    wanted = recipe(count=5, requests_per_round=4, max_requests=60)
+    shown, model = shown_and_said()
+    _, prompts, dropped = run(model, with_blocks(wanted, 2), out="whole")
+    first_shown, first = shown_and_said()
     with pytest.raises(KeyboardInterrupt):
-        run(model, wanted.model_copy(update={"inference": _blocks(3)}), stop_after=1)
-    manifest, prompts, _ = run(model, wanted.model_copy(update={"inference": _blocks(2)}))
-    assert [p.text for p in prompts] == [GOOD[0], GOOD[1]]
-    assert manifest.dropped == {"shorter than 4 words": 2}
+        run(first, with_blocks(wanted, 2), stop_after=1)
+    later_shown, later = shown_and_said()
+    _, later_prompts, later_dropped = run(later, with_blocks(wanted, 3))
+    assert (later_prompts, later_dropped) == (prompts, dropped)
+    assert first_shown | later_shown == shown
+    assert not first_shown.keys() & later_shown.keys()
 
 
-def _blocks(rows: int) -> Any:
-    return Recipe(model="m0").inference.model_copy(update={"rows_per_block": rows})
+def test_the_recipes_seed_changes_the_demonstrations(run: Any):
+    shown, model = shown_and_said()
+    run(model, recipe(count=3), out="one")
+    other_shown, other = shown_and_said()
+    run(other, recipe(count=3).model_copy(update={"seed": 1}), out="two")
+    assert other_shown != shown
+
+
+def with_blocks(wanted: Recipe, rows: int) -> Recipe:
+    return wanted.model_copy(update={"inference": wanted.inference.model_copy(update={"rows_per_block": rows})})

@@ -16,8 +16,8 @@ def recipe(**sizes: Any) -> Recipe:
     return Recipe.model_validate({"model": "m0", "seed_data": sizes, "judge": {"rubric": "checklist"}})
 
 
-def ranked(name: str, good: str = "Score: 5", bad: str = "Score: 1") -> dict[str, Any]:
-    replies = [{"text": "Yes.", "rank": 0, "verdict": good}, {"text": "No.", "rank": 1, "verdict": bad}]
+def ranked(name: str) -> dict[str, Any]:
+    replies = [{"text": "Yes.", "rank": 0}, {"text": "No.", "rank": 1}]
     return {"id": name, "prompt": f"Is {name} one?", "responses": replies}
 
 
@@ -28,33 +28,42 @@ def jsonl(path: Path, rows: list[Any]) -> str:
 
 
 def test_the_demo_world_gives_the_rows_asked_for(tmp_path: Path):
-    wanted = recipe(source="demo", ift=8, eft=10, held_out=5)
+    wanted = recipe(source="demo", ift=8, eft=10, held_out=5, verdicts="written")
     manifest = seed(wanted, out=str(tmp_path / "a"))
-    rows = read_rows(Folder(str(tmp_path / "a")), SftExample)
-    held_out = read_rows(Folder(str(tmp_path / "a")), RankedSet, "held_out")
-    assert manifest.rows == {"held_out": 5, "rows": len(rows)}
-    assert manifest.metrics == {kind: sum(r.kind == kind for r in rows) for kind in ("ift", "eft")}
-    assert manifest.metrics["ift"] == 8
-    assert manifest.metrics["eft"] >= 10
-    assert not {r.prompt for r in rows} & {s.prompt for s in held_out}
+    out = Folder(str(tmp_path / "a"))
+    rows, eft, held_out = read_rows(out, SftExample), *(read_rows(out, RankedSet, t) for t in ("eft", "held_out"))
+    assert manifest.rows == {"rows": 8, "eft": len(eft), "held_out": 5}
+    assert 2 * len(eft) >= 10
+    assert all(reply.verdict for s in eft for reply in s.replies)
+    prompts = [row.prompt for row in rows] + [s.prompt for s in eft] + [s.prompt for s in held_out]
+    assert len(set(prompts)) == len(prompts)
     seed(wanted, out=str(tmp_path / "b"))
     assert read_rows(Folder(str(tmp_path / "b")), SftExample) == rows
 
 
-def test_a_file_is_divided_and_what_disagrees_is_dropped_with_its_reason(tmp_path: Path):
-    """Ten sets: two are held out (a fifth), the rest give IFT and EFT; two rows have a broken verdict."""
-    rows = [ranked(f"s{i}") for i in range(8)]
-    rows += [ranked("wrong", good="Score: 1", bad="Score: 5"), ranked("dumb", good="Hm.")]
-    source = jsonl(tmp_path / "sets.jsonl", rows)
-    manifest = seed(recipe(source=source, ift=1, eft=99, held_out=2), out=str(tmp_path / "out"))
+def test_a_file_is_divided_and_every_set_has_its_place_or_its_reason(tmp_path: Path):
+    """Of ten sets, one an empty one: nine, of which one is held out (a fifth), four serve IFT and four EFT."""
+    empty = {"id": "empty", "prompt": " ", "responses": [{"text": "Yes.", "rank": 0}]}
+    source = jsonl(tmp_path / "sets.jsonl", [*(ranked(f"s{i}") for i in range(9)), empty])
+    manifest = seed(recipe(source=source, ift=4, eft=20, held_out=2), out=str(tmp_path / "out"))
     out = Folder(str(tmp_path / "out"))
-    held_out = {s.id for s in read_rows(out, RankedSet, "held_out")}
-    examples = read_rows(out, SftExample)
-    used = {e.id.split("/")[0] for e in examples}
-    assert (len(held_out), manifest.metrics["ift"], held_out & used) == (2, 1, set())
-    dropped = {"wrong", "dumb"} - held_out - {e.id.split("/")[0] for e in examples if e.kind == "ift"}
-    assert sum(manifest.dropped.values()) == len(dropped)
-    assert manifest.metrics["eft"] == 2 * (10 - 2 - 1 - len(dropped))
+    ends = [{e.id.split("/")[0] for e in read_rows(out, SftExample)}]
+    ends += [{s.id for s in read_rows(out, RankedSet, table)} for table in ("eft", "held_out")]
+    assert [len(end) for end in ends] == [4, 4, 1]
+    assert len(set.union(*ends)) == 9
+    assert manifest.metrics == {"ift": 4, "eft": 4, "held_out": 1}
+    assert sum(manifest.dropped.values()) == 1
+
+
+def test_a_source_without_anything_to_learn_from_is_refused(tmp_path: Path):
+    alone = {"prompt": "Why?", "responses": [{"text": "So.", "rank": 0}]}
+    single = jsonl(tmp_path / "single.jsonl", [alone])
+    with pytest.raises(UserError, match=r"no set left to teach judging with: .* set seed_data.eft to 0"):
+        seed(recipe(source=single), out=str(tmp_path / "out"))
+    seed(recipe(source=single, eft=0), out=str(tmp_path / "out"))
+    low = jsonl(tmp_path / "low.jsonl", [{**alone, "responses": [{"text": "So.", "rank": 3}]}])
+    with pytest.raises(UserError, match="gives no IFT row"):
+        seed(recipe(source=low), out=str(tmp_path / "other"))
 
 
 def test_lines_end_at_line_feeds_alone(tmp_path: Path):
@@ -79,7 +88,6 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_read_again(tmp_pa
     ("row", "message"),
     [
         ("{", r"sets\.jsonl:2: is not JSON"),
-        ({"prompt": "p"}, r"sets\.jsonl:2: field 'responses' is missing"),
         ({"prompt": "p", "responses": [{"text": "t", "rank": "first"}]}, r"sets\.jsonl:2: field 'responses.0.rank'"),
     ],
 )
@@ -89,12 +97,7 @@ def test_a_malformed_row_names_file_and_line(tmp_path: Path, row: Any, message: 
         seed(recipe(source=source), out=str(tmp_path / "out"))
 
 
-def test_a_missing_file_names_the_recipe_field(tmp_path: Path):
-    with pytest.raises(UserError, match=r"seed_data\.source: can not read"):
-        seed(recipe(source=str(tmp_path / "no.jsonl")), out=str(tmp_path / "out"))
-
-
 def test_a_source_that_gives_less_than_asked_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = jsonl(tmp_path / "few.jsonl", [ranked(f"s{i}") for i in range(10)])
     seed(recipe(source=source, ift=20, eft=4, held_out=2), out=str(tmp_path / "out"))
-    assert "less than was asked for: 6 of 20 ift\n" in capsys.readouterr().err
+    assert "fewer sets than were asked for: 6 of 20 ift\n" in capsys.readouterr().err

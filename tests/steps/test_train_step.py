@@ -8,7 +8,7 @@ import pytest
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Candidate, Pair, PairTokens, SftExample, SftTokens
+from selfreward_ray.records import Candidate, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
 from selfreward_ray.run_store import Step, read_manifest, read_rows
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.storage import Folder
@@ -72,8 +72,30 @@ def test_fewer_examples_than_a_batch_are_refused_before_anything_is_started(tmp_
 def test_examples_are_encoded_by_the_models_own_template(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
     rows = [SftExample(f"s{i}/ift", "ift", "Name a sea.", "The North Sea.") for i in range(2)]
     out = str(tmp_path / "out")
-    sft(recipe(), model=str(tiny_model), examples=table(tmp_path / "seed", rows), out=out)
+    sft(recipe(), model=str(tiny_model), seed_data=table(tmp_path / "seed", rows), out=out)
     codec = ChatCodec(tiny_model)
     prompt_ids, target_ids = codec.prompt_ids("Name a sea."), codec.target_ids("The North Sea.")
     assert read_rows(Folder(out), SftTokens)[1] == SftTokens("s1/ift", tuple(prompt_ids), tuple(target_ids))
     assert jobs[0].objective == SftObjective()
+
+
+def test_sft_takes_judging_rows_and_positive_replies_beside_the_instructions(
+    tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]
+):
+    seed_data = table(tmp_path / "seed", [SftExample("s/ift", "ift", "Why?", "So.", (Turn("user", "Hi."),))])
+    eft = table(tmp_path / "eft", [SftExample("s/eft", "eft", "Judge it.", "Score: 4")])
+    positive = Positive("p/r0", "Why?", (1, 2), Candidate("p/r0", "x", (3, 4), True))
+    positives = table(tmp_path / "pairs", [positive])
+    given = {"recipe": recipe(), "model": str(tiny_model), "seed_data": seed_data}
+    made = [
+        sft(**given, eft=eft, out=str(tmp_path / "m1")),
+        sft(**given, eft=eft, positives=positives, out=str(tmp_path / "m2")),
+    ]
+    assert [m.rows for m in made] == [{"rows": 2}, {"rows": 3}]
+    codec = ChatCodec(tiny_model)
+    rows = read_rows(Folder(str(tmp_path / "m2")), SftTokens)
+    assert rows[0].prompt_ids == tuple(codec.prompt_ids("Why?", (Turn("user", "Hi."),)))
+    assert rows[1].target_ids == tuple(codec.target_ids("Score: 4"))
+    assert rows[2] == SftTokens("p/r0", (1, 2), (3, 4))
+    with pytest.raises(UserError, match="SFT: 1 examples in"):
+        sft(**given, out=str(tmp_path / "baseline"))

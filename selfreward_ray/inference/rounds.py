@@ -1,0 +1,84 @@
+"""A pool that is asked in rounds: what the next round asks may depend on what the last one answered.
+
+The engines stay up between rounds. To Ray Data it is one stream of numbered blocks, whose tasks wait until the
+driver has handed in the rows of their number.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from selfreward_ray.inference.pool import LIGHT_CPUS, Block, Job, stream_blocks
+from selfreward_ray.recipe import Inference
+from selfreward_ray.tables import to_table
+
+
+class Feed:
+    """Actor: the blocks that the driver has handed in so far."""
+
+    def __init__(self) -> None:
+        self._blocks: list[pa.Table] = []
+        self._handed_in = asyncio.Condition()
+
+    async def put(self, blocks: list[pa.Table]) -> None:
+        async with self._handed_in:
+            self._blocks += blocks
+            self._handed_in.notify_all()
+
+    async def take(self, number: int) -> pa.Table:
+        """Block `number`, as soon as it is there. By its number: a task that is retried gets the same one."""
+        async with self._handed_in:
+            await self._handed_in.wait_for(lambda: number < len(self._blocks))
+            return self._blocks[number]
+
+
+class Rounds:
+    """What `open_rounds` gives: `ask` runs the rows of one round and yields the counts of its blocks."""
+
+    def __init__(self, feed: Any, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
+        self._feed = feed
+        self._blocks = blocks
+        self._job = job
+        self._rows_per_block = rows_per_block
+
+    def ask(self, records: list[Any]) -> Iterator[Block]:
+        """Run the job on `records`; it is done when the iterator ends."""
+        cuts = range(0, len(records), self._rows_per_block)
+        cut = [to_table(records[i : i + self._rows_per_block], self._job.record) for i in cuts]
+        ray.get(self._feed.put.remote(cut))
+        for _ in cut:
+            yield next(self._blocks)
+
+
+@contextmanager
+def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> Iterator[Rounds]:
+    """A pool of `model` for rounds of at most `max_blocks` blocks in all. Engines start with the first round."""
+    feed = ray.remote(num_cpus=0)(Feed).remote()
+    numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
+    rows = numbers.map_batches(
+        _Take(feed),
+        batch_format="pyarrow",
+        batch_size=None,
+        num_cpus=LIGHT_CPUS,
+        compute=ray.data.TaskPoolStrategy(size=1),  # each waiting task keeps a process
+    )
+    blocks = stream_blocks(rows, model, inference, job)
+    try:
+        yield Rounds(feed, blocks, job, inference.rows_per_block)
+    finally:
+        blocks.close()  # type: ignore[attr-defined]
+        ray.kill(feed)
+
+
+class _Take:
+    def __init__(self, feed: Any) -> None:
+        self._feed = feed
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        (number,) = batch["id"].to_pylist()
+        return ray.get(self._feed.take.remote(number))

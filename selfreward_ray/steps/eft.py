@@ -1,0 +1,52 @@
+"""Step: verdicts on ranked replies → EFT rows, those whose order agrees with the people's."""
+
+from collections import Counter
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
+from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.seed.eft import choose_eft, written_verdicts
+from selfreward_ray.storage import Folder
+
+
+def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label: str = "EFT") -> Manifest:
+    """`SftExample` rows, judge prompt → verdict (paper, section 3.1.1).
+
+    `verdicts` is a verdicts step, or None where they stand in the source of `seed_data` (a seed step). Raises
+    `UserError` when not one verdict agrees: nothing would teach the model to judge.
+    """
+    rubric = load_rubric(recipe.judge.rubric)
+    part = {"seed_data": recipe.seed_data.model_dump(), "rubric": rubric.model_dump(), "seed": recipe.seed}
+    inputs = {"seed": seed_data} | ({} if verdicts is None else {"verdicts": verdicts})
+    step = Step("eft", out, part, inputs)
+    if step.is_done():
+        skipped(label)
+        return step.manifest()
+    with Progress(label, recipe.seed_data.eft, "EFT rows") as progress:
+        if verdicts is None:
+            ranked = read_rows(Folder(seed_data), RankedSet, "eft")
+            judged = [written_verdicts(s, rubric) for s in ranked]
+        else:
+            # In the order of their ids: which sets shared a block, and so a file, is the pool's affair.
+            judged = sorted(read_rows(Folder(verdicts), JudgedSet), key=lambda s: s.id)
+        rows, dropped = choose_eft(judged, recipe.seed_data, rubric, recipe.seed)
+        if not rows:
+            reasons = Counter(d.reason for d in dropped).most_common(1)
+            raise UserError(
+                f"{label}: none of the {len(dropped)} verdicts can be used, most often because: {reasons[0][0]}; let a "
+                "better model judge (seed_data.verdicts), ask for more samples (seed_data.verdict_samples), or set "
+                "seed_data.eft to 0"
+            )
+        step.write([row.example for row in rows], SftExample)
+        step.write(dropped, Dropped, "dropped")
+        progress.update(len(rows))
+        scores = Counter(f"{row.score:g}" for row in rows)
+        metrics = {
+            "sets": len(judged),
+            "sets_agreeing": len({row.set_id for row in rows}),
+            "scores": dict(sorted(scores.items())),
+        }
+        return step.finish(offered=len(rows) + len(dropped), metrics=metrics)

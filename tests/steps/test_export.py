@@ -1,0 +1,125 @@
+"""What other programs are given: pairs and examples as messages."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.records import Candidate, Pair, Positive, Prompt, SftExample, Turn
+from selfreward_ray.run_store import Step, write_part
+from selfreward_ray.steps.export import export
+
+TEXT = 'say "hi"\u2028<|im_end|> 水'
+PAIRS = [
+    Pair(
+        f"p{i}/pair",
+        f"Why {i}?",
+        (1,),
+        Candidate("c", TEXT, (2,), True, (), 4.5, 0.25),
+        Candidate("r", "", (3,), True, (), 1.0, 0.0),
+    )
+    for i in range(3)
+]
+MESSAGES = [
+    {
+        "id": f"p{i}/pair",
+        "prompt": [{"role": "user", "content": f"Why {i}?"}],
+        "chosen": [{"role": "assistant", "content": TEXT}],
+        "rejected": [{"role": "assistant", "content": ""}],
+        "chosen_score": 4.5,
+        "rejected_score": 1.0,
+    }
+    for i in range(3)
+]
+
+
+def made(folder: Path, rows: list[Any]) -> str:
+    """A step of two files."""
+    step = Step("made", str(folder), {}, {})
+    step.is_done()
+    write_part(step.folder, "rows", rows[:1], type(rows[0]), "part-0")
+    write_part(step.folder, "rows", rows[1:], type(rows[0]), "part-1")
+    step.finish(offered=len(rows))
+    return str(folder)
+
+
+def test_pairs_as_jsonl(tmp_path: Path):
+    out = tmp_path / "new" / "pairs.jsonl"
+    assert export(made(tmp_path / "pairs", PAIRS), "jsonl", str(out)) == 3
+    assert [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line] == MESSAGES
+    assert [p.name for p in out.parent.iterdir()] == ["pairs.jsonl"]
+
+
+def test_pairs_as_parquet(tmp_path: Path):
+    out = tmp_path / "pairs.parquet"
+    assert export(made(tmp_path / "pairs", PAIRS), "parquet", str(out)) == 3
+    assert pq.read_table(out).to_pylist() == MESSAGES
+
+
+def test_both_files_are_read_by_the_library_that_trainers_use(tmp_path: Path):
+    source = made(tmp_path / "pairs", PAIRS)
+    for form in ("parquet", "jsonl"):
+        out = str(tmp_path / f"pairs.{form}")
+        export(source, form, out)
+        kind = "json" if form == "jsonl" else form
+        rows = datasets.load_dataset(kind, data_files=out, split="train", cache_dir=str(tmp_path / "cache"))
+        assert rows.to_list() == MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            SftExample("s/ift", "ift", "Why?", "So.", (Turn("system", "Be brief."),)),
+            {
+                "id": "s/ift",
+                "kind": "ift",
+                "messages": [("system", "Be brief."), ("user", "Why?"), ("assistant", "So.")],
+            },
+        ),
+        (
+            Positive("p/r0", "Why?", (1,), Candidate("p/r0", "So.", (2,), True)),
+            {"id": "p/r0", "kind": "positive", "messages": [("user", "Why?"), ("assistant", "So.")]},
+        ),
+    ],
+)
+def test_examples_as_messages(tmp_path: Path, row: Any, expected: dict[str, Any]):
+    out = tmp_path / "rows.jsonl"
+    export(made(tmp_path / "step", [row]), "jsonl", str(out))
+    found = json.loads(out.read_text())
+    found["messages"] = [(m["role"], m["content"]) for m in found["messages"]]
+    assert found == expected
+
+
+def test_the_hub_is_given_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pushed: list[Any] = []
+    monkeypatch.setattr(datasets.Dataset, "push_to_hub", lambda self, *a, **k: pushed.append((self.to_list(), a, k)))
+    assert export(made(tmp_path / "pairs", PAIRS), "hub", "me/pairs") == 3
+    assert pushed == [(MESSAGES, ("me/pairs",), {"private": True})]
+
+
+def test_a_push_that_fails_names_the_data_set_and_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("401")
+
+    monkeypatch.setattr(datasets.Dataset, "push_to_hub", refuse)
+    with pytest.raises(UserError, match=r"can not push to the hub data set 'me/pairs': 401; .*HF_TOKEN"):
+        export(made(tmp_path / "pairs", PAIRS), "hub", "me/pairs")
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        export(made(tmp_path / "pairs", PAIRS), "jsonl", str(tmp_path / "mine"))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_other_folders_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="holds no rows of a step"):
+        export(str(tmp_path / "none"), "jsonl", str(tmp_path / "out"))
+    with pytest.raises(UserError, match="holds no pairs and no examples"):
+        export(made(tmp_path / "prompts", [Prompt("p", "Why?")]), "jsonl", str(tmp_path / "out"))
