@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import Dropped, RankedSet, SftExample
+from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.examples import eft_examples, ift_example
-from selfreward_ray.seed.ranked_sets import SeedError
 
 if TYPE_CHECKING:
     from selfreward_ray.judging.rubric import Rubric

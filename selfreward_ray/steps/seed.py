@@ -6,9 +6,8 @@ from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step
 from selfreward_ray.seed.demo.annotator import demo_seed_sets
-from selfreward_ray.seed.ranked_sets import read_ranked_sets
+from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import SeedSets, divide, split_seed
-from selfreward_ray.storage import read_text
 
 
 def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
@@ -35,9 +34,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
 
 
 def _sets(recipe: Recipe) -> SeedSets:
-    source = recipe.seed_data.source
-    if source == "demo":
+    if recipe.seed_data.source == "demo":
         return demo_seed_sets(recipe.seed_data, recipe.seed)
-    text = read_text(source, "seed_data.source")
-    # Not splitlines: a JSON string may hold U+2028 and its like as they are.
-    return divide(list(read_ranked_sets(text.split("\n"), source)), recipe.seed_data, recipe.seed)
+    sets = [found for found in read_seed(recipe.seed_data) if isinstance(found, RankedSet)]
+    return divide(sets, recipe.seed_data, recipe.seed)

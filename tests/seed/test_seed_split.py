@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import Dropped, RankedReply, RankedSet
-from selfreward_ray.seed.ranked_sets import SeedError
+from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.split import SeedSets, divide, split_seed
 
 
