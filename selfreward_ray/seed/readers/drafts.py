@@ -1,0 +1,108 @@
+"""From what a row says to a ranked set: which messages may be used, and what is left of a set without the others.
+
+A `Dropped` set stands for its replies too; a reply of its own is dropped only from a set that is kept. Reasons are
+fixed texts, to be counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
+
+Role = Literal["system", "user", "assistant"]
+
+UNRANKED = "has no rank"
+NONE_RANKED = "no reply is ranked"
+NONE_LEFT = "no reply is left"
+SAME_RANK = "two replies have the same rank"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it was found. `fault` says, as a predicate, why it may not be used: ``is empty``."""
+
+    turn: Turn
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as it was found. `rank` is None where nobody ranked it."""
+
+    id: str
+    message: Message
+    rank: int | None
+    score: float | None = None
+    verdict: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        return self.message.fault or (UNRANKED if self.rank is None else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A ranked set as it was found, with what may not be used in it."""
+
+    id: str
+    prompt: Message
+    replies: tuple[Reply, ...]
+    history: tuple[Message, ...] = ()
+    conversation: str | None = None
+    ties: bool = True
+    """Whether replies may have equal ranks."""
+
+
+def message(role: Role, text: str, max_characters: int, mark: str | None = None) -> Message:
+    """The message with the fault it is marked with, else that of its text."""
+    return Message(Turn(role, text), mark or _text_fault(text, max_characters))
+
+
+def settle(draft: Draft) -> Iterator[RankedSet | Dropped]:
+    """The set with the replies that may be used, after each of the others as `Dropped`; or the set as `Dropped`."""
+    reason = _set_fault(draft)
+    if reason is not None:
+        yield Dropped(draft.id, "seed", reason)
+        return
+    for reply in draft.replies:
+        if reply.fault is not None:
+            yield Dropped(reply.id, "seed", f"reply {reply.fault}")
+    yield RankedSet(
+        id=draft.id,
+        prompt=draft.prompt.turn.text,
+        replies=tuple(
+            RankedReply(reply.id, reply.message.turn.text, reply.rank, reply.score, reply.verdict)
+            for reply in draft.replies
+            if reply.fault is None and reply.rank is not None
+        ),
+        history=tuple(earlier.turn for earlier in draft.history),
+        conversation=draft.conversation,
+    )
+
+
+def _set_fault(draft: Draft) -> str | None:
+    if draft.prompt.fault is not None:
+        return f"prompt {draft.prompt.fault}"
+    for earlier in draft.history:
+        if earlier.fault is not None:
+            return f"a message before the prompt {earlier.fault}"
+    faults = {reply.fault for reply in draft.replies}
+    if None not in faults:
+        if faults == {UNRANKED}:
+            return NONE_RANKED
+        return f"every reply {faults.pop()}" if len(faults) == 1 else NONE_LEFT
+    ranks = [reply.rank for reply in draft.replies if reply.fault is None]
+    return SAME_RANK if not draft.ties and len(set(ranks)) < len(ranks) else None
+
+
+def _text_fault(text: str, max_characters: int) -> str | None:
+    if not text.strip():
+        return "is empty"
+    if len(text) > max_characters:
+        return "is longer than seed_data.max_characters"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds a lone surrogate"
+    return None

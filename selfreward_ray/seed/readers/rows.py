@@ -1,0 +1,123 @@
+"""Rows of seed data wherever it lies: JSON lines, Parquet, folders, hub data sets; never a whole file at once."""
+
+import codecs
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from selfreward_ray.seed.errors import SeedError
+from selfreward_ray.storage import Folder
+
+SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".parquet")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_JSON_TYPES = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+_ARRAY_REMEDY = "write one JSON object a line (jq -c '.[]' makes such lines of an array)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a source. `where` names file and line, or file and row, for error messages."""
+
+    where: str
+    fields: dict[str, Any]
+
+
+def read_rows(source: str, split: str) -> Iterator[Row]:
+    """All rows of `source`, in the order of its files' names; blank lines are passed over.
+
+    A path that is there is read as a file or a folder (whose files end in one of `SUFFIXES`), a storage URI
+    likewise; another ``owner/name`` is a hub data set, of which `split` is read. Raises `SeedError` where there is
+    nothing to read, and at the first row that is no JSON object in UTF-8.
+    """
+    filesystem, path = Folder(source).filesystem()
+    try:
+        found = filesystem.get_file_info(path).type
+        inside = Folder(source).files() if found == fs.FileType.Directory else []
+    except OSError as error:
+        raise SeedError(f"seed_data.source: can not read {source}: {error}") from None
+    if found == fs.FileType.Directory:
+        files = {name: f"{source.rstrip('/')}/{name.rsplit('/', 1)[-1]}" for name in inside if name.endswith(SUFFIXES)}
+        if not files:
+            raise SeedError(f"seed_data.source: folder {source} holds no file that ends in {', '.join(SUFFIXES)}")
+        for file, name in files.items():
+            yield from _file_rows(filesystem, file, name)
+    elif found == fs.FileType.NotFound and _HUB_NAME.fullmatch(source) and not source.endswith(SUFFIXES):
+        yield from _hub_rows(source, split)
+    elif found == fs.FileType.NotFound:
+        raise SeedError(
+            f"seed_data.source: can not read {source}: there is no such file or folder; "
+            "a hub data set is named owner/name"
+        )
+    else:
+        yield from _file_rows(filesystem, path, source)
+
+
+def _file_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
+    read = _parquet_rows if path.endswith(".parquet") else _json_rows
+    try:
+        yield from read(filesystem, path, name)
+    except (OSError, pa.ArrowException) as error:
+        raise SeedError(f"seed_data.source: can not read {name}: {error}; is the file whole?") from None
+
+
+def _json_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
+    with filesystem.open_input_stream(path) as stream:  # which also decompresses, by the name's suffix
+        # Bytes are split at "\n" alone, text would be at U+2028 too, which a JSON string may hold as it is.
+        for number, line in enumerate(io.BufferedReader(stream, 1 << 20), start=1):
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield Row(f"{name}:{number}", _json_object(text, f"{name}:{number}"))
+
+
+def _json_object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        place = f"byte {error.object[error.start]:#04x} at place {error.start + 1}"
+        raise SeedError(f"{where}: is not UTF-8 text ({place}); save the file as UTF-8") from None
+    except RecursionError:
+        raise SeedError(f"{where}: is nested too deeply; write flat messages with their parent_id") from None
+    except ValueError as error:
+        if line.lstrip().startswith(b"["):
+            raise SeedError(f"{where}: begins a JSON array; {_ARRAY_REMEDY}") from None
+        fault = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number too long"
+        raise SeedError(f"{where}: is not JSON ({fault}); write one JSON object a line") from None
+    if isinstance(value, list):
+        raise SeedError(f"{where}: is a JSON array; {_ARRAY_REMEDY}")
+    if not isinstance(value, dict):
+        raise SeedError(f"{where}: is a JSON {_JSON_TYPES[type(value)]}; write one JSON object a line")
+    return value
+
+
+def _parquet_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
+    number = 0
+    with filesystem.open_input_file(path) as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
+            try:
+                rows = batch.to_pylist()
+            except UnicodeDecodeError:
+                span = f"rows {number + 1} to {number + batch.num_rows}"
+                raise SeedError(f"{name}: {span}: a text is not UTF-8; write the file again") from None
+            for number, fields in enumerate(rows, start=number + 1):  # noqa: B020
+                yield Row(f"{name}: row {number}", fields)
+
+
+def _hub_rows(name: str, split: str) -> Iterator[Row]:
+    try:
+        from datasets import load_dataset  # takes seconds
+
+        rows = load_dataset(name, split=split, streaming=True)
+        for number, fields in enumerate(rows, start=1):
+            yield Row(f"{name}: row {number}", fields)
+    except Exception as error:
+        raise SeedError(
+            f"seed_data.source: can not read split {split!r} of data set {name!r} from the hub, and there is no file "
+            f"or folder of that name: {error}; correct seed_data.source or seed_data.split, or give a file of it"
+        ) from error

@@ -1,0 +1,25 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfreward_ray.recipe import Seed
+from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.readers import read_seed
+
+Read = Callable[..., list[RankedSet | Dropped]]
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Reads rows from a file `seed.jsonl` of the working directory: a row is an object, or a line as it is."""
+    monkeypatch.chdir(tmp_path)
+
+    def read(*rows: Any, **options: Any) -> list[RankedSet | Dropped]:
+        lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+        Path("seed.jsonl").write_bytes(b"\n".join(lines))
+        return list(read_seed(Seed(source="seed.jsonl", **options)))
+
+    return read
