@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 MANIFEST = "manifest.json"
 _STARTED = "started.json"
-_HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".jinja", ".model")
+_HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
 
 
 @dataclass(frozen=True)

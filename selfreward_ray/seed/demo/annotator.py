@@ -3,6 +3,7 @@
 Its ranked sets are the seed data of the demo world and, on unseen topics, its held-out sets.
 """
 
+import math
 import random
 from collections.abc import Collection, Sequence
 
@@ -20,13 +21,14 @@ _QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include")
 def demo_seed_sets(sizes: Seed, rng_seed: int) -> SeedSets:
     """The seed data of the demo world, as many sets as `sizes` asks for; held-out sets have topics of their own."""
     rng = random.Random(f"demo seed {rng_seed}")
+    # A set gives three EFT rows: one for two leaves enough when sets whose replies all tie are dropped.
+    eft_sets = math.ceil(sizes.eft / 2)
     instructions = [
-        # A set gives three EFT rows, so a set a row leaves enough when sets whose replies all tie are dropped.
-        *write_instructions(sizes.ift + sizes.eft, SEED_TOPICS, rng),
+        *write_instructions(sizes.ift + eft_sets, SEED_TOPICS, rng),
         *write_instructions(sizes.held_out, HELD_OUT_TOPICS, rng),
     ]
     asked = [(f"seed/{i:06d}", instruction) for i, instruction in enumerate(instructions)]
-    ift, eft, held_out = asked[: sizes.ift], asked[sizes.ift : sizes.ift + sizes.eft], asked[sizes.ift + sizes.eft :]
+    ift, eft, held_out = asked[: sizes.ift], asked[sizes.ift :][:eft_sets], asked[sizes.ift + eft_sets :]
     return SeedSets(
         # One reply a set, each rule kept half of the time: the best of three would leave M1 less to learn.
         ift=[annotate(*pair, rng, replies=1, keep=(0.5, 0.5)) for pair in ift],

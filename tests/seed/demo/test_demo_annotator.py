@@ -10,7 +10,7 @@ from selfreward_ray.seed.demo.annotator import annotate, compose, demo_seed_sets
 from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.seed.demo.verifier import kept_rules, parse_instruction, true_score
 from selfreward_ray.seed.demo.world import HELD_OUT_TOPICS, ITERATION_TOPICS, SEED_TOPICS, WORDS, write_instructions
-from selfreward_ray.seed.split import split_seed
+from selfreward_ray.seed.eft import DISAGREES, choose_eft, written_verdicts
 
 TOPICS = (*SEED_TOPICS, *ITERATION_TOPICS, *HELD_OUT_TOPICS)
 INSTRUCTION = (
@@ -149,10 +149,10 @@ def test_the_seed_data_are_repeatable():
 
 
 def test_the_seed_data_give_the_rows_that_the_recipe_asks_for():
-    split = split_seed(demo_seed_sets(SIZES, 1), SIZES, LastNumber())
-    kinds = [row.kind for row in split.examples]
-    assert kinds.count("ift") == 60
-    assert 90 <= kinds.count("eft") <= 92
+    sets = demo_seed_sets(SIZES, 1)
+    rows, dropped = choose_eft([written_verdicts(s, LastNumber()) for s in sets.eft], SIZES, LastNumber(), 1)
+    assert len(sets.ift) == 60
+    assert 90 <= len(rows) <= 92
     # The program never contradicts itself: only sets whose replies all tie are dropped.
-    sets = {s.id: s for s in demo_seed_sets(SIZES, 1).eft}
-    assert all(len({r.rank for r in sets[d.id].replies}) == 1 for d in split.dropped)
+    disagreeing = {d.id.rsplit("/", 1)[0] for d in dropped if d.reason == DISAGREES}
+    assert disagreeing == {s.id for s in sets.eft if len({r.rank for r in s.replies}) == 1}
