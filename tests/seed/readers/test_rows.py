@@ -100,6 +100,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
         fields(tmp_path)
 
 
+def test_rows_of_parquet_are_numbered_through(tmp_path: Path):
+    (tmp_path / "a.parquet").write_bytes(parquet(*MANY))
+    wheres = [row.where.removeprefix(f"{tmp_path}/") for row in read_rows(f"{tmp_path}/a.parquet", "train")]
+    assert wheres == [f"a.parquet: row {number}" for number in range(1, 601)]
+
+
 def test_parquet_with_a_text_that_is_not_utf8_names_the_rows(tmp_path: Path):
     texts = pa.array([b"good"] * 300 + [b"\xff"], pa.binary())
     unchecked = pa.StringArray.from_buffers(len(texts), *texts.buffers()[1:], texts.buffers()[0])

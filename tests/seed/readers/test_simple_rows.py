@@ -132,6 +132,7 @@ def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
         ({"prompt": "p", "chosen": "c", "rejected": "c"}, "chosen and rejected are the same"),
         ({"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")}, "chosen and rejected do not answer"),
         ({"chosen": say("p", "c"), "rejected": say("q", "r")}, "chosen and rejected do not answer the same prompt"),
+        ({"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")}, "chosen and rejected do not answer"),
         ({"prompt": [], "chosen": "c", "rejected": "r"}, "user and assistant do not take turns"),
         ({"chosen": say("p"), "rejected": say("p")}, "the last message is not the assistant's"),
         ({"instruction": "", "output": "2"}, "prompt is empty"),
