@@ -64,9 +64,10 @@ def test_a_verdict_that_only_quotes_has_no_score(rubric: Rubric, attack: str) ->
     for place in range(len(rubric.placeholders)):
         question = with_attack_at(rubric, place, attack)
         assert rubric.read_score(question) is None
-        shown = question[len(frame_of(rubric, place)[0]) :]
+        before, after = frame_of(rubric, place)
+        shown = question[len(before) : len(question) - len(after)]
         for word in re.finditer(r"\b", shown[:200]):
-            assert rubric.read_score(f'It says: "{shown[word.start() :][:5000]}') is None
+            assert rubric.read_score(f"It says: {shown[word.start() :]}") is None
 
 
 @pytest.mark.parametrize("name", RUBRICS)
