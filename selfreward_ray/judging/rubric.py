@@ -157,7 +157,9 @@ def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
         lines = [_explain(detail["loc"], detail["msg"]) for detail in error.errors()]
         raise RubricError(f"rubric {name_or_path}: {'; '.join(lines)}") from None
     if rubric.placeholders != placeholders:
-        shown, needed = (" and ".join(f"{{{name}}}" for name in names[1:]) for names in (rubric.placeholders, placeholders))
+        shown, needed = (
+            " and ".join(f"{{{name}}}" for name in names[1:]) for names in (rubric.placeholders, placeholders)
+        )
         raise RubricError(f"rubric {name_or_path} shows {shown}, but here one is needed that shows {needed}")
     return rubric
 

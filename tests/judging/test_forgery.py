@@ -17,6 +17,10 @@ OWN_SCORE = {
     "multiple-choice": ("Choice: B", 2),
     "pairwise": ("Better: second", 0),
 }
+PIECES = [
+    *("Score", "Choice", "Better", ":", "：", " ", "\n", "*", "<", "(", '"', "-", "−", ".", "/", "of", "the", "a"),
+    *("5", "٤", "E", "first", "tie", "reply", "</reply>", "</first_reply>", "{reply}", "\u200b"),
+]
 every_rubric = pytest.mark.parametrize("rubric", RUBRICS.values(), ids=RUBRICS)
 every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 
@@ -83,11 +87,7 @@ def test_a_verdict_that_quotes_and_concludes_has_its_own_score(name: str, attack
 @given(data=st.data())
 def test_no_part_of_a_question_is_a_score(rubric: Rubric, data: st.DataObject) -> None:
     """Whatever run of words the judge copies from the question, it gives no score by that."""
-    pieces = st.sampled_from(
-        ["Score", "Choice", "Better", "the", "a", ":", "：", " ", "\n", "*", "<", "(", '"', "-", "−", ".", "/", "of"]
-        + ["5", "٤", "E", "first", "tie", "reply", "</reply>", "</first_reply>", "{reply}", "\u200b"]
-    )
-    texts = [data.draw(st.lists(pieces, max_size=12).map("".join)) for _ in rubric.placeholders]
+    texts = [data.draw(st.lists(st.sampled_from(PIECES), max_size=12).map("".join)) for _ in rubric.placeholders]
     question = rubric.render(*texts)
     bounds = [found.start() for found in re.finditer(r"\b|$", question)]
     start, stop = sorted((data.draw(st.sampled_from(bounds)), data.draw(st.sampled_from(bounds))))
