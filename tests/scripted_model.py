@@ -75,7 +75,7 @@ def _run(
 
 
 class ScriptedRounds:
-    """A stand-in for `open_rounds` that runs each round's blocks here; `backwards` as replicas of unequal speed might."""
+    """A stand-in for `open_rounds` that runs each round's blocks here; `backwards` like replicas of unequal speed."""
 
     def __init__(self, model: ScriptedModel, stop_after: int | None = None, backwards: bool = False):
         self._model = model

@@ -10,8 +10,25 @@ from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.run_store import Manifest
 
-COMMANDS = ["run", "iterate", "seed", "sft", "propose", "respond", "pair", "dpo", "evaluate", "report", "status"]
+COMMANDS = [
+    "run",
+    "iterate",
+    "seed",
+    "sft",
+    "verdicts",
+    "eft",
+    "propose",
+    "respond",
+    "pair",
+    "dpo",
+    "evaluate",
+    "export",
+    "report",
+    "status",
+]
 HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow", "matplotlib"]
 
 
@@ -78,11 +95,30 @@ def test_a_folder_of_no_run_is_said_to_be_none(command: str, tmp_path: Path):
 
 def test_overrides_reach_the_step(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen = []
-    monkeypatch.setattr("selfreward_ray.steps.seed.seed", lambda recipe, out: seen.append((recipe, out)))
+
+    def spy(recipe: Recipe, out: str) -> Manifest:
+        seen.append((recipe, out))
+        return Manifest("seed", "f", {"rows": 1200}, {"prompt is empty": 3, "reply has no rank": 40}, 0, 0.0)
+
+    monkeypatch.setattr("selfreward_ray.steps.seed.seed", spy)
     result = CliRunner().invoke(app, ["seed", recipe, "--out", "o", "seed=5", "seed_data.ift=7"])
     assert (result.exit_code, result.stderr) == (0, "")
     [(given, out)] = seen
     assert (given.seed, given.seed_data.ift, out) == (5, 7, "o")
+    # What a step made, and what it gave up and why, the commonest first.
+    assert [line.rstrip() for line in result.stdout.splitlines()] == [
+        "1,200 rows",
+        "   40 dropped: reply has no rank",
+        "    3 dropped: prompt is empty",
+    ]
+
+
+def test_export_says_how_many_rows_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr("selfreward_ray.steps.export.export", lambda *a, **k: seen.append((a, k)) or 12)
+    result = CliRunner().invoke(app, ["export", "RUN/M2/pairs", "--to", "hub", "--out", "me/pairs"])
+    assert (result.exit_code, result.stdout) == (0, "12 rows: me/pairs\n")
+    assert seen == [(("RUN/M2/pairs", "hub", "me/pairs"), {"private": True})]
 
 
 class Wrapped(UserError):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe import Recipe, Seed
 from selfreward_ray.records import Candidate, Dropped, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, Sample, StepSummary
 from selfreward_ray.run_layout import RunLayout
@@ -15,7 +15,7 @@ from selfreward_ray.steps.report import report, summarize
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.storage import Folder
 
-RECIPE = Recipe(name="toy", model="m0", iterations=1)
+RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=Seed(eft=0))
 
 
 def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], dropped: int = 0, **figures: Any) -> None:
