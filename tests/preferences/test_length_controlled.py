@@ -39,13 +39,15 @@ def test_within_the_bands_length_decides(band: float, outcome: tuple[str, str]):
 
 
 def test_a_band_reaches_thirds_in_spite_of_rounding():
-    """A third of the range from 13/3 to 10/3 reaches down to 4, which is 4.000000000000001 less a little in floats."""
-    best, short, worst = (
-        candidate("a", "a", 5, 4, 4, tokens=5),
-        candidate("b", "b", 4, 4, 4),
-        candidate("c", "c", 3, 3, 4),
-    )
-    assert names(best, short, worst, band=1 / 3) == ("b", "c")
+    """A fifth of the range from 3 to 14/3 is a third, so 13/3 is just in the band; in floats it is a bit short."""
+    best, short, worst = candidate("a", "a", 5, 5, 4, tokens=5), candidate("b", "b", 5, 4, 4), candidate("c", "c", 3, 3)
+    assert names(best, short, worst, band=0.2) == ("b", "c")
+
+
+def test_a_band_reaches_thirds_from_below_too():
+    """A fifth of the range from 4/3 to 3 is a third, so 5/3 is just in the band."""
+    best, long, worst = candidate("a", "a", 3, 3), candidate("b", "b", 2, 2, 1, tokens=5), candidate("c", "c", 1, 1, 2)
+    assert names(best, long, worst, band=0.2) == ("a", "b")
 
 
 @pytest.mark.parametrize(
