@@ -1,6 +1,7 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
 # make test         every test, the real engines included;  make test-fast: those that take seconds
 # make lint         formatting, lint, types, layers
+# make bench-pairs  pair 200,000 judged prompts: the driver's memory must not grow with them (minutes)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ TORCH := torch==2.13.0+cpu
 MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 
-.PHONY: install quickstart test test-fast lint format clean
+.PHONY: install quickstart test test-fast lint format bench-pairs clean
 
 install: $(VENV)/installed
 
@@ -44,6 +45,9 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-pairs: $(VENV)/installed
+	$(BIN)/python benchmarks/pairs.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
@@ -69,6 +69,16 @@ def count_rows(table: Folder) -> int:
     return sum(pq.read_metadata(path, filesystem=filesystem).num_rows for path in table.files(".parquet"))
 
 
+def count_reasons(table: Folder) -> Counter[str]:
+    """The rows of a table of `Dropped` by reason, one file in memory at a time."""
+    filesystem, _ = table.filesystem()
+    counts: Counter[str] = Counter()
+    for path in table.files(".parquet"):
+        reasons = pq.read_table(path, columns=["reason"], filesystem=filesystem)["reason"]
+        counts.update({row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()})
+    return counts
+
+
 def write_part(folder: Folder, table: str, records: list[R], record: type[R], part: str) -> None:
     """Write one Parquet file of a table. The same `part` overwrites: a retried block is never there twice."""
     buffer = io.BytesIO()
@@ -76,14 +86,28 @@ def write_part(folder: Folder, table: str, records: list[R], record: type[R], pa
     (folder / table).write_bytes(f"{part}.parquet", buffer.getvalue())
 
 
-def write_block(folder: Folder, ids: list[str], kept: list[R], record: type[R], dropped: list[Dropped]) -> None:
-    """Write what became of the rows `ids`. A block that is retried overwrites its first attempt."""
+def write_block(
+    folder: Folder,
+    ids: list[str],
+    kept: list[R],
+    record: type[R],
+    dropped: list[Dropped],
+    caught: Sequence[Dropped] = (),
+) -> None:
+    """Write what became of the rows `ids`. A block that is retried overwrites its first attempt.
+
+    `caught` names parts of rows that were kept or dropped.
+    """
     part = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
-    # A table without rows is written too where an earlier attempt left some.
-    if kept or (folder / "rows").is_file(f"{part}.parquet"):
-        write_part(folder, "rows", kept, record, part)
-    if dropped or (folder / "dropped").is_file(f"{part}.parquet"):
-        write_part(folder, "dropped", dropped, Dropped, part)
+    tables: dict[str, tuple[list[Any], type[Any]]] = {
+        "rows": (kept, record),
+        "dropped": (dropped, Dropped),
+        "caught": (list(caught), Dropped),
+    }
+    for table, (records, kind) in tables.items():
+        # A table without rows is written too where an earlier attempt left some.
+        if records or (folder / table).is_file(f"{part}.parquet"):
+            write_part(folder, table, records, kind, part)
 
 
 def input_fingerprint(uri: str) -> str:
@@ -159,7 +183,7 @@ class Step:
         `kept` defaults to the number of rows; a step whose rows are not one an input says how many
         inputs it kept. Raises `RuntimeError` when rows were lost.
         """
-        dropped = Counter(d.reason for d in read_rows(self.folder, Dropped, "dropped"))
+        dropped = count_reasons(self.folder / "dropped")
         rows = {table: count_rows(self.folder / table) for table in self._tables()}
         kept = rows.get("rows", 0) if kept is None else kept
         if kept + dropped.total() != offered:

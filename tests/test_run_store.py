@@ -10,10 +10,12 @@ from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.run_store import (
     Step,
     claim_run,
+    count_reasons,
     count_rows,
     input_fingerprint,
     read_manifest,
     read_rows,
+    write_block,
     write_part,
 )
 from selfreward_ray.storage import Folder
@@ -119,6 +121,26 @@ def test_finish_counts_rows_reasons_and_cost(tmp_path: Path):
     assert (manifest.rows, manifest.dropped) == ({"held_out": 1, "rows": 3}, {"short": 2, "long": 1})
     assert (manifest.tokens, manifest.metrics) == (17, {"mean": 0.5})
     assert {"ray", "torch"} <= set(manifest.versions)
+
+
+def test_reasons_are_counted_over_all_files(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    for part, reasons in {"b0": ["short", "long", "short"], "b1": [], "b2": ["short"]}.items():
+        write_part(folder, "dropped", [Dropped(f"{part}-{i}", "pair", r) for i, r in enumerate(reasons)], Dropped, part)
+    assert count_reasons(folder / "dropped") == {"short": 3, "long": 1}
+    assert count_reasons(folder / "nothing") == {}
+
+
+def test_a_retried_block_overwrites_what_its_first_attempt_caught(tmp_path: Path):
+    folder = Folder(str(tmp_path))
+    caught = [Dropped("p0/r0", "pair", "empty"), Dropped("p1/r3", "pair", "empty")]
+    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], caught)
+    write_block(folder, ["p2"], PROMPTS, Prompt, [])
+    assert (read_rows(folder, Dropped, "caught"), folder.folders()) == (caught, ["caught", "rows"])
+    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], caught[:1])
+    assert read_rows(folder, Dropped, "caught") == caught[:1]
+    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [])
+    assert read_rows(folder, Dropped, "caught") == []
 
 
 @pytest.mark.parametrize(("offered", "kept"), [(4, None), (2, None), (3, 2)])

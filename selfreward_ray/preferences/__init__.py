@@ -1,12 +1,34 @@
-"""Pair policies: which two candidates of a judged prompt become a preference. A new policy is a line here."""
+"""Pair policies: what of a judged prompt is trained on. A new policy is a line here, and its name in the recipe."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from selfreward_ray.preferences.all_pairs import all_pairs
 from selfreward_ray.preferences.best_worst import best_worst
-from selfreward_ray.recipe import Judge
-from selfreward_ray.records import Dropped, JudgedPrompt, Pair
+from selfreward_ray.preferences.contest import Contest
+from selfreward_ray.preferences.length_controlled import length_controlled
+from selfreward_ray.preferences.positive_only import positive_only
+from selfreward_ray.preferences.preference_strength import preference_strength
+from selfreward_ray.recipe import Pairs
+from selfreward_ray.records import Dropped, Pair, SftTokens
 
-PairPolicy = Callable[[JudgedPrompt, Judge], list[Pair] | Dropped]
-"""Pairs of a judged prompt (at least one), or the reason why it gives none."""
+R = TypeVar("R")
 
-POLICIES: dict[str, PairPolicy] = {"best-worst": best_worst}
+
+@dataclass(frozen=True)
+class PairPolicy(Generic[R]):
+    """A policy and the kind of row it makes."""
+
+    choose: Callable[[Contest, Pairs], list[R] | Dropped]
+    """Rows of a judged prompt (at least one), or the reason why it gives none."""
+    record: type[R]
+
+
+POLICIES: dict[str, PairPolicy[Pair] | PairPolicy[SftTokens]] = {
+    "best-worst": PairPolicy(best_worst, Pair),
+    "positive-only": PairPolicy(positive_only, SftTokens),
+    "length-controlled": PairPolicy(length_controlled, Pair),
+    "all-pairs": PairPolicy(all_pairs, Pair),
+    "preference-strength": PairPolicy(preference_strength, Pair),
+}

@@ -1,15 +1,22 @@
-"""Step: judged candidates → preference pairs. Ray Data streams the rows; no engine is needed."""
+"""Step: judged candidates → what is trained on. Ray Data streams the rows; no engine is needed.
 
+The driver's memory does not grow with the rows: blocks write their own tables, and only counts come back.
+"""
+
+from collections import Counter
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
 from selfreward_ray.inference.pool import read_table
 from selfreward_ray.preferences import POLICIES
+from selfreward_ray.preferences.constant import count_texts, least_count, suspects
+from selfreward_ray.preferences.contest import hold_contest
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Dropped, JudgedPrompt, Pair
+from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_rows, write_block
+from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows, write_block
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -17,35 +24,77 @@ _ROWS_PER_BLOCK = 1024
 
 
 def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manifest:
-    """`judged` (a respond step) → `Pair` rows (paper, section 2.3)."""
+    """`judged` (a respond step) → rows of the policy's record (paper, section 2.3).
+
+    The table `caught` names the candidates that `preferences.sound` found a fault in; the manifest's metrics count
+    its reasons. A caught candidate is no dropped row: its prompt may give a pair all the same.
+    """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
     step = Step("pair", out, part, {"judged": judged})
     if step.is_done():
         skipped(label)
         return step.manifest()
-    for table in ("rows", "dropped"):
+    for table in ("rows", "dropped", "caught"):
         (step.folder / table).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
     rows = Folder(judged) / "rows"
     offered = count_rows(rows)
     with Progress(label, offered, "prompts") as progress:
-        blocks = read_table(rows, _ROWS_PER_BLOCK).map_batches(
-            partial(_pair_block, recipe=recipe, out=step.folder.uri),
-            batch_format="pyarrow",
-            batch_size=_ROWS_PER_BLOCK,
-        )
+        progress.note("looking for a reply that many prompts share")
+        constant = _constant_texts(rows, offered, recipe.pairs.constant_share)
+        progress.note("")
         done = kept = 0
-        for block in blocks.iter_rows():
+        write = partial(_pair_block, recipe=recipe, constant=constant, out=step.folder.uri)
+        for block in _stream(rows, write):
             done += block["prompts"]
             kept += block["kept"]
             progress.update(done)
-        return step.finish(offered=offered, kept=kept)
+        caught = dict(count_reasons(step.folder / "caught").most_common())
+        return step.finish(offered=offered, kept=kept, metrics={"caught": caught})
 
 
-def _pair_block(batch: pa.Table, recipe: Recipe, out: str) -> pa.Table:
-    """Write the pairs and the drops of one block; returns only its counts."""
-    prompts = from_table(batch, JudgedPrompt)
-    outcomes = [POLICIES[recipe.pairs.policy](prompt, recipe.judge) for prompt in prompts]
-    pairs = [p for o in outcomes if not isinstance(o, Dropped) for p in o]
+def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], out: str) -> pa.Table:
+    """Write the rows, the drops and the caught replies of one block; returns only its counts."""
+    policy = POLICIES[recipe.pairs.policy]
+    contests = [hold_contest(judged, recipe.judge, constant) for judged in from_table(batch, JudgedPrompt)]
+    outcomes: list[Any] = [policy.choose(contest, recipe.pairs) for contest in contests]
+    rows = [row for o in outcomes if not isinstance(o, Dropped) for row in o]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    write_block(Folder(out), [p.id for p in prompts], pairs, Pair, dropped)
-    return pa.Table.from_pylist([{"prompts": len(prompts), "kept": len(prompts) - len(dropped)}])
+    caught = [c for contest in contests for c in contest.caught]
+    write_block(Folder(out), [c.prompt.id for c in contests], rows, policy.record, dropped, caught)
+    return pa.Table.from_pylist([{"prompts": len(contests), "kept": len(contests) - len(dropped)}])
+
+
+def _constant_texts(rows: Folder, prompts: int, share: float) -> frozenset[bytes]:
+    """Keys of the texts that answer more than `share` of all prompts, exact however Ray Data cuts the blocks."""
+    least = least_count(prompts, share)
+    if prompts < least:
+        return frozenset()
+    suspected = frozenset(row["key"] for row in _stream(rows, partial(_suspect_block, prompts=prompts, least=least)))
+    counts: Counter[bytes] = Counter()
+    if suspected:
+        for row in _stream(rows, partial(_count_block, among=suspected)):
+            counts[row["key"]] += row["prompts"]
+    return frozenset(key for key, count in counts.items() if count >= least)
+
+
+def _suspect_block(batch: pa.Table, prompts: int, least: int) -> pa.Table:
+    keys = sorted(suspects(_replies(batch), prompts, least))
+    return pa.table({"key": pa.array(keys, pa.binary())})
+
+
+def _count_block(batch: pa.Table, among: frozenset[bytes]) -> pa.Table:
+    counts = {key: count for key, count in count_texts(_replies(batch)).items() if key in among}
+    return pa.table({"key": pa.array(counts.keys(), pa.binary()), "prompts": pa.array(counts.values(), pa.int64())})
+
+
+def _replies(batch: pa.Table) -> list[list[str]]:
+    """The reply texts of each prompt; token ids and verdicts, most of a row, stay in Arrow."""
+    candidates = batch["candidates"].combine_chunks()
+    texts = pa.ListArray.from_arrays(candidates.offsets, candidates.values.field("text"))
+    return [list(replies) for replies in texts.to_pylist()]
+
+
+def _stream(rows: Folder, function: Any) -> Any:
+    """What `function`, from an Arrow table of judged prompts to another, returns for each block, row by row."""
+    blocks = read_table(rows, _ROWS_PER_BLOCK)
+    return blocks.map_batches(function, batch_format="pyarrow", batch_size=_ROWS_PER_BLOCK).iter_rows()

@@ -20,7 +20,8 @@ def positive_tokens(row: Positive) -> SftTokens:
 
 def pair_tokens(pair: Pair) -> PairTokens:
     """The very ids that the engine read and wrote: nothing is encoded again between sampling and training."""
-    return PairTokens(pair.id, pair.prompt_ids, pair.chosen.token_ids, pair.rejected.token_ids)
+    chosen, rejected = pair.chosen.token_ids, pair.rejected.token_ids
+    return PairTokens(pair.id, pair.prompt_ids, chosen, rejected, pair.label_smoothing)
 
 
 def fitting(

@@ -56,7 +56,9 @@ class SftObjective:
 class DpoObjective:
     """−log σ(β·margin), margin = (π−ref)(chosen) − (π−ref)(rejected) (Rafailov et al. 2023, eq. 7).
 
-    `nll_weight` adds the chosen reply's negative log-likelihood a token.
+    A pair's label smoothing ε is the chance that its label is wrong: the loss is then (1−ε) of this one and ε of
+    that of the pair turned round (conservative DPO, Mitchell 2023). `nll_weight` adds the chosen reply's negative
+    log-likelihood a token.
     """
 
     dpo: Dpo
@@ -75,7 +77,9 @@ class DpoObjective:
 
         chosen = torch.stack([reward(e.chosen.id) for e in examples])
         rejected = torch.stack([reward(e.rejected.id) for e in examples])
-        preference = -functional.logsigmoid(chosen - rejected).sum()
+        margin, smoothing = chosen - rejected, chosen.new_tensor([e.label_smoothing for e in examples])
+        right, wrong = functional.logsigmoid(margin), functional.logsigmoid(-margin)
+        preference = -((1 - smoothing) * right + smoothing * wrong).sum()
         nll = -torch.stack([logprobs[e.chosen.id].mean() for e in examples]).sum()
         metrics = {
             "preference_loss": preference.item(),

@@ -1,49 +1,29 @@
 """Best against worst: which pair, which reason."""
 
 from dataclasses import replace
-from random import Random
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from judged_prompts import CONSTANT_TEXT, PROMPT, candidate, candidate_lists, contest
 
 from selfreward_ray.judging.aggregate import with_verdicts
-from selfreward_ray.preferences import POLICIES
-from selfreward_ray.preferences.best_worst import (
-    SAME_MEAN,
-    SAME_TEXT,
-    TOO_FEW_VERDICTS,
-    UNFINISHED,
-    WORDLESS,
-    best_worst,
-)
-from selfreward_ray.recipe import Judge
-from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Verdict
-
-JUDGE = Judge(verdicts=3, min_valid=2)
-
-
-def candidate(name: str, text: str, *scores: float | None, finished: bool = True) -> Candidate:
-    verdicts = tuple(Verdict(f"{name}/v{k}", "", score, 1) for k, score in enumerate(scores))
-    return with_verdicts(Candidate(id=name, text=text, token_ids=(1,), finished=finished), verdicts)
-
-
-def judged(*candidates: Candidate) -> JudgedPrompt:
-    return JudgedPrompt("it1/p000000", "Name a sea.", (7, 8), candidates)
+from selfreward_ray.preferences.best_worst import best_worst
+from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN, SAME_TEXT, TOO_FEW_VERDICTS, UNFINISHED
+from selfreward_ray.recipe import Pairs
+from selfreward_ray.records import Candidate, Dropped
 
 
 def names(*candidates: Candidate) -> tuple[str, str] | str:
-    outcome = best_worst(judged(*candidates), JUDGE)
+    outcome = best_worst(contest(*candidates), Pairs())
     if isinstance(outcome, Dropped):
-        assert (outcome.id, outcome.step) == ("it1/p000000", "pair")
         return outcome.reason
     [pair] = outcome
-    return pair.chosen.id, pair.rejected.id
+    return pair.chosen.id.removeprefix(f"{PROMPT}/"), pair.rejected.id.removeprefix(f"{PROMPT}/")
 
 
 def test_best_mean_against_worst_mean() -> None:
     best, middle, worst = candidate("a", "x", 4, 5, 5), candidate("b", "y", 3, 3, 3), candidate("c", "z", 1, 2, 1)
-    outcome = POLICIES["best-worst"](judged(middle, best, worst), JUDGE)
+    outcome = best_worst(contest(middle, best, worst), Pairs())
     assert isinstance(outcome, list)
     [pair] = outcome
     assert (pair.chosen, pair.rejected) == (best, worst)
@@ -62,6 +42,8 @@ def test_best_mean_against_worst_mean() -> None:
         ([candidate("a", "", 5, 5), candidate("b", "y", 4, 4), candidate("c", "z", 1, 1)], ("b", "c")),
         ([candidate("a", "Thought process:", 5, 5), candidate("b", "y", 4, 4), candidate("c", "z", 1, 1)], ("b", "c")),
         ([candidate("a", "x", 5, 5), candidate("b", ":", 1, 1)], ("a", "b")),
+        ([candidate("a", CONSTANT_TEXT, 5, 5), candidate("b", "y", 4, 4), candidate("c", "z", 1, 1)], ("b", "c")),
+        ([candidate("a", "x", 5, 5), candidate("b", CONSTANT_TEXT, 1, 1)], ("a", "b")),
         # the same text with another mean: the next text is rejected
         ([candidate("a", "x", 5, 5), candidate("b", "x ", 1, 1), candidate("c", "z", 3, 3)], ("a", "c")),
         # of the two best, the one whose text the worst does not repeat
@@ -73,7 +55,7 @@ def test_best_mean_against_worst_mean() -> None:
         ([candidate("a", "x", 5, 5), candidate("b", "y", 1, None), candidate("c", "z")], TOO_FEW_VERDICTS),
         ([candidate("a", "x", 4, 2), candidate("b", "y", 3, 3), candidate("c", "z", 2, 4)], SAME_MEAN),
         ([candidate("a", "x", 5, 5, finished=False), candidate("b", "y", 1, 1)], UNFINISHED),
-        ([candidate("a", " \n", 5, 5), candidate("b", "...", 4, 4), candidate("c", "z", 1, 1)], WORDLESS),
+        ([candidate("a", " \n", 5, 5), candidate("b", "...", 4, 4), candidate("c", "z", 1, 1)], CAUGHT),
         ([candidate("a", "x", 5, 5), candidate("b", "x", 1, 1)], SAME_TEXT),
         ([candidate("a", "x", 5, 5, finished=False), candidate("b", "y", 3, 3), candidate("c", "y", 1, 1)], SAME_TEXT),
     ],
@@ -85,34 +67,6 @@ def test_rules(candidates: list[Candidate], outcome: tuple[str, str] | str) -> N
 @pytest.mark.parametrize("text", ["7", "да", "Seas:\nthe Baltic, and more:", "Sea: Baltic"])
 def test_short_replies_with_words_may_win(text: str) -> None:
     assert names(candidate("a", text, 5, 5), candidate("b", "y", 1, 1)) == ("a", "b")
-
-
-scores = st.lists(st.none() | st.integers(0, 5), min_size=3, max_size=3)
-replies = st.tuples(st.sampled_from(["", ":", "x", "x\n", "y", "z"]), scores, st.booleans())
-
-
-@st.composite
-def candidate_lists(draw: st.DrawFn) -> list[Candidate]:
-    drawn = draw(st.lists(replies, max_size=5))
-    return [candidate(f"r{i}", text, *marks, finished=done) for i, (text, marks, done) in enumerate(drawn)]
-
-
-@given(candidate_lists(), st.randoms(use_true_random=False))
-def test_every_outcome_is_one_sound_pair_or_one_reason(candidates: list[Candidate], rng: Random) -> None:
-    outcome = names(*candidates)
-    if isinstance(outcome, str):
-        assert outcome in {TOO_FEW_VERDICTS, SAME_MEAN, UNFINISHED, WORDLESS, SAME_TEXT}
-    else:
-        chosen, rejected = (next(c for c in candidates if c.id == name) for name in outcome)
-        assert chosen.text.strip() != rejected.text.strip()
-        assert chosen.mean is not None
-        assert rejected.mean is not None
-        assert chosen.mean > rejected.mean
-        assert chosen.finished
-        assert any(map(str.isalnum, chosen.text))
-        assert all(sum(v.score is not None for v in c.verdicts) >= JUDGE.min_valid for c in (chosen, rejected))
-    rng.shuffle(candidates)
-    assert names(*candidates) == outcome
 
 
 @given(candidate_lists())
@@ -128,5 +82,5 @@ def test_a_pair_is_lost_only_when_none_is_sound(candidates: list[Candidate]) -> 
     if len(means) < 2:
         assert outcome == (TOO_FEW_VERDICTS if len(sound) < 2 else SAME_MEAN)
     else:
-        chosen, rejected = (next(c for c in sound if c.id == name) for name in outcome)
+        chosen, rejected = (next(c for c in sound if c.id == f"{PROMPT}/{name}") for name in outcome)
         assert (chosen.mean, rejected.mean) == (max(means), min(means))

@@ -1,15 +1,17 @@
 """What judged prompts leave behind, block by block; Ray Data, which deals the blocks, is tested elsewhere."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from selfreward_ray.judging.aggregate import with_verdicts
-from selfreward_ray.preferences.best_worst import SAME_MEAN
-from selfreward_ray.recipe import Judge, Recipe
-from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Verdict
+from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN
+from selfreward_ray.preferences.sound import CONSTANT, EMPTY
+from selfreward_ray.recipe import Judge, Pairs, Recipe
+from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, SftTokens, Verdict
 from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.steps.pair import _pair_block, pair
 from selfreward_ray.storage import Folder
@@ -32,7 +34,7 @@ def judged(number: int, *scores: tuple[float, ...]) -> JudgedPrompt:
 
 
 def block(out: Path, *prompts: JudgedPrompt) -> tuple[dict[str, int], list[Pair], list[Dropped]]:
-    [counts] = _pair_block(to_table(list(prompts), JudgedPrompt), RECIPE, str(out)).to_pylist()
+    [counts] = _pair_block(to_table(list(prompts), JudgedPrompt), RECIPE, frozenset(), str(out)).to_pylist()
     return counts, read_rows(Folder(str(out)), Pair), read_rows(Folder(str(out)), Dropped, "dropped")
 
 
@@ -74,21 +76,105 @@ class Streamed:
             yield from self._function(to_table(batch, JudgedPrompt)).to_pylist()
 
 
+def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: int):
+    monkeypatch.setattr("selfreward_ray.steps.pair.read_table", lambda *_: Streamed(prompts, size))
+
+
+def respond(tmp_path: Path, prompts: list[JudgedPrompt]) -> str:
+    """The folder of a finished respond step."""
+    source = Step("respond", str(tmp_path / "judged"), {}, {})
+    source.is_done()
+    source.write(prompts, JudgedPrompt)
+    source.finish(offered=len(prompts))
+    return source.folder.uri
+
+
 def test_an_interrupted_step_is_made_again_without_leaving_a_pair_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Which prompts share a block is up to Ray: the second attempt has them in other blocks."""
     prompts = [judged(i, (4, 4), (1, 1) if i else (4, 4)) for i in range(4)]
-    source = Step("respond", str(tmp_path / "judged"), {}, {})
-    source.is_done()
-    source.write(prompts, JudgedPrompt)
-    source.finish(offered=4)
+    source = respond(tmp_path, prompts)
 
     def attempt(order: list[JudgedPrompt], size: int) -> Manifest:
-        monkeypatch.setattr("selfreward_ray.steps.pair.read_table", lambda *_: Streamed(order, size))
-        return pair(RECIPE, judged=str(tmp_path / "judged"), out=str(tmp_path / "out"))
+        stream(monkeypatch, order, size)
+        return pair(RECIPE, judged=source, out=str(tmp_path / "out"))
 
     with pytest.raises(RuntimeError, match="was offered 4 rows but kept 2"):
         attempt(prompts[:3], 2)
     manifest = attempt(prompts[::-1], 3)
     assert (manifest.rows, manifest.dropped) == ({"rows": 3}, {SAME_MEAN: 1})
+
+
+def saying(prompt: JudgedPrompt, *texts: str) -> JudgedPrompt:
+    return replace(prompt, candidates=tuple(map(with_text, prompt.candidates, texts)))
+
+
+def with_text(candidate: Candidate, text: str) -> Candidate:
+    return replace(candidate, text=text)
+
+
+def constant_replies() -> list[JudgedPrompt]:
+    """20 prompts. "I can not say" is best in 6 of them and worst in none, "No" best in 4; one reply says nothing.
+
+    The share 0.25 makes 6 of 20 too many. In the last two prompts nothing but what is caught could win.
+    """
+    prompts = [judged(i, (5, 5), (3, 3), (1, 1)) for i in range(20)]
+    own = [f"own {i}" for i in range(20)]
+    best = [
+        "I can not say.",
+        "i can NOT say",
+        *["I can not say."] * 2,
+        *["No."] * 4,
+        *own[8:18],
+        *["I can not say."] * 2,
+    ]
+    return [saying(p, best[i], "" if i in (18, 19) else f"middle {i}", f"worst {i}") for i, p in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 20])
+def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+):
+    """However the blocks are cut."""
+    prompts = constant_replies()
+    stream(monkeypatch, prompts, size)
+    recipe = RECIPE.model_copy(update={"pairs": Pairs(constant_share=0.25)})
+    manifest = pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
+    out = Folder(str(tmp_path / "out"))
+    chosen = {p.id[4:11]: p.chosen.text for p in read_rows(out, Pair)}
+    assert [chosen[f"p{i:06d}"] for i in range(10)] == [
+        *(f"middle {i}" for i in range(4)),
+        *["No."] * 4,
+        "own 8",
+        "own 9",
+    ]
+    assert manifest.rows == {"rows": 18, "caught": 8}
+    assert manifest.dropped == {CAUGHT: 2}
+    assert manifest.metrics == {"caught": {CONSTANT: 6, EMPTY: 2}}
+    caught = read_rows(out, Dropped, "caught")
+    assert {c.id for c in caught if c.reason == CONSTANT} == {f"it1/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
+    assert {c.step for c in caught} == {"pair"}
+
+
+def test_nothing_is_constant_among_too_few_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    prompts = [saying(judged(i, (5, 5), (1, 1)), "No.", f"worst {i}") for i in range(4)]
+    stream(monkeypatch, prompts, 4)
+    manifest = pair(RECIPE, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
+    assert (manifest.rows, manifest.metrics) == ({"rows": 4}, {"caught": {}})
+
+
+def test_positive_only_writes_replies_to_imitate_and_counts_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Three replies of two prompts reach 4; the third prompt has none."""
+    prompts = [judged(0, (4, 4), (5, 4), (1, 1)), judged(1, (4, 5), (3, 3)), judged(2, (3, 3), (3, 3))]
+    stream(monkeypatch, prompts, 2)
+    recipe = RECIPE.model_copy(update={"pairs": Pairs(policy="positive-only", positive_mean=4)})
+    manifest = pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
+    assert manifest.rows == {"rows": 3}
+    assert sum(manifest.dropped.values()) == 1
+    rows = sorted(read_rows(Folder(str(tmp_path / "out")), SftTokens), key=lambda row: row.id)
+    assert rows == [
+        SftTokens("it1/p000000/r0", (7, 8), (0, 0, 1)),
+        SftTokens("it1/p000000/r1", (7, 8), (0, 1, 1)),
+        SftTokens("it1/p000001/r0", (7, 8), (1, 0, 1)),
+    ]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ def pair(chosen: int, rejected: int) -> Pair:
 
 def test_a_pair_is_trained_on_the_ids_that_the_engine_read_and_wrote():
     assert pair_tokens(pair(2, 1)) == PairTokens("p2-1", (8, 9), (5, 5), (6,))
+
+
+def test_a_softened_pair_stays_softened():
+    assert pair_tokens(replace(pair(2, 1), label_smoothing=0.25)).label_smoothing == 0.25
 
 
 def test_an_example_is_encoded_by_the_chat_template(tiny_model: Path):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -70,6 +71,30 @@ def test_a_wrongly_ranked_pair_costs_more_than_ln_2():
     loss, metrics = DpoObjective(Dpo(beta=0.1)).loss((PAIR,), logprobs, {"p/chosen": -1.0, "p/rejected": -2.0})
     assert loss.item() == pytest.approx(0.7981389, abs=1e-6)
     assert metrics["accuracy"] == 0.0
+
+
+def test_the_loss_of_a_softened_pair_by_hand():
+    """β·margin = 1.5 as above, ε = 0.2: 0.8 · ln(1 + e^−1.5) + 0.2 · ln(1 + e^1.5).
+
+    That is 0.8 · 0.2014133 + 0.2 · 1.7014133 = 0.5014133; beside it the unsoftened pair's ln 2 at margin 0.
+    """
+    logprobs = {"p/chosen": tensor(-1.0, -2.0), "p/rejected": tensor(-5.0)}
+    logprobs |= {"q/chosen": tensor(-1.0), "q/rejected": tensor(-1.0)}
+    reference = {"p/chosen": -4.0, "p/rejected": -3.0, "q/chosen": -1.0, "q/rejected": -1.0}
+    softened = replace(PAIR, label_smoothing=0.2)
+    loss, metrics = DpoObjective(Dpo(beta=0.5)).loss((softened, OTHER), logprobs, reference)
+    assert loss.item() == pytest.approx(0.5014133 + log(2), abs=1e-6)
+    assert metrics["preference_loss"] == pytest.approx(loss.item())
+
+
+def test_a_softened_pair_pushes_less_and_back_beyond_its_own_confidence():
+    """dL/d(chosen token) = −β·(σ(−h) − ε): with ε = 0.2 and σ(−1.5) = 0.1824255, +0.5 · 0.0175745."""
+    logprobs = {"p/chosen": tensor(-1.0, -2.0), "p/rejected": tensor(-5.0)}
+    softened = replace(PAIR, label_smoothing=0.2)
+    loss, _ = DpoObjective(Dpo(beta=0.5)).loss((softened,), logprobs, {"p/chosen": -4.0, "p/rejected": -3.0})
+    loss.backward()
+    assert logprobs["p/chosen"].grad.tolist() == pytest.approx([0.0087873] * 2, abs=1e-6)
+    assert logprobs["p/rejected"].grad.tolist() == pytest.approx([-0.0087873], abs=1e-6)
 
 
 def test_the_sft_loss_is_summed_over_tokens_and_weighed_by_them():

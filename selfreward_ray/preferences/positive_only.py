@@ -1,0 +1,30 @@
+from selfreward_ray.preferences.contest import Contest, reaches
+from selfreward_ray.recipe import Pairs
+from selfreward_ray.records import Dropped, SftTokens
+
+TOO_FEW_VERDICTS = "no candidate with enough valid verdicts"
+LOW = "no candidate reaches pairs.positive_mean"
+UNFINISHED = "no finished candidate reaches pairs.positive_mean"
+CAUGHT = "every finished candidate that reaches pairs.positive_mean was caught"
+
+
+def positive_only(contest: Contest, pairs: Pairs) -> list[SftTokens] | Dropped:
+    """Every reply with a mean of at least ``pairs.positive_mean``, to be imitated (paper, sections 2.3 and 3.2).
+
+    A row has its candidate's id, and the very ids that the engine read and wrote. Of equal texts the best mean stays,
+    then the first id. Where there is none, the reason is one of this module's four.
+    """
+    if not contest.rivals:
+        return contest.drop(TOO_FEW_VERDICTS)
+    high = [rival for rival in contest.rivals if reaches(rival.mean, pairs.positive_mean)]
+    if not high:
+        return contest.drop(LOW)
+    finished = [rival.candidate for rival in high if rival.candidate.finished]
+    if not finished:
+        return contest.drop(UNFINISHED)
+    sound = [rival.candidate for rival in high if rival.candidate.finished and rival.fault is None]
+    if not sound:
+        return contest.drop(CAUGHT)
+    by_text = {candidate.text.strip(): candidate for candidate in reversed(sound)}
+    kept = [candidate for candidate in sound if by_text[candidate.text.strip()] is candidate]
+    return [SftTokens(candidate.id, contest.prompt.token_ids, candidate.token_ids) for candidate in kept]

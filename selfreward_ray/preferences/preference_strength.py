@@ -1,0 +1,34 @@
+from math import sqrt
+from statistics import NormalDist
+
+from selfreward_ray.preferences.contest import Contest, Preference
+from selfreward_ray.recipe import Pairs
+from selfreward_ray.records import Dropped, Pair
+
+WEAK = "the verdicts support the pair less surely than pairs.min_confidence"
+
+
+def preference_strength(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
+    """The pair of `best_worst`, and what its verdicts say of its own label (Secrets of RLHF II, arXiv 2401.06080,
+    section 2, where several reward models vote; here the judge's several verdicts do).
+
+    A pair below ``pairs.min_confidence`` is dropped, or, where ``pairs.weak`` is ``soften``, its label is smoothed by
+    the chance that it is wrong.
+    """
+    preferences = contest.preferences()
+    if isinstance(preferences, Dropped):
+        return preferences
+    sure = confidence(preferences[0])
+    if sure >= pairs.min_confidence:
+        return [contest.pair(preferences[0])]
+    if pairs.weak == "drop":
+        return contest.drop(WEAK)
+    return [contest.pair(preferences[0], label_smoothing=1 - sure)]
+
+
+def confidence(preference: Preference) -> float:
+    """The chance, above 0.5, that one verdict on each reply, both normal, puts them in this order: Φ(d / s) for means
+    that differ by d and scores of variance s² together. 1 where the verdicts on each reply all agree."""
+    variances = (preference.chosen.candidate.variance, preference.rejected.candidate.variance)
+    spread = sqrt(sum(variance or 0.0 for variance in variances))
+    return NormalDist().cdf(preference.difference / spread) if spread else 1.0

@@ -1,0 +1,38 @@
+"""Judged prompts for the tests of pair policies, and drawn ones for their properties."""
+
+from hypothesis import strategies as st
+
+from selfreward_ray.judging.aggregate import with_verdicts
+from selfreward_ray.preferences.contest import Contest, hold_contest
+from selfreward_ray.preferences.sound import text_key
+from selfreward_ray.recipe import Judge
+from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
+
+JUDGE = Judge(verdicts=3, min_valid=2)
+PROMPT = "it1/p000000"
+CONSTANT_TEXT = "I can not say."
+CONSTANT = frozenset({text_key(CONSTANT_TEXT)})
+
+
+def candidate(name: str, text: str, *scores: float | None, finished: bool = True, tokens: int = 1) -> Candidate:
+    name = f"{PROMPT}/{name}"
+    verdicts = tuple(Verdict(f"{name}/v{k}", "", score, 1) for k, score in enumerate(scores))
+    return with_verdicts(Candidate(name, text, (1,) * tokens, finished), verdicts)
+
+
+def contest(*candidates: Candidate) -> Contest:
+    return hold_contest(JudgedPrompt(PROMPT, "Name a sea.", (7, 8), candidates), JUDGE, CONSTANT)
+
+
+_scores = st.lists(st.none() | st.integers(0, 5), min_size=3, max_size=3)
+_texts = st.sampled_from(["", ":", "Sea:", "name a sea", CONSTANT_TEXT, "x", "x\n", "y", "z"])
+_replies = st.tuples(_texts, _scores, st.booleans(), st.integers(1, 4))
+
+
+@st.composite
+def candidate_lists(draw: st.DrawFn) -> list[Candidate]:
+    drawn = draw(st.lists(_replies, max_size=5))
+    return [
+        candidate(f"r{i}", text, *marks, finished=done, tokens=tokens)
+        for i, (text, marks, done, tokens) in enumerate(drawn)
+    ]
