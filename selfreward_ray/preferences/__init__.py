@@ -11,7 +11,7 @@ from selfreward_ray.preferences.length_controlled import length_controlled
 from selfreward_ray.preferences.positive_only import positive_only
 from selfreward_ray.preferences.preference_strength import preference_strength
 from selfreward_ray.recipe import Pairs
-from selfreward_ray.records import Dropped, Pair, SftTokens
+from selfreward_ray.records import Dropped, Pair, Positive
 
 R = TypeVar("R")
 
@@ -25,9 +25,9 @@ class PairPolicy(Generic[R]):
     record: type[R]
 
 
-POLICIES: dict[str, PairPolicy[Pair] | PairPolicy[SftTokens]] = {
+POLICIES: dict[str, PairPolicy[Pair] | PairPolicy[Positive]] = {
     "best-worst": PairPolicy(best_worst, Pair),
-    "positive-only": PairPolicy(positive_only, SftTokens),
+    "positive-only": PairPolicy(positive_only, Positive),
     "length-controlled": PairPolicy(length_controlled, Pair),
     "all-pairs": PairPolicy(all_pairs, Pair),
     "preference-strength": PairPolicy(preference_strength, Pair),

@@ -1,6 +1,6 @@
 from selfreward_ray.preferences.contest import Contest, reaches
 from selfreward_ray.recipe import Pairs
-from selfreward_ray.records import Dropped, SftTokens
+from selfreward_ray.records import Dropped, Positive
 
 TOO_FEW_VERDICTS = "no candidate with enough valid verdicts"
 LOW = "no candidate reaches pairs.positive_mean"
@@ -8,7 +8,7 @@ UNFINISHED = "no finished candidate reaches pairs.positive_mean"
 CAUGHT = "every finished candidate that reaches pairs.positive_mean was caught"
 
 
-def positive_only(contest: Contest, pairs: Pairs) -> list[SftTokens] | Dropped:
+def positive_only(contest: Contest, pairs: Pairs) -> list[Positive] | Dropped:
     """Every reply with a mean of at least ``pairs.positive_mean``, to be imitated (paper, sections 2.3 and 3.2).
 
     A row has its candidate's id, and the very ids that the engine read and wrote. Of equal texts the best mean stays,
@@ -27,4 +27,4 @@ def positive_only(contest: Contest, pairs: Pairs) -> list[SftTokens] | Dropped:
         return contest.drop(CAUGHT)
     by_text = {candidate.text.strip(): candidate for candidate in reversed(sound)}
     kept = [candidate for candidate in sound if by_text[candidate.text.strip()] is candidate]
-    return [SftTokens(candidate.id, contest.prompt.token_ids, candidate.token_ids) for candidate in kept]
+    return [Positive(c.id, contest.prompt.text, contest.prompt.token_ids, c) for c in kept]

@@ -11,7 +11,7 @@ from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.sound import fault
 from selfreward_ray.recipe import Pairs
-from selfreward_ray.records import Candidate, Dropped, SftTokens
+from selfreward_ray.records import Candidate, Dropped, Positive
 
 pairs_sections = st.builds(
     Pairs,
@@ -36,9 +36,9 @@ def test_a_prompt_gives_sound_rows_or_one_reason(name: str, candidates: list[Can
         assert all(type(row) is policy.record for row in outcome)
         assert len({row.id for row in outcome}) == len(outcome)
         for row in outcome:
-            if isinstance(row, SftTokens):
+            if isinstance(row, Positive):
                 winner = next(c for c in candidates if c.id == row.id)
-                assert (row.prompt_ids, row.target_ids) == ((7, 8), winner.token_ids)
+                assert (row.prompt, row.prompt_ids, row.reply) == ("Name a sea.", (7, 8), winner)
             else:
                 winner = row.chosen
                 assert winner.text.strip() != row.rejected.text.strip()

@@ -5,7 +5,7 @@ from judged_prompts import PROMPT, candidate, contest
 
 from selfreward_ray.preferences.positive_only import CAUGHT, LOW, TOO_FEW_VERDICTS, UNFINISHED, positive_only
 from selfreward_ray.recipe import Pairs
-from selfreward_ray.records import Candidate, Dropped, SftTokens
+from selfreward_ray.records import Candidate, Dropped, Positive
 
 
 def names(*candidates: Candidate, mean: float = 5) -> list[str] | str:
@@ -14,8 +14,9 @@ def names(*candidates: Candidate, mean: float = 5) -> list[str] | str:
 
 
 def test_a_row_holds_the_ids_of_prompt_and_reply():
-    [row] = positive_only(contest(candidate("a", "x", 5, 5, 5, tokens=3), candidate("b", "y", 5, 4)), Pairs())
-    assert row == SftTokens(f"{PROMPT}/a", (7, 8), (1, 1, 1))
+    best = candidate("a", "x", 5, 5, 5, tokens=3)
+    [row] = positive_only(contest(best, candidate("b", "y", 5, 4)), Pairs())
+    assert row == Positive(f"{PROMPT}/a", "Name a sea.", (7, 8), best)
 
 
 @pytest.mark.parametrize(

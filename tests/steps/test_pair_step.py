@@ -11,7 +11,7 @@ from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN
 from selfreward_ray.preferences.sound import CONSTANT, EMPTY
 from selfreward_ray.recipe import Judge, Pairs, Recipe
-from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, SftTokens, Verdict
+from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Positive, Verdict
 from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.steps.pair import _pair_block, pair
 from selfreward_ray.storage import Folder
@@ -172,9 +172,5 @@ def test_positive_only_writes_replies_to_imitate_and_counts_prompts(tmp_path: Pa
     manifest = pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
     assert manifest.rows == {"rows": 3}
     assert sum(manifest.dropped.values()) == 1
-    rows = sorted(read_rows(Folder(str(tmp_path / "out")), SftTokens), key=lambda row: row.id)
-    assert rows == [
-        SftTokens("it1/p000000/r0", (7, 8), (0, 0, 1)),
-        SftTokens("it1/p000000/r1", (7, 8), (0, 1, 1)),
-        SftTokens("it1/p000001/r0", (7, 8), (1, 0, 1)),
-    ]
+    rows = sorted(read_rows(Folder(str(tmp_path / "out")), Positive), key=lambda row: row.id)
+    assert rows == [Positive(c.id, "Why?", (7, 8), c) for c in (*prompts[0].candidates[:2], prompts[1].candidates[0])]
