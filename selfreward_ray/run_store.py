@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
@@ -54,13 +54,17 @@ def read_manifest(folder: Folder) -> Manifest | None:
     return Manifest(**folder.read_json(MANIFEST)) if folder.is_file(MANIFEST) else None
 
 
-def read_rows(folder: Folder, record: type[R], table: str = "rows", files: list[str] | None = None) -> list[R]:
-    """All records of a table of a step, in the order of their files' names; of `files` alone where they are given."""
-    filesystem, _ = folder.filesystem()
-    rows: list[R] = []
-    for path in (folder / table).files(".parquet") if files is None else files:
-        rows.extend(from_table(pq.read_table(path, filesystem=filesystem), record))
-    return rows
+def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
+    """Each file of a table of `record`, by its path, with its rows: one file in memory at a time."""
+    filesystem, _ = table.filesystem()
+    for path in table.files(".parquet"):
+        if path not in skip:
+            yield path, from_table(pq.read_table(path, filesystem=filesystem), record)
+
+
+def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
+    """All records of a table of a step, in the order of their files' names."""
+    return [row for _, rows in read_files(folder / table, record) for row in rows]
 
 
 def count_rows(table: Folder) -> int:

@@ -1,15 +1,13 @@
 """What the steps that run on the pool of replicas share: resume, progress, counts."""
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.pool import Job, run_pool
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_rows, read_rows
+from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows
 from selfreward_ray.storage import Folder
 
 
@@ -55,6 +53,6 @@ def run_pooled(
 def _check_some_kept(step: Step, offered: int, label: str) -> None:
     """A step in which every row failed is a setting gone wrong: it is not finished, so that it can be done again."""
     if offered and not count_rows(step.folder / "rows"):
-        reasons = Counter(d.reason for d in read_rows(step.folder, Dropped, "dropped"))
+        reasons = count_reasons(step.folder / "dropped")
         (step.folder / "dropped").delete()
         raise UserError(f"{label}: every row failed, most often with: {reasons.most_common(1)[0][0]}")

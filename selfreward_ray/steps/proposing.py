@@ -20,7 +20,7 @@ from selfreward_ray.instructions.propose import demonstration_prompt, read_propo
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, SftExample
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.run_store import Manifest, Step, read_files, read_rows
 from selfreward_ray.storage import Folder
 
 
@@ -104,11 +104,12 @@ class _Proposer:
         return open_rounds(proposer(self._recipe), inference, job, rounds * blocks_a_round)
 
     def _gather(self) -> None:
-        for table in ("rows", "dropped"):
-            new = [path for path in (self._folder / table).files(".parquet") if path not in self._read]
-            self._read.update(new)
-            record: type[Proposal] | type[Dropped] = Proposal if table == "rows" else Dropped
-            self._answers.update({row.id: row for row in read_rows(self._folder, record, table, new)})
+        for path, answers in read_files(self._folder / "rows", Proposal, skip=self._read):
+            self._read.add(path)
+            self._answers.update({answer.id: answer for answer in answers})
+        for path, failures in read_files(self._folder / "dropped", Dropped, skip=self._read):
+            self._read.add(path)
+            self._answers.update({failure.id: failure for failure in failures})
 
 
 def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: random.Random) -> str:

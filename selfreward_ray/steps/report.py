@@ -1,5 +1,7 @@
 """Step: what a run's folder shows: the closing tables and ``report.html``."""
 
+from itertools import chain, islice
+
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
@@ -8,7 +10,7 @@ from selfreward_ray.reporting.page import render_page
 from selfreward_ray.reporting.summary import ModelSummary, RunSummary, Sample, StepSummary
 from selfreward_ray.reporting.terminal import print_summary
 from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import read_manifest, read_rows
+from selfreward_ray.run_store import read_files, read_manifest
 from selfreward_ray.storage import Folder
 
 _SAMPLES = 4
@@ -59,12 +61,13 @@ def _model(layout: RunLayout, t: int) -> ModelSummary | None:
 
 
 def _samples(layout: RunLayout, t: int) -> list[Sample]:
-    """A few pairs, evenly spaced over the table."""
-    if read_manifest(layout.pairs(t)) is None:
+    """A few pairs, evenly spaced over the table; none where the policy made no pairs."""
+    manifest = read_manifest(layout.pairs(t))
+    if manifest is None or layout.recipe().pairs.policy == "positive-only":
         return []
-    pairs = read_rows(layout.pairs(t), Pair)
-    every = max(1, len(pairs) // _SAMPLES)
+    every = max(1, manifest.rows.get("rows", 0) // _SAMPLES)
+    pairs = chain.from_iterable(rows for _, rows in read_files(layout.pairs(t) / "rows", Pair))
     return [
         Sample(f"M{t}", p.prompt, p.chosen.text, p.chosen.mean or 0.0, p.rejected.text, p.rejected.mean or 0.0)
-        for p in pairs[::every][:_SAMPLES]
+        for p in islice(pairs, 0, every * _SAMPLES, every)
     ]

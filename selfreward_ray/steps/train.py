@@ -9,7 +9,7 @@ from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.run_store import Manifest, Step, read_files, write_part
 from selfreward_ray.storage import Folder
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.job import TrainJob
@@ -65,21 +65,37 @@ def _train(
     if step.is_done():
         skipped(label)
         return step.manifest()
-    rows = [row for uri, record in sources.values() for row in read_rows(Folder(uri), record)]
-    kept, dropped = fitting(rows, encoder(), optimization.max_tokens, name)
-    if len(kept) < optimization.batch_size:
+    offered, kept = _encode(step, sources, encoder(), optimization.max_tokens, objective.record)
+    if kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
         raise UserError(
-            f"{label}: {len(kept)} examples in {places} can be trained on ({len(dropped)} dropped), fewer than one "
+            f"{label}: {kept} examples in {places} can be trained on ({offered - kept} dropped), fewer than one "
             f"batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
         )
-    step.write(dropped, Dropped, "dropped")
-    step.write(kept, objective.record)
-    steps = optimization.epochs * -(-len(kept) // optimization.batch_size)
+    steps = optimization.epochs * -(-kept // optimization.batch_size)
     with Progress(label, steps, "steps") as progress:
         fit(
             TrainJob(label, model, step.folder.uri, objective, optimization, recipe.training, recipe.seed, None),
             progress,
         )
         summary = step.folder.read_json("summary.json")
-        return step.finish(offered=len(rows), tokens=summary["tokens"], metrics=summary)
+        return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
+
+
+def _encode(
+    step: Step,
+    sources: dict[str, tuple[str, type[Any]]],
+    encode: Callable[[Any], Any],
+    max_tokens: int,
+    record: type[Any],
+) -> tuple[int, int]:
+    """Write the token ids of what can be trained on, one file of `sources` after the other; counts offered and kept."""
+    offered = kept = 0
+    for name, (uri, source_record) in sources.items():
+        for number, (_, rows) in enumerate(read_files(Folder(uri) / "rows", source_record)):
+            examples, dropped = fitting(rows, encode, max_tokens, step.name)
+            write_part(step.folder, "rows", examples, record, f"{name}-{number:06d}")
+            write_part(step.folder, "dropped", dropped, Dropped, f"{name}-{number:06d}")
+            offered += len(rows)
+            kept += len(examples)
+    return offered, kept

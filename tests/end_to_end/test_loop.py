@@ -7,11 +7,9 @@ if training did not.
 
 import json
 import os
-import secrets
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +27,6 @@ from selfreward_ray.run_store import Manifest, read_manifest, read_rows
 
 pytestmark = pytest.mark.engines
 
-REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 WORDS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink")
 PROMPTS = 24
@@ -86,7 +83,6 @@ class FinishedRun:
     recipe: Path
     run_job: str
     iterate_job: str
-    environment: dict[str, str]
 
     def manifest(self, *parts: str) -> Manifest:
         found = read_manifest(self.layout.root / "/".join(parts))
@@ -117,7 +113,7 @@ def write_inputs(folder: Path) -> tuple[Path, Path]:
     values = {
         **RECIPE,
         "model": str(model),
-        "seed_data": {"source": str(seed), "ift": 15, "eft": 48, "held_out": 6},
+        "seed_data": {"source": str(seed), "ift": 15, "eft": 48, "held_out": 6, "verdicts": "written"},
         "prompts": {"source": str(prompts), "count": PROMPTS},
     }
     recipe = folder / "tiny.yaml"
@@ -125,45 +121,15 @@ def write_inputs(folder: Path) -> tuple[Path, Path]:
     return model, recipe
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
-    """A real `ray start --head` on loopback, and the two jobs submitted to it one after the other."""
+def finished(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -> FinishedRun:
+    """The two jobs, one after the other."""
     folder = tmp_path_factory.mktemp("run")
     model, recipe = write_inputs(folder)
     run = folder / "run"
-    port, dashboard = free_port(), free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    head = [
-        "start", "--head", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}",
-        f"--dashboard-port={dashboard}", f"--temp-dir={tmp_path_factory.mktemp('ray')}",
-    ]  # fmt: skip
-
-    def ray(*arguments: str) -> str:
-        done = subprocess.run(
-            [BIN / "ray", *arguments], env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
-        return done.stdout
-
-    def job(script: str, *arguments: str) -> str:
-        address = f"http://127.0.0.1:{dashboard}"
-        command = [sys.executable, f"jobs/{script}", *arguments]
-        return ray("job", "submit", f"--address={address}", "--working-dir=.", "--", *command)
-
-    try:
-        ray(*head)
-        run_job = job("run.py", str(recipe), "--run-dir", str(run))
-        iterate_job = job("iterate.py", "--run-dir", str(run))
-        yield FinishedRun(RunLayout(str(run)), model, recipe, run_job, iterate_job, environment)
-    finally:
-        subprocess.run([BIN / "ray", "stop", "--force"], env=environment, capture_output=True, check=False)
+    run_job = submit("run.py", str(recipe), "--run-dir", str(run))
+    iterate_job = submit("iterate.py", "--run-dir", str(run))
+    return FinishedRun(RunLayout(str(run)), model, recipe, run_job, iterate_job)
 
 
 def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> None:
