@@ -33,13 +33,16 @@ def test_capability_words_are_whole(text: str) -> None:
     [
         ("Write a program that sorts.", "begins with 'Write a program'"),
         ("write a program", "begins with 'Write a program'"),
+        (" Write a\nprogram.", "begins with 'Write a program'"),
         ("Write a programme for the concert.", None),
         ("Explain how to write a program.", None),
         ("- name a sea", "begins with punctuation"),
         ("_Name_ a sea", "begins with punctuation"),
+        ("  - name a sea", "begins with punctuation"),
         ("“Name a sea”", "begins with punctuation"),
         ("Écris un poème", "begins with a non-English character"),
         ("海の名前", "begins with a non-English character"),
+        ("\n海の名前", "begins with a non-English character"),
         ("3 seas, please", None),
         ("Translate 海 into English.", None),
     ],
@@ -78,6 +81,19 @@ def test_similarity_with_kept_prompts() -> None:
 
 def test_prompts_without_words_are_not_alike() -> None:
     assert TooSimilar(["…"], threshold=0.7)("!") is None
+
+
+REPEAT = "repeats an earlier prompt"
+
+
+@pytest.mark.parametrize("text", ["海の名前を四つ", "… ?", "Name a sea of Europe.", "sea"])
+def test_an_exact_repeat_is_refused_in_any_script(text: str) -> None:
+    assert TooSimilar([text], threshold=0.7)(f" {text}\n") == REPEAT
+    similar = TooSimilar([], threshold=1.0)
+    assert similar(text) is None
+    similar.add(text)
+    assert similar(text) == REPEAT
+    assert similar(f"{text} 湖") is None
 
 
 def test_first_reason_is_given() -> None:
