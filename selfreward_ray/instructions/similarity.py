@@ -12,9 +12,6 @@ from rapidfuzz.distance import LCSseq
 _UNKNOWN = "\0"
 _ANY_SIZE = 2**31 - 1
 
-_Token = tuple[str, int]
-"""A word's letter, and which of its occurrences in the text: 1, 2, …"""
-
 
 class RougeIndex:
     """Texts, and whether another text is near to one of them: ROUGE-L F1 above `threshold` (above 0, at most 1).
@@ -24,11 +21,12 @@ class RougeIndex:
     and is compared as a fraction, 0.7 being 7/10. A text without words is near to none.
 
     Most texts are excluded by an upper bound on L, the prefix and position filters of set-similarity joins
-    (Chaudhuri et al., 2006; Xiao et al., 2008). L is at most the number of tokens that two texts share, in whatever
-    order. Sort the tokens of both in one way. Where the second shared one stands, r tokens of the one text and s of
-    the other are left, itself included, so L <= 1 + min(r, s); at the first shared token the same holds. If F1 asks
-    for L >= 2, a near pair therefore shares two tokens at which 1 + min(r, s) is enough. Only the front of each text
-    has enough left behind it, and with rare tokens in front few texts meet there. Those are compared in full.
+    (Chaudhuri et al., 2006; Xiao et al., 2008). L is at most the number of words that two texts share, in whatever
+    order; what recurs counts as often as both have it. Sort the words of both in one way. Where the second shared
+    one stands, r words of the one text and s of the other are left, itself included, so L <= 1 + min(r, s); where the
+    first stands, L <= min(r, s). If F1 asks for L >= 2, a near pair therefore shares two words at which 1 + min(r, s)
+    is enough. Only the front of each text has enough left behind it, and with rare words in front few texts meet
+    there. Those are compared in full.
     """
 
     def __init__(self, texts: list[str], threshold: float) -> None:
@@ -63,36 +61,37 @@ class RougeIndex:
     def _build(self) -> None:
         """Sorts by today's frequencies; again at every doubling, so that rare stays rare at a constant cost a text."""
         self._built = len(self._known)
-        frequency = Counter(token for letters in self._known for token in _tokens(letters))
-        self._rank = {token: rank for rank, (token, _) in enumerate(reversed(frequency.most_common()))}
-        self._postings: dict[_Token, array[int]] = {}
+        frequency = Counter(letter for letters in self._known for letter in letters)
+        self._rank = {letter: rank for rank, (letter, _) in enumerate(reversed(frequency.most_common()))}
+        self._postings: dict[str, array[int]] = {}
         for number in range(len(self._known)):
             self._post(number)
 
     def _post(self, number: int) -> None:
         letters = self._known[number]
-        for token, reach in self._front(letters):
-            self._postings.setdefault(token, array("i")).extend((number, len(letters), reach))
+        for letter, reach in self._front(letters):
+            self._postings.setdefault(letter, array("i")).extend((number, len(letters), reach))
 
     def _reach(self, size: int, common: int) -> int:
         """The most words of a text that L = `common` would make near to one of `size` words."""
         return min((2 * self._whole * common - 1) // self._part - size, _ANY_SIZE)
 
-    def _front(self, letters: str) -> Iterator[tuple[_Token, int]]:
-        """The tokens with enough left behind them, rare first, and how long the other text may be for that."""
+    def _front(self, letters: str) -> Iterator[tuple[str, int]]:
+        """The words with enough left behind them, rare first, and how long the other text may be for that."""
         size = len(letters)
         shortest = self._part * size // (2 * self._whole - self._part) + 1  # a shorter text is too short for any L
-        # Tokens that came after the build stand in front of all, sorted among themselves: still one way for all texts.
-        in_order = sorted((self._rank.get(token, -1), token) for token in _tokens(letters))
-        for position, (_, token) in enumerate(in_order):
+        # Words that came after the build stand in front of all, sorted among themselves: still one way for all texts.
+        in_order = sorted((self._rank.get(letter, -1), letter) for letter in letters)
+        for position, (_, letter) in enumerate(in_order):
             reach = self._reach(size, 1 + size - position)
             if reach < shortest:
                 return
-            yield token, reach
+            yield letter, reach
 
     def _candidates(self, letters: str) -> list[int]:
         """Numbers of the known texts that the bound does not exclude."""
-        found = [(self._postings[token], reach) for token, reach in self._front(letters) if token in self._postings]
+        front = self._front(letters)
+        found = [(self._postings[letter], reach) for letter, reach in front if letter in self._postings]
         if not found:
             return []
         rows = [np.frombuffer(postings, np.intc).reshape(-1, 3) for postings, _ in found]
@@ -106,12 +105,3 @@ class RougeIndex:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def _tokens(letters: str) -> list[_Token]:
-    seen: dict[str, int] = {}
-    tokens = []
-    for letter in letters:
-        seen[letter] = seen.get(letter, 0) + 1
-        tokens.append((letter, seen[letter]))
-    return tokens
