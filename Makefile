@@ -1,6 +1,7 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
 # make test         every test, the real engines included;  make test-fast: those that take seconds
 # make lint         formatting, lint, types, layers
+# make bench-filters  time the near-duplicate filter on 10,000 new prompts, and compare it with rouge-score
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ TORCH := torch==2.13.0+cpu
 MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 
-.PHONY: install quickstart test test-fast lint format clean
+.PHONY: install quickstart test test-fast lint format bench-filters clean
 
 install: $(VENV)/installed
 
@@ -44,6 +45,9 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-filters: $(VENV)/installed
+	$(BIN)/python benchmarks/filters.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
