@@ -42,7 +42,7 @@ def cut_off(finish_reason: str) -> str | None:
 
 
 class TooSimilar:
-    """Refuses what repeats a seed or an admitted prompt, or has a ROUGE-L F1 above `threshold` with one."""
+    """Refuses what has a ROUGE-L F1 above `threshold` with a seed or an admitted prompt, or repeats one."""
 
     def __init__(self, seeds: list[str], threshold: float) -> None:
         self._index = RougeIndex(seeds, threshold)
@@ -56,9 +56,9 @@ class TooSimilar:
         self._texts.add(_one_spaced(text))
 
     def __call__(self, text: str) -> str | None:
-        if _one_spaced(text) in self._texts:
-            return "repeats an earlier prompt"
-        return self._too_near if self._index.is_near(text) else None
+        if self._index.is_near(text):
+            return self._too_near
+        return "repeats an earlier prompt" if _one_spaced(text) in self._texts else None
 
 
 def admit(text: str, finish_reason: str, similar: TooSimilar) -> str | None:

@@ -83,17 +83,21 @@ def test_prompts_without_words_are_not_alike() -> None:
     assert TooSimilar(["…"], threshold=0.7)("!") is None
 
 
-REPEAT = "repeats an earlier prompt"
-
-
-@pytest.mark.parametrize("text", ["海の名前を四つ", "… ?", "Name a sea of Europe.", "sea"])
-def test_an_exact_repeat_is_refused_in_any_script(text: str) -> None:
-    assert TooSimilar([text], threshold=0.7)(f" {text}\n") == REPEAT
+@pytest.mark.parametrize("text", ["海の名前を四つ", "… ?", "Name a sea of Europe."])
+def test_an_exact_repeat_is_refused_in_any_script_and_at_any_threshold(text: str) -> None:
+    """Where ROUGE-L has no words to compare, or F1 = 1 is allowed."""
+    repeat = "repeats an earlier prompt"
+    assert TooSimilar([text], threshold=1.0)(f" {text}\n") == repeat
     similar = TooSimilar([], threshold=1.0)
     assert similar(text) is None
     similar.add(text)
-    assert similar(text) == REPEAT
+    assert similar(text) == repeat
     assert similar(f"{text} 湖") is None
+
+
+def test_a_repeat_with_words_is_refused_by_rouge_l() -> None:
+    assert TooSimilar(["Name a sea."], threshold=0.7)("Name a sea.") == "ROUGE-L above 0.7 with an earlier prompt"
+    assert TooSimilar(["海の名前"], threshold=0.7)("海の名前") == "repeats an earlier prompt"
 
 
 def test_first_reason_is_given() -> None:
