@@ -1,6 +1,7 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
 # make test         every test, the real engines included;  make test-fast: those that take seconds
 # make lint         formatting, lint, types, layers
+# make bench-filters  10,000 new prompts against 20,000 for near repeats: time, growth, equality with rouge-score
 # make bench-pairs  pair 200,000 judged prompts: the driver's memory must not grow with them (minutes)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ TORCH := torch==2.13.0+cpu
 MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 
-.PHONY: install quickstart test test-fast lint format bench-pairs clean
+.PHONY: install quickstart test test-fast lint format bench-filters bench-pairs clean
 
 install: $(VENV)/installed
 
@@ -45,6 +46,9 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-filters: $(VENV)/installed
+	$(BIN)/python benchmarks/filters.py
 
 bench-pairs: $(VENV)/installed
 	$(BIN)/python benchmarks/pairs.py

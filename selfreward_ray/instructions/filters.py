@@ -5,7 +5,7 @@ A filter takes the prompt and returns the reason to refuse it, or None. Reasons 
 
 import re
 
-from rapidfuzz.distance import LCSseq
+from selfreward_ray.instructions.similarity import RougeIndex
 
 _NEEDS_MORE_THAN_TEXT = re.compile(
     r"\b(?:images?|graphs?|pictures?|files?|maps?|draw|plot|go\s+to)\b",
@@ -28,7 +28,8 @@ def capability(text: str) -> str | None:
 
 def beginning(text: str) -> str | None:
     """Refuses beginnings that promise a program, a fragment or another language."""
-    if re.match(r"write a program\b", text, re.IGNORECASE):
+    text = text.lstrip()
+    if re.match(r"write\s+a\s+program\b", text, re.IGNORECASE):
         return "begins with 'Write a program'"
     if re.match(r"[^\w\s]|_", text):
         return "begins with punctuation"
@@ -41,20 +42,23 @@ def cut_off(finish_reason: str) -> str | None:
 
 
 class TooSimilar:
-    """Refuses a prompt whose ROUGE-L F1 with a seed or an admitted prompt exceeds `threshold`."""
+    """Refuses what has a ROUGE-L F1 above `threshold` with a seed or an admitted prompt, or repeats one."""
 
     def __init__(self, seeds: list[str], threshold: float) -> None:
-        self._threshold = threshold
-        self._known = [_tokens(seed) for seed in seeds]
+        self._index = RougeIndex(seeds, threshold)
+        self._too_near = f"ROUGE-L above {threshold:g} with an earlier prompt"
+        # ROUGE-L sees no words in another script, where even a repeat is near to nothing.
+        self._texts = {_one_spaced(seed) for seed in seeds}
 
     def add(self, text: str) -> None:
         """Remembers an admitted prompt."""
-        self._known.append(_tokens(text))
+        self._index.add(text)
+        self._texts.add(_one_spaced(text))
 
     def __call__(self, text: str) -> str | None:
-        tokens = _tokens(text)
-        near = any(_rouge_l(tokens, known) > self._threshold for known in self._known)
-        return f"ROUGE-L above {self._threshold:g} with an earlier prompt" if near else None
+        if self._index.is_near(text):
+            return self._too_near
+        return "repeats an earlier prompt" if _one_spaced(text) in self._texts else None
 
 
 def admit(text: str, finish_reason: str, similar: TooSimilar) -> str | None:
@@ -62,10 +66,5 @@ def admit(text: str, finish_reason: str, similar: TooSimilar) -> str | None:
     return cut_off(finish_reason) or length(text) or capability(text) or beginning(text) or similar(text)
 
 
-def _tokens(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def _rouge_l(a: list[str], b: list[str]) -> float:
-    # F1 of L/len(a) and L/len(b), L the longest common subsequence.
-    return 2 * int(LCSseq.similarity(a, b)) / (len(a) + len(b)) if a and b else 0.0
+def _one_spaced(text: str) -> str:
+    return " ".join(text.split())

@@ -33,13 +33,16 @@ def test_capability_words_are_whole(text: str) -> None:
     [
         ("Write a program that sorts.", "begins with 'Write a program'"),
         ("write a program", "begins with 'Write a program'"),
+        (" Write a\nprogram.", "begins with 'Write a program'"),
         ("Write a programme for the concert.", None),
         ("Explain how to write a program.", None),
         ("- name a sea", "begins with punctuation"),
         ("_Name_ a sea", "begins with punctuation"),
+        ("  - name a sea", "begins with punctuation"),
         ("“Name a sea”", "begins with punctuation"),
         ("Écris un poème", "begins with a non-English character"),
         ("海の名前", "begins with a non-English character"),
+        ("\n海の名前", "begins with a non-English character"),
         ("3 seas, please", None),
         ("Translate 海 into English.", None),
     ],
@@ -78,6 +81,23 @@ def test_similarity_with_kept_prompts() -> None:
 
 def test_prompts_without_words_are_not_alike() -> None:
     assert TooSimilar(["…"], threshold=0.7)("!") is None
+
+
+@pytest.mark.parametrize("text", ["海の名前を四つ", "… ?", "Name a sea of Europe."])
+def test_an_exact_repeat_is_refused_in_any_script_and_at_any_threshold(text: str) -> None:
+    """Where ROUGE-L has no words to compare, or F1 = 1 is allowed."""
+    repeat = "repeats an earlier prompt"
+    assert TooSimilar([text], threshold=1.0)(f" {text}\n") == repeat
+    similar = TooSimilar([], threshold=1.0)
+    assert similar(text) is None
+    similar.add(text)
+    assert similar(text) == repeat
+    assert similar(f"{text} 湖") is None
+
+
+def test_a_repeat_with_words_is_refused_by_rouge_l() -> None:
+    assert TooSimilar(["Name a sea."], threshold=0.7)("Name a sea.") == "ROUGE-L above 0.7 with an earlier prompt"
+    assert TooSimilar(["海の名前"], threshold=0.7)("海の名前") == "repeats an earlier prompt"
 
 
 def test_first_reason_is_given() -> None:

@@ -93,9 +93,9 @@ def test_sft_takes_judging_rows_and_positive_replies_beside_the_instructions(
     ]
     assert [m.rows for m in made] == [{"rows": 2}, {"rows": 3}]
     codec = ChatCodec(tiny_model)
-    rows = read_rows(Folder(str(tmp_path / "m2")), SftTokens)
-    assert rows[0].prompt_ids == tuple(codec.prompt_ids("Why?", (Turn("user", "Hi."),)))
-    assert rows[1].target_ids == tuple(codec.target_ids("Score: 4"))
-    assert rows[2] == SftTokens("p/r0", (1, 2), (3, 4))
+    rows = {row.id: row for row in read_rows(Folder(str(tmp_path / "m2")), SftTokens)}
+    assert rows["s/ift"].prompt_ids == tuple(codec.prompt_ids("Why?", (Turn("user", "Hi."),)))
+    assert rows["s/eft"].target_ids == tuple(codec.target_ids("Score: 4"))
+    assert rows["p/r0"] == SftTokens("p/r0", (1, 2), (3, 4))
     with pytest.raises(UserError, match="SFT: 1 examples in"):
         sft(**given, out=str(tmp_path / "baseline"))
