@@ -211,8 +211,9 @@ def test_pattern_that_finds_no_number_gives_no_score(found: str) -> None:
 
 
 # Verdicts sampled from a small chat model, from it after SFT on the demo world, and from it after DPO: some under the
-# packaged rubrics, some under shorter ones that ask for the same last line. The score of each
-# was decided by reading it under the rules above, not by running the code. Some were cut off (`finished`): that is for the caller.
+# packaged rubrics, some under shorter questions or after written examples that end in the same line. Each score was
+# decided by reading the text under the rules above, not by running the code. Whether a text was cut off (`finished`)
+# is the caller's business.
 REAL = [
     json.loads(line)
     for line in (Path(__file__).parent / "real_verdicts.jsonl").read_text(encoding="utf-8").splitlines()
