@@ -14,7 +14,7 @@ def escape_tags(text: str, names: Iterable[str]) -> str:
     A tag is a name after ``<`` (full-width and small forms too), in any case, whatever blanks, signs and invisible
     characters stand between. Other brackets and other scripts' letters are no tag of the template: they stay.
     """
-    between = r"[^\w<>]*"
+    between = r"[^\w<>＜﹤]*"
     spelt = "|".join(between.join(map(re.escape, name)) for name in sorted(names))
     return re.sub(rf"[<＜﹤](?={between}(?:{spelt})\b)", "&lt;", text, flags=re.IGNORECASE)
 

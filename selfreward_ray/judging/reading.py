@@ -3,15 +3,15 @@
 import re
 from collections.abc import Mapping
 
-_OPEN, _CLOSE = r"[ \t*_`<(\[]*", r"[ \t*_`>)\]]*"  # spaces and markup, as in "**4** / 5" or "<4>"
+_OPEN, _CLOSE, _MARKUP = r"[ \t*_`<(\[]*", r"[ \t*_`>)\]]*", r"[ \t*_`<>()\[\]]*"  # as in "**4** / 5" or "<4>"
 # "Score: 5" in quotation marks is what somebody else wrote.
 _QUOTED = re.compile(r"[*_`>)\]]*[.,!]?[\"'“”‘’«»]")
 _DENOMINATOR = re.compile(
-    rf"{_CLOSE}(?:points?\b)?{_OPEN}(?:[/／⁄]|(?:out )?of\b){_OPEN}(\d+(?:\.\d+)?)?{_CLOSE}", re.IGNORECASE
+    rf"{_MARKUP}(?:points?\b{_MARKUP})?(?:[/／⁄]|(?:out )?of\b){_OPEN}(\d+(?:\.\d+)?)?{_CLOSE}", re.IGNORECASE
 )
 # The number was only a part of something else: "4th", "4,5", "4%", "4-5", "1+1", "3 or 4", "0, 1, 2".
 _NUMBER_RUNS_ON = re.compile(
-    rf"[^\W_]|[.,٫．，]\d|[ \t]*[%％]|{_CLOSE}(?:[-–—−+=×*/／,|&]|to\b|or\b|and\b){_OPEN}\d", re.IGNORECASE
+    rf"[^\W_]|[.,٫．，]\d|[ \t]*[%％]|{_CLOSE}(?:(?:[-–—−+=×/／,|&]|to\b|or\b|and\b){_OPEN})?\d", re.IGNORECASE
 )
 # The letter was a word or a mark: "A good reply", "B+", "B-".
 _GRADE_RUNS_ON = re.compile(r"[^\W_]|[ \t]+[^\W_]|[+−-](?!\w)")

@@ -77,6 +77,8 @@ NUMBERS = [
     ("Score: 3 or 4", None),
     ("Score: 3 and 4", None),
     ("Score: 1 + 1 + 1", None),
+    ("Score: 2*2", None),
+    ("Score: 4 5", None),
     ("Score: 4%", None),
     ("Score: 5th", None),
     ("Score: 5e9", None),
@@ -194,19 +196,38 @@ def test_a_score_is_in_range_or_none(name: str, verdict: list[str]) -> None:
     assert score is None or rubric.min_score <= score <= rubric.max_score
 
 
+@pytest.mark.parametrize("run", [" ", "*", "_ ", "<", "score:", "Score: 4 ", "(", "choice", "the "])
+def test_a_long_run_is_read_in_no_time(run: str) -> None:
+    """Of each, 200,000 characters: a pattern that looks twice at each of them would take minutes."""
+    for name in ("additive", "multiple-choice", "pairwise"):
+        for before in ("Score: 4", "Choice: B", "Better: tie", "Better: "):
+            rubric_of(name).read_score(before + run * (200_000 // len(run)))
+
+
 @pytest.mark.parametrize("found", ["none", "nan", "inf"])
 def test_pattern_that_finds_no_number_gives_no_score(found: str) -> None:
     rubric = load_rubric("additive").model_copy(update={"score_pattern": "(none|nan|inf)"})
     assert rubric.read_score(found) is None
 
 
-def real_verdicts() -> list[Any]:
-    """Verdicts that two small models sampled (temperature 0.7), the score of each decided by reading it."""
-    lines = (Path(__file__).parent / "real_verdicts.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    return [pytest.param(row, id=f"{row['model']}, {row['rule']}, {i}") for i, row in enumerate(rows)]
+# Verdicts sampled from a small chat model, from it after SFT on the demo world, and from it after DPO: some under the
+# packaged rubrics, some under shorter questions or after written examples that end in the same line. Each score was
+# decided by reading the text under the rules above, not by running the code. Whether a text was cut off (`finished`)
+# is the caller's business.
+REAL = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "real_verdicts.jsonl").read_text(encoding="utf-8").splitlines()
+]
 
 
-@pytest.mark.parametrize("row", real_verdicts())
+def test_real_verdicts_are_many_and_of_several_models() -> None:
+    assert len(REAL) >= 60
+    assert len({row["model"] for row in REAL}) >= 2
+    assert {row["rubric"] for row in REAL} == {"additive", "checklist", "multiple-choice", "pairwise"}
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=f"{row['model']}, {row['rule']}, {i}") for i, row in enumerate(REAL)]
+)
 def test_real_verdict(row: dict[str, Any]) -> None:
     assert rubric_of(row["rubric"]).read_score(row["text"]) == row["score"]
