@@ -24,6 +24,9 @@ from pydantic import (
 
 from selfreward_ray.errors import UserError
 
+ENDING_TOKENS = 16
+"""Tokens that a constrained verdict keeps for its ending: it has fewer characters of free text than the others."""
+
 
 class RecipeError(UserError):
     """A recipe that can not be used; the message names the field."""
@@ -120,6 +123,8 @@ class Judge(_Section):
     def _enough_verdicts(self) -> "Judge":
         if self.min_valid > self.verdicts:
             raise ValueError(f"min_valid is {self.min_valid}, but only {self.verdicts} verdicts are asked for")
+        if self.constrained and self.sampling.max_tokens < ENDING_TOKENS:
+            raise ValueError(f"constrained needs sampling.max_tokens of at least {ENDING_TOKENS}")
         return self
 
 

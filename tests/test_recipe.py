@@ -70,6 +70,10 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             {"judge": {"verdicts": 2, "min_valid": 3}},
             "recipe field 'judge': min_valid is 3, but only 2 verdicts are asked for",
         ),
+        (
+            {"judge": {"constrained": True, "sampling": {"max_tokens": 15}}},
+            "recipe field 'judge': constrained needs sampling.max_tokens of at least 16",
+        ),
         ({"sft": {"final_learning_rate": 1.0}}, "recipe field 'sft': final_learning_rate must not exceed"),
         ({"inference": {"min_replicas": 3, "max_replicas": 2}}, "recipe field 'inference': min_replicas"),
     ],

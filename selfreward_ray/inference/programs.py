@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe import Judge, Respond, Sampling
+from selfreward_ray.recipe import ENDING_TOKENS, Judge, Respond, Sampling
 from selfreward_ray.records import (
     Candidate,
     Completion,
@@ -45,9 +45,6 @@ class LanguageModel(Protocol):
         """One completion; `request_id` is the row's lineage, and `pattern` a regular expression that the whole text
         must match. Raises `ContextOverflow`."""
 
-
-# A constrained verdict has fewer characters of free text than tokens, so that its ending still fits.
-_ENDING_TOKENS = 16
 
 Program = Callable[[Any, LanguageModel], Awaitable[Any]]
 """A record and a model in, a record out; an exception drops the row with its message as the reason."""
@@ -84,7 +81,7 @@ async def respond_and_judge(
 async def verdict(prompt: str, reply: str, row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
     """One verdict on one reply, asked again while no score can be read, at most ``judge.retries`` times."""
     judge_ids = model.encode(rubric.render(prompt, reply))
-    pattern = rubric.constrained_pattern(judge.sampling.max_tokens - _ENDING_TOKENS) if judge.constrained else None
+    pattern = rubric.constrained_pattern(judge.sampling.max_tokens - ENDING_TOKENS) if judge.constrained else None
     text = ""
     for attempt in range(judge.retries + 1):
         try:

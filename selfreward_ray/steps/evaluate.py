@@ -7,24 +7,18 @@ from selfreward_ray.evaluation.agreement import agreement
 from selfreward_ray.evaluation.replies import reply_figures
 from selfreward_ray.inference.pool import Job
 from selfreward_ray.inference.programs import evaluate_set
-from selfreward_ray.judging.rubric import Rubric, load_rubric
+from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet
 from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.seed.demo.verifier import is_demo_instruction, true_score
-from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.steps.pooled import judging, run_pooled
 
 
 def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> Manifest:
     """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with their human rankings."""
-    rubric = load_rubric(recipe.judge.rubric)
-    part = {
-        "respond": recipe.respond.model_dump(),
-        "judge": recipe.judge.model_dump(),
-        "rubric": rubric.model_dump(),
-        "seed": recipe.seed,
-    }
-    step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
+    rubric, part = judging(recipe)
+    step = Step("evaluate", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed)
     return run_pooled(

@@ -5,10 +5,22 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.pool import Job, run_pool
+from selfreward_ray.judging.rubric import Rubric, load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows
 from selfreward_ray.storage import Folder
+
+
+def judging(recipe: Recipe) -> tuple[Rubric, dict[str, Any]]:
+    """The rubric, and what of the recipe decides a verdict: the part of a step's fingerprint that judging adds.
+
+    Raises `RubricError` before an engine is started for a rubric that can not be used so.
+    """
+    rubric = load_rubric(recipe.judge.rubric)
+    if recipe.judge.constrained:
+        rubric.constrained_pattern(0)
+    return rubric, {"judge": recipe.judge.model_dump(), "rubric": rubric.model_dump(), "seed": recipe.seed}
 
 
 def run_pooled(

@@ -4,23 +4,16 @@ from functools import partial
 
 from selfreward_ray.inference.pool import Job
 from selfreward_ray.inference.programs import respond_and_judge
-from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
 from selfreward_ray.run_store import Manifest, Step
-from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.steps.pooled import judging, run_pooled
 
 
 def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "respond and judge") -> Manifest:
     """`prompts` (a propose step) → `JudgedPrompt` rows (paper, section 2.2)."""
-    rubric = load_rubric(recipe.judge.rubric)
-    part = {
-        "respond": recipe.respond.model_dump(),
-        "judge": recipe.judge.model_dump(),
-        "rubric": rubric.model_dump(),
-        "seed": recipe.seed,
-    }
-    step = Step("respond", out, part, {"model": model, "prompts": prompts})
+    rubric, part = judging(recipe)
+    step = Step("respond", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "prompts": prompts})
     program = partial(respond_and_judge, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed)
     return run_pooled(step, job, recipe, model=model, source=prompts, table="rows", unit="prompts", label=label)

@@ -4,24 +4,17 @@ from functools import partial
 
 from selfreward_ray.inference.pool import Job
 from selfreward_ray.inference.programs import judge_set
-from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import JudgedSet, RankedSet
 from selfreward_ray.run_store import Manifest, Step
-from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.steps.pooled import judging, run_pooled
 
 
 def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "verdicts") -> Manifest:
     """`JudgedSet` rows of the `eft` table of `seed_data` (a seed step), judged by `model` (paper, section 3.1.1)."""
-    rubric = load_rubric(recipe.judge.rubric)
+    rubric, part = judging(recipe)
     samples = recipe.seed_data.verdict_samples
-    part = {
-        "judge": recipe.judge.model_dump(),
-        "rubric": rubric.model_dump(),
-        "samples": samples,
-        "seed": recipe.seed,
-    }
-    step = Step("verdicts", out, part, {"model": model, "seed": seed_data})
+    step = Step("verdicts", out, part | {"samples": samples}, {"model": model, "seed": seed_data})
     program = partial(judge_set, samples=samples, judge=recipe.judge, rubric=rubric)
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, recipe.seed)
     return run_pooled(step, job, recipe, model=model, source=seed_data, table="eft", unit="sets", label=label)

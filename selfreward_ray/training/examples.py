@@ -5,6 +5,7 @@ from typing import Any
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
+from selfreward_ray.training.batches import length_of
 
 
 def sft_tokens(example: SftExample, codec: ChatCodec) -> SftTokens:
@@ -32,8 +33,7 @@ def fitting(
     dropped: list[Dropped] = []
     for row in rows:
         example = encode(row)
-        length = max(len(sequence.prompt_ids) + len(sequence.target_ids) for sequence in example.sequences())
-        if length > max_tokens:
+        if length_of(example) > max_tokens:
             # No length in the reason: reasons are counted.
             dropped.append(Dropped(row.id, step, f"longer than max_tokens = {max_tokens}"))
         else:
