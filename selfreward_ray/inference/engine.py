@@ -33,6 +33,10 @@ class Engine:
             "enable_prefix_caching": True,  # k verdicts of a reply share all but their last tokens
             "disable_log_stats": True,
         }
+        if not inference.gpus_per_replica:
+            # Read in pieces, the prompt of a seeded request ends vLLM 0.32's CPU engine: it rewinds the request's
+            # generator after each piece, which PyTorch's CPU generators can not do.
+            defaults["enable_chunked_prefill"] = False
         self._codec = ChatCodec(model)
         self._seed = seed
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**{**defaults, **inference.engine}))

@@ -21,7 +21,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
 def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console | None = None) -> None:
     """Print how many rows each table of a step has, and what was dropped and why, the commonest reason first."""
     reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
-    cells = [(number(count), table) for table, count in rows.items()]
+    cells = [(number(rows.get("rows", 0)), "rows")]
+    cells += [(number(count), f"in {table}") for table, count in rows.items() if table != "rows"]
     cells += [(number(count), f"dropped: {reason}") for reason, count in reasons]
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", no_wrap=True)
