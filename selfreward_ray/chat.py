@@ -1,11 +1,13 @@
 """Text to token ids by the model's chat template: special tokens once, user text always as text.
 
 A control token that stands in a prompt or a reply (``<|im_end|>``) is encoded as the characters it is
-made of, so that nobody's text can end a turn or open another one.
+made of, so that nobody's text can end a turn or open another one. In what is said to the model that holds for other
+marks that were added to its vocabulary too (``<think>``, ``<tool_call>``); what it is to say itself may hold those.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.records import Turn
 
 _MARK = "\ue000"  # a private-use character: stands where a message goes when the template is taken apart
+
+
+class TurnsRefused(UserError):
+    """A conversation that the model's chat template has no place for."""
 
 
 class ChatCodec:
@@ -27,8 +33,10 @@ class ChatCodec:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         added = self._tokenizer.added_tokens_decoder
         self._control = {token.content: token_id for token_id, token in added.items() if token.special}
-        longest_first = sorted(self._control, key=len, reverse=True)
-        self._split = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
+        self._control_pattern = _any_of(self._control)
+        # Marks in brackets only: some vocabularies have added runs of spaces, which are ordinary text.
+        words = [token.content for token in added.values() if not token.special]
+        self._mark_pattern = _any_of([word for word in words if re.fullmatch(r"<.+>|\[.+\]", word)])
         self._frames: dict[tuple[str, ...], list[str]] = {}
         closed = self._render(["user", "assistant"], add_generation_prompt=False)
         self.end_id = self._first_control(closed.split(_MARK)[-1])
@@ -37,20 +45,22 @@ class ChatCodec:
     def prompt_ids(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
         """Ids of the conversation up to where the assistant begins to write: `history`, then the user's `text`.
 
-        Raises `UserError` for a history whose roles the model's template does not know.
+        Raises `TurnsRefused` for a history whose roles the model's template does not know.
         """
         frame = self._frame((*(turn.role for turn in history), "user"))
         ids: list[int] = []
         # Template text that touches a message is encoded together with it, as the tokenizer itself would.
-        touching = ""
+        touching = [""]
         for rendered, message in zip(frame, [*(turn.text for turn in history), text, ""], strict=True):
-            first, *rest = self._pieces(rendered)
-            touching += first
+            first, *rest = self._control_pattern.split(rendered)
+            touching[-1] += first
             for control, after in zip(rest[::2], rest[1::2], strict=True):
-                ids += [*self._text_ids(touching), self._control[control]]
-                touching = after
-            touching += message
-        return ids + self._text_ids(touching)
+                ids += [i for part in touching for i in self._text_ids(part)] + [self._control[control]]
+                touching = [after]
+            begin, *others = self._without_marks(message)
+            touching[-1] += begin
+            touching += others
+        return ids + [i for part in touching for i in self._text_ids(part)]
 
     def target_ids(self, text: str) -> list[int]:
         """Ids of an assistant's reply, the end token included: what the model is trained to write."""
@@ -65,7 +75,8 @@ class ChatCodec:
         if roles not in self._frames:
             frame = self._render(roles, add_generation_prompt=True).split(_MARK)
             if len(frame) != len(roles) + 1:
-                raise UserError(f"the chat template of {self._model} does not show each message of {', '.join(roles)}")
+                shown = ", ".join(roles)
+                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}")
             self._frames[roles] = frame
         return self._frames[roles]
 
@@ -76,14 +87,15 @@ class ChatCodec:
                 messages, tokenize=False, add_generation_prompt=add_generation_prompt
             )
         except jinja2.TemplateError as error:
-            raise UserError(
+            raise TurnsRefused(
                 f"the chat template of {self._model} refuses the turns {', '.join(roles)}: {error}"
             ) from None
         return str(text)
 
-    def _pieces(self, rendered: str) -> list[str]:
-        """Alternating text and control tokens, text first and last."""
-        return self._split.split(rendered) if self._split else [rendered]
+    def _without_marks(self, text: str) -> list[str]:
+        """`text`, cut behind the first character of each mark: neither part of a mark is encoded as one."""
+        cuts = [match.start() + 1 for match in self._mark_pattern.finditer(text)]
+        return [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
 
     def _text_ids(self, text: str) -> list[int]:
         if not text:
@@ -91,5 +103,11 @@ class ChatCodec:
         return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def _first_control(self, rendered: str) -> int:
-        controls = self._pieces(rendered)[1::2]
+        controls = self._control_pattern.split(rendered)[1::2]
         return self._control[controls[0]] if controls else int(self._tokenizer.eos_token_id)
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Finds each of `words`, the longer first, in a group of its own; nothing where there are none."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else re.compile("((?!))")

@@ -117,13 +117,17 @@ def propose(
     seed_data: SeedData,
     out: Out,
     iteration: Annotated[int, typer.Option(min=1, help="Which iteration the prompts are for; the first makes M2.")] = 1,
+    earlier: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--earlier", metavar="URI", help="Prompts of an earlier iteration, not to be repeated."),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Step: the new prompts of one iteration."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.propose import propose as step
 
-        _counts(step(loaded, seed_data=seed_data, iteration=iteration, out=out))
+        _counts(step(loaded, seed_data=seed_data, iteration=iteration, earlier=earlier or (), out=out))
 
 
 @app.command()

@@ -8,7 +8,7 @@
       propose              new prompts
       respond and judge    N candidates a prompt, each judged k times by the same model
       pair                 best against worst
-      DPO                  M(t) + pairs → M(t+1), reference M(t)
+      DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, where only positive replies are taken
     evaluate             every model on held-out prompts and rankings
     report               one table, one page
 
@@ -88,7 +88,8 @@ def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
     """M(t) → M(t+1)."""
     policy, new = layout.model(t).uri, t + 1
     prompts, judged, pairs = layout.prompts(new).uri, layout.judged(new).uri, layout.pairs(new).uri
-    propose(recipe, seed_data=layout.seed().uri, iteration=t, out=prompts, label=f"M{new} · prompts")
+    earlier = [layout.prompts(model).uri for model in range(2, new)]
+    propose(recipe, seed_data=layout.seed().uri, iteration=t, earlier=earlier, out=prompts, label=f"M{new} · prompts")
     respond(recipe, model=policy, prompts=prompts, out=judged, label=f"M{new} · respond and judge")
     pair(recipe, judged=judged, out=pairs, label=f"M{new} · pairs")
     if recipe.pairs.policy == "positive-only":

@@ -47,6 +47,20 @@ class Sampling(_Section):
     """Derive the engine's seed from the row's id. Repeatable, but engines sample such rows one by one."""
 
 
+class ProposalSampling(Sampling):
+    """For new prompts (section 3.1.1). Seeded, so that a recipe gives the same prompts again."""
+
+    temperature: float = Field(0.6, ge=0)
+    max_tokens: PositiveInt = 256
+    seeded: bool = True
+
+
+class VerdictSampling(Sampling):
+    """For verdicts: reasons of about a hundred words, then the score."""
+
+    max_tokens: PositiveInt = 512
+
+
 class Seed(_Section):
     """Ranked conversations → IFT and EFT rows (section 2.1), and the held-out sets."""
 
@@ -56,20 +70,21 @@ class Seed(_Section):
     split: str = "train"
     """The split of a hub data set."""
     language: str | None = "en"
-    """Messages marked as another language are left out; None takes all. What has no mark is taken."""
+    """Messages that trees mark as another language are left out; None takes all. What has no mark is taken."""
     turns: Literal["first", "any"] = "first"
     """Prompts that open a conversation (the paper's), or prompts with what was said before them too."""
     minimum_rank: NonNegativeInt = 0
     """An IFT reply is ranked at least this well; 0 takes only what people put first. A reply that is left out
     keeps its place: where the first is synthetic, the next has rank 1."""
     synthetic: bool = False
-    """Take messages that a model wrote."""
+    """Take messages that trees mark as written by a model."""
     deleted: bool = False
-    """Take messages that were deleted."""
+    """Take messages that trees mark as deleted."""
     max_characters: PositiveInt = 32_768
     """A longer message is dropped with a reason."""
     ift: NonNegativeInt = 3200
     eft: NonNegativeInt = 1630
+    """EFT rows. At most as many sets are judged for them: that is enough where one in three agrees."""
     held_out: NonNegativeInt = 190
     """Ranked sets kept for evaluation, disjoint from both (541 verdicts in the paper, 2.85 a set)."""
     verdicts: str = "baseline"
@@ -92,11 +107,11 @@ class Prompts(_Section):
     seed_demonstrations: PositiveInt = 6
     new_demonstrations: NonNegativeInt = 2
     max_requests: PositiveInt | None = None
-    """Budget of proposals; None is twenty times `count`."""
-    requests_per_round: PositiveInt = 128
+    """Budget of proposals, spent in whole rounds; None is twenty times `count`."""
+    requests_per_round: PositiveInt = 64
     """Proposals between two looks at what was kept, from which the next demonstrations are drawn."""
     max_rouge_l: float = Field(0.7, gt=0, le=1)
-    sampling: Sampling = Sampling(temperature=0.6, top_p=0.9, max_tokens=256, seeded=True)
+    sampling: ProposalSampling = ProposalSampling()
 
 
 class Respond(_Section):
@@ -116,8 +131,12 @@ class Judge(_Section):
     retries: NonNegativeInt = 2
     """How often an unreadable verdict is asked for again before it counts as invalid."""
     constrained: bool = False
-    """Constrain decoding so that every verdict ends in a readable score. The paper lets the model write freely."""
-    sampling: Sampling = Sampling(max_tokens=512)
+    """Constrain decoding so that every verdict ends in a readable score. The paper lets the model write freely.
+
+    The reasons have at most as many characters as ``sampling.max_tokens``, less a few for the score. Scripts that take
+    several tokens a character may still be cut off before it.
+    """
+    sampling: VerdictSampling = VerdictSampling()
 
     @model_validator(mode="after")
     def _enough_verdicts(self) -> "Judge":
@@ -137,11 +156,11 @@ class Pairs(_Section):
     constant_share: float = Field(0.02, gt=0, le=1)
     """A text that answers more than this share of all prompts, and at least five, may not be chosen."""
     positive_mean: float = 5
-    """positive-only: the least mean score of a reply that is trained on."""
+    """positive-only: the least mean score of a reply that is trained on; 5 is the best of the packaged rubrics."""
     band: float = Field(0.2, ge=0, lt=0.5)
     """length-controlled: the share of the range of means, from either end, in which length decides."""
     margin: float = Field(1.0, gt=0)
-    """all-pairs: the least difference of two means."""
+    """all-pairs: the least difference of two means, in points of the rubric."""
     min_confidence: float = Field(0.75, ge=0.5, le=1)
     """preference-strength: a pair that the verdicts support less surely than this is weak."""
     weak: Literal["drop", "soften"] = "drop"

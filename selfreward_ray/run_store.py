@@ -214,14 +214,20 @@ class Step:
 def claim_run(run: Folder, recipe: Recipe) -> None:
     """Write the run's recipe, or check that the run was begun with the same one.
 
-    More iterations may be asked for later (fewer leave those that are there), and another cluster may go on with
-    the run, so `inference` and all of `training` but its dtype may change; any other difference raises `UserError`
-    naming the fields.
+    More iterations may be asked for later (fewer leave those that are there), a spent budget of proposals may be
+    raised, and another cluster may go on with the run, so `inference` and all of `training` but its dtype may change;
+    any other difference raises `UserError` naming the fields.
     """
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
         training = recipe.training.model_copy(update={"dtype": before.training.dtype})
-        free = {"iterations": recipe.iterations, "inference": recipe.inference, "training": training}
+        prompts = before.prompts.model_copy(update={"max_requests": recipe.prompts.max_requests})
+        free = {
+            "iterations": recipe.iterations,
+            "inference": recipe.inference,
+            "training": training,
+            "prompts": prompts,
+        }
         changed = differing_fields(before.model_copy(update=free), recipe)
         if changed:
             raise UserError(

@@ -81,15 +81,3 @@ class Folder:
         filesystem, path = self.filesystem()
         if filesystem.get_file_info(path).type == fs.FileType.Directory:
             filesystem.delete_dir(path)
-
-
-def read_text(uri: str, field: str) -> str:
-    """The text of the file that recipe field `field` names. Raises `UserError` when it is not there or not UTF-8."""
-    filesystem, path = Folder(uri).filesystem()
-    try:
-        with filesystem.open_input_stream(path) as stream:
-            return bytes(stream.read()).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{field}: {uri} is not UTF-8 text: {error}") from None
-    except OSError as error:
-        raise UserError(f"{field}: can not read {uri}: {error}") from None

@@ -81,8 +81,6 @@ class ScriptedRounds:
         self._model = model
         self._stop_after = stop_after
         self._backwards = backwards
-        self.rounds: list[int] = []
-        """Requests of each round."""
 
     @contextmanager
     def __call__(self, _model: str, inference: Any, job: Job, max_blocks: int) -> Iterator["ScriptedRounds"]:
@@ -90,7 +88,6 @@ class ScriptedRounds:
         yield self
 
     def ask(self, records: list[Any]) -> Iterator[Any]:
-        self.rounds.append(len(records))
         cuts = [records[i : i + self._size] for i in range(0, len(records), self._size)]
         self._left -= len(cuts)
         assert self._left >= 0, "more blocks than were announced"

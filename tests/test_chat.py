@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tiny_model import CHATML
 from transformers import AutoTokenizer
 
-from selfreward_ray.chat import ChatCodec
-from selfreward_ray.errors import UserError
+from selfreward_ray.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Turn
 
 LLAMA_2 = (
@@ -147,6 +146,21 @@ def test_no_control_token_of_an_earlier_turn_is_a_control_id(families: dict[str,
     assert kept[0] == kept[1]
 
 
+def test_marks_in_a_message_are_text_but_the_templates_own_are_marks(tiny_model: Path, tmp_path: Path):
+    """<think> is an added token that is not special; so is a run of spaces, which is ordinary text all the same."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_tokens(["<think>", "[TOOL]", "    "])
+    tokenizer.chat_template = CHATML.replace("<|im_start|>assistant\\n", "<|im_start|>assistant\\n<think>")
+    tokenizer.save_pretrained(tmp_path)
+    codec, think, tool, spaces = ChatCodec(tmp_path), *tokenizer.convert_tokens_to_ids(["<think>", "[TOOL]", "    "])
+    said = "a<think>b[TOOL][TOOL]<think><|im_end|>    c"
+    ids = codec.prompt_ids(said, (Turn("user", "<think>"), Turn("assistant", "[TOOL]")))
+    assert (ids.count(think), ids.count(tool), ids.count(spaces)) == (1, 0, 1)
+    assert ids[-1] == think
+    assert said in tokenizer.decode(ids)
+    assert think in codec.target_ids("<think>so</think>"), "what the model is to say may hold its own marks"
+
+
 def test_turns_that_a_template_refuses_are_named(tiny_model: Path, tmp_path: Path):
     strict = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     strict += "{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}{% endfor %}"
@@ -154,7 +168,7 @@ def test_turns_that_a_template_refuses_are_named(tiny_model: Path, tmp_path: Pat
         tokenizer = AutoTokenizer.from_pretrained(tiny_model)
         tokenizer.chat_template = template
         tokenizer.save_pretrained(tmp_path)
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(TurnsRefused, match=message):
             ChatCodec(tmp_path).prompt_ids("Why?", (Turn("system", "Be brief."),))
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.storage import Folder, absolute, read_text
+from selfreward_ray.storage import Folder, absolute
 
 
 @pytest.fixture(params=["path", "file uri", "relative"])
@@ -62,29 +62,6 @@ def test_only_local_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("HOME", "/home/ada")
     names = ["runs/1", "/runs/1", "~/runs", "s3://bucket/runs"]
     assert [absolute(name) for name in names] == [f"{tmp_path}/runs/1", "/runs/1", "/home/ada/runs", "s3://bucket/runs"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "seed_data.source: can not read"), (b"\xff\xfe", "seed_data.source: .* is not UTF-8 text")],
-)
-def test_text_that_can_not_be_read_names_the_field_and_the_file(tmp_path: Path, content: bytes | None, message: str):
-    path = tmp_path / "seed.jsonl"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=message) as error:
-        read_text(str(path), "seed_data.source")
-    assert str(path) in str(error.value)
-
-
-def test_text_of_a_folder_is_the_users_error(tmp_path: Path):
-    with pytest.raises(UserError, match="prompts.source: can not read"):
-        read_text(str(tmp_path), "prompts.source")
-
-
-def test_text_is_read_from_a_path_and_a_uri(tmp_path: Path):
-    (tmp_path / "x").write_text("é\n", encoding="utf-8")
-    assert read_text(str(tmp_path / "x"), "f") == read_text(f"file://{tmp_path}/x", "f") == "é\n"
 
 
 def test_a_damaged_file_is_named(tmp_path: Path):

@@ -152,7 +152,8 @@ def stream_blocks(dataset: ray.data.Dataset, model: str, inference: Inference, j
         max_restarts=inference.max_restarts,
         runtime_env={"env_vars": inference.env},
     )
-    # Without prefetching: it would hold back a finished block until the next one is finished too.
+    # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that is
+    # asked in rounds has no next one yet.
     for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
         for row in batch.to_pylist():
             yield Block(**row)

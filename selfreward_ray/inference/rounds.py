@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selfreward_ray.inference.pool import LIGHT_CPUS, Block, Job, stream_blocks
 from selfreward_ray.recipe import Inference
@@ -23,6 +24,7 @@ class Feed:
 
     def __init__(self) -> None:
         self._blocks: list[pa.Table] = []
+        self._places: dict[int, int] = {}
         self._handed_in = asyncio.Condition()
 
     async def put(self, blocks: list[pa.Table]) -> None:
@@ -31,10 +33,14 @@ class Feed:
             self._handed_in.notify_all()
 
     async def take(self, number: int) -> pa.Table:
-        """Block `number`, as soon as it is there. By its number: a task that is retried gets the same one."""
+        """The next block, as soon as it is there; the same one again for a `number` that comes again.
+
+        Tasks come in any order, so the first to ask has the first block; one that is retried has the same number.
+        """
+        place = self._places.setdefault(number, len(self._places))
         async with self._handed_in:
-            await self._handed_in.wait_for(lambda: number < len(self._blocks))
-            return self._blocks[number]
+            await self._handed_in.wait_for(lambda: place < len(self._blocks))
+            return self._blocks[place]
 
 
 class Rounds:
@@ -58,7 +64,9 @@ class Rounds:
 @contextmanager
 def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> Iterator[Rounds]:
     """A pool of `model` for rounds of at most `max_blocks` blocks in all. Engines start with the first round."""
-    feed = ray.remote(num_cpus=0)(Feed).remote()
+    # On the driver's own node: without it there is no run to go on.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    feed = ray.remote(num_cpus=0, scheduling_strategy=here)(Feed).remote()
     numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
     rows = numbers.map_batches(
         _Take(feed),

@@ -3,6 +3,7 @@
 import re
 from random import Random
 
+OPENING = "A list of varied tasks that people give to an assistant. Each is clear, complete and unlike the rest."
 _LABEL = r"[*#\s]*\bTask \d+:[*\s]*"
 
 
@@ -12,8 +13,7 @@ def demonstration_prompt(seeds: list[str], new: list[str], rng: Random) -> str:
     tasks = [" ".join(task.split()) for task in [*seeds, *new]]
     rng.shuffle(tasks)
     lines = [f"Task {number}: {task}" for number, task in enumerate(tasks, start=1)]
-    opening = "A list of varied tasks that people give to an assistant. Each is clear, complete and unlike the rest."
-    return "\n".join([opening, "", *lines, f"Task {len(lines) + 1}:"])
+    return "\n".join([OPENING, "", *lines, f"Task {len(lines) + 1}:"])
 
 
 def read_proposal(text: str) -> str:

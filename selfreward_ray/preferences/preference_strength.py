@@ -1,10 +1,12 @@
 from math import sqrt
 from statistics import NormalDist
 
+from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences.contest import Contest, Preference
 from selfreward_ray.recipe import Pairs
 from selfreward_ray.records import Dropped, Pair
 
+TOO_FEW_VERDICTS = "one valid verdict on a reply of the pair, which has no spread"
 WEAK = "the verdicts support the pair less surely than pairs.min_confidence"
 
 
@@ -18,6 +20,9 @@ def preference_strength(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
     preferences = contest.preferences()
     if isinstance(preferences, Dropped):
         return preferences
+    chosen, rejected = preferences[0].chosen.candidate, preferences[0].rejected.candidate
+    if min(len(valid_scores(chosen)), len(valid_scores(rejected))) < 2:
+        return contest.drop(TOO_FEW_VERDICTS)
     sure = confidence(preferences[0])
     if sure >= pairs.min_confidence:
         return [contest.pair(preferences[0])]

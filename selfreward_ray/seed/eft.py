@@ -1,21 +1,17 @@
 """Which verdicts teach judging: those whose order agrees with the people's (EFT; paper, section 3.1.1)."""
 
-from __future__ import annotations
-
 import math
 import random
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import permutations
-from typing import TYPE_CHECKING
 
+from selfreward_ray.judging.rubric import Rubric
+from selfreward_ray.recipe import Seed
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, ReplyVerdicts, SftExample, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from selfreward_ray.judging.rubric import Rubric
-    from selfreward_ray.recipe import Seed
 
 NO_VERDICT = "no verdict on any reply of its set could be read"
 DISAGREES = "the set's verdicts do not agree with its ranking"
@@ -103,33 +99,29 @@ def thin(rows: list[EftRow], share: float, rng_seed: int) -> tuple[list[EftRow],
         return rows, []
     (commonest, count), (_, second) = counts
     others = len(rows) - count
-    kept = min(count, max(second, math.floor(share * others / (1 - share))))
+    part = Fraction(str(share))  # the decimal as it was written
+    kept = min(count, max(second, math.floor(part * others / (1 - part))))
     of_commonest = [row for row in rows if row.score == commonest]
     gone = {row.id for row in random.Random(f"thin {rng_seed}").sample(of_commonest, count - kept)}
     left = [row for row in rows if row.id not in gone]
     return left, [Dropped(row.id, "eft", THINNED) for row in rows if row.id in gone]
 
 
-def first_sets(rows: list[EftRow], wanted: int) -> tuple[list[EftRow], list[Dropped]]:
-    """`rows` up to where there are `wanted`, whole sets at a time; the others dropped."""
-    taken: set[str] = set()
-    count = 0
-    for row in rows:
-        if row.set_id not in taken and count >= wanted:
-            break
-        taken.add(row.set_id)
-        count += 1
-    return rows[:count], [Dropped(row.id, "eft", BEYOND) for row in rows[count:]]
-
-
 def choose_eft(sets: list[JudgedSet], sizes: Seed, rubric: Rubric, rng_seed: int) -> tuple[list[EftRow], list[Dropped]]:
-    """EFT rows of judged sets: what agrees, thinned, and no more than asked for. Each reply is a row or dropped."""
-    rows: list[EftRow] = []
+    """EFT rows of judged sets: what agrees, from as many sets, drawn by `rng_seed`, as leave ``sizes.eft`` rows when
+    thinned. Each reply is a row or dropped."""
+    agreed: list[list[EftRow]] = []
     dropped: list[Dropped] = []
-    for judged in sets:
-        agreed, refused = eft_rows(judged, rubric)
-        rows += agreed
+    for judged in random.Random(f"eft {rng_seed}").sample(sets, len(sets)):
+        rows, refused = eft_rows(judged, rubric)
+        agreed.append(rows)
         dropped += refused
-    rows, thinned = thin(rows, sizes.commonest_share, rng_seed)
-    rows, beyond = first_sets(rows, sizes.eft)
-    return rows, dropped + thinned + beyond
+
+    def thinned(count: int) -> tuple[list[EftRow], list[Dropped]]:
+        return thin([row for rows in agreed[:count] for row in rows], sizes.commonest_share, rng_seed)
+
+    # More sets never leave fewer rows, so the number of sets can be found by halving.
+    needed = bisect_left(range(len(agreed)), sizes.eft, key=lambda count: len(thinned(count)[0]))
+    kept, refused = thinned(needed)
+    beyond = [Dropped(row.id, "eft", BEYOND) for rows in agreed[needed:] for row in rows]
+    return kept, dropped + refused + beyond

@@ -11,6 +11,7 @@ from selfreward_ray.seed.examples import best_reply
 
 SAME_PROMPT = "same prompt as an earlier one"
 RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks can not teach judging"
+ELSEWHERE = "its conversation serves another end"
 BEYOND = "more sets than were asked for"
 
 _Use = Callable[[RankedSet], bool]
@@ -18,7 +19,7 @@ _Use = Callable[[RankedSet], bool]
 
 @dataclass(frozen=True)
 class SeedSets:
-    """Ranked sets by purpose. No prompt stands in two of the three, and no conversation has sets in two."""
+    """Ranked sets by purpose: no prompt (after the same turns) and no conversation stands in two of the three."""
 
     ift: list[RankedSet]
     eft: list[RankedSet]
@@ -31,8 +32,8 @@ def divide(sets: list[RankedSet], sizes: Seed, rng_seed: int) -> SeedSets:
 
     Held out are conversations with `sizes.held_out` sets that can measure a judge, but at most a fifth of the
     conversations. IFT takes `sizes.ift` sets of the others, those that can not teach judging first, and leaves EFT
-    the sets it is sure to need: one for two rows, but at most half of those that can. EFT has all sets that are left
-    and can. Each set serves one end or is dropped with its reason.
+    the sets it is sure to need: one for two rows, but at most half of those that can. EFT has of the sets that are
+    left and can one for each row. Each set serves one end or is dropped with its reason.
     """
     dealer = _Dealer(sizes)
     conversations = dealer.conversations(sets)
@@ -44,10 +45,12 @@ def divide(sets: list[RankedSet], sizes: Seed, rng_seed: int) -> SeedSets:
     reserved = min(math.ceil(sizes.eft / 2), teachable // 2)
     kept_back, free = _reserve(for_ift_first, reserved, dealer.teaches)
     rest, ift = dealer.take(free, sizes.ift, dealer.instructs)
-    _, eft = dealer.take([*kept_back, *rest], len(sets) if sizes.eft else 0, dealer.teaches)
-    served = {s.id for s in [*ift, *eft, *held_out]}
-    left = [s for group in conversations for s in group if s.id not in served]
-    dealer.dropped += [Dropped(s.id, "seed", dealer.why_unused(s)) for s in left]
+    _, eft = dealer.take([*kept_back, *rest], sizes.eft, dealer.teaches)
+    serving = {s.id for s in [*ift, *eft, *held_out]}
+    for group in conversations:
+        taken = any(s.id in serving for s in group)
+        unused = [s for s in group if s.id not in serving]
+        dealer.dropped += [Dropped(s.id, "seed", dealer.why_unused(s, taken)) for s in unused]
     return SeedSets(ift, eft, held_out, dealer.dropped)
 
 
@@ -66,8 +69,10 @@ class _Dealer:
         written = self._sizes.verdicts != "written" or any(reply.verdict is not None for reply in ranked.replies)
         return written and self.measures(ranked)
 
-    def why_unused(self, ranked: RankedSet) -> str:
-        return BEYOND if self.instructs(ranked) or self.teaches(ranked) else RANKED_TOO_LOW
+    def why_unused(self, ranked: RankedSet, conversation_taken: bool) -> str:
+        if not self.instructs(ranked) and not self.teaches(ranked):
+            return RANKED_TOO_LOW
+        return ELSEWHERE if conversation_taken else BEYOND
 
     def conversations(self, sets: list[RankedSet]) -> list[list[RankedSet]]:
         """Sets of one conversation together; of sets with the same prompt only the first."""
@@ -101,10 +106,10 @@ class _Dealer:
 def _reserve(
     groups: list[list[RankedSet]], wanted: int, use: _Use
 ) -> tuple[list[list[RankedSet]], list[list[RankedSet]]]:
-    """The last groups, which hold `wanted` sets of use, and the groups before them."""
+    """The last groups, which hold `wanted` sets of use but are at most half of all, and the groups before them."""
     held = 0
-    for index in range(len(groups), 0, -1):
+    for index in range(len(groups), len(groups) // 2, -1):
         if held >= wanted:
             return groups[index:], groups[:index]
         held += sum(map(use, groups[index - 1]))
-    return groups, []
+    return groups[(len(groups) + 1) // 2 :], groups[: (len(groups) + 1) // 2]

@@ -36,9 +36,9 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
         if not rows:
             reasons = Counter(d.reason for d in dropped).most_common(1)
             raise UserError(
-                f"{label}: none of the {len(dropped)} verdicts can be used, most often because: {reasons[0][0]}; let a "
-                "better model judge (seed_data.verdicts), ask for more samples (seed_data.verdict_samples), or set "
-                "seed_data.eft to 0"
+                f"{label}: no verdict on any of the {len(dropped)} replies can be used, most often because: "
+                f"{reasons[0][0]}; begin again with a better judge (seed_data.verdicts), more samples "
+                "(seed_data.verdict_samples), or seed_data.eft=0"
             )
         step.write([row.example for row in rows], SftExample)
         step.write(dropped, Dropped, "dropped")
@@ -49,4 +49,4 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
             "sets_agreeing": len({row.set_id for row in rows}),
             "scores": dict(sorted(scores.items())),
         }
-        return step.finish(offered=len(rows) + len(dropped), metrics=metrics)
+        return step.finish(offered=sum(len(s.ranked.replies) for s in judged), metrics=metrics)

@@ -12,6 +12,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Pair, Positive, SftExample
+from selfreward_ray.run_store import read_manifest
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import arrow_schema, from_table
 
@@ -22,7 +23,7 @@ _PAIR_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         *((name, _MESSAGES) for name in ("prompt", "chosen", "rejected")),
-        *((name, pa.float64()) for name in ("chosen_score", "rejected_score")),
+        *((name, pa.float64()) for name in ("chosen_score", "rejected_score", "label_smoothing")),
     ]
 )
 _EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES)])
@@ -32,13 +33,14 @@ _ROWS_AT_A_TIME = 1024
 def export(source: str, to: Format, out: str, private: bool = True) -> int:
     """Write the rows of the step `source` to the file `out`, or to the hub data set `out`; returns how many.
 
-    Pairs become ``prompt, chosen, rejected``, each a list of messages, with the mean scores beside them; IFT, EFT and
-    positive rows become ``messages``. Raises `UserError` for a step of other rows, and where `out` is there already.
+    Pairs become ``prompt, chosen, rejected``, each a list of messages, with their scores beside them; IFT, EFT and
+    positive rows become ``messages``. On the hub the data set is `private`. Raises `UserError` for a step of other
+    rows, and where `out` is there already.
     """
     rows = Folder(source) / "rows"
     files = rows.files(".parquet")
-    if not files:
-        raise UserError(f"{source} holds no rows of a step; give a folder such as RUN/M2/pairs or RUN/M1/seed")
+    if read_manifest(Folder(source)) is None or not files:
+        raise UserError(f"{source} holds no rows of a finished step; give a folder such as RUN/M2/pairs or RUN/M1/seed")
     filesystem, _ = rows.filesystem()
     record, schema, convert = _conversion(pq.read_schema(files[0], filesystem=filesystem), source)
     batches = _batches(filesystem, files, record, convert, schema)
@@ -70,6 +72,7 @@ def _pair_row(pair: Pair) -> dict[str, Any]:
         "rejected": [_message("assistant", pair.rejected.text)],
         "chosen_score": pair.chosen.mean,
         "rejected_score": pair.rejected.mean,
+        "label_smoothing": pair.label_smoothing,
     }
 
 

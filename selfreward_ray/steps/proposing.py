@@ -7,7 +7,7 @@ storage; after an interruption only what was not answered is asked again.
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 
@@ -16,44 +16,51 @@ from selfreward_ray.inference.pool import Block, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
 from selfreward_ray.instructions.filters import TooSimilar, admit
-from selfreward_ray.instructions.propose import demonstration_prompt, read_proposal
+from selfreward_ray.instructions.propose import OPENING, demonstration_prompt, read_proposal
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Dropped, Prompt, Proposal, SftExample
+from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.run_store import Manifest, Step, read_files, read_rows
 from selfreward_ray.storage import Folder
 
 
-def proposer(recipe: Recipe) -> str:
+def proposer_of(recipe: Recipe) -> str:
     """The model that proposes: the recipe's, else M0."""
     return recipe.prompts.proposer or recipe.model
 
 
-def propose_by_model(recipe: Recipe, step: Step, seed_data: str, iteration: int, progress: Progress) -> Manifest:
+def propose_by_model(
+    recipe: Recipe, step: Step, seed_data: str, iteration: int, earlier: Sequence[str], progress: Progress
+) -> Manifest:
     """Write the prompts that are kept, and finish `step`. Raises `UserError` when the budget is spent before."""
     wanted = recipe.prompts
-    seeds = [e.prompt for e in read_rows(Folder(seed_data), SftExample) if e.kind == "ift" and not e.history]
-    similar = TooSimilar(seeds, wanted.max_rouge_l)
+    seeds = _demonstrable(seed_data)
+    if len(seeds) < wanted.seed_demonstrations:
+        raise UserError(
+            f"prompts: {seed_data} has {len(seeds)} IFT prompts that open a conversation, fewer than "
+            f"prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
+        )
+    similar = TooSimilar([OPENING, *seeds, *_others(seed_data, earlier)], wanted.max_rouge_l)
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
     asked = 0
-    with ExitStack() as pool:
-        proposer = _Proposer(recipe, step.folder / "proposals", progress, pool)
+    with ExitStack() as engines:
+        proposer = _Proposer(recipe, step.folder / "proposals", progress, engines)
         while len(kept) < wanted.count:
             if asked == proposer.budget:
                 raise UserError(_spent(proposer.budget, len(kept), wanted.count, dropped))
-            size = min(wanted.requests_per_round, proposer.budget - asked)
+            size = wanted.requests_per_round
             rng = random.Random(f"propose {recipe.seed} {iteration} {asked}")
             shown = [_demonstrate(seeds, kept, recipe, rng) for _ in range(size)]
             requests = [Prompt(f"it{iteration}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
             asked += size
             for proposal in proposer.ask(requests, len(kept)):
-                reason = _refusal(proposal, similar, full=len(kept) == wanted.count)
-                if reason is None and isinstance(proposal, Proposal):
-                    similar.add(proposal.text)
-                    kept.append(Prompt(f"it{iteration}/p{len(kept):06d}", proposal.text))
+                prompt = _admitted(proposal, similar, full=len(kept) == wanted.count)
+                if isinstance(prompt, Dropped):
+                    dropped.append(prompt)
                 else:
-                    dropped.append(Dropped(proposal.id, "propose", str(reason)))
+                    similar.add(prompt.text)
+                    kept.append(prompt)
             progress.update(len(kept), proposer.tokens)
         tokens = proposer.tokens
     step.write(kept, Prompt)
@@ -64,16 +71,18 @@ def propose_by_model(recipe: Recipe, step: Step, seed_data: str, iteration: int,
 class _Proposer:
     """Answers to requests: from storage where an earlier attempt left them, else from the pool."""
 
-    def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, pool: ExitStack) -> None:
+    def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, engines: ExitStack) -> None:
         wanted = recipe.prompts
-        self.budget = wanted.max_requests or 20 * wanted.count
+        # In whole rounds: what a round holds must not depend on the budget, which may be raised.
+        self._rounds_at_most = -(-(wanted.max_requests or 20 * wanted.count) // wanted.requests_per_round)
+        self.budget = self._rounds_at_most * wanted.requests_per_round
         self.tokens = 0
         self._recipe = recipe
         self._folder = folder
         self._progress = progress
         self._answers: dict[str, Proposal | Dropped] = {}
         self._read: set[str] = set()
-        self._stack = pool
+        self._engines = engines
         self._rounds: Rounds | None = None
 
     def ask(self, requests: list[Prompt], kept: int) -> list[Proposal | Dropped]:
@@ -92,16 +101,15 @@ class _Proposer:
             return
         if self._rounds is None:
             self._progress.note("starting the engine")
-            self._rounds = self._stack.enter_context(self._pool())
+            self._rounds = self._engines.enter_context(self._pool())
         yield from self._rounds.ask(requests)
 
     def _pool(self) -> AbstractContextManager[Rounds]:
         wanted, inference = self._recipe.prompts, self._recipe.inference
         program = partial(propose_prompt, sampling=wanted.sampling, read=read_proposal)
         job = Job("propose", program, Prompt, Proposal, self._folder.uri, self._recipe.seed)
-        rounds = -(-self.budget // wanted.requests_per_round)
         blocks_a_round = -(-wanted.requests_per_round // inference.rows_per_block)
-        return open_rounds(proposer(self._recipe), inference, job, rounds * blocks_a_round)
+        return open_rounds(proposer_of(self._recipe), inference, job, self._rounds_at_most * blocks_a_round)
 
     def _gather(self) -> None:
         for path, answers in read_files(self._folder / "rows", Proposal, skip=self._read):
@@ -118,11 +126,28 @@ def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: rand
     return demonstration_prompt(shown_seeds, shown_new, rng)
 
 
-def _refusal(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> str | None:
+def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> Prompt | Dropped:
+    """The proposal as a prompt of the same id, or the reason against it."""
     if isinstance(proposal, Dropped):
-        return proposal.reason
+        return proposal
     reason = admit(proposal.text, proposal.finish_reason, similar)
-    return "more prompts than were asked for" if reason is None and full else reason
+    if reason is None and full:
+        reason = "more prompts than were asked for"
+    return Prompt(proposal.id, proposal.text) if reason is None else Dropped(proposal.id, "propose", reason)
+
+
+def _demonstrable(seed_data: str) -> list[str]:
+    """IFT prompts that stand by themselves: nothing but the system spoke before."""
+    examples = read_rows(Folder(seed_data), SftExample)
+    return [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
+
+
+def _others(seed_data: str, earlier: Sequence[str]) -> Iterator[str]:
+    """What else a new prompt must not repeat: prompts of the judging and held-out sets, and of earlier iterations."""
+    for table in ("eft", "held_out"):
+        yield from (ranked.prompt for ranked in read_rows(Folder(seed_data), RankedSet, table))
+    for uri in earlier:
+        yield from (prompt.text for prompt in read_rows(Folder(uri), Prompt))
 
 
 def _spent(budget: int, kept: int, count: int, dropped: list[Dropped]) -> str:

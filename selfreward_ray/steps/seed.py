@@ -1,5 +1,7 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
+from collections import Counter
+
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -20,7 +22,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         skipped(label)
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
-        sets = demo_seed_sets(sizes, recipe.seed) if sizes.source == "demo" else _from_source(recipe)
+        sets, offered = _demo(recipe) if sizes.source == "demo" else _from_source(recipe)
         _check(sets, recipe)
         step.write([ift_example(s) for s in sets.ift], SftExample)
         step.write(sets.eft, RankedSet, "eft")
@@ -32,20 +34,30 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
         if short:
             progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
-        return step.finish(offered=sum(kept.values()) + len(sets.dropped), kept=sum(kept.values()), metrics=kept)
+        return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept)
 
 
-def _from_source(recipe: Recipe) -> SeedSets:
+def _demo(recipe: Recipe) -> tuple[SeedSets, int]:
+    sets = demo_seed_sets(recipe.seed_data, recipe.seed)
+    return sets, len(sets.ift) + len(sets.eft) + len(sets.held_out)
+
+
+def _from_source(recipe: Recipe) -> tuple[SeedSets, int]:
+    """The source's sets by purpose, and how many sets and lone replies it offered."""
     found = list(read_seed(recipe.seed_data))
     refused = [item for item in found if isinstance(item, Dropped)]
     sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_data, recipe.seed)
-    return SeedSets(sets.ift, sets.eft, sets.held_out, refused + sets.dropped)
+    return SeedSets(sets.ift, sets.eft, sets.held_out, refused + sets.dropped), len(found)
 
 
 def _check(sets: SeedSets, recipe: Recipe) -> None:
     source = recipe.seed_data.source
     if not sets.ift:
-        raise SeedError(f"{source} gives no IFT row; give more ranked sets, or raise seed_data.ift above 0")
+        reason, count = Counter(d.reason for d in sets.dropped).most_common(1)[0] if sets.dropped else ("no set", 0)
+        raise SeedError(
+            f"{source} gives no IFT row (most often: {count} times {reason}); ranks begin at 0, the best, and "
+            "seed_data.minimum_rank says which are taken: give more ranked sets, or raise it or seed_data.ift"
+        )
     if recipe.seed_data.eft and not sets.eft:
         written = " and a written verdict" if recipe.seed_data.verdicts == "written" else ""
         raise SeedError(

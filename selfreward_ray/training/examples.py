@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from selfreward_ray.chat import ChatCodec
+from selfreward_ray.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.training.batches import length_of
 
@@ -32,7 +32,11 @@ def fitting(
     kept: list[Any] = []
     dropped: list[Dropped] = []
     for row in rows:
-        example = encode(row)
+        try:
+            example = encode(row)
+        except TurnsRefused:
+            dropped.append(Dropped(row.id, step, "the model's chat template refuses its turns"))
+            continue
         if length_of(example) > max_tokens:
             # No length in the reason: reasons are counted.
             dropped.append(Dropped(row.id, step, f"longer than max_tokens = {max_tokens}"))

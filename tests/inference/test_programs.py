@@ -9,12 +9,12 @@ from scripted_model import ScriptedModel, completion
 from selfreward_ray.inference.programs import evaluate_set, judge_set, propose_prompt, respond_and_judge, verdict
 from selfreward_ray.instructions.propose import read_proposal
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Judge, Respond, Sampling
+from selfreward_ray.recipe import Judge, Respond, Sampling, VerdictSampling
 from selfreward_ray.records import Completion, Prompt, Proposal, RankedReply, RankedSet, Turn, Verdict
 
 RUBRIC = load_rubric("checklist")
 RESPOND = Respond(candidates=2, sampling=Sampling(temperature=0.8, max_tokens=9))
-JUDGE = Judge(verdicts=2, min_valid=1, retries=2, sampling=Sampling(max_tokens=50))
+JUDGE = Judge(verdicts=2, min_valid=1, retries=2, sampling=VerdictSampling(max_tokens=50))
 PROMPT = Prompt("it1/p000000", "Name a river.")
 
 

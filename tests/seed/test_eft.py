@@ -20,7 +20,6 @@ from selfreward_ray.seed.eft import (
     agreeing_draw,
     choose_eft,
     eft_rows,
-    first_sets,
     thin,
     written_verdicts,
 )
@@ -148,6 +147,7 @@ def test_written_verdicts_are_one_draw_and_one_that_can_not_be_read_is_passed_ov
         ({4: 10, 2: 3, 1: 3}, 0.4, {4: 4, 2: 3, 1: 3}),
         ({4: 10, 2: 6}, 0.25, {4: 6, 2: 6}),  # never below the second commonest
         ({4: 3, 2: 3}, 0.5, {4: 3, 2: 3}),
+        ({4: 10, 2: 3}, 0.7, {4: 7, 2: 3}),  # in floats 0.7 · 3 / (1 − 0.7) is below 7
         ({4: 2, 2: 1, 1: 1}, 0.9, {4: 2, 2: 1, 1: 1}),  # already below
         ({4: 5}, 0.5, {4: 5}),  # nothing beside it: there is no share to reach
         ({}, 0.5, {}),
@@ -167,11 +167,20 @@ def test_the_rng_seed_fixes_which_are_thinned():
     assert thin(rows, 0.5, 1) != thin(rows, 0.5, 2)
 
 
-def test_the_last_set_is_kept_whole_and_what_is_beyond_is_dropped():
-    rows = [row(f"{name}/r{i}", 4) for name in "abc" for i in range(2)]
-    kept, dropped = first_sets(rows, 3)
-    assert [r.id for r in kept] == ["a/r0", "a/r1", "b/r0", "b/r1"]
-    assert [(d.id, d.reason) for d in dropped] == [("c/r0", BEYOND), ("c/r1", BEYOND)]
+def test_sets_are_taken_until_enough_is_left_after_thinning_and_the_rest_is_beyond():
+    """Twelve sets with the scores 4 and 1, and four of the scores 4, 4 and 1: 20 fours to 16 ones, share a half."""
+    sets = [judged((0, 1), (4, 1), name=f"a{i}") for i in range(12)]
+    sets += [judged((0, 0, 1), (4, 4, 1), name=f"b{i}") for i in range(4)]
+    rows, dropped = choose_eft(sets, Seed(eft=10, commonest_share=0.5), Marks(), rng_seed=0)
+    assert 10 <= len(rows) <= 12
+    counts = Counter(r.score for r in rows)
+    assert counts[4] <= counts[1]
+    reasons = Counter(d.reason for d in dropped)
+    assert set(reasons) <= {THINNED, BEYOND}
+    assert reasons[BEYOND] >= 20
+    every, _ = choose_eft(sets, Seed(eft=99, commonest_share=0.5), Marks(), rng_seed=0)
+    assert Counter(r.score for r in every) == {4: 16, 1: 16}
+    assert [r.id for r in choose_eft(sets, Seed(eft=10), Marks(), 1)[0]] != [r.id for r in rows]
 
 
 scores = st.none() | st.integers(0, 5)

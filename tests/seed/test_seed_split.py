@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import RankedReply, RankedSet
-from selfreward_ray.seed.split import BEYOND, RANKED_TOO_LOW, SAME_PROMPT, divide
+from selfreward_ray.seed.split import BEYOND, ELSEWHERE, RANKED_TOO_LOW, SAME_PROMPT, divide
 
 
 def ranked(number: int, prompt: str | None = None, ranks: tuple[int, ...] = (0, 1), **more) -> RankedSet:
@@ -21,7 +21,7 @@ def alone(number: int) -> RankedSet:
 @pytest.mark.parametrize(
     ("rankable", "single", "asked", "expected"),
     [
-        (100, 0, (40, 20, 10), (40, 50, 10)),  # enough: EFT may choose among all that is left
+        (100, 0, (40, 20, 10), (40, 20, 10)),  # enough: EFT has a set for each row
         (100, 0, (85, 20, 10), (80, 10, 10)),  # EFT keeps one set for two rows
         (10, 0, (40, 20, 10), (4, 4, 2)),  # too few: a fifth is held out, then half and half
         (0, 20, (40, 20, 4), (20, 0, 0)),  # nothing to measure or teach judging with: all for IFT
@@ -78,6 +78,20 @@ def test_a_conversation_serves_one_end():
     assert [len(end) for end in ends] == [4, 4, 2]
     assert not ends[0] & ends[1] | ends[0] & ends[2] | ends[1] & ends[2]
     assert parts.dropped == []
+
+
+def test_sets_left_out_for_their_conversation_say_so():
+    """One conversation of two rankable sets and a tied one: the whole of it is held out or teaches judging."""
+    sets = [ranked(i, conversation="c") for i in range(2)] + [ranked(2, ranks=(0, 0), conversation="c"), alone(3)]
+    parts = divide(sets, Seed(ift=9, eft=9, held_out=0), rng_seed=0)
+    assert [{s.id for s in end} for end in (parts.ift, parts.eft)] == [{"s3"}, {"s0", "s1"}]
+    assert [(d.id, d.reason) for d in parts.dropped] == [("s2", ELSEWHERE)]
+
+
+def test_one_conversation_alone_serves_ift():
+    sets = [ranked(i, conversation="c") for i in range(2)]
+    parts = divide(sets, Seed(ift=9, eft=9, held_out=9), rng_seed=0)
+    assert [len(end) for end in (parts.ift, parts.eft, parts.held_out)] == [2, 0, 0]
 
 
 def test_a_repeated_prompt_is_dropped():

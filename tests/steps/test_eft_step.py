@@ -81,6 +81,6 @@ def test_written_verdicts_need_no_judge(tmp_path: Path):
 
 def test_verdicts_of_which_none_agrees_are_refused_with_the_reason(tmp_path: Path):
     seed_data = seed_step(tmp_path / "seed", [ranked("a", ("Score: 1", "Score: 5"))])
-    with pytest.raises(UserError, match=rf"none of the 2 verdicts .*: {DISAGREES}; let a better model judge"):
+    with pytest.raises(UserError, match=rf"no verdict on any of the 2 replies .*: {DISAGREES}; begin again"):
         eft(recipe(verdicts="written"), seed_data=seed_data, verdicts=None, out=str(tmp_path / "eft"))
     assert read_manifest(Folder(str(tmp_path / "eft"))) is None

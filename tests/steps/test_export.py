@@ -12,6 +12,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.records import Candidate, Pair, Positive, Prompt, SftExample, Turn
 from selfreward_ray.run_store import Step, write_part
 from selfreward_ray.steps.export import export
+from selfreward_ray.storage import Folder
 
 TEXT = 'say "hi"\u2028<|im_end|> 水'
 PAIRS = [
@@ -21,6 +22,7 @@ PAIRS = [
         (1,),
         Candidate("c", TEXT, (2,), True, (), 4.5, 0.25),
         Candidate("r", "", (3,), True, (), 1.0, 0.0),
+        0.25,
     )
     for i in range(3)
 ]
@@ -32,6 +34,7 @@ MESSAGES = [
         "rejected": [{"role": "assistant", "content": ""}],
         "chosen_score": 4.5,
         "rejected_score": 1.0,
+        "label_smoothing": 0.25,
     }
     for i in range(3)
 ]
@@ -119,7 +122,10 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path):
 
 
 def test_other_folders_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="holds no rows of a step"):
+    with pytest.raises(UserError, match="holds no rows of a finished step"):
         export(str(tmp_path / "none"), "jsonl", str(tmp_path / "out"))
+    write_part(Folder(str(tmp_path / "half")), "rows", PAIRS, Pair, "part-0")
+    with pytest.raises(UserError, match="holds no rows of a finished step"):
+        export(str(tmp_path / "half"), "jsonl", str(tmp_path / "out"))
     with pytest.raises(UserError, match="holds no pairs and no examples"):
         export(made(tmp_path / "prompts", [Prompt("p", "Why?")]), "jsonl", str(tmp_path / "out"))

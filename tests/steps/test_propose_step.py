@@ -6,8 +6,9 @@ import pytest
 from scripted_model import ScriptedModel, ScriptedRounds, completion
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.instructions.propose import OPENING
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Dropped, Prompt, SftExample, Turn
+from selfreward_ray.records import Dropped, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.run_store import Step, read_rows
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.storage import Folder
@@ -24,7 +25,7 @@ GOOD = [
 
 
 def recipe(**prompts: Any) -> Recipe:
-    return Recipe.model_validate({"model": "m0", "prompts": prompts})
+    return Recipe.model_validate({"model": "m0", "prompts": {"seed_demonstrations": 3, **prompts}})
 
 
 @pytest.fixture
@@ -34,6 +35,8 @@ def seed_data(tmp_path: Path) -> str:
     rows = [SftExample(f"s{i}/ift", "ift", text, "…") for i, text in enumerate(SEEDS)]
     later = SftExample("s3/ift", "ift", "a follow-up", "…", (Turn("user", "Hi."), Turn("assistant", "Hello.")))
     step.write([*rows, later], SftExample)
+    for table, prompt in (("eft", "Why is the sea salty at all?"), ("held_out", "How tall does an oak get?")):
+        step.write([RankedSet(table, prompt, (RankedReply(f"{table}/r0", "So.", 0),))], RankedSet, table)
     step.finish(offered=4)
     return str(tmp_path / "seed")
 
@@ -42,18 +45,19 @@ def seed_data(tmp_path: Path) -> str:
 def run(tmp_path: Path, seed_data: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the step with a scripted proposer; returns the manifest, the prompts and the drops."""
 
-    def step(model: ScriptedModel, wanted: Recipe, out: str = "out", **rounds: Any) -> Any:
+    def step(model: ScriptedModel, wanted: Recipe, out: str = "out", earlier: Any = (), **rounds: Any) -> Any:
         scripted = ScriptedRounds(model, **rounds)
         monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", scripted)
         folder = str(tmp_path / out)
-        manifest = propose(wanted, seed_data=seed_data, iteration=1, out=folder)
+        manifest = propose(wanted, seed_data=seed_data, iteration=1, out=folder, earlier=earlier)
         return manifest, read_rows(Folder(folder), Prompt), read_rows(Folder(folder), Dropped, "dropped")
 
     return step
 
 
 def numbered(said: list[Any]) -> ScriptedModel:
-    return ScriptedModel(lambda text, row: said[int(row[-6:])])
+    """Says `said` in the order of the requests, and nothing of use afterwards."""
+    return ScriptedModel(lambda text, row: said[int(row[-6:])] if int(row[-6:]) < len(said) else "no")
 
 
 def prompts_file(path: Path, rows: list[Any]) -> str:
@@ -85,11 +89,12 @@ def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_dat
     ("rows", "message"),
     [
         ([["a"], ["b"], ["c"]], "has 3 prompts; iteration 2 needs rows 3 to 4: lower prompts.count"),
-        ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: a line must be"),
-        ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: a line must be"),
-        ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: a line must be"),
-        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"prompts\.jsonl:3: a line must be"),
-        ([["a"], ["b"], '{"prompt": " "}', ["d"]], r"prompts\.jsonl:3: a line must be"),
+        ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: is not JSON"),
+        ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: field 'prompt' is missing"),
+        ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: is a JSON array"),
+        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"prompts\.jsonl:3: field 'prompt': input should be a valid string"),
+        ([["a"], ["b"], '{"prompt": " "}', ["d"]], r"prompts\.jsonl:3: field 'prompt': is empty"),
+        ([["a"], ["b"], '{"prompt": "\\ud800"}', ["d"]], r"prompts\.jsonl:3: field 'prompt': holds a lone surrogate"),
     ],
 )
 def test_a_file_that_is_too_short_or_malformed_says_where(
@@ -110,7 +115,7 @@ def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):
         GOOD[1],
     ]
     manifest, prompts, dropped = run(numbered(said), recipe(count=2, requests_per_round=6))
-    assert prompts == [Prompt("it1/p000000", GOOD[0]), Prompt("it1/p000001", GOOD[1])]
+    assert prompts == [Prompt("it1/q000001", GOOD[0]), Prompt("it1/q000005", GOOD[1])]
     assert sorted((d.id[-1], d.reason) for d in dropped) == [
         ("0", "cut off by the length limit"),
         ("2", "ROUGE-L above 0.7 with an earlier prompt"),
@@ -151,18 +156,46 @@ def test_demonstrations_are_seeds_and_later_new_prompts_too(run: Any):
 def test_a_proposer_that_gives_too_little_spends_the_budget_and_says_why(run: Any):
     model = ScriptedModel(lambda text, row: GOOD[0])
     message = (
-        r"prompts: 5 proposals gave 1 of 2 prompts \(dropped: 4 ROUGE-L above 0.7 with an earlier prompt\); raise "
+        r"prompts: 6 proposals gave 1 of 2 prompts \(dropped: 5 ROUGE-L above 0.7 with an earlier prompt\); raise "
         "prompts.max_requests"
     )
     with pytest.raises(UserError, match=message):
         run(model, recipe(count=2, max_requests=5, requests_per_round=2))
-    assert model.asked == [f"it1/q{i:06d}" for i in range(5)]
+    assert model.asked == [f"it1/q{i:06d}" for i in range(6)], "whole rounds"
+
+
+def test_a_raised_budget_goes_on_with_what_was_proposed_before(run: Any):
+    first, second = numbered([GOOD[0]]), numbered(["no", "no", "no", GOOD[1]])
+    with pytest.raises(UserError, match="2 proposals gave 1 of 2"):
+        run(first, recipe(count=2, max_requests=2, requests_per_round=2))
+    _, prompts, _ = run(second, recipe(count=2, max_requests=4, requests_per_round=2))
+    assert [p.text for p in prompts] == GOOD[:2]
+    assert second.asked == ["it1/q000002", "it1/q000003"]
 
 
 def test_without_a_budget_of_its_own_it_is_twenty_times_the_count(run: Any):
     model = ScriptedModel(lambda text, row: "no")
     with pytest.raises(UserError, match="20 proposals gave 0 of 1"):
-        run(model, recipe(count=1))
+        run(model, recipe(count=1, requests_per_round=10))
+
+
+def test_too_few_seeds_to_show_are_refused(run: Any):
+    with pytest.raises(UserError, match=r"has 3 IFT prompts .* fewer than prompts.seed_demonstrations = 4"):
+        run(numbered(GOOD), recipe(count=1, seed_demonstrations=4))
+
+
+def test_nothing_that_is_known_is_proposed_again(run: Any, tmp_path: Path):
+    """Prompts of the judging and held-out sets, of earlier iterations, and the words that open the list."""
+    earlier = Step("propose", str(tmp_path / "earlier"), {}, {})
+    earlier.is_done()
+    earlier.write([Prompt("it0/p0", GOOD[0])], Prompt)
+    earlier.finish(offered=1)
+    said = [GOOD[0], "Why is the sea salty at all?", "How tall does an oak get?", OPENING, GOOD[1]]
+    manifest, prompts, _ = run(
+        numbered(said), recipe(count=1, requests_per_round=5), earlier=[str(tmp_path / "earlier")]
+    )
+    assert [p.text for p in prompts] == [GOOD[1]]
+    assert manifest.dropped == {"ROUGE-L above 0.7 with an earlier prompt": 4}
 
 
 def shown_and_said() -> tuple[dict[str, str], ScriptedModel]:

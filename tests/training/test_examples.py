@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward_ray.chat import ChatCodec
+from selfreward_ray.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, SftExample
 from selfreward_ray.training.examples import fitting, pair_tokens, sft_tokens
 
@@ -46,3 +46,14 @@ def test_what_does_not_fit_whole_is_dropped_with_a_reason(max_tokens: int, kept:
     assert [e.id for e in fit] == kept
     reason = f"longer than max_tokens = {max_tokens}"
     assert dropped == [Dropped(r.id, "dpo", reason) for r in rows if r.id not in kept]
+
+
+def test_a_conversation_that_the_template_refuses_is_dropped_with_a_reason():
+    def encode(given: Pair) -> PairTokens:
+        if given.id == "p1-1":
+            raise TurnsRefused("no system, please")
+        return pair_tokens(given)
+
+    fit, dropped = fitting([pair(2, 1), pair(1, 1)], encode, 9, "sft")
+    assert [e.id for e in fit] == ["p2-1"]
+    assert dropped == [Dropped("p1-1", "sft", "the model's chat template refuses its turns")]

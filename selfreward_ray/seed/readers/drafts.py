@@ -15,6 +15,7 @@ Role = Literal["system", "user", "assistant"]
 UNRANKED = "has no rank"
 NONE_RANKED = "no reply is ranked"
 NONE_LEFT = "no reply is left"
+NOT_FIRST = "its prompt does not open a conversation"
 SAME_RANK = "two replies have the same rank"
 
 

@@ -29,8 +29,9 @@ class Row:
     fields: dict[str, Any]
 
 
-def read_rows(source: str, split: str) -> Iterator[Row]:
-    """All rows of `source`, in the order of its files' names; blank lines are passed over.
+def read_rows(source: str, split: str, field: str) -> Iterator[Row]:
+    """All rows of `source`, the value of the recipe's `field`, in the order of its files' names; blank lines are passed
+    over.
 
     A path that is there is read as a file or a folder (whose files end in one of `SUFFIXES`), a storage URI
     likewise; another ``owner/name`` is a hub data set, of which `split` is read. Raises `SeedError` where there is
@@ -41,30 +42,29 @@ def read_rows(source: str, split: str) -> Iterator[Row]:
         found = filesystem.get_file_info(path).type
         inside = Folder(source).files() if found == fs.FileType.Directory else []
     except OSError as error:
-        raise SeedError(f"seed_data.source: can not read {source}: {error}") from None
+        raise SeedError(f"{field}: can not read {source}: {error}") from None
     if found == fs.FileType.Directory:
         files = {name: f"{source.rstrip('/')}/{name.rsplit('/', 1)[-1]}" for name in inside if name.endswith(SUFFIXES)}
         if not files:
-            raise SeedError(f"seed_data.source: folder {source} holds no file that ends in {', '.join(SUFFIXES)}")
+            raise SeedError(f"{field}: folder {source} holds no file that ends in {', '.join(SUFFIXES)}")
         for file, name in files.items():
-            yield from _file_rows(filesystem, file, name)
+            yield from _file_rows(filesystem, file, name, field)
     elif found == fs.FileType.NotFound and _HUB_NAME.fullmatch(source) and not source.endswith(SUFFIXES):
-        yield from _hub_rows(source, split)
+        yield from _hub_rows(source, split, field)
     elif found == fs.FileType.NotFound:
         raise SeedError(
-            f"seed_data.source: can not read {source}: there is no such file or folder; "
-            "a hub data set is named owner/name"
+            f"{field}: can not read {source}: there is no such file or folder; a hub data set is named owner/name"
         )
     else:
-        yield from _file_rows(filesystem, path, source)
+        yield from _file_rows(filesystem, path, source, field)
 
 
-def _file_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
+def _file_rows(filesystem: fs.FileSystem, path: str, name: str, field: str) -> Iterator[Row]:
     read = _parquet_rows if path.endswith(".parquet") else _json_rows
     try:
         yield from read(filesystem, path, name)
     except (OSError, pa.ArrowException) as error:
-        raise SeedError(f"seed_data.source: can not read {name}: {error}; is the file whole?") from None
+        raise SeedError(f"{field}: can not read {name}: {error}; is the file whole?") from None
 
 
 def _json_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
@@ -109,7 +109,7 @@ def _parquet_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[R
                 yield Row(f"{name}: row {number}", fields)
 
 
-def _hub_rows(name: str, split: str) -> Iterator[Row]:
+def _hub_rows(name: str, split: str, field: str) -> Iterator[Row]:
     try:
         from datasets import load_dataset  # takes seconds
 
@@ -118,6 +118,6 @@ def _hub_rows(name: str, split: str) -> Iterator[Row]:
             yield Row(f"{name}: row {number}", fields)
     except Exception as error:
         raise SeedError(
-            f"seed_data.source: can not read split {split!r} of data set {name!r} from the hub, and there is no file "
-            f"or folder of that name: {error}; correct seed_data.source or seed_data.split, or give a file of it"
+            f"{field}: can not read split {split!r} of data set {name!r} from the hub, and there is no file or folder "
+            f"of that name: {error}; correct the name or the split, or give a file of it"
         ) from error

@@ -1,6 +1,6 @@
 """Rows that say all themselves: ranked sets, chats, preferences, instructions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
@@ -8,14 +8,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_vali
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.readers.drafts import Draft, Message, Reply, Role, message, settle
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
 from selfreward_ray.seed.readers.fields import Fields, Filled, Rank, parse
 from selfreward_ray.seed.readers.rows import Row
 
 OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
 OUT_OF_TURN = "user and assistant do not take turns"
 NO_LAST_REPLY = "the last message is not the assistant's"
-NOT_FIRST = "its prompt does not open a conversation"
 OTHER_PROMPT = "chosen and rejected do not answer the same prompt"
 SAME_TEXT = "chosen and rejected are the same"
 
@@ -32,7 +31,7 @@ class SimpleRow(Fields):
     # Hub data sets often number their rows.
     id: Annotated[Filled | None, BeforeValidator(lambda given: str(given) if type(given) is int else given)] = None
 
-    def drafts(self, set_id: str, options: Seed) -> list[Draft]:
+    def drafts(self, set_id: str, options: Seed) -> Sequence[Draft | Dropped]:
         """Raises `_LeftOut`."""
         raise NotImplementedError
 
@@ -73,11 +72,12 @@ class ChatRow(SimpleRow):
 
     messages: list[_ChatMessage]
 
-    def drafts(self, set_id: str, options: Seed) -> list[Draft]:
+    def drafts(self, set_id: str, options: Seed) -> Sequence[Draft | Dropped]:
         turns = _conversation(self.messages, options)
         replies = [i for i, turn in enumerate(turns) if turn.turn.role == "assistant"]
         if options.turns == "first":
-            return [_exchange(set_id, turns[: replies[0]], turns[replies[0]])]
+            later = [Dropped(f"{set_id}/t{n}", "seed", NOT_FIRST) for n in range(1, len(replies))]
+            return [_exchange(set_id, turns[: replies[0]], turns[replies[0]]), *later]
         return [_exchange(f"{set_id}/t{n}", turns[:i], turns[i], conversation=set_id) for n, i in enumerate(replies)]
 
 
@@ -127,7 +127,7 @@ class _Instance(Fields):
 
 
 class InstructionRow(SimpleRow):
-    """An instruction with an input, if any, and its output; of several instances the first."""
+    """An instruction with an input, if any, and its output; several instances of it are a set each."""
 
     instruction: str
     input: str | None = None
@@ -141,13 +141,23 @@ class InstructionRow(SimpleRow):
         return self
 
     def drafts(self, set_id: str, options: Seed) -> list[Draft]:
-        given, output = self.input, self.output
-        if output is None and self.instances:
-            given, output = self.instances[0].input, self.instances[0].output
-        assert output is not None
+        if self.output is not None:
+            return [self._draft(set_id, self.input, self.output, options)]
+        instances = self.instances or []
+        if len(instances) == 1:
+            return [self._draft(set_id, instances[0].input, instances[0].output, options)]
+        return [
+            self._draft(f"{set_id}/i{n}", instance.input, instance.output, options, conversation=set_id)
+            for n, instance in enumerate(instances)
+        ]
+
+    def _draft(
+        self, set_id: str, given: str | None, output: str, options: Seed, conversation: str | None = None
+    ) -> Draft:
         prompt = f"{self.instruction}\n\n{given}" if given and given.strip() else self.instruction
         limit = options.max_characters
-        return [_exchange(set_id, [message("user", prompt, limit)], message("assistant", output, limit))]
+        asked, answered = message("user", prompt, limit), message("assistant", output, limit)
+        return _exchange(set_id, [asked], answered, conversation=conversation)
 
 
 def simple_rows(rows: Iterable[Row], options: Seed, kind: type[SimpleRow]) -> Iterator[RankedSet | Dropped]:
@@ -169,7 +179,10 @@ def simple_rows(rows: Iterable[Row], options: Seed, kind: type[SimpleRow]) -> It
             yield Dropped(set_id, "seed", str(reason))
             continue
         for draft in drafts:
-            yield from settle(draft)
+            if isinstance(draft, Dropped):
+                yield draft
+            else:
+                yield from settle(draft)
 
 
 def _exchange(set_id: str, before: list[Message], *replies: Message, conversation: str | None = None) -> Draft:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.readers.drafts import Draft, Message, Reply, Role, message, settle
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
 from selfreward_ray.seed.readers.fields import Fields, Filled, Rank, parse
 from selfreward_ray.seed.readers.rows import Row
 
@@ -132,7 +132,11 @@ def _tree_sets(
         if node.parent is not None and node.message.turn.role == "assistant":
             replies[node.parent].append(Reply(node.id, node.message, node.rank))
     for node in placed.values():
-        if node.id in replies and (options.turns == "any" or node.parent is None):
+        if node.id not in replies:
+            continue
+        if options.turns == "first" and node.parent is not None:
+            yield Dropped(node.id, "seed", NOT_FIRST)
+        else:
             yield from settle(
                 Draft(
                     id=node.id,

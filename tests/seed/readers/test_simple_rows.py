@@ -50,7 +50,6 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
             {"messages": say("be kind", "hi", "ho", roles="sua")}, one("hi", "ho", history=(S("be kind"),)), id="system"
         ),
         pytest.param({"messages": say(" ", "hi", "ho", roles="sua")}, one("hi", "ho"), id="empty system"),
-        pytest.param({"messages": say("hi", "ho", "more", "hm")}, one("hi", "ho"), id="first exchange of a chat"),
         pytest.param({"prompt": "p", "chosen": "c", "rejected": "r"}, one("p", "c", "r"), id="preference of texts"),
         pytest.param(
             {"prompt": say("s", "p", roles="su"), "chosen": say("c", roles="a"), "rejected": say("r", roles="a")},
@@ -68,9 +67,9 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
         pytest.param({"instruction": "Add.", "input": "", "output": "2"}, one("Add.", "2"), id="no input"),
         pytest.param({"instruction": "Add.", "input": "1 1", "output": "2"}, one("Add.\n\n1 1", "2"), id="input"),
         pytest.param(
-            {"instruction": "Add.", "instances": [{"input": "1 1", "output": "2"}, {"output": "3"}], "name": "sum"},
+            {"instruction": "Add.", "instances": [{"input": "1 1", "output": "2"}], "name": "sum"},
             one("Add.\n\n1 1", "2"),
-            id="first instance",
+            id="one instance",
         ),
         pytest.param(ranked(reply("nul \0 is text")), one("Why?", "nul \0 is text"), id="nul"),
         pytest.param(ranked(reply("x" * 100)), one("Why?", "x" * 100), id="as long as may be"),
@@ -78,6 +77,19 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
 )
 def test_a_row_gives_a_set(read, row, expected):
     assert read(row, max_characters=100) == [expected]
+
+
+def test_of_a_chat_the_later_exchanges_are_dropped_where_only_the_first_turn_is_taken(read):
+    later = Dropped("seed/000000/t1", "seed", "its prompt does not open a conversation")
+    assert read({"messages": say("hi", "ho", "more", "hm")}) == [one("hi", "ho"), later]
+
+
+def test_each_instance_of_an_instruction_gives_a_set(read):
+    found = read({"instruction": "Add.", "instances": [{"input": "1 1", "output": "2"}, {"output": "3"}]})
+    assert [(s.id, s.prompt, s.replies[0].text, s.conversation) for s in found] == [
+        ("seed/000000/i0", "Add.\n\n1 1", "2", "seed/000000"),
+        ("seed/000000/i1", "Add.", "3", "seed/000000"),
+    ]
 
 
 def test_each_exchange_of_a_chat_gives_a_set(read):

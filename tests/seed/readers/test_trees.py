@@ -88,7 +88,8 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
         (Turn("user", "text of u0"), Turn("assistant", "text of a1")),
         "u0",
     )
-    assert from_nested(TALK) == from_flat(*flat(TALK)) == [first]
+    left_out = Dropped("u1", "seed", "its prompt does not open a conversation")
+    assert from_nested(TALK) == from_flat(*flat(TALK)) == [first, left_out]
     assert from_nested(TALK, turns="any") == from_flat(*flat(TALK), turns="any") == [first, later]
 
 
