@@ -18,7 +18,7 @@ from pathlib import Path
 # drivers that it measures. What is large is imported by the functions that run in processes of their own.
 
 ROWS = 200_000
-ROWS_PER_FILE = 10_000
+ROWS_PER_FILE = 8
 TEMPLATES = 3_000
 CANDIDATES, VERDICTS = 4, 3
 MOST_GROWTH = 1.25

@@ -12,7 +12,9 @@ from selfreward_ray.run_store import (
     claim_run,
     count_reasons,
     count_rows,
+    file_rows,
     input_fingerprint,
+    read_blocks,
     read_manifest,
     read_rows,
     write_block,
@@ -226,3 +228,23 @@ def test_fewer_iterations_leave_those_that_the_run_has(tmp_path: Path):
     claim_run(Folder(str(tmp_path)), BEGUN.model_copy(update={"iterations": 3}))
     claim_run(Folder(str(tmp_path)), BEGUN)
     assert "iterations: 3" in (tmp_path / "recipe.yaml").read_text()
+
+
+def test_blocks_of_a_table_are_cut_and_gathered_from_its_files(tmp_path: Path):
+    """Files of 1, 5, 1 and 2 rows in blocks of at least two."""
+    folder, number = Folder(str(tmp_path)), 0
+    for size in (1, 5, 1, 2):
+        write_part(folder, "rows", [Prompt(f"p{number + i}", "?") for i in range(size)], Prompt, f"part-{number}")
+        number += size
+    sizes = file_rows(folder / "rows")
+    assert [rows for _, rows in sizes] == [1, 5, 1, 2]
+    assert count_rows(folder / "rows") == 9
+    blocks = list(read_blocks(folder / "rows", [path for path, _ in sizes], 2, columns=["id"]))
+    assert [block["id"].to_pylist() for block in blocks] == [
+        ["p0", "p1", "p2"],
+        ["p3", "p4"],
+        ["p5", "p6"],
+        ["p7", "p8"],
+    ]
+    assert {name for block in blocks for name in block.column_names} == {"id"}
+    assert [block.num_rows for block in read_blocks(folder / "rows", [sizes[0][0]], 2)] == [1]

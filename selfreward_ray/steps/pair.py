@@ -4,23 +4,27 @@ The driver's memory does not grow with the rows: blocks write their own tables, 
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import ray.data
 
-from selfreward_ray.inference.pool import read_table
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.constant import count_texts, least_count, suspects
 from selfreward_ray.preferences.contest import hold_contest
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows, write_block
+from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows, file_rows, read_blocks, write_block
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
 _ROWS_PER_BLOCK = 1024
+_ROWS_PER_TASK = 4096
+_TEXTS = ["candidates.list.element.text"]
+"""The only column that the search for constant texts reads: token ids and verdicts, most of a row, stay on storage."""
 
 
 def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manifest:
@@ -69,10 +73,11 @@ def _constant_texts(rows: Folder, prompts: int, share: float) -> frozenset[bytes
     least = least_count(prompts, share)
     if prompts < least:
         return frozenset()
-    suspected = frozenset(row["key"] for row in _stream(rows, partial(_suspect_block, prompts=prompts, least=least)))
+    suspect = partial(_suspect_block, prompts=prompts, least=least)
+    suspected = frozenset(row["key"] for row in _stream(rows, suspect, _TEXTS))
     counts: Counter[bytes] = Counter()
     if suspected:
-        for row in _stream(rows, partial(_count_block, among=suspected)):
+        for row in _stream(rows, partial(_count_block, among=suspected), _TEXTS):
             counts[row["key"]] += row["prompts"]
     return frozenset(key for key, count in counts.items() if count >= least)
 
@@ -88,13 +93,39 @@ def _count_block(batch: pa.Table, among: frozenset[bytes]) -> pa.Table:
 
 
 def _replies(batch: pa.Table) -> list[list[str]]:
-    """The reply texts of each prompt; token ids and verdicts, most of a row, stay in Arrow."""
+    """The reply texts of each prompt."""
     candidates = batch["candidates"].combine_chunks()
     texts = pa.ListArray.from_arrays(candidates.offsets, candidates.values.field("text"))
     return [list(replies) for replies in texts.to_pylist()]
 
 
-def _stream(rows: Folder, function: Any) -> Any:
-    """What `function`, from an Arrow table of judged prompts to another, returns for each block, row by row."""
-    blocks = read_table(rows, _ROWS_PER_BLOCK)
-    return blocks.map_batches(function, batch_format="pyarrow", batch_size=_ROWS_PER_BLOCK).iter_rows()
+def _stream(rows: Folder, function: Callable[[pa.Table], pa.Table], columns: list[str] | None = None) -> Iterator[Any]:
+    """What `function`, from an Arrow table of judged prompts to another, returns for each block, row by row.
+
+    Files are read here and not by Ray Data's reader, which takes ten times as long for each: a respond step leaves
+    one for every few prompts.
+    """
+    tasks = [{"paths": paths} for paths in _tasks(rows)]
+    read = partial(_run_task, rows=rows, function=function, columns=columns)
+    made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(read, batch_format="pyarrow")
+    return iter(made.iter_rows())
+
+
+def _tasks(rows: Folder) -> list[list[str]]:
+    """The table's files, cut into runs of about `_ROWS_PER_TASK` rows."""
+    tasks: list[list[str]] = [[]]
+    held = 0
+    for path, count in file_rows(rows):
+        if held >= _ROWS_PER_TASK:
+            tasks.append([])
+            held = 0
+        tasks[-1].append(path)
+        held += count
+    return tasks
+
+
+def _run_task(
+    batch: pa.Table, rows: Folder, function: Callable[[pa.Table], pa.Table], columns: list[str] | None
+) -> Iterator[pa.Table]:
+    for paths in batch["paths"].to_pylist():
+        yield from map(function, read_blocks(rows, paths, _ROWS_PER_BLOCK, columns))

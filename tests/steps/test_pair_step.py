@@ -61,23 +61,14 @@ def test_the_same_block_again_overwrites_and_another_one_adds(tmp_path: Path):
     assert sorted(p.id for p in pairs) == ["it1/p000000/pair", "it1/p000001/pair"]
 
 
-class Streamed:
-    """Stands in for Ray Data's dataset: hands the prompts to the function in the order it is told."""
-
-    def __init__(self, prompts: list[JudgedPrompt], size: int):
-        self._batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
-
-    def map_batches(self, function: Any, **_: Any) -> "Streamed":
-        self._function = function
-        return self
-
-    def iter_rows(self) -> Iterator[dict[str, int]]:
-        for batch in self._batches:
-            yield from self._function(to_table(batch, JudgedPrompt)).to_pylist()
-
-
 def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: int):
-    monkeypatch.setattr("selfreward_ray.steps.pair.read_table", lambda *_: Streamed(prompts, size))
+    """Without Ray Data: hands the prompts to the function in this order, in blocks of `size`."""
+    batches = [to_table(prompts[i : i + size], JudgedPrompt) for i in range(0, len(prompts), size)]
+
+    def streamed(_rows: Folder, function: Any, _columns: Any = None) -> Iterator[dict[str, Any]]:
+        return (row for batch in batches for row in function(batch).to_pylist())
+
+    monkeypatch.setattr("selfreward_ray.steps.pair._stream", streamed)
 
 
 def respond(tmp_path: Path, prompts: list[JudgedPrompt]) -> str:
