@@ -17,7 +17,7 @@ from selfreward_ray.preferences.contest import hold_contest
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows, file_rows, read_blocks, write_block
+from selfreward_ray.run_store import Manifest, Step, count_reasons, file_rows, read_blocks, write_block
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -38,17 +38,17 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     if step.is_done():
         skipped(label)
         return step.manifest()
-    for table in ("rows", "dropped", "caught"):
-        (step.folder / table).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
-    rows = Folder(judged) / "rows"
-    offered = count_rows(rows)
+    for made in ("rows", "dropped", "caught"):
+        (step.folder / made).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
+    table = _Table(Folder(judged) / "rows")
+    offered = table.rows
     with Progress(label, offered, "prompts") as progress:
         progress.note("looking for a reply that many prompts share")
-        constant = _constant_texts(rows, offered, recipe.pairs.constant_share)
+        constant = _constant_texts(table, recipe.pairs.constant_share)
         progress.note("")
         done = kept = 0
         write = partial(_pair_block, recipe=recipe, constant=constant, out=step.folder.uri)
-        for block in _stream(rows, write):
+        for block in table.stream(write):
             done += block["prompts"]
             kept += block["kept"]
             progress.update(done)
@@ -68,16 +68,16 @@ def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], out
     return pa.Table.from_pylist([{"prompts": len(contests), "kept": len(contests) - len(dropped)}])
 
 
-def _constant_texts(rows: Folder, prompts: int, share: float) -> frozenset[bytes]:
-    """Keys of the texts that answer more than `share` of all prompts, exact however Ray Data cuts the blocks."""
-    least = least_count(prompts, share)
-    if prompts < least:
+def _constant_texts(table: "_Table", share: float) -> frozenset[bytes]:
+    """Keys of the texts that answer more than `share` of all prompts, exact however the blocks are cut."""
+    least = least_count(table.rows, share)
+    if table.rows < least:
         return frozenset()
-    suspect = partial(_suspect_block, prompts=prompts, least=least)
-    suspected = frozenset(row["key"] for row in _stream(rows, suspect, _TEXTS))
+    suspect = partial(_suspect_block, prompts=table.rows, least=least)
+    suspected = frozenset(row["key"] for row in table.stream(suspect, _TEXTS))
     counts: Counter[bytes] = Counter()
     if suspected:
-        for row in _stream(rows, partial(_count_block, among=suspected), _TEXTS):
+        for row in table.stream(partial(_count_block, among=suspected), _TEXTS):
             counts[row["key"]] += row["prompts"]
     return frozenset(key for key, count in counts.items() if count >= least)
 
@@ -99,33 +99,36 @@ def _replies(batch: pa.Table) -> list[list[str]]:
     return [list(replies) for replies in texts.to_pylist()]
 
 
-def _stream(rows: Folder, function: Callable[[pa.Table], pa.Table], columns: list[str] | None = None) -> Iterator[Any]:
-    """What `function`, from an Arrow table of judged prompts to another, returns for each block, row by row.
+class _Table:
+    """A table of judged prompts, whose files Ray Data's tasks read by the run.
 
-    Files are read here and not by Ray Data's reader, which takes ten times as long for each: a respond step leaves
-    one for every few prompts.
+    They are read here and not by Ray Data's reader, which takes ten times as long for each: a respond step leaves one
+    for every few prompts.
     """
-    tasks = [{"paths": paths} for paths in _tasks(rows)]
-    read = partial(_run_task, rows=rows, function=function, columns=columns)
-    made = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(read, batch_format="pyarrow")
-    return iter(made.iter_rows())
 
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._tasks: list[dict[str, list[str]]] = []
+        self.rows = held = 0
+        for path, rows in file_rows(folder):
+            if not self._tasks or held >= _ROWS_PER_TASK:
+                self._tasks.append({"paths": []})
+                held = 0
+            self._tasks[-1]["paths"].append(path)
+            held += rows
+            self.rows += rows
 
-def _tasks(rows: Folder) -> list[list[str]]:
-    """The table's files, cut into runs of about `_ROWS_PER_TASK` rows."""
-    tasks: list[list[str]] = [[]]
-    held = 0
-    for path, count in file_rows(rows):
-        if held >= _ROWS_PER_TASK:
-            tasks.append([])
-            held = 0
-        tasks[-1].append(path)
-        held += count
-    return tasks
+    def stream(self, function: Callable[[pa.Table], pa.Table], columns: list[str] | None = None) -> Iterator[Any]:
+        """What `function`, from an Arrow table of judged prompts to another, returns for each block, row by row."""
+        if not self._tasks:
+            return iter(())
+        runs = ray.data.from_items(self._tasks, override_num_blocks=len(self._tasks))
+        read = partial(_run_task, folder=self._folder, function=function, columns=columns)
+        return iter(runs.map_batches(read, batch_format="pyarrow").iter_rows())
 
 
 def _run_task(
-    batch: pa.Table, rows: Folder, function: Callable[[pa.Table], pa.Table], columns: list[str] | None
+    batch: pa.Table, folder: Folder, function: Callable[[pa.Table], pa.Table], columns: list[str] | None
 ) -> Iterator[pa.Table]:
     for paths in batch["paths"].to_pylist():
-        yield from map(function, read_blocks(rows, paths, _ROWS_PER_BLOCK, columns))
+        yield from map(function, read_blocks(folder, paths, _ROWS_PER_BLOCK, columns))

@@ -65,10 +65,10 @@ def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: i
     """Without Ray Data: hands the prompts to the function in this order, in blocks of `size`."""
     batches = [to_table(prompts[i : i + size], JudgedPrompt) for i in range(0, len(prompts), size)]
 
-    def streamed(_rows: Folder, function: Any, _columns: Any = None) -> Iterator[dict[str, Any]]:
+    def streamed(_table: Any, function: Any, _columns: Any = None) -> Iterator[dict[str, Any]]:
         return (row for batch in batches for row in function(batch).to_pylist())
 
-    monkeypatch.setattr("selfreward_ray.steps.pair._stream", streamed)
+    monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", streamed)
 
 
 def respond(tmp_path: Path, prompts: list[JudgedPrompt]) -> str:
