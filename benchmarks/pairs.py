@@ -1,9 +1,9 @@
 """Does the pair step's driver need more memory for more rows? Run it by `make bench-pairs`.
 
 A table of made-up judged prompts (4 candidates, 3 verdicts each; in files of eight, as a respond step writes them) is
-paired by the real step, on a Ray of this machine's own, by a driver process that does nothing else: once with a tenth of
-the rows, once with all of them. The last line is one JSON object; the exit status is 1 when the peak resident memory of
-the driver grew by more than a quarter: the names of the files are all that it should hold more of.
+paired by the real step, on a Ray of this machine's own, by a driver process that does nothing else: once with a tenth
+of the rows, once with all of them. The last line is one JSON object; the exit status is 1 when the peak resident memory
+of the driver grew by more than a quarter: the names of the files are all that it should hold more of.
 """
 
 import argparse

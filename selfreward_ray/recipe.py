@@ -33,7 +33,8 @@ class RecipeError(UserError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Defaults are validated too: a 5 that stays an integer is another fingerprint than the 5.0 of a file read back.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class Sampling(_Section):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,13 @@ def test_a_dumped_recipe_loads_as_the_same_recipe(tmp_path: Path):
     )
     assert load_recipe(recipe_file(tmp_path, dump_recipe(recipe))) == recipe
     assert "min_valid: 2" in dump_recipe(recipe)  # a default, written out
+
+
+def test_a_recipe_read_back_has_the_same_fingerprint(tmp_path: Path):
+    """To the digit: 5 and 5.0 are equal, but not as JSON."""
+    recipe = Recipe(model="m0")
+    again = load_recipe(recipe_file(tmp_path, dump_recipe(recipe)))
+    assert json.dumps(again.model_dump()) == json.dumps(recipe.model_dump())
 
 
 def test_differing_fields_have_dotted_names_and_both_values():

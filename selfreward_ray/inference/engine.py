@@ -53,9 +53,9 @@ class Engine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         if len(prompt_ids) + sampling.max_tokens > self._context:
+            # No length of this prompt in it: reasons are counted.
             raise ContextOverflow(
-                f"{len(prompt_ids)} prompt tokens and {sampling.max_tokens} to generate exceed "
-                f"the context of {self._context}"
+                f"the prompt and the {sampling.max_tokens} tokens to generate exceed the context of {self._context}"
             )
         try:
             request = TokensPrompt(prompt_token_ids=prompt_ids)

@@ -61,6 +61,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -
         "seed_data": {"source": str(source), "ift": 30, "eft": 20, "held_out": 0, "commonest_share": 0.5},
         "prompts": {
             "count": PROMPTS,
+            "seed_demonstrations": 2,
+            "new_demonstrations": 1,
             "proposer": str(folder / "run" / "M1" / "model"),
             "requests_per_round": 4,
             "max_requests": 400,
