@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -
         **RECIPE,
         "name": "rankings",
         "model": str(model),
-        "seed_data": {"source": str(source), "ift": 30, "eft": 20, "held_out": 0, "commonest_share": 0.5},
+        "seed_data": {"source": str(source), "ift": 30, "eft": 30, "held_out": 0},
         "prompts": {
             "count": PROMPTS,
             "seed_demonstrations": 2,
@@ -105,7 +105,7 @@ def test_judging_rows_agree_with_the_people(made: RunLayout) -> None:
     manifest = read_manifest(made.eft())
     assert manifest is not None
     rows = {row.id.removesuffix("/eft"): row.target for row in read_rows(made.eft(), SftExample)}
-    assert 20 <= len(rows) <= 21
+    assert 30 <= len(rows) <= 31
     assert len(rows) + sum(manifest.dropped.values()) == 30 * 2
     scores = {reply: float(text.rsplit("Score: ", 1)[1]) for reply, text in rows.items()}
     both = [name for name in scores if name.endswith("/0") and f"{name[:-1]}1" in scores]
@@ -115,13 +115,13 @@ def test_judging_rows_agree_with_the_people(made: RunLayout) -> None:
 
 def test_prompts_are_proposed_in_rounds_and_filtered(made: RunLayout) -> None:
     prompts = read_rows(made.prompts(2), Prompt)
-    assert [p.id for p in prompts] == [f"it1/p{i:06d}" for i in range(PROMPTS)]
     assert all(length(p.text) is None for p in prompts)
-    assert len({p.text for p in prompts}) == PROMPTS
+    assert len({p.text for p in prompts}) == len(prompts) == PROMPTS
     manifest = read_manifest(made.prompts(2))
     assert manifest is not None
     proposals = read_rows(made.prompts(2) / "proposals", Proposal)
     assert len(proposals) == PROMPTS + sum(manifest.dropped.values())
+    assert {p.id: p.text for p in prompts}.items() <= {p.id: p.text for p in proposals}.items()
     assert len(proposals) > 4, "more than one round"
 
 
