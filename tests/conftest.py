@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tiny_model import write_tiny_model
 
-settings.register_profile("suite", deadline=None)  # a busy machine is not a failure
+# The same examples in every run, and a busy machine is not a failure.
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 

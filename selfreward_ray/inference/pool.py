@@ -8,7 +8,7 @@ import asyncio
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -127,7 +127,9 @@ def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference,
     yield from stream_blocks(dataset, model, inference, job)
 
 
-def stream_blocks(dataset: ray.data.Dataset, model: str, inference: Inference, job: Job) -> Iterator[Block]:
+def stream_blocks(
+    dataset: ray.data.Dataset, model: str, inference: Inference, job: Job
+) -> Generator[Block, None, None]:
     """Run `job` on every block of `dataset`, as it is cut, and yield each block's counts when it is written."""
     # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
     wanted = inference.cpus_per_replica, inference.gpus_per_replica

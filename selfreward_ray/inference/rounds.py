@@ -79,7 +79,7 @@ def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> 
     try:
         yield Rounds(feed, blocks, job, inference.rows_per_block)
     finally:
-        blocks.close()  # type: ignore[attr-defined]
+        blocks.close()
         ray.kill(feed)
 
 

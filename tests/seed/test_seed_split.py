@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Seed
@@ -106,7 +106,6 @@ def test_the_rng_seed_fixes_the_deal():
     assert divide(sets, asked, 7).held_out != divide(sets, asked, 8).held_out
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     drawn=st.lists(
         st.tuples(

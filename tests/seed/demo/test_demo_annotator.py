@@ -2,7 +2,7 @@ import random
 import re
 from statistics import mean
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Seed
@@ -40,7 +40,6 @@ def test_the_stock_of_sentences_leaves_every_rule_to_the_annotator():
         assert all(reserved & set(phrase.split()) == {word} for phrase in phrases)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(0, 10**6))
 def test_a_composed_reply_keeps_exactly_what_it_was_told_to_keep(seed):
     rng = random.Random(seed)
@@ -51,7 +50,6 @@ def test_a_composed_reply_keeps_exactly_what_it_was_told_to_keep(seed):
     assert {kind for kind, ok in kept_rules(instruction, text).items() if ok} == kept, text
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(0, 10**6))
 def test_replies_carry_the_verifiers_score_and_ranks_follow_it(seed):
     rng = random.Random(seed)
