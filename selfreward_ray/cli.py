@@ -86,7 +86,7 @@ def sft(
 
 @app.command()
 def verdicts(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: a model's verdicts on ranked replies, several samples each."""
+    """Step: a model's verdicts on ranked replies, several samples each, from which eft chooses."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.verdicts import verdicts as step
 
@@ -176,7 +176,7 @@ def dpo(
 
 @app.command()
 def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: a model's answers to held-out prompts, and its agreement with their human rankings."""
+    """Step: a model's answers to held-out prompts, and its agreement with the rankings of their replies."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.evaluate import evaluate as step
 
@@ -186,15 +186,18 @@ def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, ov
 @app.command()
 def export(
     source: Annotated[str, typer.Argument(metavar="STEP", help="A step's folder: RUN/M2/pairs, RUN/M1/seed, …")],
-    out: Annotated[str, typer.Option("--out", metavar="URI", help="The file to write, or the hub's owner/name.")],
-    to: Annotated[Literal["parquet", "jsonl", "hub"], typer.Option("--to", help="The form to write.")] = "parquet",
+    out: Annotated[str, typer.Option("--out", metavar="URI", help="A .parquet or .jsonl file, or hub owner/name.")],
+    to: Annotated[
+        Optional[Literal["parquet", "jsonl", "hub"]],  # noqa: UP045
+        typer.Option("--to", help="The form; without it that of the file's ending."),
+    ] = None,
     public: Annotated[bool, typer.Option("--public", help="On the hub: for everybody to see.")] = False,
 ) -> None:
     """Write pairs (prompt, chosen, rejected) or examples (messages) in the form that TRL and others read."""
     with _explained():
         from selfreward_ray.steps.export import export as write
 
-        count = write(source, to, out, private=not public)
+        count = write(source, out, to, private=not public)
     typer.echo(f"{count} rows: {out}")
 
 

@@ -16,6 +16,7 @@ Every step is a function of folders: it reads its inputs' and writes its own, an
 is not done again. So the same call after an interruption goes on where it was.
 """
 
+from selfreward_ray.models import local_model
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import claim_run, read_manifest
@@ -33,6 +34,8 @@ from selfreward_ray.steps.verdicts import verdicts
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
+    if not layout.root.is_file("recipe.yaml"):
+        local_model(recipe.model)  # a name that leads nowhere must not be what the folder is bound to
     claim_run(layout.root, recipe)
     first_model(recipe, layout)
     for t in range(1, recipe.iterations + 1):

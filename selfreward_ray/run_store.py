@@ -57,6 +57,17 @@ def read_manifest(folder: Folder) -> Manifest | None:
     return Manifest(**folder.read_json(MANIFEST)) if folder.is_file(MANIFEST) else None
 
 
+def finished_step(uri: str, name: str) -> Folder:
+    """The folder of a complete step. Raises `UserError` where `uri` holds none of that `name`."""
+    folder = Folder(uri)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{uri} holds no finished {name!r} step; is the path right, and has that step ended?")
+    if manifest.step != name:
+        raise UserError(f"{uri} holds a {manifest.step!r} step, but a {name!r} step is needed here")
+    return folder
+
+
 def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
     """Each file of a table of `record`, by its path, with its rows: one file in memory at a time."""
     filesystem, _ = table.filesystem()

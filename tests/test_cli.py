@@ -118,7 +118,7 @@ def test_export_says_how_many_rows_and_where(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("selfreward_ray.steps.export.export", lambda *a, **k: seen.append((a, k)) or 12)
     result = CliRunner().invoke(app, ["export", "RUN/M2/pairs", "--to", "hub", "--out", "me/pairs"])
     assert (result.exit_code, result.stdout) == (0, "12 rows: me/pairs\n")
-    assert seen == [(("RUN/M2/pairs", "hub", "me/pairs"), {"private": True})]
+    assert seen == [(("RUN/M2/pairs", "me/pairs", "hub"), {"private": True})]
 
 
 class Wrapped(UserError):

@@ -7,9 +7,8 @@ from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.run_store import Manifest, Step, finished_step, read_rows
 from selfreward_ray.seed.eft import choose_eft, written_verdicts
-from selfreward_ray.storage import Folder
 
 
 def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label: str = "EFT") -> Manifest:
@@ -19,6 +18,7 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
     `UserError` when not one verdict agrees: nothing would teach the model to judge.
     """
     rubric = load_rubric(recipe.judge.rubric)
+    seeds = finished_step(seed_data, "seed")
     part = {"seed_data": recipe.seed_data.model_dump(), "rubric": rubric.model_dump(), "seed": recipe.seed}
     inputs = {"seed": seed_data} | ({} if verdicts is None else {"verdicts": verdicts})
     step = Step("eft", out, part, inputs)
@@ -27,18 +27,17 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
         return step.manifest()
     with Progress(label, recipe.seed_data.eft, "EFT rows") as progress:
         if verdicts is None:
-            ranked = read_rows(Folder(seed_data), RankedSet, "eft")
+            ranked = read_rows(seeds, RankedSet, "eft")
             judged = [written_verdicts(s, rubric) for s in ranked]
         else:
             # In the order of their ids: which sets shared a block, and so a file, is the pool's affair.
-            judged = sorted(read_rows(Folder(verdicts), JudgedSet), key=lambda s: s.id)
+            judged = sorted(read_rows(finished_step(verdicts, "verdicts"), JudgedSet), key=lambda s: s.id)
         rows, dropped = choose_eft(judged, recipe.seed_data, rubric, recipe.seed)
         if not rows:
-            reasons = Counter(d.reason for d in dropped).most_common(1)
+            reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(d.reason for d in dropped).most_common(3))
             raise UserError(
-                f"{label}: no verdict on any of the {len(dropped)} replies can be used, most often because: "
-                f"{reasons[0][0]}; begin again with a better judge (seed_data.verdicts), more samples "
-                "(seed_data.verdict_samples), or seed_data.eft=0"
+                f"{label}: no verdict on any of the {len(dropped)} replies can be used ({reasons}); begin again with a "
+                "better judge (seed_data.verdicts), more samples (seed_data.verdict_samples), or seed_data.eft=0"
             )
         step.write([row.example for row in rows], SftExample)
         step.write(dropped, Dropped, "dropped")

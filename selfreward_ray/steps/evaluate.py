@@ -10,7 +10,7 @@ from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet
-from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.run_store import Manifest, Step, finished_step, read_rows
 from selfreward_ray.seed.demo.verifier import is_demo_instruction, true_score
 from selfreward_ray.steps.pooled import judging, run_pooled
 
@@ -21,10 +21,10 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     step = Step("evaluate", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed)
+    rows = finished_step(seed_data, "seed") / "held_out"
     return run_pooled(
-        step, job, recipe, model=model, source=seed_data, table="held_out", unit="prompts", label=label,
-        measure=lambda: _figures(step, rubric),
-    )  # fmt: skip
+        step, job, recipe, model=model, rows=rows, unit="prompts", label=label, measure=lambda: _figures(step, rubric)
+    )
 
 
 def _figures(step: Step, rubric: Rubric) -> dict[str, Any]:

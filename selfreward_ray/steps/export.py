@@ -16,7 +16,7 @@ from selfreward_ray.run_store import read_manifest
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import arrow_schema, from_table
 
-Format = Literal["parquet", "jsonl", "hub"]
+Form = Literal["parquet", "jsonl", "hub"]
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _PAIR_SCHEMA = pa.schema(
@@ -30,8 +30,9 @@ _EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messa
 _ROWS_AT_A_TIME = 1024
 
 
-def export(source: str, to: Format, out: str, private: bool = True) -> int:
-    """Write the rows of the step `source` to the file `out`, or to the hub data set `out`; returns how many.
+def export(source: str, out: str, to: Form | None = None, private: bool = True) -> int:
+    """Write the rows of the step `source` to the file `out`, in the form `to` or that of its ending, or to the hub data
+    set `out`; returns how many.
 
     Pairs become ``prompt, chosen, rejected``, each a list of messages, with their scores beside them; IFT, EFT and
     positive rows become ``messages``. On the hub the data set is `private`. Raises `UserError` for a step of other
@@ -46,10 +47,13 @@ def export(source: str, to: Format, out: str, private: bool = True) -> int:
     batches = _batches(filesystem, files, record, convert, schema)
     if to == "hub":
         return _push(batches, schema, out, private)
+    ending = out.rpartition(".")[2]
+    if ending not in ("parquet", "jsonl") or to not in (None, ending):
+        raise UserError(f"{out} does not end in {f'.{to}' if to else '.parquet or .jsonl'}; name such a file")
     target, path = Folder(out).filesystem()
     if target.get_file_info(path).type != fs.FileType.NotFound:
         raise UserError(f"{out} is there already; choose another file, or remove it")
-    return _write(batches, schema, to, target, path)
+    return _write(batches, schema, ending, target, path)
 
 
 def _conversion(schema: pa.Schema, source: str) -> tuple[type[Any], pa.Schema, Callable[[Any], dict[str, Any]]]:
@@ -101,12 +105,12 @@ def _batches(
                 yield pa.Table.from_pylist([convert(row) for row in rows], schema=schema)
 
 
-def _write(batches: Iterator[pa.Table], schema: pa.Schema, to: str, target: fs.FileSystem, path: str) -> int:
+def _write(batches: Iterator[pa.Table], schema: pa.Schema, form: str, target: fs.FileSystem, path: str) -> int:
     count = 0
     partial = f"{path}.partial" if isinstance(target, fs.LocalFileSystem) else path
     target.create_dir(str(Path(path).parent), recursive=True)
     with target.open_output_stream(partial) as stream:
-        if to == "parquet":
+        if form == "parquet":
             with pq.ParquetWriter(stream, schema) as writer:
                 for table in batches:
                     writer.write_table(table)

@@ -17,7 +17,7 @@ from selfreward_ray.preferences.contest import hold_contest
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_reasons, file_rows, read_blocks, write_block
+from selfreward_ray.run_store import Manifest, Step, count_reasons, file_rows, finished_step, read_blocks, write_block
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -40,7 +40,7 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
         return step.manifest()
     for made in ("rows", "dropped", "caught"):
         (step.folder / made).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
-    table = _Table(Folder(judged) / "rows")
+    table = _Table(finished_step(judged, "respond") / "rows")
     offered = table.rows
     with Progress(label, offered, "prompts") as progress:
         progress.note("looking for a reply that many prompts share")

@@ -29,20 +29,18 @@ def run_pooled(
     recipe: Recipe,
     *,
     model: str,
-    source: str,
-    table: str,
+    rows: Folder,
     unit: str,
     label: str,
     measure: Callable[[], dict[str, Any]] = dict,
 ) -> Manifest:
-    """Run `job` over the rows of ``source/table`` that no earlier attempt finished, and finish `step`.
+    """Run `job` over those of the table `rows` that no earlier attempt finished, and finish `step`.
 
     `measure` makes the manifest's metrics once all rows are written.
     """
     if step.is_done():
         skipped(label)
         return step.manifest()
-    rows = Folder(source) / table
     offered = count_rows(rows)
     finished = step.finished_ids()
     generated = prompt = 0

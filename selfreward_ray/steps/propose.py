@@ -7,7 +7,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Prompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step
+from selfreward_ray.run_store import Manifest, Step, finished_step
 from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.seed.readers.fields import Fields, Filled, parse
 from selfreward_ray.seed.readers.rows import read_rows
@@ -26,6 +26,7 @@ def propose(
     `seed_data` is a seed step, `earlier` are the propose steps of the iterations before, which a new prompt that a
     model writes must not repeat.
     """
+    finished_step(seed_data, "seed")
     # Without the budget: what was proposed before it was spent is as good after it is raised.
     part = {"prompts": recipe.prompts.model_dump(exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source

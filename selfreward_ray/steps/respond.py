@@ -6,7 +6,7 @@ from selfreward_ray.inference.pool import Job
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.run_store import Manifest, Step
+from selfreward_ray.run_store import Manifest, Step, finished_step
 from selfreward_ray.steps.pooled import judging, run_pooled
 
 
@@ -16,4 +16,5 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     step = Step("respond", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "prompts": prompts})
     program = partial(respond_and_judge, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed)
-    return run_pooled(step, job, recipe, model=model, source=prompts, table="rows", unit="prompts", label=label)
+    rows = finished_step(prompts, "propose") / "rows"
+    return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label)

@@ -8,7 +8,7 @@ from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step
 from selfreward_ray.seed.demo.annotator import demo_seed_sets
 from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.examples import ift_example
+from selfreward_ray.seed.examples import best_reply, ift_example
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import SeedSets, divide
 
@@ -51,16 +51,23 @@ def _from_source(recipe: Recipe) -> tuple[SeedSets, int]:
 
 
 def _check(sets: SeedSets, recipe: Recipe) -> None:
-    source = recipe.seed_data.source
+    wanted = recipe.seed_data
+    reasons = Counter(d.reason for d in sets.dropped).most_common(3)
+    left_out = f" (left out: {', '.join(f'{n} {reason}' for reason, n in reasons)})" if reasons else ""
     if not sets.ift:
-        reason, count = Counter(d.reason for d in sets.dropped).most_common(1)[0] if sets.dropped else ("no set", 0)
+        low = [best_reply(s).rank for s in [*sets.eft, *sets.held_out] if best_reply(s).rank > wanted.minimum_rank]
+        if low:
+            raise SeedError(
+                f"{wanted.source} gives no IFT row: the best replies of its sets have rank {min(low)} or worse; 0 is "
+                f"the best rank: write them so, or set seed_data.minimum_rank={min(low)}"
+            )
         raise SeedError(
-            f"{source} gives no IFT row (most often: {count} times {reason}); ranks begin at 0, the best, and "
-            "seed_data.minimum_rank says which are taken: give more ranked sets, or raise it or seed_data.ift"
+            f"{wanted.source} gives no IFT row{left_out}; give other sets, or change what leaves them out, or raise "
+            "seed_data.ift above 0"
         )
-    if recipe.seed_data.eft and not sets.eft:
-        written = " and a written verdict" if recipe.seed_data.verdicts == "written" else ""
+    if wanted.eft and not sets.eft:
+        written = ", and with seed_data.verdicts=written a verdict on a reply" if wanted.verdicts == "written" else ""
         raise SeedError(
-            f"{source} has no set left to teach judging with: it needs sets of two or more replies with different "
-            f"ranks{written}; give such sets, or set seed_data.eft to 0"
+            f"{wanted.source} has no set to teach judging with beside those for IFT{left_out}: that takes two replies "
+            f"with different ranks{written}; give such sets, or set seed_data.eft=0"
         )

@@ -9,8 +9,7 @@ from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, read_files, write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.run_store import Manifest, Step, finished_step, read_files, write_part
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
@@ -37,14 +36,14 @@ def sft(
         codec = ChatCodec(local_model(model))
         return lambda row: positive_tokens(row) if isinstance(row, Positive) else sft_tokens(row, codec)
 
-    given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "positives": (positives, Positive)}
+    given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "pair": (positives, Positive)}
     sources = {name: (uri, record) for name, (uri, record) in given.items() if uri is not None}
     return _train(recipe, "sft", recipe.sft, SftObjective(), sources, encoder, model, out, label)
 
 
 def dpo(recipe: Recipe, *, model: str, pairs: str, out: str, label: str = "DPO") -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3)."""
-    sources = {"pairs": (pairs, Pair)}
+    sources = {"pair": (pairs, Pair)}
     return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, lambda: pair_tokens, model, out, label)
 
 
@@ -92,7 +91,7 @@ def _encode(
     """Write the token ids of what can be trained on, one file of `sources` after the other; counts offered and kept."""
     offered = kept = 0
     for name, (uri, source_record) in sources.items():
-        for number, (_, rows) in enumerate(read_files(Folder(uri) / "rows", source_record)):
+        for number, (_, rows) in enumerate(read_files(finished_step(uri, name) / "rows", source_record)):
             examples, dropped = fitting(rows, encode, max_tokens, step.name)
             write_part(step.folder, "rows", examples, record, f"{name}-{number:06d}")
             write_part(step.folder, "dropped", dropped, Dropped, f"{name}-{number:06d}")

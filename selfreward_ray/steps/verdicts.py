@@ -6,7 +6,7 @@ from selfreward_ray.inference.pool import Job
 from selfreward_ray.inference.programs import judge_set
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import JudgedSet, RankedSet
-from selfreward_ray.run_store import Manifest, Step
+from selfreward_ray.run_store import Manifest, Step, finished_step
 from selfreward_ray.steps.pooled import judging, run_pooled
 
 
@@ -17,4 +17,5 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     step = Step("verdicts", out, part | {"samples": samples}, {"model": model, "seed": seed_data})
     program = partial(judge_set, samples=samples, judge=recipe.judge, rubric=rubric)
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, recipe.seed)
-    return run_pooled(step, job, recipe, model=model, source=seed_data, table="eft", unit="sets", label=label)
+    rows = finished_step(seed_data, "seed") / "eft"
+    return run_pooled(step, job, recipe, model=model, rows=rows, unit="sets", label=label)

@@ -81,6 +81,16 @@ def test_written_verdicts_need_no_judge(tmp_path: Path):
 
 def test_verdicts_of_which_none_agrees_are_refused_with_the_reason(tmp_path: Path):
     seed_data = seed_step(tmp_path / "seed", [ranked("a", ("Score: 1", "Score: 5"))])
-    with pytest.raises(UserError, match=rf"no verdict on any of the 2 replies .*: {DISAGREES}; begin again"):
+    with pytest.raises(
+        UserError, match=rf"no verdict on any of the 2 replies can be used \(2 {DISAGREES}\); begin again"
+    ):
         eft(recipe(verdicts="written"), seed_data=seed_data, verdicts=None, out=str(tmp_path / "eft"))
     assert read_manifest(Folder(str(tmp_path / "eft"))) is None
+
+
+def test_a_folder_of_another_step_is_refused_by_its_name(tmp_path: Path, judged: str):
+    out = str(tmp_path / "out")
+    with pytest.raises(UserError, match=r"none holds no finished 'seed' step; is the path right"):
+        eft(recipe(), seed_data=str(tmp_path / "none"), verdicts=judged, out=out)
+    with pytest.raises(UserError, match=r"verdicts holds a 'verdicts' step, but a 'seed' step is needed here"):
+        eft(recipe(), seed_data=judged, verdicts=judged, out=out)

@@ -52,14 +52,14 @@ def made(folder: Path, rows: list[Any]) -> str:
 
 def test_pairs_as_jsonl(tmp_path: Path):
     out = tmp_path / "new" / "pairs.jsonl"
-    assert export(made(tmp_path / "pairs", PAIRS), "jsonl", str(out)) == 3
+    assert export(made(tmp_path / "pairs", PAIRS), str(out)) == 3
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line] == MESSAGES
     assert [p.name for p in out.parent.iterdir()] == ["pairs.jsonl"]
 
 
 def test_pairs_as_parquet(tmp_path: Path):
     out = tmp_path / "pairs.parquet"
-    assert export(made(tmp_path / "pairs", PAIRS), "parquet", str(out)) == 3
+    assert export(made(tmp_path / "pairs", PAIRS), str(out), "parquet") == 3
     assert pq.read_table(out).to_pylist() == MESSAGES
 
 
@@ -67,7 +67,7 @@ def test_both_files_are_read_by_the_library_that_trainers_use(tmp_path: Path):
     source = made(tmp_path / "pairs", PAIRS)
     for form in ("parquet", "jsonl"):
         out = str(tmp_path / f"pairs.{form}")
-        export(source, form, out)
+        export(source, out)
         kind = "json" if form == "jsonl" else form
         rows = datasets.load_dataset(kind, data_files=out, split="train", cache_dir=str(tmp_path / "cache"))
         assert rows.to_list() == MESSAGES
@@ -92,7 +92,7 @@ def test_both_files_are_read_by_the_library_that_trainers_use(tmp_path: Path):
 )
 def test_examples_as_messages(tmp_path: Path, row: Any, expected: dict[str, Any]):
     out = tmp_path / "rows.jsonl"
-    export(made(tmp_path / "step", [row]), "jsonl", str(out))
+    export(made(tmp_path / "step", [row]), str(out))
     found = json.loads(out.read_text())
     found["messages"] = [(m["role"], m["content"]) for m in found["messages"]]
     assert found == expected
@@ -101,7 +101,7 @@ def test_examples_as_messages(tmp_path: Path, row: Any, expected: dict[str, Any]
 def test_the_hub_is_given_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pushed: list[Any] = []
     monkeypatch.setattr(datasets.Dataset, "push_to_hub", lambda self, *a, **k: pushed.append((self.to_list(), a, k)))
-    assert export(made(tmp_path / "pairs", PAIRS), "hub", "me/pairs") == 3
+    assert export(made(tmp_path / "pairs", PAIRS), "me/pairs", "hub") == 3
     assert pushed == [(MESSAGES, ("me/pairs",), {"private": True})]
 
 
@@ -111,21 +111,29 @@ def test_a_push_that_fails_names_the_data_set_and_the_remedy(tmp_path: Path, mon
 
     monkeypatch.setattr(datasets.Dataset, "push_to_hub", refuse)
     with pytest.raises(UserError, match=r"can not push to the hub data set 'me/pairs': 401; .*HF_TOKEN"):
-        export(made(tmp_path / "pairs", PAIRS), "hub", "me/pairs")
+        export(made(tmp_path / "pairs", PAIRS), "me/pairs", "hub")
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path):
-    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "mine.jsonl").write_text("mine")
     with pytest.raises(UserError, match="is there already"):
-        export(made(tmp_path / "pairs", PAIRS), "jsonl", str(tmp_path / "mine"))
-    assert (tmp_path / "mine").read_text() == "mine"
+        export(made(tmp_path / "pairs", PAIRS), str(tmp_path / "mine.jsonl"))
+    assert (tmp_path / "mine.jsonl").read_text() == "mine"
 
 
 def test_other_folders_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match="holds no rows of a finished step"):
-        export(str(tmp_path / "none"), "jsonl", str(tmp_path / "out"))
+        export(str(tmp_path / "none"), str(tmp_path / "out.jsonl"))
     write_part(Folder(str(tmp_path / "half")), "rows", PAIRS, Pair, "part-0")
     with pytest.raises(UserError, match="holds no rows of a finished step"):
-        export(str(tmp_path / "half"), "jsonl", str(tmp_path / "out"))
+        export(str(tmp_path / "half"), str(tmp_path / "out.jsonl"))
     with pytest.raises(UserError, match="holds no pairs and no examples"):
-        export(made(tmp_path / "prompts", [Prompt("p", "Why?")]), "jsonl", str(tmp_path / "out"))
+        export(made(tmp_path / "prompts", [Prompt("p", "Why?")]), str(tmp_path / "out.jsonl"))
+
+
+def test_the_form_is_that_of_the_ending(tmp_path: Path):
+    source = made(tmp_path / "pairs", PAIRS)
+    with pytest.raises(UserError, match=r"pairs.csv does not end in .parquet or .jsonl"):
+        export(source, str(tmp_path / "pairs.csv"))
+    with pytest.raises(UserError, match=r"pairs.jsonl does not end in .parquet; name such a file"):
+        export(source, str(tmp_path / "pairs.jsonl"), "parquet")

@@ -58,12 +58,26 @@ def test_a_file_is_divided_and_every_set_has_its_place_or_its_reason(tmp_path: P
 def test_a_source_without_anything_to_learn_from_is_refused(tmp_path: Path):
     alone = {"prompt": "Why?", "responses": [{"text": "So.", "rank": 0}]}
     single = jsonl(tmp_path / "single.jsonl", [alone])
-    with pytest.raises(UserError, match=r"no set left to teach judging with: .* set seed_data.eft to 0"):
+    with pytest.raises(UserError, match=r"no set to teach judging with beside those for IFT: .* set seed_data.eft=0"):
         seed(recipe(source=single), out=str(tmp_path / "out"))
     seed(recipe(source=single, eft=0), out=str(tmp_path / "out"))
-    low = jsonl(tmp_path / "low.jsonl", [{**alone, "responses": [{"text": "So.", "rank": 3}]}])
-    with pytest.raises(UserError, match="gives no IFT row"):
-        seed(recipe(source=low), out=str(tmp_path / "other"))
+
+
+def test_ranks_that_begin_at_one_are_explained(tmp_path: Path):
+    """They may still teach judging, but nothing is ranked 0 for IFT."""
+    rows = [ranked(f"s{i}") for i in range(10)]
+    for row in rows:
+        row["responses"] = [{**reply, "rank": reply["rank"] + 1} for reply in row["responses"]]
+    source = jsonl(tmp_path / "sets.jsonl", rows)
+    with pytest.raises(UserError, match=r"best replies of its sets have rank 1 or worse; .*minimum_rank=1"):
+        seed(recipe(source=source, held_out=1), out=str(tmp_path / "out"))
+    seed(recipe(source=source, held_out=1, minimum_rank=1), out=str(tmp_path / "out"))
+
+
+def test_what_left_the_sets_out_is_said_where_none_remains(tmp_path: Path):
+    empty = {"prompt": " ", "responses": [{"text": "Yes.", "rank": 0}]}
+    with pytest.raises(UserError, match=r"gives no IFT row \(left out: 1 prompt is empty\)"):
+        seed(recipe(source=jsonl(tmp_path / "sets.jsonl", [empty])), out=str(tmp_path / "out"))
 
 
 def test_lines_end_at_line_feeds_alone(tmp_path: Path):

@@ -35,7 +35,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TrainJob]:
 
 
 def table(folder: Path, rows: list[Any]) -> str:
-    step = Step("made", str(folder), {}, {})
+    step = Step(folder.name, str(folder), {}, {})
     step.is_done()
     step.write(rows, type(rows[0]))
     step.finish(offered=len(rows))
@@ -49,7 +49,7 @@ def recipe(**dpo: Any) -> Recipe:
 def test_pairs_that_fit_are_trained_on_and_the_rest_dropped(tmp_path: Path, jobs: list[TrainJob]):
     """With two prompt tokens the chosen sequences are 3, 4, 5 and 6 long; at most 5 are allowed."""
     wanted = recipe(batch_size=2, max_tokens=5, beta=0.3)
-    source, out = table(tmp_path / "pairs", PAIRS), str(tmp_path / "out")
+    source, out = table(tmp_path / "pair", PAIRS), str(tmp_path / "out")
     manifest = dpo(wanted, model="m1", pairs=source, out=out)
     [job] = jobs
     assert (job.model, job.objective, job.optimization) == ("m1", DpoObjective(wanted.dpo), wanted.dpo)
@@ -64,7 +64,7 @@ def test_fewer_examples_than_a_batch_are_refused_before_anything_is_started(tmp_
     wanted = recipe(batch_size=4, max_tokens=5)
     few = r"DPO: 3 examples in .* \(1 dropped\), fewer than one batch of 4.*dpo.batch_size"
     with pytest.raises(UserError, match=few):
-        dpo(wanted, model="m1", pairs=table(tmp_path / "pairs", PAIRS), out=str(tmp_path / "out"))
+        dpo(wanted, model="m1", pairs=table(tmp_path / "pair", PAIRS), out=str(tmp_path / "out"))
     assert jobs == []
     assert read_manifest(Folder(str(tmp_path / "out"))) is None
 
@@ -85,7 +85,7 @@ def test_sft_takes_judging_rows_and_positive_replies_beside_the_instructions(
     seed_data = table(tmp_path / "seed", [SftExample("s/ift", "ift", "Why?", "So.", (Turn("user", "Hi."),))])
     eft = table(tmp_path / "eft", [SftExample("s/eft", "eft", "Judge it.", "Score: 4")])
     positive = Positive("p/r0", "Why?", (1, 2), Candidate("p/r0", "x", (3, 4), True))
-    positives = table(tmp_path / "pairs", [positive])
+    positives = table(tmp_path / "pair", [positive])
     given = {"recipe": recipe(), "model": str(tiny_model), "seed_data": seed_data}
     made = [
         sft(**given, eft=eft, out=str(tmp_path / "m1")),
