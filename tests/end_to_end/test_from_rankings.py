@@ -127,7 +127,7 @@ def test_prompts_are_proposed_in_rounds_and_filtered(made: RunLayout) -> None:
 
 def test_pairs_are_exported(made: RunLayout, tmp_path: Path) -> None:
     out = tmp_path / "pairs.jsonl"
-    command = [Path(sys.executable).parent / "selfreward", "export", made.pairs(2).uri, "--to", "jsonl", "--out", out]
+    command = [Path(sys.executable).parent / "selfreward", "export", made.pairs(2).uri, "--out", out]
     subprocess.run(command, check=True)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in rows] == [pair.id for pair in read_rows(made.pairs(2), Pair)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN
 from selfreward_ray.preferences.sound import CONSTANT, EMPTY
@@ -165,3 +166,11 @@ def test_positive_only_writes_replies_to_imitate_and_counts_prompts(tmp_path: Pa
     assert sum(manifest.dropped.values()) == 1
     rows = sorted(read_rows(Folder(str(tmp_path / "out")), Positive), key=lambda row: row.id)
     assert rows == [Positive(c.id, "Why?", (7, 8), c) for c in (*prompts[0].candidates[:2], prompts[1].candidates[0])]
+
+
+def test_pairs_are_made_of_a_respond_step_alone(tmp_path: Path):
+    source = Step("pair", str(tmp_path / "pairs"), {}, {})
+    source.is_done()
+    source.finish(offered=0)
+    with pytest.raises(UserError, match="holds a 'pair' step, but a 'respond' step is needed here"):
+        pair(RECIPE, judged=str(tmp_path / "pairs"), out=str(tmp_path / "out"))

@@ -244,3 +244,8 @@ def test_the_recipes_seed_changes_the_demonstrations(run: Any):
 
 def with_blocks(wanted: Recipe, rows: int) -> Recipe:
     return wanted.model_copy(update={"inference": wanted.inference.model_copy(update={"rows_per_block": rows})})
+
+
+def test_seeds_are_looked_for_in_a_seed_step_alone(tmp_path: Path):
+    with pytest.raises(UserError, match="holds no finished 'seed' step"):
+        propose(recipe(source="demo"), seed_data=str(tmp_path), iteration=1, out=str(tmp_path / "out"))
