@@ -224,6 +224,14 @@ def test_another_cluster_may_go_on_with_a_run_but_not_in_another_dtype(tmp_path:
         claim_run(run, BEGUN.model_copy(update={"training": Training(dtype="float32")}))
 
 
+def test_a_spent_budget_of_proposals_may_be_raised_but_nothing_else_of_prompts(tmp_path: Path):
+    run = Folder(str(tmp_path))
+    claim_run(run, BEGUN)
+    claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_requests": 10**6})}))
+    with pytest.raises(UserError, match=r"prompts.max_rouge_l: 0.7 → 0.9"):
+        claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_rouge_l": 0.9})}))
+
+
 def test_fewer_iterations_leave_those_that_the_run_has(tmp_path: Path):
     claim_run(Folder(str(tmp_path)), BEGUN.model_copy(update={"iterations": 3}))
     claim_run(Folder(str(tmp_path)), BEGUN)
