@@ -15,7 +15,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.pool import Block, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
-from selfreward_ray.instructions.filters import TooSimilar, admit
+from selfreward_ray.instructions.filters import TooSimilar, admit, length
 from selfreward_ray.instructions.propose import OPENING, demonstration_prompt, read_proposal
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
@@ -37,10 +37,10 @@ def propose_by_model(
     seeds = _demonstrable(seed_data)
     if len(seeds) < wanted.seed_demonstrations:
         raise UserError(
-            f"prompts: {seed_data} has {len(seeds)} IFT prompts that open a conversation, fewer than "
+            f"prompts: {seed_data} has {len(seeds)} IFT prompts of 4 to 150 words that open a conversation, fewer than "
             f"prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
         )
-    similar = TooSimilar([OPENING, *seeds, *_others(seed_data, earlier)], wanted.max_rouge_l)
+    similar = TooSimilar([OPENING, *_known(seed_data, earlier)], wanted.max_rouge_l)
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
     asked = 0
@@ -137,13 +137,15 @@ def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> 
 
 
 def _demonstrable(seed_data: str) -> list[str]:
-    """IFT prompts that stand by themselves: nothing but the system spoke before."""
+    """IFT prompts as new ones are wanted: of that length, and after nothing but the system's message."""
     examples = read_rows(Folder(seed_data), SftExample)
-    return [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
+    opening = [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
+    return [prompt for prompt in opening if length(prompt) is None]
 
 
-def _others(seed_data: str, earlier: Sequence[str]) -> Iterator[str]:
-    """What else a new prompt must not repeat: prompts of the judging and held-out sets, and of earlier iterations."""
+def _known(seed_data: str, earlier: Sequence[str]) -> Iterator[str]:
+    """What a new prompt must not repeat: every prompt of the seed, held-out ones too, and of earlier iterations."""
+    yield from (example.prompt for example in read_rows(Folder(seed_data), SftExample))
     for table in ("eft", "held_out"):
         yield from (ranked.prompt for ranked in read_rows(Folder(seed_data), RankedSet, table))
     for uri in earlier:

@@ -34,10 +34,11 @@ def seed_data(tmp_path: Path) -> str:
     step.is_done()
     rows = [SftExample(f"s{i}/ift", "ift", text, "…") for i, text in enumerate(SEEDS)]
     later = SftExample("s3/ift", "ift", "a follow-up", "…", (Turn("user", "Hi."), Turn("assistant", "Hello.")))
-    step.write([*rows, later], SftExample)
+    endless = SftExample("s4/ift", "ift", "word " * 151, "…")
+    step.write([*rows, later, endless], SftExample)
     for table, prompt in (("eft", "Why is the sea salty at all?"), ("held_out", "How tall does an oak get?")):
         step.write([RankedSet(table, prompt, (RankedReply(f"{table}/r0", "So.", 0),))], RankedSet, table)
-    step.finish(offered=4)
+    step.finish(offered=5)
     return str(tmp_path / "seed")
 
 
@@ -150,7 +151,7 @@ def test_demonstrations_are_seeds_and_later_new_prompts_too(run: Any):
     new_shown = [GOOD[0] in text for _, text in sorted(shown.items())]
     assert seeds_shown == [2] * 8
     assert new_shown == [False] * 4 + [True] * 4
-    assert not any("a follow-up" in text for text in shown.values())
+    assert not any(other in text for text in shown.values() for other in ("a follow-up", "word word"))
 
 
 def test_a_proposer_that_gives_too_little_spends_the_budget_and_says_why(run: Any):
