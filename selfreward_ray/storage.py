@@ -1,6 +1,8 @@
 """Folders on disk or in an object store, by URI, through the same file systems that Ray uses."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +57,18 @@ class Folder:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write `name` so that it is either whole or absent."""
+        with self.writing(name) as stream:
+            stream.write(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Any]:
+        """A stream to write `name` by, which is there, whole, only once the block ends well."""
         filesystem, path = self.filesystem()
         filesystem.create_dir(path, recursive=True)
         # A rename is atomic on a disk; an object store shows an object only when it is whole.
         partial = f"{path}/.{name}.partial" if isinstance(filesystem, fs.LocalFileSystem) else f"{path}/{name}"
         with filesystem.open_output_stream(partial) as stream:
-            stream.write(data)
+            yield stream
         if partial != f"{path}/{name}":
             filesystem.move(partial, f"{path}/{name}")
 

@@ -48,7 +48,7 @@ def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path):
     folder = Folder(str(tmp_path))
     folder.write_bytes("x", b"old")
     with pytest.raises(TypeError):
-        folder.write_bytes("x", "not bytes")  # type: ignore[arg-type]
+        folder.write_bytes("x", "not bytes")
     assert folder.read_bytes("x") == b"old"
 
 

@@ -1,6 +1,6 @@
 from selfreward_ray.preferences.contest import Contest, reaches
 from selfreward_ray.recipe import Pairs
-from selfreward_ray.records import Dropped, Positive
+from selfreward_ray.records import Candidate, Dropped, Positive
 
 TOO_FEW_VERDICTS = "no candidate with enough valid verdicts"
 LOW = "no candidate reaches pairs.positive_mean"
@@ -19,12 +19,13 @@ def positive_only(contest: Contest, pairs: Pairs) -> list[Positive] | Dropped:
     high = [rival for rival in contest.rivals if reaches(rival.mean, pairs.positive_mean)]
     if not high:
         return contest.drop(LOW)
-    finished = [rival.candidate for rival in high if rival.candidate.finished]
+    finished = [rival for rival in high if rival.candidate.finished]
     if not finished:
         return contest.drop(UNFINISHED)
-    sound = [rival.candidate for rival in high if rival.candidate.finished and rival.fault is None]
+    sound = [rival.candidate for rival in finished if rival.fault is None]
     if not sound:
         return contest.drop(CAUGHT)
-    by_text = {candidate.text.strip(): candidate for candidate in reversed(sound)}
-    kept = [candidate for candidate in sound if by_text[candidate.text.strip()] is candidate]
-    return [Positive(c.id, contest.prompt.text, contest.prompt.token_ids, c) for c in kept]
+    by_text: dict[str, Candidate] = {}
+    for candidate in sound:
+        by_text.setdefault(candidate.text.strip(), candidate)
+    return [Positive(c.id, contest.prompt.text, contest.prompt.token_ids, c) for c in by_text.values()]

@@ -1,6 +1,10 @@
 """How figures and foreign text are written for people."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
+
+from selfreward_ray.records import Dropped
 
 MISSING = "–"
 
@@ -24,6 +28,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def commonest(dropped: Iterable[Dropped]) -> str:
+    """The three commonest reasons with their counts: ``12 reply is empty; 3 prompt is synthetic``."""
+    return "; ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in dropped).most_common(3))
 
 
 def visible(text: str) -> str:

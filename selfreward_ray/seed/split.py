@@ -107,9 +107,8 @@ def _reserve(
     groups: list[list[RankedSet]], wanted: int, use: _Use
 ) -> tuple[list[list[RankedSet]], list[list[RankedSet]]]:
     """The last groups, which hold `wanted` sets of use but are at most half of all, and the groups before them."""
-    held = 0
-    for index in range(len(groups), len(groups) // 2, -1):
-        if held >= wanted:
-            return groups[index:], groups[:index]
-        held += sum(map(use, groups[index - 1]))
-    return groups[(len(groups) + 1) // 2 :], groups[: (len(groups) + 1) // 2]
+    held, cut = 0, len(groups)
+    while held < wanted and cut > (len(groups) + 1) // 2:
+        cut -= 1
+        held += sum(map(use, groups[cut]))
+    return groups[cut:], groups[:cut]

@@ -7,6 +7,7 @@ from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.run_store import Manifest, Step, finished_step, read_rows
 from selfreward_ray.seed.eft import choose_eft, written_verdicts
 
@@ -34,10 +35,10 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
             judged = sorted(read_rows(finished_step(verdicts, "verdicts"), JudgedSet), key=lambda s: s.id)
         rows, dropped = choose_eft(judged, recipe.seed_data, rubric, recipe.seed)
         if not rows:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(d.reason for d in dropped).most_common(3))
             raise UserError(
-                f"{label}: no verdict on any of the {len(dropped)} replies can be used ({reasons}); begin again with a "
-                "better judge (seed_data.verdicts), more samples (seed_data.verdict_samples), or seed_data.eft=0"
+                f"{label}: no verdict on any of the {len(dropped)} replies can be used ({commonest(dropped)}); begin "
+                "again with a better judge (seed_data.verdicts), more samples (seed_data.verdict_samples), or "
+                "seed_data.eft=0"
             )
         step.write([row.example for row in rows], SftExample)
         step.write(dropped, Dropped, "dropped")

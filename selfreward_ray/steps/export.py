@@ -3,7 +3,6 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import pyarrow as pa
@@ -12,8 +11,8 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Pair, Positive, SftExample
-from selfreward_ray.run_store import read_manifest
-from selfreward_ray.storage import Folder
+from selfreward_ray.run_store import read_blocks, read_manifest
+from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.tables import arrow_schema, from_table
 
 Form = Literal["parquet", "jsonl", "hub"]
@@ -44,7 +43,10 @@ def export(source: str, out: str, to: Form | None = None, private: bool = True) 
         raise UserError(f"{source} holds no rows of a finished step; give a folder such as RUN/M2/pairs or RUN/M1/seed")
     filesystem, _ = rows.filesystem()
     record, schema, convert = _conversion(pq.read_schema(files[0], filesystem=filesystem), source)
-    batches = _batches(filesystem, files, record, convert, schema)
+    batches = (
+        pa.Table.from_pylist([convert(row) for row in from_table(block, record)], schema=schema)
+        for block in read_blocks(rows, files, _ROWS_AT_A_TIME)
+    )
     if to == "hub":
         return _push(batches, schema, out, private)
     ending = out.rpartition(".")[2]
@@ -53,7 +55,8 @@ def export(source: str, out: str, to: Form | None = None, private: bool = True) 
     target, path = Folder(out).filesystem()
     if target.get_file_info(path).type != fs.FileType.NotFound:
         raise UserError(f"{out} is there already; choose another file, or remove it")
-    return _write(batches, schema, ending, target, path)
+    folder, _, name = absolute(out).rpartition("/")
+    return _write(batches, schema, ending, Folder(f"{folder}/"), name)
 
 
 def _conversion(schema: pa.Schema, source: str) -> tuple[type[Any], pa.Schema, Callable[[Any], dict[str, Any]]]:
@@ -95,21 +98,9 @@ def _message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _batches(
-    filesystem: fs.FileSystem, files: list[str], record: type[Any], convert: Callable[[Any], Any], schema: pa.Schema
-) -> Iterator[pa.Table]:
-    for path in files:
-        with filesystem.open_input_file(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_A_TIME):
-                rows = from_table(pa.Table.from_batches([batch]), record)
-                yield pa.Table.from_pylist([convert(row) for row in rows], schema=schema)
-
-
-def _write(batches: Iterator[pa.Table], schema: pa.Schema, form: str, target: fs.FileSystem, path: str) -> int:
+def _write(batches: Iterator[pa.Table], schema: pa.Schema, form: str, folder: Folder, name: str) -> int:
     count = 0
-    partial = f"{path}.partial" if isinstance(target, fs.LocalFileSystem) else path
-    target.create_dir(str(Path(path).parent), recursive=True)
-    with target.open_output_stream(partial) as stream:
+    with folder.writing(name) as stream:
         if form == "parquet":
             with pq.ParquetWriter(stream, schema) as writer:
                 for table in batches:
@@ -120,8 +111,6 @@ def _write(batches: Iterator[pa.Table], schema: pa.Schema, form: str, target: fs
                 lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
                 stream.write("".join(lines).encode())
                 count += len(lines)
-    if partial != path:
-        target.move(partial, path)
     return count
 
 
@@ -129,10 +118,10 @@ def _push(batches: Iterator[pa.Table], schema: pa.Schema, name: str, private: bo
     import datasets
 
     with tempfile.TemporaryDirectory() as scratch:
-        file = str(Path(scratch) / "rows.parquet")
-        count = _write(batches, schema, "parquet", fs.LocalFileSystem(), file)
+        count = _write(batches, schema, "parquet", Folder(scratch), "rows.parquet")
         try:
-            datasets.Dataset.from_parquet(file, cache_dir=scratch).push_to_hub(name, private=private)
+            rows = datasets.Dataset.from_parquet(f"{scratch}/rows.parquet", cache_dir=scratch)
+            rows.push_to_hub(name, private=private)
         except Exception as error:
             raise UserError(
                 f"can not push to the hub data set {name!r}: {error}; is the name right (owner/name), and does "

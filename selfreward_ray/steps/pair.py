@@ -34,13 +34,14 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     its reasons. A caught candidate is no dropped row: its prompt may give a pair all the same.
     """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
+    source = finished_step(judged, "respond")
     step = Step("pair", out, part, {"judged": judged})
     if step.is_done():
         skipped(label)
         return step.manifest()
     for made in ("rows", "dropped", "caught"):
         (step.folder / made).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
-    table = _Table(finished_step(judged, "respond") / "rows")
+    table = _Table(source / "rows")
     offered = table.rows
     with Progress(label, offered, "prompts") as progress:
         progress.note("looking for a reply that many prompts share")

@@ -26,7 +26,7 @@ def propose(
     `seed_data` is a seed step, `earlier` are the propose steps of the iterations before, which a new prompt that a
     model writes must not repeat.
     """
-    finished_step(seed_data, "seed")
+    seeds = finished_step(seed_data, "seed")
     # Without the budget: what was proposed before it was spent is as good after it is raised.
     part = {"prompts": recipe.prompts.model_dump(exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source
@@ -41,7 +41,8 @@ def propose(
         return step.manifest()
     with Progress(label, recipe.prompts.count, "prompts") as progress:
         if source == "model":
-            return propose_by_model(recipe, step, seed_data, iteration, earlier, progress)
+            before = [finished_step(uri, "propose") for uri in earlier]
+            return propose_by_model(recipe, step, seeds, iteration, before, progress)
         if source == "demo":
             prompts = demo_prompts(recipe.prompts.count, recipe.seed, iteration)
         else:

@@ -6,7 +6,6 @@ storage; after an interruption only what was not answered is asked again.
 """
 
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -20,6 +19,7 @@ from selfreward_ray.instructions.propose import OPENING, demonstration_prompt, r
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress
+from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.run_store import Manifest, Step, read_files, read_rows
 from selfreward_ray.storage import Folder
 
@@ -30,17 +30,18 @@ def proposer_of(recipe: Recipe) -> str:
 
 
 def propose_by_model(
-    recipe: Recipe, step: Step, seed_data: str, iteration: int, earlier: Sequence[str], progress: Progress
+    recipe: Recipe, step: Step, seed_data: Folder, iteration: int, earlier: Sequence[Folder], progress: Progress
 ) -> Manifest:
     """Write the prompts that are kept, and finish `step`. Raises `UserError` when the budget is spent before."""
     wanted = recipe.prompts
-    seeds = _demonstrable(seed_data)
+    examples = read_rows(seed_data, SftExample)
+    seeds = _demonstrable(examples)
     if len(seeds) < wanted.seed_demonstrations:
         raise UserError(
-            f"prompts: {seed_data} has {len(seeds)} IFT prompts of 4 to 150 words that open a conversation, fewer than "
-            f"prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
+            f"prompts: {seed_data.uri} has {len(seeds)} IFT prompts of 4 to 150 words that open a conversation, fewer "
+            f"than prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
         )
-    similar = TooSimilar([OPENING, *_known(seed_data, earlier)], wanted.max_rouge_l)
+    similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], wanted.max_rouge_l)
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
     asked = 0
@@ -121,7 +122,7 @@ class _Proposer:
 
 
 def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: random.Random) -> str:
-    shown_new = rng.sample([p.text for p in kept], min(len(kept), recipe.prompts.new_demonstrations))
+    shown_new = [p.text for p in rng.sample(kept, min(len(kept), recipe.prompts.new_demonstrations))]
     shown_seeds = rng.sample(seeds, min(len(seeds), recipe.prompts.seed_demonstrations))
     return demonstration_prompt(shown_seeds, shown_new, rng)
 
@@ -136,26 +137,23 @@ def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> 
     return Prompt(proposal.id, proposal.text) if reason is None else Dropped(proposal.id, "propose", reason)
 
 
-def _demonstrable(seed_data: str) -> list[str]:
+def _demonstrable(examples: list[SftExample]) -> list[str]:
     """IFT prompts as new ones are wanted: of that length, and after nothing but the system's message."""
-    examples = read_rows(Folder(seed_data), SftExample)
     opening = [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
     return [prompt for prompt in opening if length(prompt) is None]
 
 
-def _known(seed_data: str, earlier: Sequence[str]) -> Iterator[str]:
+def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Folder]) -> Iterator[str]:
     """What a new prompt must not repeat: every prompt of the seed, held-out ones too, and of earlier iterations."""
-    yield from (example.prompt for example in read_rows(Folder(seed_data), SftExample))
+    yield from (example.prompt for example in examples)
     for table in ("eft", "held_out"):
-        yield from (ranked.prompt for ranked in read_rows(Folder(seed_data), RankedSet, table))
-    for uri in earlier:
-        yield from (prompt.text for prompt in read_rows(Folder(uri), Prompt))
+        yield from (ranked.prompt for ranked in read_rows(seed_data, RankedSet, table))
+    for folder in earlier:
+        yield from (prompt.text for prompt in read_rows(folder, Prompt))
 
 
 def _spent(budget: int, kept: int, count: int, dropped: list[Dropped]) -> str:
-    reasons = Counter(d.reason for d in dropped).most_common(3)
-    most = "; ".join(f"{n} {reason}" for reason, n in reasons)
     return (
-        f"prompts: {budget} proposals gave {kept} of {count} prompts (dropped: {most}); raise prompts.max_requests or "
-        "prompts.max_rouge_l, lower prompts.count, or give more seeds"
+        f"prompts: {budget} proposals gave {kept} of {count} prompts (dropped: {commonest(dropped)}); raise "
+        "prompts.max_requests or prompts.max_rouge_l, lower prompts.count, or give more seeds"
     )

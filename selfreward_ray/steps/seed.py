@@ -1,10 +1,9 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
-from collections import Counter
-
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.run_store import Manifest, Step
 from selfreward_ray.seed.demo.annotator import demo_seed_sets
 from selfreward_ray.seed.errors import SeedError
@@ -52,8 +51,7 @@ def _from_source(recipe: Recipe) -> tuple[SeedSets, int]:
 
 def _check(sets: SeedSets, recipe: Recipe) -> None:
     wanted = recipe.seed_data
-    reasons = Counter(d.reason for d in sets.dropped).most_common(3)
-    left_out = f" (left out: {', '.join(f'{n} {reason}' for reason, n in reasons)})" if reasons else ""
+    left_out = f" (left out: {commonest(sets.dropped)})" if sets.dropped else ""
     if not sets.ift:
         low = [best_reply(s).rank for s in [*sets.eft, *sets.held_out] if best_reply(s).rank > wanted.minimum_rank]
         if low:

@@ -10,6 +10,7 @@ from selfreward_ray.recipe import Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step, finished_step, read_files, write_part
+from selfreward_ray.storage import Folder
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
@@ -60,11 +61,12 @@ def _train(
 ) -> Manifest:
     part = {name: optimization.model_dump(), "dtype": recipe.training.dtype, "seed": recipe.seed}
     model = portable(model)
+    tables = {name: (finished_step(uri, name) / "rows", record) for name, (uri, record) in sources.items()}
     step = Step(name, out, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})
     if step.is_done():
         skipped(label)
         return step.manifest()
-    offered, kept = _encode(step, sources, encoder(), optimization.max_tokens, objective.record)
+    offered, kept = _encode(step, tables, encoder(), optimization.max_tokens, objective.record)
     if kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
         raise UserError(
@@ -83,15 +85,15 @@ def _train(
 
 def _encode(
     step: Step,
-    sources: dict[str, tuple[str, type[Any]]],
+    tables: dict[str, tuple[Folder, type[Any]]],
     encode: Callable[[Any], Any],
     max_tokens: int,
     record: type[Any],
 ) -> tuple[int, int]:
-    """Write the token ids of what can be trained on, one file of `sources` after the other; counts offered and kept."""
+    """Write the token ids of what can be trained on, one file of `tables` after the other; counts offered and kept."""
     offered = kept = 0
-    for name, (uri, source_record) in sources.items():
-        for number, (_, rows) in enumerate(read_files(finished_step(uri, name) / "rows", source_record)):
+    for name, (table, source_record) in tables.items():
+        for number, (_, rows) in enumerate(read_files(table, source_record)):
             examples, dropped = fitting(rows, encode, max_tokens, step.name)
             write_part(step.folder, "rows", examples, record, f"{name}-{number:06d}")
             write_part(step.folder, "dropped", dropped, Dropped, f"{name}-{number:06d}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import ValidationError  # type: ignore[import-untyped]
+from jsonschema import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from selfreward_ray.recipe import load_recipe

@@ -54,7 +54,7 @@ def run(tmp_path: Path) -> RunLayout:
 def status(layout: RunLayout) -> list[str]:
     console = Console(file=StringIO(), width=200)
     print_status(layout.uri, console)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
@@ -116,7 +116,7 @@ def test_a_report_page_is_written_for_a_run_that_is_not_complete(run: RunLayout,
     page = (tmp_path / "report.html").read_text()
     assert "Prompt 4?" in page
     assert "too odd" in page
-    assert "M1" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "M1" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("show", [print_status, report])

@@ -1,5 +1,6 @@
 """Rows that say all themselves: ranked sets, chats, preferences, instructions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
@@ -25,15 +26,15 @@ class _LeftOut(Exception):
     """A row of the right form that gives no set; the message is the reason."""
 
 
-class SimpleRow(Fields):
+class SimpleRow(Fields, ABC):
     """A row with an id of its own, if it has one. Each kind of row says what sets it holds."""
 
     # Hub data sets often number their rows.
     id: Annotated[Filled | None, BeforeValidator(lambda given: str(given) if type(given) is int else given)] = None
 
+    @abstractmethod
     def drafts(self, set_id: str, options: Seed) -> Sequence[Draft | Dropped]:
         """Raises `_LeftOut`."""
-        raise NotImplementedError
 
 
 class _Response(Fields):
@@ -141,22 +142,21 @@ class InstructionRow(SimpleRow):
         return self
 
     def drafts(self, set_id: str, options: Seed) -> list[Draft]:
-        if self.output is not None:
-            return [self._draft(set_id, self.input, self.output, options)]
         instances = self.instances or []
+        if self.output is not None:
+            instances = [_Instance(input=self.input, output=self.output)]
         if len(instances) == 1:
-            return [self._draft(set_id, instances[0].input, instances[0].output, options)]
+            return [self._draft(set_id, instances[0], options)]
         return [
-            self._draft(f"{set_id}/i{n}", instance.input, instance.output, options, conversation=set_id)
+            self._draft(f"{set_id}/i{n}", instance, options, conversation=set_id)
             for n, instance in enumerate(instances)
         ]
 
-    def _draft(
-        self, set_id: str, given: str | None, output: str, options: Seed, conversation: str | None = None
-    ) -> Draft:
+    def _draft(self, set_id: str, instance: _Instance, options: Seed, conversation: str | None = None) -> Draft:
+        given = instance.input
         prompt = f"{self.instruction}\n\n{given}" if given and given.strip() else self.instruction
         limit = options.max_characters
-        asked, answered = message("user", prompt, limit), message("assistant", output, limit)
+        asked, answered = message("user", prompt, limit), message("assistant", instance.output, limit)
         return _exchange(set_id, [asked], answered, conversation=conversation)
 
 

@@ -24,7 +24,7 @@ def ranked(**fields: Any) -> dict[str, Any]:
 
 def below(**fields: Any) -> dict[str, Any]:
     reply = {"message_id": "n", "text": "a", "role": "assistant", **fields}
-    return {"message_tree_id": "m", "prompt": {**TREE["prompt"], "replies": [reply]}}  # type: ignore[dict-item]
+    return {"message_tree_id": "m", "prompt": {**TREE["prompt"], "replies": [reply]}}
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ class Hub:
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     hub = Hub([{"message_id": "m", "parent_id": None, "message_tree_id": "m", "text": "hi", "role": "prompter"}])
     hub.rows.append({**hub.rows[0], "message_id": "n", "parent_id": "m", "role": "assistant", "rank": 0})
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))
     monkeypatch.chdir(tmp_path)
     return hub
 
