@@ -29,6 +29,7 @@ Overrides = Annotated[
 RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]
 Out = Annotated[str, typer.Option("--out", metavar="URI", help="The folder that this step writes.")]
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
+Prompts = Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")]
 SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]
 
 
@@ -131,13 +132,7 @@ def propose(
 
 
 @app.command()
-def respond(
-    recipe: RecipeFile,
-    model: Model,
-    prompts: Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")],
-    out: Out,
-    overrides: Overrides = None,
-) -> None:
+def respond(recipe: RecipeFile, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
     """Step: candidates for each prompt, each judged several times by the same model."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.respond import respond as step
@@ -146,9 +141,36 @@ def respond(
 
 
 @app.command()
+def sample(recipe: RecipeFile, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
+    """Step: candidates for each prompt, to be judged later or by another model."""
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.sample import sample as step
+
+        _counts(step(loaded, model=model, prompts=prompts, out=out))
+
+
+@app.command()
+def judge(
+    recipe: RecipeFile,
+    model: Model,
+    replies: Annotated[
+        str,
+        typer.Option("--replies", metavar="URI", help="A finished sample or respond step, or rows {prompt, reply(s)}."),
+    ],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: several verdicts of a model on each of the replies that are there."""
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.judge import judge as step
+
+        _counts(step(loaded, model=model, replies=replies, out=out))
+
+
+@app.command()
 def pair(
     recipe: RecipeFile,
-    judged: Annotated[str, typer.Option("--judged", metavar="URI", help="The folder of a finished respond step.")],
+    judged: Annotated[str, typer.Option("--judged", metavar="URI", help="A finished respond or judge step.")],
     out: Out,
     overrides: Overrides = None,
 ) -> None:
@@ -181,6 +203,30 @@ def evaluate(recipe: RecipeFile, model: Model, seed_data: SeedData, out: Out, ov
         from selfreward_ray.steps.evaluate import evaluate as step
 
         _counts(step(loaded, model=model, seed_data=seed_data, out=out))
+
+
+@app.command()
+def compare(
+    recipe: RecipeFile,
+    model: Model,
+    left: Annotated[
+        str,
+        typer.Option(
+            "--left", metavar="URI", help="A finished evaluate, sample, respond or judge step, or rows {prompt, reply}."
+        ),
+    ],
+    right: Annotated[str, typer.Option("--right", metavar="URI", help="As --left: other replies to those prompts.")],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: two sets of replies to the same prompts head to head, by a judge, in both orders."""
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.reporting.terminal import print_outcomes
+        from selfreward_ray.steps.compare import compare as step
+
+        manifest = step(loaded, model=model, left=left, right=right, out=out)
+        _counts(manifest)
+        print_outcomes(manifest.metrics["outcomes"])
 
 
 @app.command()

@@ -115,15 +115,18 @@ class Completion:
     """Generated tokens, the end token included when the model wrote it."""
     finish_reason: str
     """``stop`` when the model ended by itself, ``length`` when it was cut off."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that the engine found in its prefix cache."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sampled reply with its verdicts; `mean` and `variance` are over the valid scores."""
+    """A reply with its verdicts, none before it is judged; `mean` and `variance` are over the valid scores."""
 
     id: str
     text: str
     token_ids: tuple[int, ...]
+    """Empty: not written by an engine here; encoded when trained on."""
     finished: bool
     verdicts: tuple[Verdict, ...] = ()
     mean: float | None = None
@@ -132,11 +135,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class JudgedPrompt:
-    """A prompt, the ids it was encoded to, and its judged candidates."""
+    """A prompt, the ids it was encoded to, and its candidates: judged, or to be judged, without verdicts."""
 
     id: str
     text: str
     token_ids: tuple[int, ...]
+    """Empty: not read by an engine when its candidates were written; encoded when trained on."""
     candidates: tuple[Candidate, ...]
 
 
@@ -147,6 +151,7 @@ class Pair:
     id: str
     prompt: str
     prompt_ids: tuple[int, ...]
+    """Empty, as `Candidate.token_ids` are, where no engine here wrote the replies."""
     chosen: Candidate
     rejected: Candidate
     label_smoothing: float = 0.0
@@ -160,6 +165,7 @@ class Positive:
     id: str
     prompt: str
     prompt_ids: tuple[int, ...]
+    """As in `Pair`."""
     reply: Candidate
 
 
@@ -212,6 +218,7 @@ class EvaluatedReply:
 
     id: str
     prompt: str
+    """As a judge is shown it, with what was said before."""
     text: str
     finished: bool
     true_score: float | None
@@ -235,6 +242,39 @@ class EvaluatedSet:
     id: str
     answer: EvaluatedReply
     judged: tuple[JudgedReply, ...]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A reply in a head-to-head comparison; `id` says where it came from."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReplyPair:
+    """Two replies to the same prompt that are to be compared."""
+
+    id: str
+    prompt: str
+    left: Contender
+    right: Contender
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A compared pair with its verdicts, by the reply that they were shown first.
+
+    A verdict's score is the first reply's: 1 where that is the better one, 0 where the other is, 0.5 for a tie.
+    """
+
+    id: str
+    pair: ReplyPair
+    left_first: tuple[Verdict, ...]
+    right_first: tuple[Verdict, ...]
+    preferred: Literal["left", "right", "first", "second", "neither"]
+    """A side, where both orders prefer it; a place, where both prefer what stood there; else neither."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import yaml
 from pyarrow.fs import FileType
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe, differing_fields, dump_recipe, parse_recipe
+from selfreward_ray.recipe import MODEL_FIELDS, Recipe, differing_fields, dump_recipe, parse_recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.tables import from_table, to_table
@@ -33,6 +33,8 @@ R = TypeVar("R")
 MANIFEST = "manifest.json"
 _STARTED = "started.json"
 _FOOTERS_AT_A_TIME = 16
+ADAPTER_CONFIG = "adapter_config.json"
+"""What a LoRA adapter's folder has, and a model's has not; it names the base."""
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
 
 
@@ -57,15 +59,21 @@ def read_manifest(folder: Folder) -> Manifest | None:
     return Manifest(**folder.read_json(MANIFEST)) if folder.is_file(MANIFEST) else None
 
 
-def finished_step(uri: str, name: str) -> Folder:
-    """The folder of a complete step. Raises `UserError` where `uri` holds none of that `name`."""
+def finished_step(uri: str, *names: str) -> Folder:
+    """The folder of a complete step. Raises `UserError` where `uri` holds none of any of the `names`."""
     folder = Folder(uri)
     manifest = read_manifest(folder)
+    wanted = " or ".join(map(repr, names))
     if manifest is None:
-        raise UserError(f"{uri} holds no finished {name!r} step; is the path right, and has that step ended?")
-    if manifest.step != name:
-        raise UserError(f"{uri} holds a {manifest.step!r} step, but a {name!r} step is needed here")
+        raise UserError(f"{uri} holds no finished {wanted} step; is the path right, and has that step ended?")
+    if manifest.step not in names:
+        raise UserError(f"{uri} holds a {manifest.step!r} step, but a {wanted} step is needed here")
     return folder
+
+
+def is_step(folder: Folder) -> bool:
+    """Whether a step wrote the folder, complete or not."""
+    return folder.is_file(MANIFEST) or folder.is_file(_STARTED)
 
 
 def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
@@ -151,6 +159,13 @@ def write_block(
             write_part(folder, table, records, kind, part)
 
 
+def finished_ids(folder: Folder) -> set[str]:
+    """Ids of rows that an interrupted attempt already finished or dropped."""
+    filesystem, _ = folder.filesystem()
+    paths = [*(folder / "rows").files(".parquet"), *(folder / "dropped").files(".parquet")]
+    return {i for p in paths for i in pq.read_table(p, columns=["id"], filesystem=filesystem)["id"].to_pylist()}
+
+
 def input_fingerprint(uri: str) -> str:
     """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name."""
     folder = Folder(uri)
@@ -161,6 +176,8 @@ def input_fingerprint(uri: str) -> str:
     kind = filesystem.get_file_info(path).type
     files = [path] if kind == FileType.File else [p for p in folder.files() if p.endswith(_HASHED_SUFFIXES)]
     digest = hashlib.sha256()
+    if folder.is_file(ADAPTER_CONFIG):
+        digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
     for file in files:
         # With its name and size, or two folders whose files break off at other places could read the same.
         digest.update(f"{file.removeprefix(path)} {filesystem.get_file_info(file).size}\n".encode())
@@ -206,12 +223,6 @@ class Step:
         """The manifest of the step when `is_done` said that it is complete."""
         return Manifest(**self.folder.read_json(MANIFEST))
 
-    def finished_ids(self) -> set[str]:
-        """Ids of rows that an interrupted attempt already finished or dropped."""
-        filesystem, _ = self.folder.filesystem()
-        paths = [*(self.folder / "rows").files(".parquet"), *(self.folder / "dropped").files(".parquet")]
-        return {i for p in paths for i in pq.read_table(p, columns=["id"], filesystem=filesystem)["id"].to_pylist()}
-
     def write(self, records: list[R], record: type[R], table: str = "rows") -> None:
         """Write a whole table at once."""
         write_part(self.folder, table, records, record, "part-0")
@@ -252,18 +263,21 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
     """Write the run's recipe, or check that the run was begun with the same one.
 
     More iterations may be asked for later (fewer leave those that are there), a spent budget of proposals may be
-    raised, and another cluster may go on with the run, so `inference` and all of `training` but its dtype may change;
-    any other difference raises `UserError` naming the fields.
+    raised, and another cluster may go on with the run, so `inference` and all of `training` may change but
+    what the models depend on; any other difference raises `UserError` naming the fields.
     """
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
-        training = recipe.training.model_copy(update={"dtype": before.training.dtype})
+        kept = {field: getattr(before.training, field) for field in MODEL_FIELDS}
+        training = recipe.training.model_copy(update=kept)
         prompts = before.prompts.model_copy(update={"max_requests": recipe.prompts.max_requests})
+        judge = before.judge.model_copy(update={"pairwise_rubric": recipe.judge.pairwise_rubric})
         free = {
             "iterations": recipe.iterations,
             "inference": recipe.inference,
             "training": training,
             "prompts": prompts,
+            "judge": judge,
         }
         changed = differing_fields(before.model_copy(update=free), recipe)
         if changed:

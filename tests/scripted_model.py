@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from selfreward_ray.inference.pool import Job, run_block
+from selfreward_ray.inference.block import Block, Job, run_block
+from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe import Sampling
 from selfreward_ray.records import Completion, Turn
@@ -46,32 +47,41 @@ class ScriptedModel:
             raise said
         return completion(said) if isinstance(said, str) else said
 
+    def shutdown(self) -> None: ...
+
 
 def completion(text: str, finish_reason: str = "stop") -> Completion:
     return Completion(text, tuple(text.encode()), finish_reason)
 
 
 def pool_of(model: ScriptedModel, stop_after: int | None = None) -> Callable[..., Any]:
-    """A stand-in for `run_pool` that runs its blocks here; `stop_after` blocks it is interrupted."""
-    return partial(_run, model, stop_after)
+    """A stand-in for `open_pool` that runs its blocks here; `stop_after` blocks it is interrupted."""
+    return partial(ScriptedPool, model, stop_after)
 
 
-def _run(
-    model: ScriptedModel,
-    stop_after: int | None,
-    rows: Folder,
-    finished: set[str],
-    _model: str,
-    inference: Any,
-    job: Job,
-) -> Any:
-    tables = [pq.read_table(path) for path in sorted(Path(rows.uri).glob("*.parquet"))]
-    records = [r for t in tables for r in from_table(t, job.record) if r.id not in finished]
-    size = inference.rows_per_block
-    for number, start in enumerate(range(0, len(records), size)):
-        if number == stop_after:
-            raise KeyboardInterrupt
-        yield asyncio.run(run_block(records[start : start + size], model, job))
+class ScriptedPool(AbstractContextManager["ScriptedPool"]):
+    def __init__(self, model: ScriptedModel, stop_after: int | None, _model: str, inference: Any, job: Job):
+        self._model = model
+        self._stop_after = stop_after
+        self._size = inference.rows_per_block
+        self._job = job
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, rows: Folder, finished: set[str]) -> Iterator[Block]:
+        tables = [pq.read_table(path) for path in sorted(Path(rows.uri).glob("*.parquet"))]
+        records = [r for t in tables for r in from_table(t, self._job.record) if r.id not in finished]
+        for number, start in enumerate(range(0, len(records), self._size)):
+            if number == self._stop_after:
+                raise KeyboardInterrupt
+            yield block_of(records[start : start + self._size], self._model, self._job)
+
+    def summary(self) -> dict[str, int]:
+        return {"engine_restarts": 0, "rows_retried": 0}
+
+
+def block_of(records: list[Any], model: ScriptedModel, job: Job) -> Block:
+    return asyncio.run(run_block(records, model, job, TokenGate(10**9)))
 
 
 class ScriptedRounds:
@@ -87,6 +97,9 @@ class ScriptedRounds:
         self._size, self._job, self._left = inference.rows_per_block, job, max_blocks
         yield self
 
+    def summary(self) -> dict[str, int]:
+        return {"engine_restarts": 0, "rows_retried": 0}
+
     def ask(self, records: list[Any]) -> Iterator[Any]:
         cuts = [records[i : i + self._size] for i in range(0, len(records), self._size)]
         self._left -= len(cuts)
@@ -94,4 +107,4 @@ class ScriptedRounds:
         for number, cut in enumerate(reversed(cuts) if self._backwards else cuts):
             if number == self._stop_after:
                 raise KeyboardInterrupt
-            yield asyncio.run(run_block(cut, self._model, self._job))
+            yield block_of(cut, self._model, self._job)

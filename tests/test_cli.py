@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
 from selfreward_ray.errors import UserError
+from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_store import Manifest
 
@@ -22,9 +24,12 @@ COMMANDS = [
     "eft",
     "propose",
     "respond",
+    "sample",
+    "judge",
     "pair",
     "dpo",
     "evaluate",
+    "compare",
     "export",
     "report",
     "status",
@@ -111,6 +116,74 @@ def test_overrides_reach_the_step(recipe: str, tmp_path: Path, monkeypatch: pyte
         "   40 dropped: reply has no rank",
         "    3 dropped: prompt is empty",
     ]
+
+
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfreward_ray.cluster_session.joined", nullcontext)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["sample", "--prompts", "p"], {"prompts": "p"}),
+        (["judge", "--replies", "r"], {"replies": "r"}),
+    ],
+)
+def test_a_step_of_the_pool_is_given_its_folders(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str], given: dict[str, str]
+):
+    seen = []
+
+    def spy(recipe: Recipe, **given: str) -> Manifest:
+        seen.append((recipe.judge.verdicts, given))
+        return Manifest("s", "f", {"rows": 2}, {}, 0, 0.0)
+
+    name, *options = arguments
+    no_cluster(monkeypatch)
+    monkeypatch.setattr(f"selfreward_ray.steps.{name}.{name}", spy)
+    result = CliRunner().invoke(app, [name, recipe, *options, "--model", "m", "--out", "o", "judge.verdicts=5"])
+    assert (result.exit_code, result.stdout.strip()) == (0, "2 rows")
+    assert seen == [(5, {"model": "m", "out": "o"} | given)]
+
+
+def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.MonkeyPatch):
+    def spy(recipe: Recipe, **given: str) -> Manifest:
+        assert given == {"model": "m", "left": "l", "right": "r", "out": "o"}
+        outcomes = vars(Outcomes(1100, 2, 8, 0.9946, 3, 4))
+        return Manifest("compare", "f", {"rows": 1110}, {"its prompt": 1}, 0, 0.0, {"outcomes": outcomes})
+
+    no_cluster(monkeypatch)
+    monkeypatch.setattr("selfreward_ray.steps.compare.compare", spy)
+    result = CliRunner().invoke(app, ["compare", recipe, "--model", "m", "--left", "l", "--right", "r", "--out", "o"])
+    assert result.exit_code == 0
+    assert [line.strip() for line in result.stdout.splitlines()] == [
+        "1,110 rows",
+        "1 dropped: its prompt",
+        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; in both orders the first was preferred 3 times, "
+        "the second 4 times",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "--prompts", "no"], "error: no holds no finished 'propose' step"),
+        (["judge", "--replies", "no"], "error: --replies: can not read no: there is no such file or folder"),
+        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise shows {first} and {second}"),
+        (
+            ["compare", "--left", "no", "--right", "no"],
+            "error: --left: can not read no: there is no such file or folder",
+        ),
+        (["compare", "--left", "no", "--right", "no", "judge.pairwise_rubric=mine"], "error: unknown rubric 'mine'"),
+    ],
+)
+def test_inputs_that_are_not_there_are_said_to_be_none(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    no_cluster(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    name, *rest = arguments
+    assert failed(name, recipe, *rest, "--model", "m", "--out", "o").startswith(message)
 
 
 def test_export_says_how_many_rows_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

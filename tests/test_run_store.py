@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from selfreward_ray.run_store import (
     count_reasons,
     count_rows,
     file_rows,
+    finished_ids,
     input_fingerprint,
     read_blocks,
     read_manifest,
@@ -79,10 +81,10 @@ def test_leftovers_of_another_step_are_removed_and_its_own_are_kept(tmp_path: Pa
     write_part(begun.folder, "rows", PROMPTS[:1], Prompt, "b0")
     same = step(out, {"n": 1})
     assert not same.is_done()
-    assert same.finished_ids() == {"p0"}
+    assert finished_ids(same.folder) == {"p0"}
     other = step(out, {"n": 2})
     assert not other.is_done()
-    assert other.finished_ids() == set()
+    assert finished_ids(other.folder) == set()
     assert not (out / "rows").exists()
 
 
@@ -100,7 +102,7 @@ def test_finished_ids_are_those_kept_and_those_dropped_by_any_part(tmp_path: Pat
     write_part(begun.folder, "rows", PROMPTS[:1], Prompt, "b0")
     write_part(begun.folder, "rows", PROMPTS[1:2], Prompt, "b1")
     write_part(begun.folder, "dropped", [Dropped("p9", "respond", "why")], Dropped, "b1")
-    assert begun.finished_ids() == {"p0", "p1", "p9"}
+    assert finished_ids(begun.folder) == {"p0", "p1", "p9"}
 
 
 def test_the_same_part_is_never_there_twice(tmp_path: Path):
@@ -216,18 +218,29 @@ def test_the_manifest_is_plain_json(tmp_path: Path):
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["step"] == "respond"
 
 
-def test_another_cluster_may_go_on_with_a_run_but_not_in_another_dtype(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"dtype": "float32"}, "training.dtype: bfloat16 → float32"),
+        ({"dropout": 0.1}, "training.dropout: None → 0.1"),
+        ({"lora": {"rank": 8}}, "training.lora.rank: 0 → 8"),
+    ],
+)
+def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(
+    tmp_path: Path, changed: dict[str, Any], message: str
+):
     run = Folder(str(tmp_path))
     claim_run(run, BEGUN)
     claim_run(run, BEGUN.model_copy(update={"training": Training(workers=64, gpus_per_worker=1)}))
-    with pytest.raises(UserError, match=r"training.dtype: bfloat16 → float32"):
-        claim_run(run, BEGUN.model_copy(update={"training": Training(dtype="float32")}))
+    with pytest.raises(UserError, match=message):
+        claim_run(run, BEGUN.model_copy(update={"training": Training.model_validate(changed)}))
 
 
 def test_a_spent_budget_of_proposals_may_be_raised_but_nothing_else_of_prompts(tmp_path: Path):
     run = Folder(str(tmp_path))
     claim_run(run, BEGUN)
     claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_requests": 10**6})}))
+    claim_run(run, BEGUN.model_copy(update={"judge": BEGUN.judge.model_copy(update={"pairwise_rubric": "mine.yaml"})}))
     with pytest.raises(UserError, match=r"prompts.max_rouge_l: 0.7 → 0.9"):
         claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_rouge_l": 0.9})}))
 
@@ -256,3 +269,13 @@ def test_blocks_of_a_table_are_cut_and_gathered_from_its_files(tmp_path: Path):
     ]
     assert {name for block in blocks for name in block.column_names} == {"id"}
     assert [block.num_rows for block in read_blocks(folder / "rows", [sizes[0][0]], 2)] == [1]
+
+
+def test_an_adapters_fingerprint_is_that_of_its_base_too(tmp_path: Path):
+    base, adapter = Folder(str(tmp_path / "base")), Folder(str(tmp_path / "adapter"))
+    base.write_json("config.json", {"layers": 2})
+    adapter.write_json("adapter_config.json", {"base_model_name_or_path": base.uri})
+    before = input_fingerprint(adapter.uri)
+    assert input_fingerprint(adapter.uri) == before
+    base.write_json("config.json", {"layers": 3})
+    assert input_fingerprint(adapter.uri) != before

@@ -1,164 +1,136 @@
-"""The pool: Ray Data streams rows through an actor pool of vLLM replicas that run a program on each.
+"""The pool: Ray Data streams rows through an actor pool of vLLM replicas that run a program on each."""
 
-A replica writes each finished block to storage itself and returns only counts, so the driver's memory does
-not grow with the rows, finished work survives the driver, and a block that is retried overwrites itself.
-"""
-
-import asyncio
 import math
-import os
 import warnings
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
-import pyarrow as pa
+import ray
 import ray.data
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.data.expressions import col
+from ray.exceptions import RayActorError
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selfreward_ray.cluster_session import check_room
-from selfreward_ray.inference.engine import Engine, EngineDead
-from selfreward_ray.inference.programs import LanguageModel, Program
-from selfreward_ray.models import local_model, portable
-from selfreward_ray.recipe import Inference, Sampling
-from selfreward_ray.records import Completion, Dropped
-from selfreward_ray.run_store import write_block
+from selfreward_ray.errors import UserError
+from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.ledger import Ledger
+from selfreward_ray.inference.placement import placed
+from selfreward_ray.inference.replica import Replica
+from selfreward_ray.models import portable
+from selfreward_ray.recipe import Inference
 from selfreward_ray.storage import Folder
-from selfreward_ray.tables import from_table
 
 # Light operators take next to no CPU: on two cores a replica and its reader must both get theirs, or Ray Data
 # waits for ever without a word.
 LIGHT_CPUS = 0.05
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every replica of a pool runs: a program from records to records, and where its rows go."""
-
-    step: str
-    program: Program
-    record: type[Any]
-    result: type[Any]
-    out: str
-    seed: int
+class PoolStopped(UserError):
+    """A pool that can not go on; the message has the engine's own error."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Counts of one finished block; prompt tokens count each request's prompt, cached or not."""
+class Pool:
+    """Replicas of one model, for one job. Made by `open_pool`."""
 
-    rows: int
-    prompt_tokens: int
-    generated_tokens: int
-
-
-class _Counted:
-    """A language model that counts the tokens of one block."""
-
-    def __init__(self, model: LanguageModel):
-        self._model = model
-        self.encode = model.encode
-        self.prompt_tokens = 0
-        self.generated_tokens = 0
-
-    async def generate(
-        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
-    ) -> Completion:
-        completion = await self._model.generate(prompt_ids, sampling, request_id, pattern)
-        self.prompt_tokens += len(prompt_ids)
-        self.generated_tokens += len(completion.token_ids)
-        return completion
-
-
-class Replica:
-    """One actor of the pool: owns one engine and runs the program on many rows at a time."""
-
-    def __init__(self, model: str, inference: Inference, job: Job):
+    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any):
+        self._model = portable(model, adapters=True)
+        self._inference = inference
         self._job = job
-        self._engine = Engine(local_model(model), inference, job.seed)
+        self._ledger = ledger
 
-    async def __call__(self, batch: pa.Table) -> pa.Table:
+    def run(self, rows: Folder, finished: set[str]) -> Generator[Block, None, None]:
+        """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
+
+        Raises `PoolStopped` where the replicas can not go on.
+        """
+        dataset = read_table(rows, self._inference.rows_per_block)
+        if finished:
+            dataset = dataset.filter(expr=col("id").not_in(list(finished)), num_cpus=LIGHT_CPUS)
+        return self.stream(dataset)
+
+    def stream(self, dataset: ray.data.Dataset) -> Generator[Block, None, None]:
+        """Run the job on every block of `dataset`, as it is cut, and yield each block's counts when it is written."""
+        # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that
+        # is asked in rounds has no next one yet.
+        with placed(self._inference) as resources, self._explained():
+            counts = self._counts(dataset, resources)
+            for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                for row in batch.to_pylist():
+                    yield Block(**row)
+
+    def summary(self) -> dict[str, int]:
+        """Restarts and retries, for the step's manifest."""
+        counts: dict[str, int] = ray.get(self._ledger.summary.remote())
+        return counts
+
+    def _counts(self, dataset: ray.data.Dataset, resources: dict[str, Any]) -> ray.data.Dataset:
+        inference = self._inference
+        rows = math.ceil(inference.tokens_in_flight / self._job.row_tokens)
+        # One block more than fill the engine: the next is there when one ends.
+        in_flight = math.ceil(rows / inference.rows_per_block) + 1
+        # `runtime_env` has no other way in.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
+        dataset.context.execution_no_progress_timeout_s = inference.stall_seconds
+        # The pool grows when all places are taken. Ray's own mark lies above that: it counts on tasks that queue in
+        # actors, and ours wait outside, where a new replica finds them.
+        dataset.context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+        arguments = {"model": self._model, "inference": inference, "job": self._job, "ledger": self._ledger}
+        return dataset.map_batches(
+            Replica,
+            fn_constructor_kwargs=arguments,
+            batch_format="pyarrow",
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=inference.min_replicas,
+                max_size=inference.max_replicas,
+                max_tasks_in_flight_per_actor=in_flight,
+                max_concurrent_calls_per_actor=in_flight,
+            ),
+            runtime_env={"env_vars": inference.env},
+            **resources,
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What ended the dataset, in the words of the replica that ended it."""
         try:
-            block = await run_block(from_table(batch, self._job.record), self._engine, self._job)
-        except EngineDead:
-            # Ray Data retries a block only when its actor died; an exception would end the whole dataset.
-            os._exit(1)
-        return pa.Table.from_pylist([asdict(block)])
-
-    def __del__(self) -> None:
-        if engine := getattr(self, "_engine", None):
-            engine.shutdown()
-
-
-async def run_block(records: list[Any], model: LanguageModel, job: Job) -> Block:
-    """Run the program on every record at once and write the block's rows and its dropped rows.
-
-    A row that fails is dropped with its error; it does not end its block. `EngineDead` is raised.
-    """
-    if not records:
-        return Block(0, 0, 0)
-    counted = _Counted(model)
-    outcomes = await asyncio.gather(*(_row(record, counted, job) for record in records))
-    kept = [o for o in outcomes if not isinstance(o, Dropped)]
-    dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    ids = [record.id for record in records]
-    await asyncio.to_thread(write_block, Folder(job.out), ids, kept, job.result, dropped)
-    return Block(len(records), counted.prompt_tokens, counted.generated_tokens)
+            yield
+        except (RayActorError, ExecutionTimeoutError) as error:
+            ended, last, came_up = ray.get(self._ledger.why.remote())
+            if ended:
+                raise PoolStopped(ended) from None
+            if isinstance(error, RayActorError):
+                raise
+            raise PoolStopped(
+                f"nothing moved for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
+                + ("no block was finished" if came_up else "no engine came up")
+                + f"; {last or 'Ray may have no place for a replica, or a block or an engine takes longer'}"
+            ) from None
 
 
-async def _row(record: Any, model: LanguageModel, job: Job) -> Any:
-    try:
-        return await job.program(record, model)
-    except EngineDead:
-        raise
-    except Exception as error:  # whatever a row does wrong is that row's fate alone
-        return Dropped(record.id, job.step, f"{type(error).__name__}: {error}")
-
-
-def run_pool(rows: Folder, finished: set[str], model: str, inference: Inference, job: Job) -> Iterator[Block]:
-    """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
-
-    Raises `UserError` when the cluster can never hold one replica.
-    """
-    dataset = read_table(rows, inference.rows_per_block)
-    if finished:
-        dataset = dataset.filter(partial(_unfinished, finished=finished), num_cpus=LIGHT_CPUS)
-    yield from stream_blocks(dataset, model, inference, job)
-
-
-def stream_blocks(
-    dataset: ray.data.Dataset, model: str, inference: Inference, job: Job
-) -> Generator[Block, None, None]:
-    """Run `job` on every block of `dataset`, as it is cut, and yield each block's counts when it is written."""
+@contextmanager
+def open_pool(model: str, inference: Inference, job: Job) -> Iterator[Pool]:
+    """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one."""
     # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
-    wanted = inference.cpus_per_replica, inference.gpus_per_replica
-    check_room(inference.min_replicas, *wanted, "one replica", "inference.min_replicas", spare_cpus=1)
-    in_flight = math.ceil(inference.rows_in_flight / inference.rows_per_block)
-    # The bound on restarts has no other way in, and no named parameter in Ray 2.60.
-    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
-    counts = dataset.map_batches(
-        Replica,
-        fn_constructor_kwargs={"model": portable(model), "inference": inference, "job": job},
-        batch_format="pyarrow",
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=inference.min_replicas,
-            max_size=inference.max_replicas,
-            max_tasks_in_flight_per_actor=in_flight,
-            max_concurrent_calls_per_actor=in_flight,
-        ),
-        num_cpus=inference.cpus_per_replica,
-        num_gpus=inference.gpus_per_replica,
-        accelerator_type=inference.accelerator_type,
-        max_restarts=inference.max_restarts,
-        runtime_env={"env_vars": inference.env},
+    cpus, gpus = (
+        inference.nodes_per_replica * each for each in (inference.cpus_per_replica, inference.gpus_per_replica)
     )
-    # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that is
-    # asked in rounds has no next one yet.
-    for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        for row in batch.to_pylist():
-            yield Block(**row)
+    check_room(inference.min_replicas, cpus, gpus, "one replica", "inference.min_replicas", spare_cpus=1)
+    ledger = beside_driver(Ledger, inference.max_restarts)
+    try:
+        yield Pool(model, inference, job, ledger)
+    finally:
+        ray.kill(ledger)
+
+
+def beside_driver(cls: type, *arguments: Any) -> Any:
+    """An actor of `cls` on the driver's own node: without that there is no run to go on."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote(*arguments)
 
 
 def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:
@@ -166,7 +138,3 @@ def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:
     filesystem, path = rows.filesystem()
     files = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=LIGHT_CPUS)
     return files.repartition(target_num_rows_per_block=rows_per_block)
-
-
-def _unfinished(row: dict[str, Any], finished: set[str]) -> bool:
-    return row["id"] not in finished

@@ -6,14 +6,19 @@ other rows' sampling, in the same engine. Tests give the same programs a scripte
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from selfreward_ray.judging.aggregate import with_verdicts
+from selfreward_ray.judging.head_to_head import decide
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe import ENDING_TOKENS, Judge, Respond, Sampling
 from selfreward_ray.records import (
     Candidate,
+    Comparison,
     Completion,
+    Contender,
+    Dropped,
     EvaluatedReply,
     EvaluatedSet,
     JudgedPrompt,
@@ -23,6 +28,7 @@ from selfreward_ray.records import (
     Proposal,
     RankedReply,
     RankedSet,
+    ReplyPair,
     ReplyVerdicts,
     Turn,
     Verdict,
@@ -47,7 +53,7 @@ class LanguageModel(Protocol):
 
 
 Program = Callable[[Any, LanguageModel], Awaitable[Any]]
-"""A record and a model in, a record out; an exception drops the row with its message as the reason."""
+"""A record and a model in, a record out, or the row as `Dropped`; an exception drops it too, its message the reason."""
 
 
 async def propose_prompt(
@@ -61,26 +67,64 @@ async def propose_prompt(
     return Proposal(request.id, text, "stop" if went_on else completion.finish_reason)
 
 
+async def sample(prompt: Prompt, model: LanguageModel, respond: Respond) -> JudgedPrompt:
+    """N candidates that nobody judged yet: their `verdicts` are empty (paper, section 2.2, step 2)."""
+
+    async def unjudged(candidate: Candidate) -> Candidate:
+        return candidate
+
+    return await _sampled(prompt, model, respond, unjudged)
+
+
 async def respond_and_judge(
     prompt: Prompt, model: LanguageModel, respond: Respond, judge: Judge, rubric: Rubric
 ) -> JudgedPrompt:
     """N candidates, each judged k times as soon as it is finished (paper, section 2.2)."""
-    prompt_ids = model.encode(prompt.text)
 
-    async def candidate(index: int) -> Candidate:
-        row = f"{prompt.id}/r{index}"
-        completion = await model.generate(prompt_ids, respond.sampling, row)
-        reply = Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop")
-        asked = [verdict(prompt.text, reply.text, f"{row}/v{k}", model, judge, rubric) for k in range(judge.verdicts)]
-        return with_verdicts(reply, tuple(await asyncio.gather(*asked)))
+    async def judged(candidate: Candidate) -> Candidate:
+        return await judge_candidate(prompt.text, candidate, model, judge, rubric)
 
-    candidates = await asyncio.gather(*map(candidate, range(respond.candidates)))
-    return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), tuple(candidates))
+    return await _sampled(prompt, model, respond, judged)
 
 
-async def verdict(prompt: str, reply: str, row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
-    """One verdict on one reply, asked again while no score can be read, at most ``judge.retries`` times."""
-    judge_ids = model.encode(rubric.render(prompt, reply))
+async def judge_replies(answered: JudgedPrompt, model: LanguageModel, judge: Judge, rubric: Rubric) -> JudgedPrompt:
+    """The same candidates with k verdicts each; verdicts that they had are replaced (paper, section 2.2, step 3)."""
+    asked = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
+    return replace(answered, candidates=tuple(await asyncio.gather(*asked)))
+
+
+async def judge_candidate(
+    prompt: str, candidate: Candidate, model: LanguageModel, judge: Judge, rubric: Rubric
+) -> Candidate:
+    """`candidate` with k verdicts and what they come to."""
+    question = rubric.render(prompt, candidate.text)
+    return with_verdicts(candidate, await verdicts(question, candidate.id, judge.verdicts, model, judge, rubric))
+
+
+async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: Rubric) -> Comparison | Dropped:
+    """k verdicts on which of two replies is better in each of the orders in which they can be shown (section 3.1)."""
+
+    async def in_order(name: str, first: Contender, second: Contender) -> tuple[Verdict, ...]:
+        question = rubric.render(pair.prompt, first.text, second.text)
+        return await verdicts(question, f"{pair.id}/{name}", judge.verdicts, model, judge, rubric)
+
+    left_first, right_first = await asyncio.gather(
+        in_order("left-first", pair.left, pair.right), in_order("right-first", pair.right, pair.left)
+    )
+    return decide(pair, left_first, right_first, judge.min_valid)
+
+
+async def verdicts(
+    question: str, row: str, count: int, model: LanguageModel, judge: Judge, rubric: Rubric
+) -> tuple[Verdict, ...]:
+    """`count` verdicts, ``{row}/v0`` and so on, on a `question` that `rubric` rendered."""
+    judge_ids = model.encode(question)
+    asked = [verdict(judge_ids, f"{row}/v{k}", model, judge, rubric) for k in range(count)]
+    return tuple(await asyncio.gather(*asked))
+
+
+async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
+    """One verdict on a question, asked for again while no score can be read, at most ``judge.retries`` times."""
     pattern = rubric.constrained_pattern(judge.sampling.max_tokens - ENDING_TOKENS) if judge.constrained else None
     text = ""
     for attempt in range(judge.retries + 1):
@@ -100,9 +144,8 @@ async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge
     """`samples` verdicts on each ranked reply, from which EFT rows are chosen (paper, section 3.1.1)."""
 
     async def judged(reply: RankedReply) -> ReplyVerdicts:
-        rows = [f"{reply.id}/v{k}" for k in range(samples)]
-        asked = [verdict(ranked.question, reply.text, row, model, judge, rubric) for row in rows]
-        return ReplyVerdicts(reply.id, tuple(await asyncio.gather(*asked)))
+        question = rubric.render(ranked.question, reply.text)
+        return ReplyVerdicts(reply.id, await verdicts(question, reply.id, samples, model, judge, rubric))
 
     return JudgedSet(ranked.id, ranked, tuple(await asyncio.gather(*map(judged, ranked.replies))))
 
@@ -119,11 +162,30 @@ async def evaluate_set(
     async def answer() -> EvaluatedReply:
         row = f"{ranked.id}/answer"
         completion = await model.generate(model.encode(ranked.prompt, ranked.history), greedy, row)
-        return EvaluatedReply(row, ranked.prompt, completion.text, completion.finish_reason == "stop", None)
+        return EvaluatedReply(row, ranked.question, completion.text, completion.finish_reason == "stop", None)
 
     async def judged(reply: RankedReply) -> JudgedReply:
-        given = await verdict(ranked.question, reply.text, f"{reply.id}/v0", model, judge, rubric)
+        question = rubric.render(ranked.question, reply.text)
+        (given,) = await verdicts(question, reply.id, 1, model, judge, rubric)
         return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
 
     own, replies = await asyncio.gather(answer(), asyncio.gather(*map(judged, ranked.replies)))
     return EvaluatedSet(ranked.id, own, tuple(replies))
+
+
+async def _sampled(
+    prompt: Prompt,
+    model: LanguageModel,
+    respond: Respond,
+    then: Callable[[Candidate], Awaitable[Candidate]],
+) -> JudgedPrompt:
+    """`prompt` with its candidates, each handed to `then` the moment it is finished."""
+    prompt_ids = model.encode(prompt.text)
+
+    async def candidate(index: int) -> Candidate:
+        row = f"{prompt.id}/r{index}"
+        completion = await model.generate(prompt_ids, respond.sampling, row)
+        return await then(Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop"))
+
+    candidates = await asyncio.gather(*map(candidate, range(respond.candidates)))
+    return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), tuple(candidates))

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from selfreward_ray.inference.pool import LIGHT_CPUS, Block, Job, stream_blocks
+from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.pool import LIGHT_CPUS, Pool, beside_driver, open_pool
 from selfreward_ray.recipe import Inference
 from selfreward_ray.tables import to_table
 
@@ -46,7 +46,8 @@ class Feed:
 class Rounds:
     """What `open_rounds` gives: `ask` runs the rows of one round and yields the counts of its blocks."""
 
-    def __init__(self, feed: Any, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
+    def __init__(self, feed: Any, pool: Pool, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
+        self.summary = pool.summary
         self._feed = feed
         self._blocks = blocks
         self._job = job
@@ -64,9 +65,7 @@ class Rounds:
 @contextmanager
 def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> Iterator[Rounds]:
     """A pool of `model` for rounds of at most `max_blocks` blocks in all. Engines start with the first round."""
-    # On the driver's own node: without it there is no run to go on.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    feed = ray.remote(num_cpus=0, scheduling_strategy=here)(Feed).remote()
+    feed = beside_driver(Feed)
     numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
     rows = numbers.map_batches(
         _Take(feed),
@@ -75,12 +74,13 @@ def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> 
         num_cpus=LIGHT_CPUS,
         compute=ray.data.TaskPoolStrategy(size=1),  # each waiting task keeps a process
     )
-    blocks = stream_blocks(rows, model, inference, job)
-    try:
-        yield Rounds(feed, blocks, job, inference.rows_per_block)
-    finally:
-        blocks.close()
-        ray.kill(feed)
+    with open_pool(model, inference, job) as pool:
+        blocks = pool.stream(rows)
+        try:
+            yield Rounds(feed, pool, blocks, job, inference.rows_per_block)
+        finally:
+            blocks.close()
+            ray.kill(feed)
 
 
 class _Take:

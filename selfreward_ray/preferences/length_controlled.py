@@ -1,6 +1,6 @@
 from selfreward_ray.preferences.contest import Contest, Preference, reaches
 from selfreward_ray.recipe import Pairs
-from selfreward_ray.records import Dropped, Pair
+from selfreward_ray.records import Candidate, Dropped, Pair
 
 
 def length_controlled(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
@@ -8,8 +8,8 @@ def length_controlled(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
     the worst, so that answers do not grow longer each round (Meta-Rewarding, arXiv 2407.19594, its length control).
 
     About as good is within ``pairs.band`` of the range of means, from the worst to the best reply that make the pair
-    of `best_worst`; length is the number of tokens. The shortest chosen reply decides, then the longest rejected one,
-    then the order of best against worst.
+    of `best_worst`; length is the number of tokens, or of characters where no engine here wrote the replies. The
+    shortest chosen reply decides, then the longest rejected one, then the order of best against worst.
     """
     preferences = contest.preferences()
     if isinstance(preferences, Dropped):
@@ -22,4 +22,8 @@ def length_controlled(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
 
 
 def _lengths(preference: Preference) -> tuple[int, int]:
-    return len(preference.chosen.candidate.token_ids), -len(preference.rejected.candidate.token_ids)
+    return _length(preference.chosen.candidate), -_length(preference.rejected.candidate)
+
+
+def _length(candidate: Candidate) -> int:
+    return len(candidate.token_ids) or len(candidate.text)

@@ -1,6 +1,7 @@
 """A run's figures as two tables on the terminal."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from selfreward_ray.reporting.columns import MODEL_COLUMNS, STEP_COLUMNS, WORDS, model_cells, step_cells
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.wording import number, visible
+from selfreward_ray.reporting.wording import number, percent, visible
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
@@ -29,6 +30,18 @@ def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console
     for count, what in cells:
         table.add_row(Text(count), Text(visible(what)))
     (console or Console()).print(table)
+
+
+def print_outcomes(outcomes: dict[str, Any], console: Console | None = None) -> None:
+    """Print the figures of a comparison (the fields of `evaluation.outcomes.Outcomes`) as one line."""
+    won, lost, ties, first, second = (
+        number(outcomes[name]) for name in ("left", "right", "ties", "first_in_both", "second_in_both")
+    )
+    line = (
+        f"left won {won}, right won {lost}, {ties} ties: left's win rate {percent(outcomes['left_win_rate'])} %; "
+        f"in both orders the first was preferred {first} times, the second {second} times"
+    )
+    (console or Console()).print(line, soft_wrap=True, highlight=False)
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:

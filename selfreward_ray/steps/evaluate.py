@@ -5,7 +5,7 @@ from typing import Any
 
 from selfreward_ray.evaluation.agreement import agreement
 from selfreward_ray.evaluation.replies import reply_figures
-from selfreward_ray.inference.pool import Job
+from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe import Recipe
@@ -20,7 +20,9 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     rubric, part = judging(recipe)
     step = Step("evaluate", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
-    job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed)
+    # A set has two replies or more.
+    row_tokens = recipe.respond.sampling.max_tokens + 2 * recipe.judge.sampling.max_tokens
+    job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed, row_tokens)
     rows = finished_step(seed_data, "seed") / "held_out"
     return run_pooled(
         step, job, recipe, model=model, rows=rows, unit="prompts", label=label, measure=lambda: _figures(step, rubric)

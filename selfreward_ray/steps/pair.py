@@ -28,13 +28,13 @@ _TEXTS = ["candidates.list.element.text"]
 
 
 def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manifest:
-    """`judged` (a respond step) → rows of the policy's record (paper, section 2.3).
+    """`judged` (a respond or a judge step) → rows of the policy's record (paper, section 2.3).
 
     The table `caught` names the candidates that `preferences.sound` found a fault in; the manifest's metrics count
     its reasons. A caught candidate is no dropped row: its prompt may give a pair all the same.
     """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
-    source = finished_step(judged, "respond")
+    source = finished_step(judged, "respond", "judge")
     step = Step("pair", out, part, {"judged": judged})
     if step.is_done():
         skipped(label)

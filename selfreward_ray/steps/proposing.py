@@ -9,9 +9,10 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.pool import Block, Job
+from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
 from selfreward_ray.instructions.filters import TooSimilar, admit, length
@@ -21,6 +22,7 @@ from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExam
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.run_store import Manifest, Step, read_files, read_rows
+from selfreward_ray.steps.pooled import figures
 from selfreward_ray.storage import Folder
 
 
@@ -62,11 +64,11 @@ def propose_by_model(
                 else:
                     similar.add(prompt.text)
                     kept.append(prompt)
-            progress.update(len(kept), proposer.tokens)
-        tokens = proposer.tokens
+            progress.update(len(kept), proposer.counted.generated_tokens)
+        metrics = proposer.metrics()
     step.write(kept, Prompt)
     step.write(dropped, Dropped, "dropped")
-    return step.finish(offered=asked, tokens=tokens)
+    return step.finish(offered=asked, tokens=metrics["generated_tokens"], metrics=metrics)
 
 
 class _Proposer:
@@ -77,7 +79,7 @@ class _Proposer:
         # In whole rounds: what a round holds must not depend on the budget, which may be raised.
         self._rounds_at_most = -(-(wanted.max_requests or 20 * wanted.count) // wanted.requests_per_round)
         self.budget = self._rounds_at_most * wanted.requests_per_round
-        self.tokens = 0
+        self.counted = Block()
         self._recipe = recipe
         self._folder = folder
         self._progress = progress
@@ -91,11 +93,15 @@ class _Proposer:
         self._gather()
         open_requests = [r for r in requests if r.id not in self._answers]
         for block in self._blocks(open_requests):
-            self.tokens += block.generated_tokens
+            self.counted += block
             self._progress.note("")
-            self._progress.update(kept, self.tokens)
+            self._progress.update(kept, self.counted.generated_tokens)
         self._gather()
         return [self._answers[r.id] for r in requests]
+
+    def metrics(self) -> dict[str, Any]:
+        """For the manifest: of the proposals that were asked for since an interruption."""
+        return figures(self.counted) | (self._rounds.summary() if self._rounds else {})
 
     def _blocks(self, requests: list[Prompt]) -> Iterator[Block]:
         if not requests:
@@ -108,7 +114,8 @@ class _Proposer:
     def _pool(self) -> AbstractContextManager[Rounds]:
         wanted, inference = self._recipe.prompts, self._recipe.inference
         program = partial(propose_prompt, sampling=wanted.sampling, read=read_proposal)
-        job = Job("propose", program, Prompt, Proposal, self._folder.uri, self._recipe.seed)
+        row_tokens = wanted.sampling.max_tokens
+        job = Job("propose", program, Prompt, Proposal, self._folder.uri, self._recipe.seed, row_tokens)
         blocks_a_round = -(-wanted.requests_per_round // inference.rows_per_block)
         return open_rounds(proposer_of(self._recipe), inference, job, self._rounds_at_most * blocks_a_round)
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from selfreward_ray.inference.pool import Job
+from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
@@ -15,6 +15,7 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     rubric, part = judging(recipe)
     step = Step("respond", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "prompts": prompts})
     program = partial(respond_and_judge, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
-    job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed)
+    row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens
+    job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed, row_tokens)
     rows = finished_step(prompts, "propose") / "rows"
     return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label)

@@ -1,12 +1,13 @@
 """Steps: SFT (M0 → M1) and DPO (M(t) → M(t+1)). Both are the same worker loop with another objective."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
 from selfreward_ray.models import local_model, portable
-from selfreward_ray.recipe import Optimization, Recipe
+from selfreward_ray.recipe import MODEL_FIELDS, Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step, finished_step, read_files, write_part
@@ -33,19 +34,26 @@ def sft(
     `positives` (a pair step of the policy positive-only) are replies of an earlier model (section 2.3).
     """
 
-    def encoder() -> Callable[[SftExample | Positive], SftTokens]:
-        codec = ChatCodec(local_model(model))
-        return lambda row: positive_tokens(row) if isinstance(row, Positive) else sft_tokens(row, codec)
+    codec = _codec_of(model)
+
+    def encode(row: SftExample | Positive) -> SftTokens:
+        return positive_tokens(row, codec) if isinstance(row, Positive) else sft_tokens(row, codec())
 
     given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "pair": (positives, Positive)}
     sources = {name: (uri, record) for name, (uri, record) in given.items() if uri is not None}
-    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, encoder, model, out, label)
+    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, encode, model, out, label)
 
 
 def dpo(recipe: Recipe, *, model: str, pairs: str, out: str, label: str = "DPO") -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3)."""
     sources = {"pair": (pairs, Pair)}
-    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, lambda: pair_tokens, model, out, label)
+    encode = partial(pair_tokens, codec=_codec_of(model))
+    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, encode, model, out, label)
+
+
+def _codec_of(model: str) -> Callable[[], ChatCodec]:
+    """Opens the model's codec when it is first called: pairs that an engine wrote do without."""
+    return cache(lambda: ChatCodec(local_model(model)))
 
 
 def _train(
@@ -54,19 +62,19 @@ def _train(
     optimization: Optimization,
     objective: Objective,
     sources: dict[str, tuple[str, type[Any]]],
-    encoder: Callable[[], Callable[[Any], Any]],
+    encode: Callable[[Any], Any],
     model: str,
     out: str,
     label: str,
 ) -> Manifest:
-    part = {name: optimization.model_dump(), "dtype": recipe.training.dtype, "seed": recipe.seed}
+    part = {name: optimization.model_dump(), "seed": recipe.seed} | recipe.training.model_dump(include=MODEL_FIELDS)
     model = portable(model)
     tables = {name: (finished_step(uri, name) / "rows", record) for name, (uri, record) in sources.items()}
     step = Step(name, out, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})
     if step.is_done():
         skipped(label)
         return step.manifest()
-    offered, kept = _encode(step, tables, encoder(), optimization.max_tokens, objective.record)
+    offered, kept = _encode(step, tables, encode, optimization.max_tokens, objective.record)
     if kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
         raise UserError(
@@ -75,10 +83,18 @@ def _train(
         )
     steps = optimization.epochs * -(-kept // optimization.batch_size)
     with Progress(label, steps, "steps") as progress:
-        fit(
-            TrainJob(label, model, step.folder.uri, objective, optimization, recipe.training, recipe.seed, None),
-            progress,
+        job = TrainJob(
+            label=label,
+            model=model,
+            out=step.folder.uri,
+            objective=objective,
+            optimization=optimization,
+            training=recipe.training,
+            seed=recipe.seed,
+            fingerprint=step.fingerprint,
+            progress=None,
         )
+        fit(job, progress)
         summary = step.folder.read_json("summary.json")
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from selfreward_ray.inference.pool import Job
+from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_set
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import JudgedSet, RankedSet
@@ -16,6 +16,7 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     samples = recipe.seed_data.verdict_samples
     step = Step("verdicts", out, part | {"samples": samples}, {"model": model, "seed": seed_data})
     program = partial(judge_set, samples=samples, judge=recipe.judge, rubric=rubric)
-    job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, recipe.seed)
+    row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has two replies or more
+    job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, recipe.seed, row_tokens)
     rows = finished_step(seed_data, "seed") / "eft"
     return run_pooled(step, job, recipe, model=model, rows=rows, unit="sets", label=label)

@@ -6,13 +6,38 @@ from typing import Any
 import pytest
 from scripted_model import ScriptedModel, completion
 
-from selfreward_ray.inference.programs import evaluate_set, judge_set, propose_prompt, respond_and_judge, verdict
+from selfreward_ray.inference.programs import (
+    compare,
+    evaluate_set,
+    judge_replies,
+    judge_set,
+    propose_prompt,
+    respond_and_judge,
+    sample,
+    verdict,
+)
 from selfreward_ray.instructions.propose import read_proposal
-from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.judging.head_to_head import TOO_FEW_VERDICTS, TOO_LONG
+from selfreward_ray.judging.rubric import load_pairwise, load_rubric
 from selfreward_ray.recipe import Judge, Respond, Sampling, VerdictSampling
-from selfreward_ray.records import Completion, Prompt, Proposal, RankedReply, RankedSet, Turn, Verdict
+from selfreward_ray.records import (
+    Candidate,
+    Comparison,
+    Completion,
+    Contender,
+    Dropped,
+    JudgedPrompt,
+    Prompt,
+    Proposal,
+    RankedReply,
+    RankedSet,
+    ReplyPair,
+    Turn,
+    Verdict,
+)
 
 RUBRIC = load_rubric("checklist")
+PAIRWISE = load_pairwise("pairwise")
 RESPOND = Respond(candidates=2, sampling=Sampling(temperature=0.8, max_tokens=9))
 JUDGE = Judge(verdicts=2, min_valid=1, retries=2, sampling=VerdictSampling(max_tokens=50))
 PROMPT = Prompt("it1/p000000", "Name a river.")
@@ -23,7 +48,8 @@ def answered(model: ScriptedModel, judge: Judge = JUDGE) -> Any:
 
 
 def judged(model: ScriptedModel, judge: Judge = JUDGE) -> Verdict:
-    return asyncio.run(verdict(PROMPT.text, "The Rhine.", "r0/v0", model, judge, RUBRIC))
+    question = model.encode(RUBRIC.render(PROMPT.text, "The Rhine."))
+    return asyncio.run(verdict(question, "r0/v0", model, judge, RUBRIC))
 
 
 def test_each_candidate_is_judged_and_its_scores_averaged():
@@ -126,6 +152,79 @@ def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished()
     assert model.asked.index("it1/p000000/r1") == 3
 
 
+def test_what_is_sampled_alone_is_judged_later_to_the_same_row():
+    """What respond_and_judge makes in one pass; the candidates between have no verdicts and no mean."""
+
+    def answer(text: str, row: str) -> Any:
+        return f"Score: {row[-4]}" if "/v" in row else completion(f"reply of {row}", "length")
+
+    model = ScriptedModel(answer)
+    sampled = asyncio.run(sample(PROMPT, model, RESPOND))
+    assert model.asked == ["it1/p000000/r0", "it1/p000000/r1"]
+    assert {(c.verdicts, c.mean, c.variance) for c in sampled.candidates} == {((), None, None)}
+    judged_later = asyncio.run(judge_replies(sampled, ScriptedModel(answer), JUDGE, RUBRIC))
+    assert judged_later == answered(ScriptedModel(answer))
+
+
+def test_replies_that_were_judged_are_judged_anew_and_keep_their_ids():
+    old = Verdict("p/r0/v0", "Score: 1", 1.0, 1)
+    reply = Candidate("p/r0", "The Rhine.", (5, 6), False, (old,) * 3, 1.0, 0.0)
+    before = JudgedPrompt("p", "Name a river.", (7,), (reply,))
+    model = ScriptedModel(lambda text, row: {"v0": "Score: 4", "v1": "Score: 2"}[row.split("/")[2]])
+    after = asyncio.run(judge_replies(before, model, JUDGE, RUBRIC))
+    assert (after.id, after.token_ids) == ("p", (7,))
+    [again] = after.candidates
+    assert (again.id, again.token_ids, again.finished, again.mean) == ("p/r0", (5, 6), False, 3.0)
+    assert [v.text for v in again.verdicts] == ["Score: 4", "Score: 2"]
+
+
+PAIR = ReplyPair("left/a", "Name a river.", Contender("a", "Rhine"), Contender("b", "Red"))
+
+
+def compared(model: ScriptedModel, judge: Judge = JUDGE) -> Any:
+    return asyncio.run(compare(PAIR, model, judge, PAIRWISE))
+
+
+def test_a_pair_is_shown_in_both_orders_and_each_verdict_kept():
+    """The judge prefers Rhine wherever it stands; its first verdict on it as the second is asked for again."""
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        if row == "left/a/right-first/v0/a0":
+            return "Hm."
+        return "Better: first" if "<first_reply>\nRhine" in text else "Better: second"
+
+    made = compared(ScriptedModel(answer))
+    assert isinstance(made, Comparison)
+    assert (made.id, made.pair, made.preferred) == ("left/a", PAIR, "left")
+    assert [(v.id, v.score, v.attempts) for v in made.left_first + made.right_first] == [
+        ("left/a/left-first/v0", 1.0, 1),
+        ("left/a/left-first/v1", 1.0, 1),
+        ("left/a/right-first/v0", 0.0, 2),
+        ("left/a/right-first/v1", 0.0, 1),
+    ]
+    assert shown["left/a/left-first/v1/a0"] == PAIRWISE.render("Name a river.", "Rhine", "Red")
+    assert shown["left/a/right-first/v0/a1"] == PAIRWISE.render("Name a river.", "Red", "Rhine")
+
+
+def test_a_pair_whose_one_order_can_not_be_judged_is_dropped():
+    model = ScriptedModel(lambda text, row: "Hm." if "/right-first/" in row else "Better: first")
+    assert compared(model) == Dropped("left/a", "compare", TOO_FEW_VERDICTS)
+
+
+def test_a_pair_that_does_not_fit_is_not_asked_about_and_dropped():
+    model = ScriptedModel(lambda text, row: "Better: first", context=100)
+    assert compared(model) == Dropped("left/a", "compare", TOO_LONG)
+    assert model.asked == []
+
+
+def test_a_constrained_comparison_has_to_end_in_a_choice():
+    model = ScriptedModel(lambda text, row: "Better: tie")
+    assert compared(model, JUDGE.model_copy(update={"constrained": True})).preferred == "neither"
+    assert set(model.patterns.values()) == {PAIRWISE.constrained_pattern(34)}
+
+
 @pytest.mark.parametrize(
     ("said", "finish_reason", "text", "taken_as"),
     [
@@ -192,8 +291,9 @@ def test_a_held_out_prompt_is_answered_after_what_was_said_before():
         return "Score: 3"
 
     ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),), (Turn("assistant", "Hello."),))
-    asyncio.run(evaluate_set(ranked, ScriptedModel(answer), RESPOND, JUDGE, RUBRIC))
+    made = asyncio.run(evaluate_set(ranked, ScriptedModel(answer), RESPOND, JUDGE, RUBRIC))
     assert shown["s/answer"] == "assistant: Hello.\nWhy?"
+    assert made.answer.prompt == "Assistant: Hello.\n\nUser: Why?"  # as whoever compares the answer must see it
 
 
 @pytest.mark.parametrize("constrained", [False, True])

@@ -38,6 +38,12 @@ def test_within_the_bands_length_decides(band: float, outcome: tuple[str, str]):
     assert names(*RANGE_OF_5, band=band) == outcome
 
 
+def test_replies_that_no_engine_wrote_have_their_characters_counted():
+    best, short = candidate("a", "three words long", 5, 5, tokens=0), candidate("b", "word", 4, 4, tokens=0)
+    long, worst = candidate("c", "longest of all", 1, 1, tokens=0), candidate("d", "no", 0, 0, tokens=0)
+    assert names(best, short, long, worst, band=0.2) == ("b", "c")
+
+
 def test_a_band_reaches_thirds_in_spite_of_rounding():
     """A fifth of the range from 3 to 14/3 is a third, so 13/3 is just in the band; in floats it is a bit short."""
     best, short, worst = candidate("a", "a", 5, 5, 4, tokens=5), candidate("b", "b", 5, 4, 4), candidate("c", "c", 3, 3)

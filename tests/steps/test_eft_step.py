@@ -48,7 +48,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         return f"So. Score: {scores[name][int(draw[1])][int(reply[1])]}"
 
     seed_data = seed_step(tmp_path / "seed", [ranked(f"s{i}") for i in range(3)])
-    monkeypatch.setattr("selfreward_ray.steps.pooled.run_pool", pool_of(ScriptedModel(answer)))
+    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(ScriptedModel(answer)))
     verdicts(recipe(), model="baseline", seed_data=seed_data, out=str(tmp_path / "verdicts"))
     return str(tmp_path / "verdicts")
 

@@ -61,7 +61,7 @@ def test_answers_and_agreement_are_measured(tmp_path: Path, monkeypatch: pytest.
     seed.write([SftExample("x", "ift", "p", "t")], SftExample)
     seed.write(SETS, RankedSet, "held_out")
     seed.finish(offered=1)
-    monkeypatch.setattr("selfreward_ray.steps.pooled.run_pool", pool_of(ScriptedModel(answer)))
+    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(ScriptedModel(answer)))
     manifest = evaluate(RECIPE, model="m1", seed_data=str(tmp_path / "seed"), out=str(tmp_path / "out"))
     agreement, replies = manifest.metrics["agreement"], manifest.metrics["replies"]
     assert (agreement["pairwise_accuracy"], agreement["five_best"], agreement["verdicts"]) == (0.5, 0.5, 6)

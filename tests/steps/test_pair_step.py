@@ -72,9 +72,9 @@ def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: i
     monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", streamed)
 
 
-def respond(tmp_path: Path, prompts: list[JudgedPrompt]) -> str:
-    """The folder of a finished respond step."""
-    source = Step("respond", str(tmp_path / "judged"), {}, {})
+def respond(tmp_path: Path, prompts: list[JudgedPrompt], name: str = "respond") -> str:
+    """The folder of a finished respond step, or of another one with such rows."""
+    source = Step(name, str(tmp_path / "judged"), {}, {})
     source.is_done()
     source.write(prompts, JudgedPrompt)
     source.finish(offered=len(prompts))
@@ -168,9 +168,15 @@ def test_positive_only_writes_replies_to_imitate_and_counts_prompts(tmp_path: Pa
     assert rows == [Positive(c.id, "Why?", (7, 8), c) for c in (*prompts[0].candidates[:2], prompts[1].candidates[0])]
 
 
-def test_pairs_are_made_of_a_respond_step_alone(tmp_path: Path):
-    source = Step("pair", str(tmp_path / "pairs"), {}, {})
-    source.is_done()
-    source.finish(offered=0)
-    with pytest.raises(UserError, match="holds a 'pair' step, but a 'respond' step is needed here"):
-        pair(RECIPE, judged=str(tmp_path / "pairs"), out=str(tmp_path / "out"))
+def test_a_judge_step_gives_pairs_as_a_respond_step_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    prompts = [judged(0, (4, 4), (1, 1))]
+    stream(monkeypatch, prompts, 1)
+    manifest = pair(RECIPE, judged=respond(tmp_path, prompts, "judge"), out=str(tmp_path / "out"))
+    assert manifest.rows == {"rows": 1}
+
+
+@pytest.mark.parametrize("name", ["pair", "sample"])
+def test_pairs_are_made_of_judged_replies_alone(tmp_path: Path, name: str):
+    source = respond(tmp_path, [], name)
+    with pytest.raises(UserError, match=f"holds a '{name}' step, but a 'respond' or 'judge' step is needed here"):
+        pair(RECIPE, judged=source, out=str(tmp_path / "out"))

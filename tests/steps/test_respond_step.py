@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     offered.finish(offered=5)
 
     def step(model: ScriptedModel, values: dict[str, Any] = VALUES, stop_after: int | None = None) -> Any:
-        monkeypatch.setattr("selfreward_ray.steps.pooled.run_pool", pool_of(model, stop_after))
+        monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(model, stop_after))
         recipe, prompts, out = Recipe.model_validate(values), str(tmp_path / "prompts"), str(tmp_path / "out")
         manifest = respond(recipe, model="m1", prompts=prompts, out=out)
         return manifest, read_rows(Folder(out), JudgedPrompt), read_rows(Folder(out), Dropped, "dropped")
@@ -82,6 +82,13 @@ def test_another_judge_refuses_the_finished_step_and_begins_an_unfinished_one_an
     assert {len(c.verdicts) for r in rows for c in r.candidates} == {2}
     with pytest.raises(UserError, match="made from another recipe"):
         run(ScriptedModel(answer))
+
+
+def test_a_rubric_that_the_step_does_not_read_is_no_part_of_it(run: Any):
+    manifest, _, _ = run(ScriptedModel(answer))
+    again = ScriptedModel(answer)
+    assert run(again, VALUES | {"judge": VALUES["judge"] | {"pairwise_rubric": "mine.yaml"}})[0] == manifest
+    assert again.asked == []
 
 
 def test_another_pool_may_finish_the_step(run: Any):

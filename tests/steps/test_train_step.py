@@ -7,7 +7,7 @@ import pytest
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe import Recipe, Training
 from selfreward_ray.records import Candidate, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
 from selfreward_ray.run_store import Step, read_manifest, read_rows
 from selfreward_ray.steps.train import dpo, sft
@@ -58,6 +58,40 @@ def test_pairs_that_fit_are_trained_on_and_the_rest_dropped(tmp_path: Path, jobs
     assert (manifest.tokens, manifest.metrics["last"]) == (17, {"loss": 0.5})
     assert dpo(wanted, model="m1", pairs=source, out=out) == manifest
     assert len(jobs) == 1
+
+
+def test_only_the_same_training_finds_what_an_interrupted_one_left(
+    tmp_path: Path, jobs: list[TrainJob], monkeypatch: pytest.MonkeyPatch
+):
+    """More workers, or more patience with bad steps, are the same run; another rate is not."""
+    source, out = table(tmp_path / "pair", PAIRS), tmp_path / "out"
+    seen: list[tuple[str, bool]] = []
+
+    def interrupted(job: TrainJob, progress: Any) -> None:
+        seen.append((job.fingerprint, (out / "ray_train").exists()))
+        (out / "ray_train").mkdir(exist_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selfreward_ray.steps.train.fit", interrupted)
+    first = recipe(batch_size=2)
+    other_cluster = first.model_copy(update={"training": Training(workers=7, max_skipped_steps=9, checkpoint_every=1)})
+    for wanted in (first, other_cluster, recipe(batch_size=2, learning_rate=2e-6)):
+        with pytest.raises(KeyboardInterrupt):
+            dpo(wanted, model="m1", pairs=source, out=str(out))
+    assert [left for _, left in seen] == [False, True, False]
+    assert seen[0][0] == seen[1][0] != seen[2][0]
+
+
+def test_pairs_of_replies_from_a_file_are_encoded_by_the_model_that_they_train(
+    tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]
+):
+    """No engine read or wrote them: they come without ids."""
+    given = Pair("p/pair", "Name a sea.", (), Candidate("c", "North.", (), True), Candidate("r", "Red.", (), True))
+    out = str(tmp_path / "out")
+    dpo(recipe(batch_size=1), model=str(tiny_model), pairs=table(tmp_path / "pair", [given]), out=out)
+    codec = ChatCodec(tiny_model)
+    ids = [codec.prompt_ids("Name a sea."), codec.target_ids("North."), codec.target_ids("Red.")]
+    assert read_rows(Folder(out), PairTokens) == [PairTokens("p/pair", *map(tuple, ids))]
 
 
 def test_fewer_examples_than_a_batch_are_refused_before_anything_is_started(tmp_path: Path, jobs: list[TrainJob]):

@@ -14,9 +14,7 @@ class Fields(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; write it or remove the field")
+def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -24,7 +22,16 @@ def _filled(text: str) -> str:
     return text
 
 
-Filled = Annotated[str, AfterValidator(_filled)]
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; write it or remove the field")
+    return text
+
+
+Encodable = Annotated[str, AfterValidator(_encodable)]
+"""A text that may be empty."""
+
+Filled = Annotated[Encodable, AfterValidator(_filled)]
 """A text whose faults are faults of form: an id, a written verdict."""
 
 Rank = Annotated[int, Field(ge=0, lt=2**31)]

@@ -1,0 +1,154 @@
+"""A block: a few rows that one replica runs, and writes, together.
+
+The replica writes a finished block to storage itself and returns only counts, so the driver's memory does not grow
+with the rows, finished work survives the driver, and a block that is retried overwrites itself.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from selfreward_ray.inference.engine import Engine, EngineDead
+from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.programs import LanguageModel, Program
+from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.recipe import Inference, Sampling
+from selfreward_ray.records import Completion, Dropped, Turn, Verdict
+from selfreward_ray.run_store import write_block
+from selfreward_ray.storage import Folder
+
+WRITE_AGAIN_AFTER = (1.0, 5.0, 20.0)
+"""Seconds between attempts to write a block; after the last one the storage's error ends the step."""
+
+
+class Owned(LanguageModel, Protocol):
+    """What a replica owns: a language model that says how it is, and that it ends."""
+
+    vitals: Vitals
+
+    def shutdown(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every replica of a pool runs: a program from records to records, and where its rows go."""
+
+    step: str
+    program: Program
+    record: type[Any]
+    result: type[Any]
+    out: str
+    seed: int
+    row_tokens: int
+    """Tokens that the smallest row asks an engine for, replies at their longest, before it waits for one."""
+    open_engine: Callable[[str, Inference, int], Owned] = Engine
+    """Model, pool and seed in, an engine out: a stand-in where an engine is not what is looked at."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Counts of finished rows. Prompt tokens are those of each request; cached ones were in the prefix cache."""
+
+    rows: int = 0
+    dropped: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    verdicts: int = 0
+    invalid_verdicts: int = 0
+    verdicts_asked_again: int = 0
+
+    def __add__(self, other: "Block") -> "Block":
+        mine, its = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Block(*(a + b for a, b in zip(mine, its, strict=True)))
+
+
+class _Asked:
+    """A language model as one row sees it: behind the gate, its tokens counted."""
+
+    def __init__(self, model: LanguageModel, gate: TokenGate):
+        self._model = model
+        self._gate = gate
+        self._row = gate.next_row()
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.generated_tokens = 0
+
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+        return self._model.encode(text, history)
+
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+    ) -> Completion:
+        async with self._gate.room(len(prompt_ids) + sampling.max_tokens, self._row):
+            completion = await self._model.generate(prompt_ids, sampling, request_id, pattern)
+        self.prompt_tokens += len(prompt_ids)
+        self.cached_tokens += completion.cached_tokens
+        self.generated_tokens += len(completion.token_ids)
+        return completion
+
+
+async def run_row(record: Any, model: LanguageModel, job: Job) -> Any:
+    """What the program makes of `record`, or why it is dropped. Raises `EngineDead` alone."""
+    try:
+        return await job.program(record, model)
+    except EngineDead:
+        raise
+    except Exception as error:  # whatever a row does wrong is that row's fate alone
+        return Dropped(record.id, job.step, f"{type(error).__name__}: {error}")
+
+
+async def run_block(
+    records: list[Any],
+    model: LanguageModel,
+    job: Job,
+    gate: TokenGate,
+    run: Callable[[Any, LanguageModel, Job], Awaitable[Any]] = run_row,
+) -> Block:
+    """`run` every record at once and write the block's rows and its dropped rows.
+
+    Raises `EngineDead`, and `OSError` when the storage goes on failing.
+    """
+    if not records:
+        return Block()
+    asked = [_Asked(model, gate) for _ in records]
+    outcomes = await asyncio.gather(*(run(record, its, job) for record, its in zip(records, asked, strict=True)))
+    kept = [o for o in outcomes if not isinstance(o, Dropped)]
+    dropped = [o for o in outcomes if isinstance(o, Dropped)]
+    await _write(job, [record.id for record in records], kept, dropped)
+    verdicts = [verdict for row in kept for verdict in _verdicts(row)]
+    return Block(
+        rows=len(records),
+        dropped=len(dropped),
+        prompt_tokens=sum(a.prompt_tokens for a in asked),
+        cached_tokens=sum(a.cached_tokens for a in asked),
+        generated_tokens=sum(a.generated_tokens for a in asked),
+        verdicts=len(verdicts),
+        invalid_verdicts=sum(v.score is None for v in verdicts),
+        verdicts_asked_again=sum(max(0, v.attempts - 1) for v in verdicts),
+    )
+
+
+async def _write(job: Job, ids: list[str], kept: list[Any], dropped: list[Dropped]) -> None:
+    for wait in (*WRITE_AGAIN_AFTER, None):
+        try:
+            return await asyncio.to_thread(write_block, Folder(job.out), ids, kept, job.result, dropped)
+        except OSError:
+            if wait is None:
+                raise
+            await asyncio.sleep(wait)
+
+
+def _verdicts(value: Any) -> Iterator[Verdict]:
+    """Every verdict in a record."""
+    if isinstance(value, Verdict):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            if dataclasses.is_dataclass(item):
+                yield from _verdicts(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _verdicts(getattr(value, field.name))

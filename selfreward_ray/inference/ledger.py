@@ -1,0 +1,95 @@
+"""What the replicas of a pool went through: who died over which rows, and when that is enough.
+
+One small actor on the driver's node. Ray restarts a replica whose process ended and hands it its blocks again; here
+it is counted, so that neither a row that kills engines nor an engine that can not start is tried for ever.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+SUSPECT_AFTER = 2
+"""Deaths over a row after which its replica runs it beside no other suspect."""
+GIVEN_UP_AFTER = 3
+"""Deaths over a row after which it is dropped: the last of them met it as the only suspect."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a replica is told when its process begins."""
+
+    suspects: frozenset[str]
+    """Ids of rows to be run one at a time."""
+    given_up: frozenset[str]
+    """Ids of rows not to be run again."""
+    ended: str | None
+    """Why the pool is at an end; None while it is not."""
+
+
+@dataclass
+class Ledger:
+    """Plain state; `pool` makes an actor of it.
+
+    `max_restarts` bounds the deaths in a row, over all replicas, between which no row was finished.
+    """
+
+    max_restarts: int
+    restarts: int = 0
+    retried: int = 0
+    """Rows that were begun again."""
+    ready: int = 0
+    """Engines that came up."""
+    _deaths_in_a_row: int = 0
+    _deaths: Counter[str] = field(default_factory=Counter)
+    _open: dict[str, set[str]] = field(default_factory=dict)
+    _errors: dict[str, str] = field(default_factory=dict)
+    _last_error: str | None = None
+    _ended: str | None = None
+
+    def join(self, replica: str) -> Standing:
+        """A process of `replica` begins; where there was one before, that died over the rows it had open."""
+        if replica in self._open:
+            self._count_death(replica)
+        self._open[replica] = set()
+        deaths = self._deaths.items()
+        return Standing(
+            frozenset(row for row, times in deaths if SUSPECT_AFTER <= times < GIVEN_UP_AFTER),
+            frozenset(row for row, times in deaths if times >= GIVEN_UP_AFTER),
+            self._ended,
+        )
+
+    def came_up(self) -> None:
+        self.ready += 1
+
+    def began(self, replica: str, rows: list[str]) -> None:
+        self.retried += sum(row in self._deaths for row in rows)
+        self._open[replica].update(rows)
+
+    def finished(self, replica: str, rows: list[str]) -> None:
+        self._open[replica].difference_update(rows)
+        if rows:  # a block may be empty: nothing was done for it
+            self._deaths_in_a_row, self._last_error = 0, None
+
+    def failed(self, replica: str, error: str) -> None:
+        """Why `replica` is about to end its process."""
+        self._errors[replica] = self._last_error = error
+
+    def end(self, reason: str) -> None:
+        """What no restart can mend."""
+        self._ended = reason
+
+    def summary(self) -> dict[str, int]:
+        """Counts for the step's manifest."""
+        return {"engine_restarts": self.restarts, "rows_retried": self.retried}
+
+    def why(self) -> tuple[str | None, str | None, bool]:
+        """Why the pool ended, the last error of a replica, and whether any engine ever came up."""
+        return self._ended, self._last_error, self.ready > 0
+
+    def _count_death(self, replica: str) -> None:
+        self.restarts += 1
+        self._deaths.update(self._open[replica])
+        self._deaths_in_a_row += 1
+        self._last_error = self._errors.pop(replica, "its process was ended from outside; was there too little memory?")
+        if self._ended is None and self._deaths_in_a_row > self.max_restarts:
+            times = f"replicas died {self._deaths_in_a_row} times"
+            self.end(f"{times} and finished no row in between; the last: {self._last_error}")

@@ -1,0 +1,64 @@
+"""A replica's figures for the cluster's Prometheus, and so for the Ray dashboard: `ray_selfreward_…`."""
+
+from ray.util.metrics import Counter, Gauge
+
+from selfreward_ray.inference.block import Block
+from selfreward_ray.inference.vitals import Vitals
+
+_TOTALS = {
+    "prompt_tokens": "Prompt tokens that the engine read, cached or not.",
+    "generated_tokens": "Tokens that the engine generated.",
+    "prefix_cache_queries": "Prompt tokens looked up in the prefix cache.",
+    "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
+    "preemptions": "Requests that lost their place in the KV cache and are done again.",
+}
+_STATES = {
+    "requests_running": "Requests in the engine's batch.",
+    "requests_waiting": "Requests that wait in the engine.",
+    "kv_cache_usage": "Share of the KV cache in use, 0 to 1.",
+}
+_BLOCKS = {
+    "rows": "Rows finished.",
+    "dropped": "Rows given up.",
+    "verdicts": "Verdicts given.",
+    "invalid_verdicts": "Verdicts without a readable score.",
+    "verdicts_asked_again": "Verdicts asked for again because no score could be read.",
+}
+
+
+class Metrics:
+    """Tagged with the step and the replica; call `publish` every so often, `block` for each block."""
+
+    def __init__(self, step: str, replica: str):
+        tags = {"step": step, "replica": replica}
+
+        def made(kind: type[Counter] | type[Gauge], name: str, what: str) -> Counter | Gauge:
+            metric = kind(f"selfreward_{name}", description=what, tag_keys=tuple(tags))
+            metric.set_default_tags(tags)
+            return metric
+
+        self._totals = {name: made(Counter, name, what) for name, what in _TOTALS.items()}
+        self._states = {name: made(Gauge, name, what) for name, what in _STATES.items()}
+        self._blocks = {name: made(Counter, name, what) for name, what in _BLOCKS.items()}
+        self._restarts = made(Counter, "engine_restarts", "Replicas started again after their process ended.")
+        self._said = dict.fromkeys(_TOTALS, 0)
+
+    def restarted(self) -> None:
+        self._restarts.inc()
+
+    def publish(self, vitals: Vitals) -> None:
+        for name, counter in self._totals.items():
+            total = getattr(vitals, name)  # once: the engine goes on meanwhile
+            _add(counter, total - self._said[name])
+            self._said[name] = total
+        for name, gauge in self._states.items():
+            gauge.set(getattr(vitals, name))
+
+    def block(self, block: Block) -> None:
+        for name, counter in self._blocks.items():
+            _add(counter, getattr(block, name))
+
+
+def _add(counter: Counter, amount: int) -> None:
+    if amount:  # Ray refuses to add nothing
+        counter.inc(amount)

@@ -1,0 +1,127 @@
+"""A replica: one actor of the pool, which owns one engine, and ends its process when that is lost.
+
+Ray Data retries a block where an actor's process died, but an exception would end the whole dataset. So whatever a
+new process can mend ends this one: Ray starts another, on this node or the next, and hands it the same blocks.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.inference.block import Job, run_block, run_row
+from selfreward_ray.inference.engine import EngineDead
+from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.ledger import GIVEN_UP_AFTER
+from selfreward_ray.inference.metrics import Metrics
+from selfreward_ray.inference.programs import LanguageModel
+from selfreward_ray.inference.reaper import bind_children
+from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.recipe import Inference
+from selfreward_ray.records import Dropped
+from selfreward_ray.tables import from_table
+
+GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
+WATCH_EVERY = 1.0
+"""Seconds between two looks at the engine."""
+
+
+class Replica:
+    """Runs the program of `job` on many rows at a time. `ledger` is the handle of the pool's `Ledger`."""
+
+    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any):
+        self._job = job
+        self._ledger = ledger
+        self._name = ray.get_runtime_context().get_actor_id()
+        self._standing = ray.get(ledger.join.remote(self._name))
+        if self._standing.ended:
+            raise RuntimeError(self._standing.ended)
+        self._reaper = bind_children()
+        self._alone = asyncio.Lock()
+        self._gate = TokenGate(inference.tokens_in_flight)
+        self._metrics = Metrics(job.step, self._name)
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            self._metrics.restarted()
+        self._engine = self._opened(model, inference)
+        ledger.came_up.remote()
+        watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, self._die)
+        threading.Thread(target=watch.keep, daemon=True).start()
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        records = from_table(batch, self._job.record)
+        ids = [record.id for record in records]
+        apart = self._standing.suspects | self._standing.given_up
+        self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
+        try:
+            block = await run_block(records, self._engine, self._job, self._gate, self._run)
+        except EngineDead as error:
+            self._die(f"the engine died: {error}")
+        self._ledger.finished.remote(self._name, ids)
+        self._metrics.block(block)
+        return pa.Table.from_pylist([asdict(block)])
+
+    async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
+        if record.id in self._standing.given_up:
+            return Dropped(record.id, job.step, GIVEN_UP)
+        if record.id in self._standing.suspects:
+            async with self._alone:
+                await self._ledger.began.remote(self._name, [record.id])
+                outcome = await run_row(record, model, job)
+                self._ledger.finished.remote(self._name, [record.id])  # no suspect in the death of the next one
+                return outcome
+        return await run_row(record, model, job)
+
+    def _opened(self, model: str, inference: Inference) -> Any:
+        try:
+            return self._job.open_engine(model, inference, self._job.seed)
+        except UserError as error:
+            ray.get(self._ledger.end.remote(str(error)))
+            raise
+        except Exception as error:
+            self._die(f"the engine did not start: {error}")
+
+    def _die(self, error: str) -> None:
+        try:
+            ray.get(self._ledger.failed.remote(self._name, error), timeout=10)
+        finally:
+            os._exit(1)
+
+    def __del__(self) -> None:
+        if engine := getattr(self, "_engine", None):
+            engine.shutdown()
+
+
+class Watch:
+    """Looks after an engine: publishes its figures, and gives it up where it makes no step with work to do."""
+
+    def __init__(
+        self, vitals: Vitals, gate: TokenGate, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
+    ):
+        self._vitals = vitals
+        self._gate = gate
+        self._metrics = metrics
+        self._hang_seconds = hang_seconds
+        self._give_up = give_up
+
+    def keep(self) -> None:
+        """Watch for as long as this process lives. In a thread of its own: an event loop may hang too."""
+        try:
+            while True:
+                time.sleep(WATCH_EVERY)
+                self.look()
+        except Exception as error:  # nobody looks after the engine any more
+            self._give_up(f"the watch over the engine failed: {error}")
+
+    def look(self) -> None:
+        if not self._gate.requests:
+            self._vitals.touch()
+        if time.monotonic() - self._vitals.last_step > self._hang_seconds:
+            self._give_up(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
+        self._metrics.publish(self._vitals)

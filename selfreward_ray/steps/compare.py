@@ -1,0 +1,41 @@
+"""Step: two models' replies to the same prompts, head to head (paper, section 3.1)."""
+
+from functools import partial
+from typing import Any
+
+from selfreward_ray.evaluation.outcomes import outcomes
+from selfreward_ray.inference import programs
+from selfreward_ray.inference.block import Job
+from selfreward_ray.judging.head_to_head import match_replies
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Comparison, Dropped, ReplyPair
+from selfreward_ray.run_store import Manifest, Step, read_files
+from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.replies import first_replies
+
+
+def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, label: str = "compare") -> Manifest:
+    """`left` and `right` → `Comparison` rows by the judge `model`; the manifest's metrics hold the `outcomes`.
+
+    Each side is an evaluate step (its answers), a sample, respond or judge step, or a file, folder or URI of replies;
+    of several replies to a prompt the first is taken. The prompts of both sides are held by the driver.
+    """
+    rubric, part = judging(recipe, pairwise=True)
+    step = Step("compare", out, part, {"model": model, "left": left, "right": right})
+    program = partial(programs.compare, judge=recipe.judge, rubric=rubric)
+    row_tokens = 2 * recipe.judge.verdicts * recipe.judge.sampling.max_tokens
+    job = Job("compare", program, ReplyPair, Comparison, step.folder.uri, recipe.seed, row_tokens)
+    dropped: list[Dropped] = []
+    if not step.is_done():
+        pairs, dropped = match_replies(first_replies(left, "--left"), first_replies(right, "--right"))
+        step.write(pairs, ReplyPair, "offered")
+        step.write(dropped, Dropped, "dropped")
+    return run_pooled(
+        step, job, recipe, model=model, rows=step.folder / "offered", refused=len(dropped), unit="pairs", label=label,
+        measure=lambda: _figures(step),
+    )  # fmt: skip
+
+
+def _figures(step: Step) -> dict[str, Any]:
+    compared = (row for _, rows in read_files(step.folder / "rows", Comparison) for row in rows)
+    return {"outcomes": vars(outcomes(compared))}

@@ -1,0 +1,27 @@
+"""Step: k verdicts on each of the replies that are there, whoever wrote them."""
+
+from functools import partial
+
+from selfreward_ray.inference.block import Job
+from selfreward_ray.inference.programs import judge_replies
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import JudgedPrompt
+from selfreward_ray.run_store import Manifest, Step
+from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.replies import offered_replies
+
+
+def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "judge") -> Manifest:
+    """`replies` → `JudgedPrompt` rows (paper, section 2.2, step 3), from which `pair` makes pairs as it does from
+    those of a respond step.
+
+    `replies` is a sample step, a respond or judge step (its replies are judged anew), or a file, folder or URI of rows
+    ``{"prompt", "reply"}`` or ``{"prompt", "replies"}``.
+    """
+    rubric, part = judging(recipe)
+    step = Step("judge", out, part, {"model": model, "replies": replies})
+    program = partial(judge_replies, judge=recipe.judge, rubric=rubric)
+    row_tokens = recipe.judge.verdicts * recipe.judge.sampling.max_tokens
+    job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, recipe.seed, row_tokens)
+    rows = offered_replies(step, replies, "--replies")
+    return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label)

@@ -1,0 +1,82 @@
+"""Replies that are there already, to be judged or compared: a finished step's, or rows that anybody wrote."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from pydantic import Field, model_validator
+
+from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
+from selfreward_ray.run_store import Step, finished_step, is_step, read_files, read_manifest, write_part
+from selfreward_ray.seed.errors import SeedError
+from selfreward_ray.seed.readers.fields import Encodable, Fields, Filled, parse
+from selfreward_ray.seed.readers.rows import read_rows
+from selfreward_ray.storage import Folder
+
+_ANSWERING = ("sample", "respond", "judge")
+_ROWS_PER_PART = 1024
+
+
+class _ReplyRow(Fields):
+    """A prompt with a reply, or with several. An empty reply is one: models write such."""
+
+    prompt: Filled
+    reply: Encodable | None = None
+    replies: list[Encodable] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _answered(self) -> "_ReplyRow":
+        if (self.reply is None) == (self.replies is None):
+            raise ValueError("give either field 'reply', a text, or field 'replies', a list of texts")
+        return self
+
+    def texts(self) -> list[str]:
+        return self.replies or [self.reply or ""]
+
+
+def offered_replies(step: Step, source: str, option: str) -> Folder:
+    """The `JudgedPrompt` table of `source`: that of a sample, respond or judge step; else `step`'s own table
+    `offered`, to which the rows of the file, folder or URI are written.
+
+    Raises `UserError` for another or unfinished step, and for a row that is no prompt with replies.
+    """
+    if is_step(Folder(source)):
+        return finished_step(source, *_ANSWERING) / "rows"
+    offered = step.folder / "offered"
+    if not step.is_done():
+        offered.delete()  # an interrupted attempt's, which may break off anywhere
+        rows = _read_replies(source, option)
+        for number, first in enumerate(rows):
+            part = [first, *islice(rows, _ROWS_PER_PART - 1)]
+            write_part(step.folder, "offered", part, JudgedPrompt, f"{number:06d}")
+    return offered
+
+
+def first_replies(source: str, option: str) -> Iterator[tuple[str, Contender]]:
+    """Each prompt's text with its first reply, of what `offered_replies` reads or of an evaluate step's answers."""
+    if not is_step(Folder(source)):
+        return _first_of(_read_replies(source, option))
+    folder = finished_step(source, "evaluate", *_ANSWERING)
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.step == "evaluate":
+        sets = (row for _, rows in read_files(folder / "rows", EvaluatedSet) for row in rows)
+        return ((s.answer.prompt, Contender(s.answer.id, s.answer.text)) for s in sets)
+    return _first_of(row for _, rows in read_files(folder / "rows", JudgedPrompt) for row in rows)
+
+
+def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender]]:
+    for prompt in answered:
+        first = prompt.candidates[0]
+        yield prompt.text, Contender(first.id, first.text)
+
+
+def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
+    """Prompts with unjudged candidates that count as finished; ids are by the rows' place (``given/p000017/r0``)."""
+    rows = read_rows(source, "train", option)
+    first = next(rows, None)
+    if first is None:
+        raise SeedError(f"{option}: {source} holds no rows; write one JSON object a line")
+    for number, row in enumerate(chain([first], rows)):
+        found = parse(_ReplyRow, row.fields, row.where)
+        prompt_id = f"given/p{number:06d}"
+        candidates = (Candidate(f"{prompt_id}/r{i}", text, (), True) for i, text in enumerate(found.texts()))
+        yield JudgedPrompt(prompt_id, found.prompt, (), tuple(candidates))

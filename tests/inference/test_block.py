@@ -1,0 +1,184 @@
+"""A block of rows on a replica: what is written, what one bad row costs, what a retry leaves behind."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_model import ScriptedModel, block_of
+
+from selfreward_ray.inference import block as block_module
+from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.engine import EngineDead
+from selfreward_ray.inference.programs import LanguageModel
+from selfreward_ray.recipe import Sampling
+from selfreward_ray.records import (
+    Candidate,
+    Comparison,
+    Completion,
+    Contender,
+    Dropped,
+    EvaluatedReply,
+    EvaluatedSet,
+    JudgedPrompt,
+    JudgedReply,
+    JudgedSet,
+    Prompt,
+    RankedReply,
+    RankedSet,
+    ReplyPair,
+    ReplyVerdicts,
+    Verdict,
+)
+from selfreward_ray.run_store import read_rows
+from selfreward_ray.storage import Folder
+
+PROMPTS = [Prompt("p0", "abc"), Prompt("p1", "de"), Prompt("p2", "f")]
+
+
+async def echo(prompt: Prompt, model: LanguageModel) -> Prompt:
+    given = await model.generate(model.encode(prompt.text), Sampling(), prompt.id)
+    return Prompt(prompt.id, given.text)
+
+
+def run(out: Path, answer: Any, prompts: list[Prompt] = PROMPTS) -> Block:
+    return block_of(prompts, ScriptedModel(answer), Job("echo", echo, Prompt, Prompt, str(out), 0, 1))
+
+
+def written(out: Path) -> tuple[list[Prompt], list[Dropped]]:
+    return read_rows(Folder(str(out)), Prompt), read_rows(Folder(str(out)), Dropped, "dropped")
+
+
+def test_rows_are_written_and_tokens_counted(tmp_path: Path):
+    """A token is a byte: 3 + 2 + 1 of prompts, and one generated for each."""
+    assert run(tmp_path, lambda text, row: text[0]) == Block(rows=3, prompt_tokens=6, generated_tokens=3)
+    assert written(tmp_path) == ([Prompt("p0", "a"), Prompt("p1", "d"), Prompt("p2", "f")], [])
+
+
+def test_a_failing_row_is_dropped_with_its_error_and_the_others_are_kept(tmp_path: Path):
+    block = run(tmp_path, lambda text, row: KeyError("boom") if row == "p1" else "x")
+    assert block == Block(rows=3, dropped=1, prompt_tokens=4, generated_tokens=2)
+    assert written(tmp_path) == (
+        [Prompt("p0", "x"), Prompt("p2", "x")],
+        [Dropped("p1", "echo", "KeyError: 'boom'")],
+    )
+
+
+def test_a_dead_engine_is_raised_and_nothing_is_written(tmp_path: Path):
+    with pytest.raises(EngineDead):
+        run(tmp_path, lambda text, row: EngineDead("gone") if row == "p2" else "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_retried_block_replaces_what_its_first_attempt_kept_and_dropped(tmp_path: Path):
+    run(tmp_path, lambda text, row: KeyError("boom") if row == "p1" else "first")
+    run(tmp_path, lambda text, row: "second")
+    assert written(tmp_path) == ([Prompt(f"p{i}", "second") for i in range(3)], [])
+    run(tmp_path, lambda text, row: KeyError("boom"))
+    assert written(tmp_path) == ([], [Dropped(f"p{i}", "echo", "KeyError: 'boom'") for i in range(3)])
+
+
+def test_two_blocks_do_not_overwrite_each_other(tmp_path: Path):
+    for part in (PROMPTS[:2], PROMPTS[2:]):
+        run(tmp_path, lambda text, row: "x", part)
+    assert {p.id for p in written(tmp_path)[0]} == {"p0", "p1", "p2"}
+
+
+def test_an_empty_block_asks_and_writes_nothing(tmp_path: Path):
+    assert run(tmp_path, lambda text, row: "x", []) == Block()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_that_the_engine_had_in_its_cache_are_counted(tmp_path: Path):
+    """Of the prompts' 3 + 2 + 1 tokens, all but one each: 2 + 1 + 0."""
+    given = run(tmp_path, lambda text, row: Completion("x", (1,), "stop", cached_tokens=len(text) - 1))
+    assert (given.prompt_tokens, given.cached_tokens) == (6, 3)
+
+
+def test_blocks_add_up_count_by_count():
+    assert Block(1, 2, 3, 4, 5, 6, 7, 8) + Block(10, 20, 30, 40, 50, 60, 70, 80) == Block(
+        11, 22, 33, 44, 55, 66, 77, 88
+    )
+
+
+READ, AGAIN, INVALID = Verdict("a", "", 3.0, 1), Verdict("b", "", 0.0, 2), Verdict("c", "", None, 3)
+NOT_ASKED = Verdict("d", "not asked: too long", None, 0)
+RANKED = RankedSet("s", "?", (RankedReply("s/r0", "", 0, verdict="Score: 3"), RankedReply("s/r1", "", 1)))
+
+
+def candidate(*verdicts: Verdict) -> Candidate:
+    return Candidate("p/r0", "", (1, 2), True, verdicts)
+
+
+@pytest.mark.parametrize(
+    ("row", "verdicts", "invalid", "again"),
+    [
+        (JudgedPrompt("p", "?", (1,), (candidate(READ, AGAIN), candidate(INVALID, NOT_ASKED))), 4, 2, 1 + 2),
+        (JudgedPrompt("p", "?", (1,), (candidate(),)), 0, 0, 0),
+        (JudgedSet("s", RANKED, (ReplyVerdicts("s/r0", (READ,)), ReplyVerdicts("s/r1", (INVALID,)))), 2, 1, 2),
+        (
+            Comparison(
+                "c", ReplyPair("c", "?", Contender("l", ""), Contender("r", "")), (READ, READ), (AGAIN,), "neither"
+            ),
+            *(3, 0, 1),
+        ),
+        (
+            EvaluatedSet("s", EvaluatedReply("a", "?", "", True, None), (JudgedReply("s/r0", "s", 0, 1.0, INVALID),)),
+            *(1, 1, 2),
+        ),
+        (Prompt("p", "?"), 0, 0, 0),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, int) else None,
+)
+def test_verdicts_are_counted_wherever_they_stand_in_a_row(
+    tmp_path: Path, row: Any, verdicts: int, invalid: int, again: int
+):
+    """How many, how many without a score, and how many requests more than one each they took."""
+
+    async def program(prompt: Prompt, model: LanguageModel) -> Any:
+        return row if prompt.id == "p0" else Dropped(prompt.id, "judge", "too few")
+
+    job = Job("judge", program, Prompt, type(row), str(tmp_path), 0, 1)
+    given = block_of(PROMPTS[:2], ScriptedModel(lambda text, row: "x"), job)
+    assert given == Block(rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again)
+
+
+class Failing:
+    """Storage that fails the first `times`, and writes then."""
+
+    def __init__(self, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.attempts = 0
+        self._times = times
+        self._write = block_module.write_block
+        monkeypatch.setattr(block_module, "write_block", self.write)
+        monkeypatch.setattr(block_module, "WRITE_AGAIN_AFTER", (0.0, 0.0))
+
+    def write(self, *block: Any) -> None:
+        self.attempts += 1
+        if self.attempts <= self._times:
+            raise OSError(f"attempt {self.attempts}")
+        self._write(*block)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_block_that_storage_refuses_for_a_while_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+):
+    storage = Failing(times, monkeypatch)
+    assert run(tmp_path, lambda text, row: "x").rows == 3
+    assert storage.attempts == times + 1
+    assert written(tmp_path) == ([Prompt(p.id, "x") for p in PROMPTS], [])
+
+
+def test_storage_that_goes_on_failing_is_raised_with_its_last_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Failing(9, monkeypatch)
+    with pytest.raises(OSError, match="attempt 3"):
+        run(tmp_path, lambda text, row: "x")
+
+
+def test_what_is_no_fault_of_storage_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def wrong(*block: Any) -> None:
+        raise TypeError("not a Prompt")
+
+    monkeypatch.setattr(block_module, "write_block", wrong)
+    with pytest.raises(TypeError, match="not a Prompt"):
+        run(tmp_path, lambda text, row: "x")

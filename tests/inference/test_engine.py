@@ -1,0 +1,145 @@
+"""vLLM itself, with a model of two layers in float32: what a program may rely on."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from selfreward_ray.inference.engine import Engine
+from selfreward_ray.inference.programs import ContextOverflow
+from selfreward_ray.recipe import Inference, Sampling
+from selfreward_ray.records import Completion
+
+pytestmark = pytest.mark.engines
+
+SETTINGS = Inference(
+    engine={
+        "dtype": "float32", "max_model_len": 256, "max_num_seqs": 16, "enforce_eager": True, "block_size": 32,
+        "kv_cache_memory_bytes": 1 << 28,
+    }
+)  # fmt: skip
+RIVER = "Write one sentence about rivers. Start with the word together, and use lower case only. " * 3
+SEEDED = Sampling(temperature=1.0, top_p=1.0, max_tokens=24, seeded=True)
+GREEDY = Sampling(temperature=0.0, max_tokens=24)
+
+Ask = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Engine]:
+    engine = Engine(str(tiny_model), SETTINGS, seed=5)
+    yield engine
+    engine.shutdown()
+
+
+@pytest.fixture
+def ask(engine: Engine, loop: asyncio.AbstractEventLoop) -> Callable[..., list[Completion]]:
+    """Completions of requests that are made at once."""
+
+    def asked(*requests: tuple[str, Sampling, str]) -> list[Completion]:
+        async def all_of_them() -> list[Completion]:
+            return await asyncio.gather(
+                *(engine.generate(engine.encode(text), sampling, name) for text, sampling, name in requests)
+            )
+
+        return loop.run_until_complete(all_of_them())
+
+    return asked
+
+
+def test_a_prompt_that_was_read_before_is_found_in_the_prefix_cache(engine: Engine, ask: Any):
+    hits, generated = engine.vitals.prefix_cache_hits, engine.vitals.generated_tokens
+    (first,) = ask((RIVER, GREEDY, "first"))
+    (again,) = ask((RIVER, GREEDY, "again"))
+    whole_blocks = (len(engine.encode(RIVER)) - 1) // 32 * 32
+    assert (first.cached_tokens, again.cached_tokens) == (0, whole_blocks)
+    assert engine.vitals.prefix_cache_hits - hits == whole_blocks > 0
+    assert engine.vitals.generated_tokens - generated == 48
+    assert first.token_ids == again.token_ids
+
+
+def test_a_seeded_request_gives_the_same_alone_and_among_others(ask: Any):
+    """In float32: elsewhere the arithmetic of a batch may depend on its size."""
+    others = [(f"Name river {i}.", SEEDED, f"p{i}/r0") for i in range(12)]
+    (alone,) = ask((RIVER, SEEDED, "p99/r0"))
+    among = ask(*others[:6], (RIVER, SEEDED, "p99/r0"), *others[6:])[6]
+    (other_id,) = ask((RIVER, SEEDED, "p99/r1"))
+    assert alone.token_ids == among.token_ids != other_id.token_ids
+
+
+def test_an_unseeded_request_differs_from_time_to_time(ask: Any):
+    unseeded = SEEDED.model_copy(update={"seeded": False})
+    first, second = ask((RIVER, unseeded, "u/r0"), (RIVER, unseeded, "u/r1"))
+    assert first.token_ids != second.token_ids
+
+
+def test_a_request_over_the_context_is_refused_before_the_engine_sees_it(ask: Any):
+    with pytest.raises(ContextOverflow, match=r"the 250 tokens to generate exceed the context of 256"):
+        ask((RIVER, Sampling(max_tokens=250), "long"))
+
+
+def test_a_request_that_the_engine_refuses_does_not_end_it(engine: Engine, ask: Any, loop: Any):
+    with pytest.raises(Exception, match="unclosed group"):
+        loop.run_until_complete(engine.generate(engine.encode("x"), GREEDY, "wrong", pattern="("))
+    assert len(ask((RIVER, GREEDY, "after it"))[0].token_ids) == 24
+
+
+def test_a_pattern_is_kept_to(engine: Engine, loop: Any):
+    given = loop.run_until_complete(engine.generate(engine.encode("x"), SEEDED, "p", pattern="(yes|no)"))
+    assert given.text in {"yes", "no"}
+    assert given.finish_reason == "stop"
+
+
+def test_an_adapter_changes_its_base_as_merging_it_would(tiny_model: Path, tmp_path: Path, loop: Any):
+    """The greedy tokens of base + adapter in the engine are those of the merged weights in transformers."""
+    rank, alpha = 4, 16
+    merged = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    adapter = write_adapter(tmp_path / "adapter", tiny_model, merged, rank, alpha)
+    engine = Engine(str(adapter), SETTINGS, seed=0)
+    try:
+        prompt = engine.encode(RIVER)
+        given = loop.run_until_complete(engine.generate(prompt, GREEDY, "p"))
+    finally:
+        engine.shutdown()
+    ids = torch.tensor([prompt])
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    expected, without = (
+        model.generate(ids, max_new_tokens=24, do_sample=False)[0, len(prompt) :].tolist() for model in (merged, base)
+    )
+    assert list(given.token_ids) == expected != without
+
+
+def write_adapter(folder: Path, base: Path, model: Any, rank: int, alpha: int) -> Path:
+    """A random LoRA adapter of `base` as `peft` saves one; merged into `model` at once."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, module in model.named_modules():
+        if name.endswith(("q_proj", "v_proj")):
+            a = torch.randn(rank, module.in_features, generator=generator) * 0.2
+            b = torch.randn(module.out_features, rank, generator=generator) * 0.2
+            tensors |= {
+                f"base_model.model.{name}.lora_A.weight": a,
+                f"base_model.model.{name}.lora_B.weight": b,
+            }
+            module.weight.data += alpha / rank * b @ a
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha, "bias": "none",
+        "target_modules": ["q_proj", "v_proj"], "base_model_name_or_path": str(base),
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder

@@ -1,0 +1,143 @@
+"""What is counted of a pool's deaths, and what follows from it."""
+
+import pytest
+
+from selfreward_ray.inference.ledger import Ledger, Standing
+
+FRESH = Standing(frozenset(), frozenset(), None)
+
+
+def standing(suspects: str = "", given_up: str = "", ended: str | None = None) -> Standing:
+    return Standing(frozenset(suspects), frozenset(given_up), ended)
+
+
+def run_block(ledger: Ledger, rows: str, killers: str, done: list[str]) -> bool:
+    """What a replica does with a block of one-letter rows; whether it lived through it."""
+    told = ledger.join("a")
+    assert told.ended is None
+    together = [row for row in rows if row not in told.suspects]
+    ledger.began("a", together)
+    if any(row in killers and row not in told.given_up for row in together):
+        return False
+    for row in rows:
+        if row in told.suspects:
+            ledger.began("a", [row])
+            if row in killers:
+                return False
+            ledger.finished("a", [row])
+    ledger.finished("a", list(rows))
+    done += [row for row in rows if row not in told.given_up]
+    return True
+
+
+def test_a_first_process_is_told_nothing_and_counts_for_nothing():
+    ledger = Ledger(max_restarts=5)
+    assert ledger.join("a") == ledger.join("b") == FRESH
+    assert ledger.summary() == {"engine_restarts": 0, "rows_retried": 0}
+
+
+def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
+    """Row x is open each time; y only the first two times, z only the third time."""
+    ledger = Ledger(max_restarts=5)
+    told = [ledger.join("a")]
+    for rows in ("xy", "xy", "xz"):
+        ledger.began("a", list(rows))
+        told.append(ledger.join("a"))
+    assert told == [FRESH, FRESH, standing(suspects="xy"), standing(suspects="y", given_up="x")]
+    assert ledger.join("b") == told[-1]
+    assert ledger.summary() == {"engine_restarts": 3, "rows_retried": 2 + 1}
+
+
+@pytest.mark.parametrize("killers", ["a", "c", "e", "ad", "abcde"])
+def test_only_the_rows_that_kill_are_given_up(killers: str):
+    """Two deaths make suspects of all five rows; then each killer, run alone, dies its third death by itself."""
+    ledger, done = Ledger(max_restarts=7), list[str]()
+    lives = [run_block(ledger, "abcde", killers, done) for _ in range(2 + len(killers))]
+    assert lives == [False] * len(lives)
+    assert run_block(ledger, "abcde", killers, done)
+    assert done == [row for row in "abcde" if row not in killers]
+    assert ledger.join("b").given_up == frozenset(killers)
+    assert ledger.summary()["engine_restarts"] == len(lives)
+
+
+def test_a_finished_row_is_no_suspect_and_another_replicas_death_is_not_its_own():
+    ledger = Ledger(max_restarts=5)
+    for replica in ("a", "b"):
+        ledger.join(replica)
+        ledger.began(replica, [f"{replica}1", f"{replica}2"])
+    for _ in range(2):
+        ledger.finished("a", ["a1"])
+        ledger.join("a")
+        ledger.began("a", ["a1", "a2"])
+    assert ledger.join("c").suspects == {"a2"}
+    assert ledger.summary() == {"engine_restarts": 2, "rows_retried": 2}  # a2, twice
+
+
+@pytest.mark.parametrize("max_restarts", [0, 2])
+def test_deaths_in_a_row_are_bounded_over_all_replicas(max_restarts: int):
+    ledger = Ledger(max_restarts)
+    for replica in ("a", "b"):
+        ledger.join(replica)
+    told = [ledger.join("ab"[i % 2]) for i in range(max_restarts + 1)]
+    silent = "its process was ended from outside; was there too little memory?"
+    reason = f"replicas died {max_restarts + 1} times and finished no row in between; the last: {silent}"
+    assert [t.ended for t in told] == [None] * max_restarts + [reason]
+    assert ledger.why() == (reason, silent, False)
+
+
+def test_a_finished_row_lets_the_deaths_be_counted_anew_and_an_empty_block_does_not():
+    ledger = Ledger(max_restarts=1)
+    ledger.join("a")
+    ledger.join("a")
+    ledger.finished("a", ["x"])
+    assert ledger.join("a").ended is None
+    ledger.finished("a", [])
+    assert ledger.join("a").ended is not None
+
+
+def test_the_reason_has_the_last_error():
+    ledger = Ledger(max_restarts=1)
+    ledger.join("a")
+    for error in ("no memory", "no GPU"):
+        ledger.failed("a", error)
+        told = ledger.join("a")
+    assert told.ended == "replicas died 2 times and finished no row in between; the last: no GPU"
+    assert ledger.why() == (told.ended, "no GPU", False)
+
+
+def test_an_error_explains_the_death_of_its_own_replica_alone():
+    ledger = Ledger(max_restarts=1)
+    for replica in ("a", "b"):
+        ledger.join(replica)
+    ledger.failed("a", "no GPU")
+    ledger.join("a")
+    assert ledger.join("b").ended is not None
+    assert "was ended from outside" in ledger.join("b").ended
+
+
+def test_an_error_before_a_finished_row_is_no_reason_for_what_comes_after():
+    ledger = Ledger(max_restarts=5)
+    ledger.join("a")
+    ledger.came_up()
+    ledger.failed("a", "no memory")
+    ledger.join("a")
+    ledger.finished("a", [])
+    assert ledger.why() == (None, "no memory", True)
+    ledger.finished("a", ["x"])
+    assert ledger.why() == (None, None, True)
+
+
+def test_an_end_is_told_to_every_process_that_begins():
+    ledger = Ledger(max_restarts=5)
+    ledger.join("a")
+    ledger.end("there is no such model")
+    assert ledger.why() == ("there is no such model", None, False)
+    assert ledger.join("b") == ledger.join("a") == standing(ended="there is no such model")
+
+
+def test_deaths_after_the_end_do_not_change_its_reason():
+    ledger = Ledger(max_restarts=0)
+    for replica in ("a", "b"):
+        ledger.join(replica)
+    ended = ledger.join("a").ended
+    assert ledger.join("b").ended == ended is not None

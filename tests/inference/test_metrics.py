@@ -1,0 +1,81 @@
+"""What a replica publishes, with counters that refuse what Ray's refuse."""
+
+from typing import Any, ClassVar
+
+import pytest
+
+from selfreward_ray.inference import metrics
+from selfreward_ray.inference.block import Block
+from selfreward_ray.inference.metrics import Metrics
+from selfreward_ray.inference.vitals import Vitals
+
+
+class Metric:
+    known: ClassVar[dict[str, "Metric"]] = {}
+
+    def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]):
+        assert description.endswith(".")
+        assert name not in self.known
+        self.known[name] = self
+        self.tag_keys = tag_keys
+        self.tags: dict[str, str] = {}
+        self.said: list[float] = []
+
+    def set_default_tags(self, tags: dict[str, str]) -> None:
+        assert set(tags) == set(self.tag_keys)
+        self.tags = tags
+
+
+class FakeCounter(Metric):
+    def inc(self, amount: float) -> None:
+        if amount <= 0:
+            raise ValueError(f"value must be > 0, got {amount}")
+        self.said.append(amount)
+
+
+class FakeGauge(Metric):
+    def set(self, value: float) -> None:
+        self.said.append(value)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Every metric that was made, by its name."""
+    monkeypatch.setattr(Metric, "known", {})
+    monkeypatch.setattr(metrics, "Counter", FakeCounter)
+    monkeypatch.setattr(metrics, "Gauge", FakeGauge)
+    return Metric.known
+
+
+def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, Any]):
+    published, vitals = Metrics("respond", "replica-1"), Vitals()
+    for generated, running, usage in ((0, 0, 0.0), (7, 3, 0.5), (7, 2, 0.5), (9, 0, 0.0)):
+        vitals.generated_tokens, vitals.requests_running, vitals.kv_cache_usage = generated, running, usage
+        published.publish(vitals)
+    assert known["selfreward_generated_tokens"].said == [7, 2]
+    assert known["selfreward_requests_running"].said == [0, 3, 2, 0]
+    assert known["selfreward_kv_cache_usage"].said == [0.0, 0.5, 0.5, 0.0]
+    assert known["selfreward_prompt_tokens"].said == []
+
+
+def test_each_figure_of_an_engine_is_published_as_itself(known: dict[str, Any]):
+    published, vitals = Metrics("respond", "replica-1"), Vitals()
+    figures = {name: value for value, name in enumerate(vars(vitals), 1) if name != "last_step"}
+    vars(vitals).update(figures)
+    published.publish(vitals)
+    said = {name: metric.said for name, metric in known.items() if metric.said}
+    assert said == {f"selfreward_{name}": [value] for name, value in figures.items()}
+
+
+def test_a_blocks_counts_are_added(known: dict[str, Any]):
+    published = Metrics("respond", "replica-1")
+    published.block(Block(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
+    published.block(Block(rows=2))
+    said = {name.removeprefix("selfreward_"): metric.said for name, metric in known.items() if metric.said}
+    assert said == {"rows": [8, 2], "dropped": [1], "verdicts": [30], "verdicts_asked_again": [2]}
+
+
+def test_all_have_the_step_and_the_replica(known: dict[str, Any]):
+    Metrics("respond", "replica-1")
+    assert len(known) == 14
+    assert all(metric.tags == {"step": "respond", "replica": "replica-1"} for metric in known.values())

@@ -1,0 +1,65 @@
+"""A real cluster of three raylets on this machine, pools on it, and the table of what they lived through."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pools import TABLE, Ran, pool_of
+from ray.cluster_utils import Cluster
+
+from selfreward_ray.cluster_session import joined
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if TABLE:
+        terminalreporter.write_line("\nfault                         found after   rows lost   rows twice")
+    for fault, seconds, lost, twice in TABLE:
+        found = "-" if seconds is None else f"{seconds:.1f} s"
+        terminalreporter.write_line(f"{fault:<30}{found:>10}{lost:>12}{twice:>13}")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes of one CPU each, joined by this process; a lost node is noticed within seconds."""
+    quick = {
+        "health_check_initial_delay_ms": 500,
+        "health_check_period_ms": 500,
+        "health_check_timeout_ms": 1000,
+        "health_check_failure_threshold": 3,
+        "metrics_report_interval_ms": 1000,
+    }
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": quick})
+    for _ in range(2):
+        nodes.add_node(num_cpus=1)
+    before = os.environ.get("RAY_ADDRESS")
+    os.environ["RAY_ADDRESS"] = nodes.address
+    try:
+        with joined():
+            yield nodes
+    finally:
+        nodes.shutdown()
+        os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Ran]:
+    """Runs a pool over prompts of these `texts`; `meanwhile` is called with the rows finished so far."""
+
+    def do(
+        texts: list[str],
+        meanwhile: Callable[[int], None] = lambda done: None,
+        *,
+        model: str = f"stand-in://{tmp_path}",
+        job: dict[str, Any] | None = None,
+        **inference: Any,
+    ) -> Ran:
+        with pool_of(tmp_path, texts, model, job or {}, inference) as (pool, rows, finished):
+            done = 0
+            for block in pool.run(rows, finished):
+                done += block.rows
+                meanwhile(done)
+            return Ran(tmp_path, len(texts), pool.summary())
+
+    return do

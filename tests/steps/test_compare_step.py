@@ -1,0 +1,160 @@
+"""Two sets of replies head to head."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_model import ScriptedModel, pool_of
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.judging.head_to_head import ALONE, TOO_FEW_VERDICTS, TWICE
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Candidate, Comparison, Dropped, EvaluatedReply, EvaluatedSet, JudgedPrompt, Prompt
+from selfreward_ray.run_store import Step, read_rows
+from selfreward_ray.steps.compare import compare
+from selfreward_ray.storage import Folder
+
+VALUES: dict[str, Any] = {
+    "model": "m0",
+    "judge": {"verdicts": 2, "min_valid": 2, "retries": 0},
+    "inference": {"rows_per_block": 2},
+}
+RECIPE = Recipe.model_validate(VALUES)
+MARKS = {"good": 2, "also good": 2, "fair": 1, "bad": 0}
+
+
+def choice(text: str, row: str) -> str:
+    """Prefers the reply of the better mark; of equal ones that which is shown first; does not judge a riddle."""
+    first, second = (text.split(f"<{name}_reply>\n")[1].split("\n")[0] for name in ("first", "second"))
+    if "riddle" in (first, second):
+        return "Hm."
+    return "Better: first" if MARKS[first] >= MARKS[second] else "Better: second"
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def use(stop_after: int | None = None) -> ScriptedModel:
+        model = ScriptedModel(choice)
+        monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(model, stop_after))
+        return model
+
+    return use
+
+
+def file(path: Path, *replies: tuple[str, str]) -> str:
+    path.write_text("".join(json.dumps({"prompt": prompt, "reply": reply}) + "\n" for prompt, reply in replies))
+    return str(path)
+
+
+def step(folder: Path, name: str, rows: list[Any]) -> str:
+    made = Step(name, str(folder), {}, {})
+    made.is_done()
+    made.write(rows, type(rows[0]))
+    made.finish(offered=len(rows))
+    return str(folder)
+
+
+def answers(folder: Path, *replies: tuple[str, str]) -> str:
+    sets = [EvaluatedSet(f"s{i}", EvaluatedReply(f"s{i}/answer", *r, True, None), ()) for i, r in enumerate(replies)]
+    return step(folder, "evaluate", sets)
+
+
+def candidates(folder: Path, name: str, *replies: tuple[str, str]) -> str:
+    """Each reply is the first of two."""
+    rows = [
+        JudgedPrompt(
+            f"p{i}", prompt, (1,), (Candidate(f"p{i}/r0", text, (2,), True), Candidate(f"p{i}/r1", "worse", (3,), True))
+        )
+        for i, (prompt, text) in enumerate(replies)
+    ]
+    return step(folder, name, rows)
+
+
+LEFT = [("a?", "good"), ("b?", "bad"), ("c?", "good"), ("d?", "riddle"), ("e?", "good"), ("a?", "bad")]
+RIGHT = [("c?", "also good"), ("b?", "fair"), ("a?", "fair"), ("d?", "good"), ("f?", "bad")]
+
+
+def test_wins_ties_and_what_could_not_be_compared_are_counted(tmp_path: Path, pool: Any):
+    """Left wins a, right wins b; of c the order decides; d can not be judged; e and f stand alone, a second a too."""
+    model, out = pool(), str(tmp_path / "out")
+    manifest = compare(
+        RECIPE, model="judge", left=file(tmp_path / "l", *LEFT), right=file(tmp_path / "r", *RIGHT), out=out
+    )
+    assert manifest.metrics["outcomes"] == {
+        "left": 1, "right": 1, "ties": 1, "left_win_rate": 0.5, "first_in_both": 1, "second_in_both": 0,
+    }  # fmt: skip
+    made = {c.pair.prompt: c for c in read_rows(Folder(out), Comparison)}
+    assert {prompt: c.preferred for prompt, c in made.items()} == {"a?": "left", "b?": "right", "c?": "first"}
+    assert (made["b?"].pair.left.id, made["b?"].pair.right.id) == ("given/p000001/r0", "given/p000001/r0")
+    assert {(d.id, d.reason) for d in read_rows(Folder(out), Dropped, "dropped")} == {
+        ("left/given/p000003/r0", TOO_FEW_VERDICTS),
+        ("left/given/p000004/r0", ALONE["left"]),
+        ("left/given/p000005/r0", TWICE["left"]),
+        ("right/given/p000004/r0", ALONE["right"]),
+    }
+    assert (manifest.step, manifest.rows) == ("compare", {"offered": 4, "rows": 3})
+    assert len(model.asked) == 4 * 2 * 2
+
+
+@pytest.mark.parametrize("name", ["evaluate", "sample", "respond", "judge"])
+def test_a_side_may_be_a_step(tmp_path: Path, pool: Any, name: str):
+    pool()
+    replies = [("a?", "good"), ("b?", "bad")]
+    left = answers(tmp_path / "l", *replies) if name == "evaluate" else candidates(tmp_path / "l", name, *replies)
+    right, out = file(tmp_path / "r", ("a?", "fair"), ("b?", "fair")), str(tmp_path / "out")
+    compare(RECIPE, model="judge", left=left, right=right, out=out)
+    made = sorted(read_rows(Folder(out), Comparison), key=lambda c: c.id)
+    first = "s0/answer" if name == "evaluate" else "p0/r0"
+    assert [(c.pair.prompt, c.pair.left.text, c.preferred) for c in made] == [
+        ("a?", "good", "left"),
+        ("b?", "bad", "right"),
+    ]
+    assert (made[0].id, made[0].pair.left.id) == (f"left/{first}", first)
+
+
+def test_an_interrupted_comparison_goes_on_and_a_finished_one_is_not_done_again(tmp_path: Path, pool: Any):
+    left, right = file(tmp_path / "l", *LEFT), file(tmp_path / "r", *RIGHT)
+    first = pool(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        compare(RECIPE, model="judge", left=left, right=right, out=str(tmp_path / "out"))
+    second = pool()
+    manifest = compare(RECIPE, model="judge", left=left, right=right, out=str(tmp_path / "out"))
+    assert len(first.asked) == len(second.asked) == 2 * 2 * 2
+    assert not set(first.asked) & set(second.asked)
+    assert (manifest.rows, sum(manifest.dropped.values())) == ({"offered": 4, "rows": 3}, 4)
+    third = pool()
+    assert compare(RECIPE, model="judge", left=left, right=right, out=str(tmp_path / "out")) == manifest
+    assert third.asked == []
+
+
+def test_sides_without_a_common_prompt_start_no_engine(tmp_path: Path, pool: Any):
+    model = pool()
+    left, right = file(tmp_path / "l", ("a?", "good"), ("c?", "good")), file(tmp_path / "r", ("b?", "good"))
+    with pytest.raises(UserError, match="compare: every row failed, most often with: its prompt stands on the left"):
+        compare(RECIPE, model="judge", left=left, right=right, out=str(tmp_path / "out"))
+    assert model.asked == []
+
+
+def test_what_is_no_side_is_refused(tmp_path: Path, pool: Any):
+    pool()
+    good, prompts = file(tmp_path / "l", ("a?", "good")), step(tmp_path / "p", "propose", [Prompt("p", "a?")])
+    out = str(tmp_path / "out")
+    with pytest.raises(UserError, match="holds a 'propose' step, but a 'evaluate' or 'sample' or 'respond' or 'judge'"):
+        compare(RECIPE, model="judge", left=prompts, right=good, out=out)
+    with pytest.raises(UserError, match="--right: can not read .*/no.jsonl: there is no such file"):
+        compare(RECIPE, model="judge", left=good, right=str(tmp_path / "no.jsonl"), out=out)
+
+
+def test_a_rubric_of_one_reply_can_not_compare(tmp_path: Path):
+    recipe = Recipe.model_validate(VALUES | {"judge": {"pairwise_rubric": "checklist"}})
+    with pytest.raises(UserError, match="rubric checklist shows {reply}, but here one is needed that shows {first}"):
+        compare(recipe, model="judge", left="l", right="r", out=str(tmp_path / "out"))
+
+
+def test_only_the_rubric_that_is_read_decides_whether_it_is_the_same_step(tmp_path: Path, pool: Any):
+    pool()
+    side, out = file(tmp_path / "l", ("a?", "good")), str(tmp_path / "out")
+    manifest = compare(RECIPE, model="judge", left=side, right=side, out=out)
+    other = Recipe.model_validate(VALUES | {"judge": VALUES["judge"] | {"rubric": "checklist"}})
+    assert compare(other, model="judge", left=side, right=side, out=out) == manifest

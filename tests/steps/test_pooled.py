@@ -1,0 +1,154 @@
+"""What the steps on the pool tell it and their manifests."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.recipe import Recipe, Sampling
+from selfreward_ray.records import Candidate, Completion, JudgedPrompt, Prompt, RankedReply, RankedSet, SftExample, Turn
+from selfreward_ray.run_store import Step
+from selfreward_ray.steps.compare import compare
+from selfreward_ray.steps.evaluate import evaluate
+from selfreward_ray.steps.judge import judge
+from selfreward_ray.steps.pooled import figures
+from selfreward_ray.steps.propose import propose
+from selfreward_ray.steps.respond import respond
+from selfreward_ray.steps.sample import sample
+from selfreward_ray.steps.verdicts import verdicts
+from selfreward_ray.storage import Folder
+from selfreward_ray.tables import from_table
+
+RECIPE = Recipe.model_validate(
+    {
+        "model": "m0",
+        "seed_data": {"verdict_samples": 5},
+        "prompts": {"seed_demonstrations": 1, "new_demonstrations": 0, "sampling": {"max_tokens": 7}},
+        "respond": {"candidates": 3, "sampling": {"max_tokens": 100}},
+        "judge": {"verdicts": 4, "min_valid": 1, "sampling": {"max_tokens": 10}},
+    }
+)
+
+
+class Looked(Exception):
+    """The step asked for its pool: its job, and the table of its rows."""
+
+
+class Refusing:
+    """A pool that runs nothing."""
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def __enter__(self) -> "Refusing":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, rows: Folder, _finished: set[str]) -> None:
+        path = next(Path(rows.uri).glob("*.parquet"))
+        raise Looked(self._job, from_table(pq.read_table(path), self._job.record)[0])
+
+    def ask(self, records: list[Any]) -> None:
+        raise Looked(self._job, records[0])
+
+
+class Silent:
+    """A language model that never answers; `tokens` are those that it was asked for."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+        return [0]
+
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+    ) -> Completion:
+        self.tokens += sampling.max_tokens
+        return await asyncio.Future()
+
+
+def asked_at_once(record: Any, job: Job) -> int:
+    model = Silent()
+
+    async def begin() -> None:
+        row = asyncio.ensure_future(job.program(record, model))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert row.cancel()
+
+    asyncio.run(begin())
+    return model.tokens
+
+
+def step(folder: Path, name: str, **tables: list[Any]) -> str:
+    made = Step(name, str(folder), {}, {})
+    made.is_done()
+    for table, rows in tables.items():
+        made.write(rows, type(rows[0]), table)
+    made.finish(offered=1)
+    return str(folder)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> SimpleNamespace:
+    """Steps of one row each, of the fewest replies that each may have."""
+    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0), RankedReply("s/r1", "No.", 1)))
+    answered = JudgedPrompt("p", "Why?", (), (Candidate("p/r0", "So.", (), True),))
+    seed = {"rows": [SftExample("s/ift", "ift", "Why is the sky blue?", "So.")], "eft": [ranked], "held_out": [ranked]}
+    return SimpleNamespace(
+        seed=step(tmp_path / "seed", "seed", **seed),
+        prompts=step(tmp_path / "prompts", "propose", rows=[Prompt("p", "Why?")]),
+        replies=step(tmp_path / "replies", "sample", rows=[answered]),
+        others=step(tmp_path / "others", "sample", rows=[answered]),
+        out=str(tmp_path / "out"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "tokens"),
+    [
+        (lambda i: propose(RECIPE, seed_data=i.seed, iteration=1, out=i.out), 7),
+        (lambda i: sample(RECIPE, model="m1", prompts=i.prompts, out=i.out), 3 * 100),
+        (lambda i: respond(RECIPE, model="m1", prompts=i.prompts, out=i.out), 3 * 100),
+        (lambda i: judge(RECIPE, model="m1", replies=i.replies, out=i.out), 4 * 10),
+        (lambda i: compare(RECIPE, model="m1", left=i.replies, right=i.others, out=i.out), 2 * 4 * 10),
+        (lambda i: verdicts(RECIPE, model="m1", seed_data=i.seed, out=i.out), 2 * 5 * 10),
+        (lambda i: evaluate(RECIPE, model="m1", seed_data=i.seed, out=i.out), 100 + 2 * 10),
+    ],
+    ids=["propose", "sample", "respond", "judge", "compare", "verdicts", "evaluate"],
+)
+def test_the_pool_is_told_what_a_row_asks_at_once(
+    inputs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, run: Callable[[SimpleNamespace], Any], tokens: int
+):
+    """Of the smallest row there can be: told too many, the pool would take fewer rows than fill its engines."""
+    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", lambda _model, _inference, job: Refusing(job))
+    monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", lambda _m, _i, job, _blocks: Refusing(job))
+    with pytest.raises(Looked) as looked:
+        run(inputs)
+    job, record = looked.value.args
+    assert (job.row_tokens, asked_at_once(record, job)) == (tokens, tokens)
+
+
+def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate():
+    counted = Block(9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2)
+    assert figures(counted) == {
+        "prompt_tokens": 300,
+        "cached_tokens": 100,
+        "generated_tokens": 50,
+        "verdicts": 4,
+        "invalid_verdicts": 2,
+        "verdicts_asked_again": 0,
+        "prefix_hit_rate": 0.3333,
+    }
+
+
+def test_without_prompts_there_is_no_hit_rate():
+    assert figures(Block())["prefix_hit_rate"] is None
+    assert figures(Block(prompt_tokens=5))["prefix_hit_rate"] == 0.0
