@@ -1,8 +1,13 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
-# make test         every test, the real engines included;  make test-fast: those that take seconds
+# make test         every test but those of parity, the real engines included;  make test-fast: those that take seconds
+# make test-parity  DPO's steps against TRL's, which it installs (a minute)
 # make lint         formatting, lint, types, layers
+# make bench-dpo  DPO against TRL's: pairs a second, memory, padding, the share of the machine's speed (20 minutes)
 # make bench-filters  10,000 new prompts against 20,000 for near repeats: time, growth, equality with rouge-score
+# make bench-gpu  DPO of a model of 1B on one GPU: tokens a second, memory, and whether it computes what a CPU does (minutes)
+# make bench-inference  the pool against plain vLLM and ray.data.llm: tokens a second, wall time (40 minutes)
 # make bench-pairs  pair 200,000 judged prompts: the driver's memory must not grow with them (minutes)
+# make bench-plumbing  the pool with engines that cost nothing: rows a second, growth, the driver's memory (an hour)
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +18,8 @@ TORCH := torch==2.13.0+cpu
 MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 
-.PHONY: install quickstart test test-fast lint format bench-filters bench-pairs clean
+.PHONY: install quickstart test test-fast test-parity lint format bench-dpo bench-filters bench-gpu bench-inference \
+	bench-pairs bench-plumbing clean
 
 install: $(VENV)/installed
 
@@ -32,10 +38,17 @@ quickstart: $(VENV)/installed $(MODEL)/config.json
 	$(BIN)/selfreward run jobs/recipes/quickstart.yaml --run-dir $(RUN_DIR)
 
 test: $(VENV)/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not parity"
 
 test-fast: $(VENV)/installed
 	$(BIN)/pytest -m "not engines"
+
+test-parity: $(VENV)/installed-parity
+	$(BIN)/pytest -m parity
+
+$(VENV)/installed-parity: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable ".[parity]"
+	touch $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -47,11 +60,23 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json
+	$(BIN)/python benchmarks/dpo.py
+
 bench-filters: $(VENV)/installed
 	$(BIN)/python benchmarks/filters.py
 
+bench-gpu: $(VENV)/installed
+	$(BIN)/python benchmarks/gpu.py
+
+bench-inference: $(VENV)/installed $(MODEL)/config.json
+	$(BIN)/python benchmarks/inference.py
+
 bench-pairs: $(VENV)/installed
 	$(BIN)/python benchmarks/pairs.py
+
+bench-plumbing: $(VENV)/installed
+	$(BIN)/python benchmarks/plumbing.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,16 +2,59 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.run_store import ADAPTER_CONFIG
 from selfreward_ray.storage import Folder, absolute
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter: a local folder as `peft` saves it, and its rank."""
+
+    folder: Path
+    rank: int
+
+
+def model_and_adapter(uri: str) -> tuple[Path, Adapter | None]:
+    """Local folders of a model, or of a LoRA adapter and the model that its configuration names as its base.
+
+    Raises `UserError` as `local_model` does.
+    """
+    folder = _local(uri)
+    if not (folder / ADAPTER_CONFIG).exists():
+        _check(folder, uri)
+        return folder, None
+    try:
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"adapter {uri!r}: its {ADAPTER_CONFIG} is not JSON ({error}); save it again with peft"
+        ) from None
+    match config:
+        case {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": int(rank)}:
+            pass
+        case _:
+            raise UserError(
+                f"adapter {uri!r}: its {ADAPTER_CONFIG} must have peft_type LORA, base_model_name_or_path and r, "
+                "as peft saves them"
+            )
+    if Path(base).is_dir() and not Path(base).is_absolute():
+        raise UserError(
+            f"adapter {uri!r}: its base {base!r} is a relative path; write the absolute one in {ADAPTER_CONFIG}"
+        )
+    if not (folder / "adapter_model.safetensors").exists():
+        raise UserError(f"adapter {uri!r} has no adapter_model.safetensors (pickled weights are not read)")
+    return local_model(base), Adapter(folder, rank)
 
 
 def local_model(uri: str) -> Path:
@@ -19,27 +62,34 @@ def local_model(uri: str) -> Path:
 
     Raises `UserError` when there is no model, or it has no tokenizer or no chat template.
     """
-    if "://" in uri and not uri.startswith("file://"):
-        folder = _fetch(uri)
-    elif Path(uri.removeprefix("file://")).is_dir():
-        folder = Path(uri.removeprefix("file://"))
-    elif _HUB_NAME.fullmatch(uri):
-        folder = _from_hub(uri)
-    else:
-        raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")
+    folder = _local(uri)
     _check(folder, uri)
     return folder
 
 
-def portable(uri: str) -> str:
+def portable(uri: str, *, adapters: bool = False) -> str:
     """The URI under which every process of this machine finds the model: a local folder's absolute path.
 
-    Raises `UserError` where a local folder is no complete model, before anything is started for it.
+    Raises `UserError` where a local folder is no complete model, nor an adapter where `adapters` will do, before
+    anything is started for it.
     """
     if "://" in uri or not Path(uri).is_dir():
         return uri
-    _check(Path(uri), uri)
+    if adapters:
+        model_and_adapter(uri)
+    else:
+        _check(Path(uri), uri)
     return absolute(uri)
+
+
+def _local(uri: str) -> Path:
+    if "://" in uri and not uri.startswith("file://"):
+        return _fetch(uri)
+    if Path(uri.removeprefix("file://")).is_dir():
+        return Path(uri.removeprefix("file://"))
+    if _HUB_NAME.fullmatch(uri):
+        return _from_hub(uri)
+    raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")
 
 
 def _from_hub(name: str) -> Path:
@@ -77,6 +127,8 @@ def _check(folder: Path, uri: str) -> None:
     def lacks(what: str, remedy: str) -> UserError:
         return UserError(f"model {uri!r} has no {what}; {remedy}")
 
+    if (folder / ADAPTER_CONFIG).exists():
+        raise UserError(f"{uri!r} is a LoRA adapter; a model is needed here: merge it into its base first")
     if not (folder / "config.json").exists():
         raise lacks("config.json", "it must be a folder that transformers' save_pretrained wrote")
     if not any(folder.glob("*.safetensors")):

@@ -27,6 +27,9 @@ from selfreward_ray.errors import UserError
 ENDING_TOKENS = 16
 """Tokens that a constrained verdict keeps for its ending: it has fewer characters of free text than the others."""
 
+MODEL_FIELDS = {"dtype", "dropout", "lora"}
+"""Fields of `training` that a model depends on; the others only say where and how fast it is trained."""
+
 
 class RecipeError(UserError):
     """A recipe that can not be used; the message names the field."""
@@ -45,7 +48,7 @@ class Sampling(_Section):
     min_p: float = Field(0.0, ge=0, le=1)
     max_tokens: PositiveInt = 1024
     seeded: bool = False
-    """Derive the engine's seed from the row's id. Repeatable, but engines sample such rows one by one."""
+    """Derive the engine's seed from the row's id. Repeatable, but on GPUs vLLM samples such rows one by one."""
 
 
 class ProposalSampling(Sampling):
@@ -127,6 +130,8 @@ class Judge(_Section):
 
     rubric: str = "additive"
     """A rubric of the package (`additive`, `checklist`, `multiple-choice`) or the path of a rubric file."""
+    pairwise_rubric: str = "pairwise"
+    """The rubric by which `selfreward compare` asks which of two replies is better (section 3.1)."""
     verdicts: PositiveInt = 3
     min_valid: PositiveInt = 2
     retries: NonNegativeInt = 2
@@ -178,8 +183,8 @@ class Optimization(_Section):
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 16
     """Examples (SFT) or pairs (DPO) an optimizer step, over all ranks."""
-    micro_batch_size: PositiveInt = 1
-    """Examples or pairs in one forward pass of one rank."""
+    micro_batch_tokens: PositiveInt = 8192
+    """Tokens in one forward pass of one rank, a pair's prompt counted once. A longer example has a pass of its own."""
     max_tokens: PositiveInt = 4096
     """A longer example is dropped with a reason, never cut."""
     weight_decay: float = Field(0.0, ge=0)
@@ -204,9 +209,22 @@ class Dpo(Optimization):
 
     learning_rate: PositiveFloat = 1e-6
     final_learning_rate: PositiveFloat = 1e-7
+    loss: Literal["sigmoid", "length-normalized", "ipo"] = "sigmoid"
+    """The paper's sums log-ratios over a reply's tokens, the other two average them: their margins are far smaller."""
     beta: PositiveFloat = 0.1
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
+
+
+class Lora(_Section):
+    """Low-rank adapters in place of whole weights; they are merged into the model that a step writes."""
+
+    rank: NonNegativeInt = 0
+    """0: none, every weight is trained, as in the paper."""
+    alpha: PositiveFloat = 32
+    """The adapters' product is scaled by alpha/rank."""
+    targets: tuple[str, ...] = ()
+    """Names of linear layers (``q_proj``); empty takes all but the output head."""
 
 
 class Training(_Section):
@@ -217,10 +235,18 @@ class Training(_Section):
     gpus_per_worker: NonNegativeInt = 0
     accelerator_type: str | None = None
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Rate wherever the architecture has dropout, 0.1 in the paper; None is what the model's configuration says."""
+    lora: Lora = Lora()
     gradient_checkpointing: bool = True
     offload_optimizer: bool = False
     offload_parameters: bool = False
     max_failures: NonNegativeInt = 2
+    """How often a group of workers in which one failed is started again, from the newest checkpoint."""
+    checkpoint_every: NonNegativeInt = 50
+    """Optimizer steps between checkpoints. 0: none but at a notice that a node is about to be taken away."""
+    max_skipped_steps: NonNegativeInt = 3
+    """Steps in a row that may be skipped because their loss or gradient is not finite; one more ends the run."""
 
 
 class Inference(_Section):
@@ -229,14 +255,23 @@ class Inference(_Section):
     min_replicas: PositiveInt = 1
     max_replicas: PositiveInt = 1
     cpus_per_replica: PositiveFloat = 1
+    """On each of its nodes."""
     gpus_per_replica: NonNegativeInt = 0
-    """GPUs a replica holds: one node's tensor parallel size."""
+    """GPUs a replica holds on a node: its tensor parallel size."""
+    nodes_per_replica: PositiveInt = 1
+    """Pipeline stages of a replica, each of `gpus_per_replica` GPUs, for a model that no node can hold."""
     accelerator_type: str | None = None
-    rows_in_flight: PositiveInt = 128
-    """Rows that one replica works on at a time."""
+    tokens_in_flight: PositiveInt = 262_144
+    """Tokens that one replica's engine is asked at a time: prompts, and replies at their longest. About what its KV
+    cache holds, or more where replies mostly end early."""
     rows_per_block: PositiveInt = 8
     """Rows that are written, and so saved, together."""
-    max_restarts: NonNegativeInt = 3
+    max_restarts: NonNegativeInt = 5
+    """Deaths of replicas in a row, no row finished in between, after which a step ends with the last one's error."""
+    hang_seconds: PositiveFloat = 300
+    """An engine that makes no step for so long, with requests under way, is killed and started again."""
+    stall_seconds: PositiveFloat = 1800
+    """A pool in which nothing moves for so long is at an end: longer than an engine's start, and than a block."""
     engine: dict[str, Any] = {}
     env: dict[str, str] = {}
     """Environment variables of a replica's process."""
@@ -245,6 +280,10 @@ class Inference(_Section):
     def _ordered(self) -> "Inference":
         if self.min_replicas > self.max_replicas:
             raise ValueError("min_replicas must not exceed max_replicas")
+        if self.nodes_per_replica > 1 and not self.gpus_per_replica:
+            raise ValueError("nodes_per_replica above 1 needs gpus_per_replica: the GPUs that a stage has on its node")
+        if self.nodes_per_replica > 1 and self.min_replicas != self.max_replicas:
+            raise ValueError("nodes_per_replica above 1 needs min_replicas = max_replicas: such a pool does not grow")
         return self
 
     @field_validator("env")

@@ -1,38 +1,20 @@
 """Text to ids: as the tokenizer itself for ordinary text, and never a control token from anybody's text."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attacks import ATTACKS
+from chat_families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import CHATML
+from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from selfreward_ray.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Turn
 
-LLAMA_2 = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + m['content'] + ' [/INST]' }}"
-    "{% else %}{{ ' ' + m['content'] + ' ' + eos_token }}{% endif %}{% endfor %}"
-)
-LLAMA_3 = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] + '<|eot_id|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
-)
-FAMILIES = {
-    "chatml": (CHATML, [], "<|im_end|>"),
-    "llama 2": (LLAMA_2, ["<s>", "</s>"], "</s>"),
-    "llama 3": (
-        LLAMA_3,
-        ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
-        "<|eot_id|>",
-    ),
-}
 CHATML_OF_LAST = (
     "{{ '<|im_start|>' + messages[0]['content'] + '<|im_end|>' }}"
     "{% if messages[1:] and messages[1]['role'] == 'assistant' %}{{ messages[1]['content'] + '<|im_end|>' }}{% endif %}"
@@ -44,12 +26,11 @@ TEXTS = ["Name a river.", "two\nlines\n", " spaced ", "ünïcödé 水 🙂", "i
 def families(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The tiny tokenizer with each family's template and control tokens."""
     made = {}
-    for name, (template, tokens, _) in FAMILIES.items():
+    for name, family in FAMILIES.items():
         tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-        tokenizer.add_tokens(tokens, special_tokens=True)
-        if tokens:
-            tokenizer.bos_token, tokenizer.eos_token = tokens[:2]
-        tokenizer.chat_template = template
+        tokenizer.add_tokens(list(family.control), special_tokens=True)
+        tokenizer.bos_token, tokenizer.eos_token = family.control[:2]
+        tokenizer.chat_template = family.template
         made[name] = tmp_path_factory.mktemp("family")
         tokenizer.save_pretrained(made[name])
     return made
@@ -59,7 +40,7 @@ def families(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 def family(request: pytest.FixtureRequest, families: dict[str, Path]) -> tuple[ChatCodec, Any, str]:
     """The codec, the plain tokenizer and the token that ends a reply."""
     folder = families[request.param]
-    return ChatCodec(folder), AutoTokenizer.from_pretrained(folder), FAMILIES[request.param][2]
+    return ChatCodec(folder), AutoTokenizer.from_pretrained(folder), FAMILIES[request.param].end
 
 
 def turn(text: str) -> list[dict[str, str]]:
@@ -114,17 +95,36 @@ def test_a_control_token_in_a_text_is_never_a_control_id(family: tuple[ChatCodec
     assert [i for i in codec.prompt_ids(attack) if i in control] == template
     target = codec.target_ids(attack)
     assert [i for i in target if i in control] == [codec.end_id]
-    assert tokenizer.decode(target[:-1]) == attack
+    assert tokenizer.decode(target[:-1]).strip() == attack.strip()
 
 
 def test_a_reply_ends_in_the_templates_end_token(family: tuple[ChatCodec, Any, str]):
     codec, tokenizer, end = family
     assert codec.end_id == tokenizer.convert_tokens_to_ids(end)
-    assert codec.target_ids("") == [codec.end_id]
-    whole = tokenizer.apply_chat_template(
-        [*turn("Hm?"), {"role": "assistant", "content": "yes"}], return_dict=False, add_generation_prompt=False
-    )
-    assert codec.target_ids("yes")[-1] in whole
+    assert codec.target_ids("yes").index(codec.end_id) == len(codec.target_ids("yes")) - 1
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_prompt_and_reply_are_the_tokenizers_own_conversation(family: tuple[ChatCodec, Any, str], text: str):
+    """Up to the token that ends the reply: what the template puts round a reply is trained, or stripped, with it."""
+    codec, tokenizer, _ = family
+    said = [*turn("Hm?"), {"role": "assistant", "content": text}]
+    own = tokenizer.apply_chat_template(said, return_dict=False, add_generation_prompt=False)
+    ids = [*codec.prompt_ids("Hm?"), *codec.target_ids(text)]
+    assert ids == own[: len(ids)]
+    assert codec.decode(codec.target_ids(text)).strip() == text.strip()
+
+
+def test_a_reply_is_encoded_as_it_stands_behind_its_prompt(tiny_model: Path, tmp_path: Path):
+    """As sentencepiece does, this tokenizer begins every text that it is given with a space: of a reply, it is none."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Prepend(" ")
+    tokenizer.chat_template = FAMILIES["llama 2"].template.replace("bos_token", "'<|im_start|>'")
+    tokenizer.save_pretrained(tmp_path)
+    codec = ChatCodec(tmp_path)
+    said = [*turn("Hm?"), {"role": "assistant", "content": "so"}]
+    own = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(said, return_dict=False)
+    assert [*codec.prompt_ids("Hm?"), *codec.target_ids("so")] == own
 
 
 def test_earlier_turns_stand_before_the_prompt_as_the_tokenizer_itself_puts_them(families: dict[str, Path]):
@@ -175,15 +175,4 @@ def test_turns_that_a_template_refuses_are_named(tiny_model: Path, tmp_path: Pat
 def test_generated_ids_decode_without_control_tokens(tiny_model: Path):
     codec = ChatCodec(tiny_model)
     assert codec.decode(codec.target_ids("a  b .")) == "a  b ."
-    assert codec.decode([codec.end_id, codec.pad_id]) == ""
-
-
-def test_padding_is_the_tokenizers_or_else_the_end_token(tiny_model: Path, tmp_path: Path):
-    codec = ChatCodec(tiny_model)
-    assert codec.pad_id == codec._control["<|endoftext|>"] != codec.end_id
-    padless = shutil.copytree(tiny_model, tmp_path / "padless")
-    config = json.loads((padless / "tokenizer_config.json").read_text())
-    del config["pad_token"]
-    (padless / "tokenizer_config.json").write_text(json.dumps(config))
-    codec = ChatCodec(padless)
-    assert codec.pad_id == codec.end_id
+    assert codec.decode([codec.end_id, codec._control["<|endoftext|>"]]) == ""

@@ -1,11 +1,13 @@
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models import local_model
+from selfreward_ray.models import Adapter, local_model, model_and_adapter, portable
 from selfreward_ray.storage import Folder
 
 
@@ -105,3 +107,107 @@ def test_an_interrupted_fetch_is_taken_up_again(bucket: Path, copy: Path):
 def test_a_stored_model_that_is_not_there_is_the_users_error(bucket: Path):
     with pytest.raises(UserError, match="model 'mock://m2' has no config.json"):
         local_model("mock://m2")
+
+
+@pytest.fixture
+def adapter(tiny_model: Path, tmp_path: Path) -> Path:
+    """A LoRA adapter of the tiny model, as peft saves one; its weights are not read here."""
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").touch()
+    return configured(tmp_path / "adapter", base_model_name_or_path=str(tiny_model))
+
+
+def configured(adapter: Path, **changes: Any) -> Path:
+    """`adapter` with these fields of its configuration; None leaves one out."""
+    path = adapter / "adapter_config.json"
+    before = json.loads(path.read_text()) if path.exists() else {"peft_type": "LORA", "r": 24, "lora_alpha": 48}
+    path.write_text(json.dumps({name: value for name, value in (before | changes).items() if value is not None}))
+    return adapter
+
+
+def test_an_adapter_comes_with_the_model_that_it_names(tiny_model: Path, adapter: Path):
+    assert model_and_adapter(str(adapter)) == (tiny_model, Adapter(adapter, rank=24))
+    assert model_and_adapter(f"file://{adapter}") == (tiny_model, Adapter(adapter, rank=24))
+
+
+def test_a_model_comes_without_an_adapter(tiny_model: Path):
+    assert model_and_adapter(str(tiny_model)) == (tiny_model, None)
+
+
+def test_a_stored_adapter_is_fetched_and_so_is_its_base(bucket: Path, copy: Path, adapter: Path):
+    shutil.copytree(configured(adapter, base_model_name_or_path="mock://m1"), bucket / "adapter")
+    base, fetched = model_and_adapter("mock://adapter")
+    assert fetched is not None
+    assert base.parent == fetched.folder.parent == bucket.parent / "cache"
+    assert (base / "config.json").read_bytes() == (copy / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peft_type": "IA3"}, "must have peft_type LORA, base_model_name_or_path and r, as peft saves them"),
+        ({"peft_type": None}, "must have peft_type LORA"),
+        ({"r": None}, "must have peft_type LORA, base_model_name_or_path and r"),
+        ({"r": "24"}, "must have peft_type LORA, base_model_name_or_path and r"),
+        ({"base_model_name_or_path": None}, "must have peft_type LORA, base_model_name_or_path and r"),
+        ({"base_model_name_or_path": "/no/such/model"}, "model '/no/such/model' is neither a folder here"),
+    ],
+)
+def test_what_is_wrong_with_an_adapters_configuration_is_said(adapter: Path, changes: dict[str, Any], message: str):
+    with pytest.raises(UserError) as error:
+        model_and_adapter(str(configured(adapter, **changes)))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe{}"])
+def test_an_adapters_configuration_that_is_not_json_is_named(adapter: Path, content: bytes):
+    (adapter / "adapter_config.json").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        model_and_adapter(str(adapter))
+    assert str(error.value).startswith(f"adapter '{adapter}': its adapter_config.json is not JSON (")
+
+
+def test_a_configuration_that_is_no_mapping_is_refused(adapter: Path):
+    (adapter / "adapter_config.json").write_text('["LORA"]')
+    with pytest.raises(UserError, match="must have peft_type LORA"):
+        model_and_adapter(str(adapter))
+
+
+def test_an_adapter_without_weights_is_refused_before_its_base_is_looked_for(adapter: Path):
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    configured(adapter, base_model_name_or_path="owner/model")
+    with pytest.raises(UserError, match=r"has no adapter_model.safetensors \(pickled weights are not read\)"):
+        model_and_adapter(str(adapter))
+
+
+def test_an_adapter_is_no_model_and_no_base_of_another(adapter: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"adapter' is a LoRA adapter; a model is needed here: merge it"):
+        local_model(str(adapter))
+    other = shutil.copytree(adapter, tmp_path / "other")
+    with pytest.raises(UserError, match=r"adapter' is a LoRA adapter; a model is needed here: merge it"):
+        model_and_adapter(str(configured(other, base_model_name_or_path=str(adapter))))
+
+
+def test_a_local_folder_is_made_absolute_once_it_is_known_to_be_complete(
+    adapter: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(adapter.parent)
+    assert portable("adapter", adapters=True) == str(adapter)
+    assert portable(str(tiny_model)) == str(tiny_model)
+    with pytest.raises(UserError, match="'adapter' is a LoRA adapter; a model is needed here"):
+        portable("adapter")
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match="adapter 'adapter' has no adapter_model.safetensors"):
+        portable("adapter", adapters=True)
+
+
+def test_an_adapters_base_is_no_relative_path(adapter: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tiny_model.parent)
+    configured(adapter, base_model_name_or_path=tiny_model.name)
+    with pytest.raises(UserError, match="is a relative path; write the absolute one"):
+        portable(str(adapter), adapters=True)
+
+
+@pytest.mark.parametrize("uri", ["owner/model", "s3://bucket/m1"])
+def test_what_is_no_folder_here_is_left_to_each_node(uri: str):
+    assert portable(uri) == uri

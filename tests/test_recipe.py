@@ -77,6 +77,14 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
         ),
         ({"sft": {"final_learning_rate": 1.0}}, "recipe field 'sft': final_learning_rate must not exceed"),
         ({"inference": {"min_replicas": 3, "max_replicas": 2}}, "recipe field 'inference': min_replicas"),
+        (
+            {"inference": {"nodes_per_replica": 2}},
+            "recipe field 'inference': nodes_per_replica above 1 needs gpus_per_replica",
+        ),
+        (
+            {"inference": {"nodes_per_replica": 2, "gpus_per_replica": 8, "max_replicas": 2}},
+            "recipe field 'inference': nodes_per_replica above 1 needs min_replicas = max_replicas",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(values: dict[str, Any], message: str):

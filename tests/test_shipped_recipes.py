@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.judging.rubric import load_pairwise, load_rubric
 from selfreward_ray.recipe import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "jobs" / "recipes").glob("*.yaml"))
@@ -17,5 +17,6 @@ def test_a_shipped_recipe_can_be_used(path: Path):
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     load_rubric(recipe.judge.rubric)
+    load_pairwise(recipe.judge.pairwise_rubric)
     for optimization in (recipe.sft, recipe.dpo):
         assert optimization.batch_size >= recipe.training.workers  # the trainer refuses less

@@ -18,8 +18,11 @@ _SENTENCES = (
 )
 
 
-def write_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Make `folder` a Hugging Face folder of a random two-layer Llama in bfloat16; equal seeds give equal weights."""
+def write_tiny_model(folder: Path, seed: int = 0, *, tied: bool = False) -> Path:
+    """Make `folder` a Hugging Face folder of a random two-layer Llama in bfloat16; equal seeds give equal weights.
+
+    A `tied` one uses its embeddings as its output head.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -57,7 +60,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Path:
         bos_token_id=None,
         eos_token_id=eos,
         pad_token_id=pad,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

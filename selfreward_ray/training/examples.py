@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec, TurnsRefused
-from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
-from selfreward_ray.training.batches import length_of
+from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
+from selfreward_ray.training.packing import longest_sequence
 
 
 def sft_tokens(example: SftExample, codec: ChatCodec) -> SftTokens:
@@ -14,15 +14,26 @@ def sft_tokens(example: SftExample, codec: ChatCodec) -> SftTokens:
     return SftTokens(example.id, tuple(prompt_ids), tuple(target_ids))
 
 
-def positive_tokens(row: Positive) -> SftTokens:
+def positive_tokens(row: Positive, codec: Callable[[], ChatCodec]) -> SftTokens:
     """The very ids that the engine read and wrote, as in `pair_tokens`."""
-    return SftTokens(row.id, row.prompt_ids, row.reply.token_ids)
+    return SftTokens(row.id, _prompt_ids(row, codec), _reply_ids(row.reply, codec))
 
 
-def pair_tokens(pair: Pair) -> PairTokens:
-    """The very ids that the engine read and wrote: nothing is encoded again between sampling and training."""
-    chosen, rejected = pair.chosen.token_ids, pair.rejected.token_ids
-    return PairTokens(pair.id, pair.prompt_ids, chosen, rejected, pair.label_smoothing)
+def pair_tokens(pair: Pair, codec: Callable[[], ChatCodec]) -> PairTokens:
+    """The very ids that the engine read and wrote: nothing is encoded again between sampling and training.
+
+    What no engine wrote has no ids; it alone is encoded, by the `codec` that is opened for it.
+    """
+    chosen, rejected = _reply_ids(pair.chosen, codec), _reply_ids(pair.rejected, codec)
+    return PairTokens(pair.id, _prompt_ids(pair, codec), chosen, rejected, pair.label_smoothing)
+
+
+def _prompt_ids(row: Pair | Positive, codec: Callable[[], ChatCodec]) -> tuple[int, ...]:
+    return row.prompt_ids or tuple(codec().prompt_ids(row.prompt))
+
+
+def _reply_ids(reply: Candidate, codec: Callable[[], ChatCodec]) -> tuple[int, ...]:
+    return reply.token_ids or tuple(codec().target_ids(reply.text))
 
 
 def fitting(
@@ -37,7 +48,7 @@ def fitting(
         except TurnsRefused:
             dropped.append(Dropped(row.id, step, "the model's chat template refuses its turns"))
             continue
-        if length_of(example) > max_tokens:
+        if longest_sequence(example) > max_tokens:
             # No length in the reason: reasons are counted.
             dropped.append(Dropped(row.id, step, f"longer than max_tokens = {max_tokens}"))
         else:

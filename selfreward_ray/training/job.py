@@ -18,5 +18,7 @@ class TrainJob:
     optimization: Optimization
     training: Training
     seed: int
+    fingerprint: str
+    """What the run is made from: a checkpoint of another one is refused."""
     progress: Any
-    """Actor handle with ``update(done, tokens)``, told by rank 0."""
+    """Actor handle of a `Board`, told by rank 0."""

@@ -5,15 +5,16 @@ update does not depend on how examples fall on ranks and forward passes.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from selfreward_ray.recipe import Dpo
-from selfreward_ray.records import PairTokens, SftTokens
+from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
 
 LogProbs = dict[str, Tensor]
 """Sequence id → log-probs of its target tokens, float32 of shape [target tokens], in nats."""
@@ -23,7 +24,10 @@ Reference = dict[str, float]
 
 class Objective(Protocol):
     record: type[Any]
-    uses_reference: bool
+
+    @property
+    def first_loss(self) -> float | None:
+        """The preference loss, a pair, of a policy that is its reference still; None where no reference is used."""
 
     def weight(self, example: Any) -> float:
         """The example's share of a step's loss."""
@@ -39,7 +43,7 @@ class SftObjective:
     """Negative log-likelihood of target tokens, each token weighing the same (paper, section 2.1)."""
 
     record = SftTokens
-    uses_reference = False
+    first_loss = None
 
     def weight(self, example: SftTokens) -> float:
         return len(example.target_ids)
@@ -52,18 +56,70 @@ class SftObjective:
         return total, {}
 
 
+class Margin(NamedTuple):
+    """(π−ref)(chosen) − (π−ref)(rejected) of pairs, in nats, float32 of shape [pairs], each measured in two ways."""
+
+    summed: Tensor
+    """A reply's log-ratio is the sum over its tokens."""
+    averaged: Tensor
+    """A reply's log-ratio is the mean over its tokens."""
+
+    def turned(self) -> "Margin":
+        """Of the same pairs with chosen and rejected exchanged."""
+        return Margin(-self.summed, -self.averaged)
+
+
+def sigmoid(margin: Margin, beta: float) -> Tensor:
+    """−log σ(β·margin), the margin summed (Rafailov et al. 2023, eq. 7)."""
+    return -functional.logsigmoid(beta * margin.summed)
+
+
+def length_normalized(margin: Margin, beta: float) -> Tensor:
+    """−log σ(β·margin), the margin averaged: a reply gains nothing by its length alone (Lambert et al. 2024, Tülu 3).
+
+    Averaged margins are smaller by the replies' lengths, so β wants to be greater: 5 in Tülu 3.
+    """
+    return -functional.logsigmoid(beta * margin.averaged)
+
+
+def ipo(margin: Margin, beta: float) -> Tensor:
+    """(margin − 1/(2β))², β for the paper's τ (Azar et al. 2023, eq. 17).
+
+    The margin is averaged, though the equation writes whole replies: summed, the distance asked for would be the
+    same for replies of ten tokens and of a thousand. TRL averages too, and says that it is what the paper's authors
+    did; so β means here what it means there.
+    """
+    return (margin.averaged - 1 / (2 * beta)) ** 2
+
+
+LOSSES: dict[str, Callable[[Margin, float], Tensor]] = {
+    "sigmoid": sigmoid,
+    "length-normalized": length_normalized,
+    "ipo": ipo,
+}
+"""By their name in the recipe, `dpo.loss`: pairs' margins and β → each pair's loss, shape [pairs]."""
+
+
 @dataclass(frozen=True)
 class DpoObjective:
-    """−log σ(β·margin), margin = (π−ref)(chosen) − (π−ref)(rejected) (Rafailov et al. 2023, eq. 7).
+    """A loss of `LOSSES` on the pairs' margins (paper, section 2.3).
 
-    A pair's label smoothing ε is the chance that its label is wrong: the loss is then (1−ε) of this one and ε of
-    that of the pair turned round (conservative DPO, Mitchell 2023). `nll_weight` adds the chosen reply's negative
-    log-likelihood a token.
+    A pair's label smoothing ε is the chance that its label is wrong: its loss is then (1−ε) of the loss and ε of that
+    of the pair turned round. With a sigmoid this is conservative DPO (Mitchell 2023). With IPO it is the paper's own
+    loss of a preference that holds with probability 1−ε: up to a constant, (margin − (1−2ε)/(2β))².
+
+    `nll_weight` adds the chosen reply's negative log-likelihood a token (Pang et al. 2024). The rewards that
+    are told are β·(π−ref), summed over the reply whatever the loss, so that they compare between losses.
     """
 
     dpo: Dpo
     record = PairTokens
-    uses_reference = True
+
+    @property
+    def first_loss(self) -> float:
+        """At margin 0, which no smoothing moves: ln 2 of a sigmoid, 1/(4β²) of IPO."""
+        zero = torch.zeros(1)
+        return float(LOSSES[self.dpo.loss](Margin(zero, zero), self.dpo.beta))
 
     def weight(self, example: PairTokens) -> float:
         del example
@@ -72,21 +128,23 @@ class DpoObjective:
     def loss(
         self, examples: tuple[PairTokens, ...], logprobs: LogProbs, reference: Reference
     ) -> tuple[Tensor, dict[str, float]]:
-        def reward(sequence_id: str) -> Tensor:
-            return self.dpo.beta * (logprobs[sequence_id].sum() - reference[sequence_id])
+        def log_ratios(sequences: list[TokenSequence]) -> tuple[Tensor, Tensor]:
+            summed = torch.stack([logprobs[s.id].sum() - reference[s.id] for s in sequences])
+            return summed, summed / summed.new_tensor([len(s.target_ids) for s in sequences])
 
-        chosen = torch.stack([reward(e.chosen.id) for e in examples])
-        rejected = torch.stack([reward(e.rejected.id) for e in examples])
-        margin, smoothing = chosen - rejected, chosen.new_tensor([e.label_smoothing for e in examples])
-        right, wrong = functional.logsigmoid(margin), functional.logsigmoid(-margin)
-        preference = -((1 - smoothing) * right + smoothing * wrong).sum()
+        chosen, chosen_averaged = log_ratios([e.chosen for e in examples])
+        rejected, rejected_averaged = log_ratios([e.rejected for e in examples])
+        margin = Margin(chosen - rejected, chosen_averaged - rejected_averaged)
+        measure, beta = LOSSES[self.dpo.loss], self.dpo.beta
+        smoothing = chosen.new_tensor([e.label_smoothing for e in examples])
+        preference = ((1 - smoothing) * measure(margin, beta) + smoothing * measure(margin.turned(), beta)).sum()
         nll = -torch.stack([logprobs[e.chosen.id].mean() for e in examples]).sum()
         metrics = {
             "preference_loss": preference.item(),
             "chosen_nll": nll.item(),
             "accuracy": (chosen > rejected).float().sum().item(),
-            "chosen_reward": chosen.sum().item(),
-            "rejected_reward": rejected.sum().item(),
+            "chosen_reward": beta * chosen.sum().item(),
+            "rejected_reward": beta * rejected.sum().item(),
         }
         return preference + self.dpo.nll_weight * nll, metrics
 

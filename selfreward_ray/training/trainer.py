@@ -1,12 +1,13 @@
 """Launches a training run on Ray Train and follows it."""
 
+import json
 import signal
 import threading
 from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from selfreward_ray.cluster_session import check_room
@@ -14,17 +15,22 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.training.board import Board
+from selfreward_ray.training.history import Diverged
 from selfreward_ray.training.job import TrainJob
 
 
 def fit(job: TrainJob, progress: Progress) -> None:
-    """Run `job` to its end. Raises what Ray Train raises when its restarts are spent."""
+    """Run `job` to its end, from its newest checkpoint where an earlier attempt left one.
+
+    Raises `Diverged`, or what Ray Train raises when its restarts are spent.
+    """
     training = job.training
     gpus = training.gpus_per_worker
     _check_batch(job)
     check_room(training.workers, training.cpus_per_worker, gpus, "one training worker", "training.workers")
     board = ray.remote(num_cpus=0)(Board).remote()
     ray_folder = Folder(job.out) / "ray_train"
+    _discard_torn(ray_folder, progress)
     trainer = TorchTrainer(
         _rank,
         train_loop_config={"job": replace(job, progress=board)},
@@ -38,8 +44,9 @@ def fit(job: TrainJob, progress: Progress) -> None:
         run_config=RunConfig(
             name="train",
             storage_path=absolute(ray_folder.uri),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=training.max_failures),
-            worker_runtime_env={"env_vars": _environment(job)},
+            worker_runtime_env={"env_vars": environment(job)},
         ),
     )
     stop = threading.Event()
@@ -47,7 +54,7 @@ def fit(job: TrainJob, progress: Progress) -> None:
     follower.start()
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit()
+        result = trainer.fit()
     except SystemExit:
         raise KeyboardInterrupt from None  # Ray Train's own handler of Ctrl-C leaves the process, with success
     except ray.train.WorkerGroupError as error:
@@ -60,25 +67,39 @@ def fit(job: TrainJob, progress: Progress) -> None:
         stop.set()
         follower.join()
         ray.kill(board)
+    if result.return_value is not None:
+        raise result.return_value
     ray_folder.delete()
 
 
-def _rank(config: dict[str, Any]) -> None:
+def _discard_torn(ray_folder: Folder, progress: Progress) -> None:
+    """Ray Train rewrites its list of checkpoints in place, and would never start over one that it was killed at."""
+    listing = ray_folder / "train", "checkpoint_manager_snapshot.json"
+    if listing[0].is_file(listing[1]):
+        try:
+            json.loads(listing[0].read_bytes(listing[1]))
+        except ValueError:
+            progress.say(f"the list of checkpoints in {ray_folder.uri} is torn: training begins anew")
+            ray_folder.delete()
+
+
+def _rank(config: dict[str, Any]) -> Diverged | None:
     from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
 
-    train(config)
+    try:
+        train(config)
+    except Diverged as error:
+        return error  # raised, it would be tried again, to the same end
+    return None
 
 
-def _environment(job: TrainJob) -> dict[str, str]:
+def environment(job: TrainJob) -> dict[str, str]:
+    """Variables of the workers' processes."""
     if job.training.gpus_per_worker:
         return {}
     return {
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": str(max(1, int(job.training.cpus_per_worker))),
-        # Activations of ever new sizes are page faults on a CPU: keep freed memory up to 64 MiB a piece, for the
-        # training thread too (it would have an arena of its own), and take it in huge pages.
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=67108864"
-        ":glibc.malloc.trim_threshold=17179869184:glibc.malloc.arena_max=1",
     }
 
 

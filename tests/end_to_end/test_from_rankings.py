@@ -27,7 +27,7 @@ pytestmark = pytest.mark.engines
 
 WORDS = "river stone bread garden quiet golden bridge warm evening fruit honest country people green white"
 SETS = 60
-PROMPTS = 6
+PROMPTS = 12
 
 
 def messages(rng: random.Random) -> list[dict[str, Any]]:
@@ -68,8 +68,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -
             "max_requests": 400,
             "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32, "seeded": True},
         },
+        # Long enough for six words to end in: a reply that is cut off may not be chosen.
+        "respond": {**RECIPE["respond"], "sampling": {**RECIPE["respond"]["sampling"], "max_tokens": 48}},
         "judge": {**RECIPE["judge"], "rubric": "checklist", "constrained": True, "retries": 0},
         "pairs": {"policy": "length-controlled"},
+        "dpo": {**RECIPE["dpo"], "batch_size": 2},
     }
     values["judge"]["sampling"] = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32}
     recipe = folder / "rankings.yaml"

@@ -46,21 +46,21 @@ RECIPE = {
         "learning_rate": 5.0e-3,
         "final_learning_rate": 5.0e-4,
         "batch_size": 8,
-        "micro_batch_size": 4,
-        "epochs": 12,
+        "micro_batch_tokens": 512,
+        "epochs": 3,
         "max_tokens": 256,
     },
     "dpo": {
-        "learning_rate": 1.0e-3,
+        "learning_rate": 2.0e-4,
         "final_learning_rate": 1.0e-4,
         "batch_size": 4,
-        "micro_batch_size": 2,
-        "epochs": 4,
+        "micro_batch_tokens": 256,
+        "epochs": 2,
         "max_tokens": 256,
     },
     "training": {"gradient_checkpointing": True, "dtype": "bfloat16"},
     "inference": {
-        "rows_in_flight": 16,
+        "tokens_in_flight": 8192,
         "rows_per_block": 4,
         "engine": {
             "dtype": "bfloat16",
@@ -137,6 +137,8 @@ def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> No
     for model in ("M2", "M3"):
         assert finished.manifest(model, "prompts").rows == {"rows": PROMPTS}
         judged = finished.manifest(model, "judged")
+        assert 0 < judged.metrics["prefix_hit_rate"] < 1
+        assert judged.metrics["engine_restarts"] == 0
         assert judged.rows["rows"] + sum(judged.dropped.values()) == PROMPTS
         pairs = finished.manifest(model, "pairs")
         assert pairs.rows["rows"] + sum(pairs.dropped.values()) == judged.rows["rows"]

@@ -1,3 +1,4 @@
+import random
 from collections import Counter
 
 import pytest
@@ -6,27 +7,48 @@ from hypothesis import strategies as st
 
 from selfreward_ray.recipe import Optimization
 from selfreward_ray.records import PairTokens, SftTokens
-from selfreward_ray.training.batches import TARGETS_PER_CHUNK, accumulation_steps, length_of, plan_batches
+from selfreward_ray.training.batches import plan_batches
+from selfreward_ray.training.packing import pack, packed_length
 
 
-def optimization(batch: int, micro: int = 1, epochs: int = 1) -> Optimization:
+def optimization(batch: int, tokens: int = 10**6, epochs: int = 1) -> Optimization:
     return Optimization(
-        learning_rate=1.0, final_learning_rate=0.1, batch_size=batch, micro_batch_size=micro, epochs=epochs
+        learning_rate=1.0, final_learning_rate=0.1, batch_size=batch, micro_batch_tokens=tokens, epochs=epochs
     )
 
 
 def examples(lengths: list[int]) -> list[SftTokens]:
-    return [SftTokens(f"e{i}", (1,), (2,) * length) for i, length in enumerate(lengths)]
+    """Examples that are so many tokens long, a prompt of one among them."""
+    return [SftTokens(f"e{i}", (1,), (2,) * (length - 1)) for i, length in enumerate(lengths)]
 
 
-LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
+def pairs(count: int, seed: int) -> list[PairTokens]:
+    """Replies of log-normal length around 120 tokens, prompts of 60 to 200."""
+    rng = random.Random(seed)
+
+    def reply() -> tuple[int, ...]:
+        return (3,) * max(1, round(rng.lognormvariate(4.8, 0.7)))
+
+    return [PairTokens(f"p{i}", (1,) * rng.randint(60, 200), reply(), reply()) for i in range(count)]
+
+
+def tokens(pass_: tuple[SftTokens, ...]) -> int:
+    return sum(map(packed_length, pass_))
+
+
+LENGTHS = st.lists(st.integers(2, 50), min_size=1, max_size=60)
+BATCHES = st.integers(1, 12)
+BUDGETS = st.integers(1, 120)
+RANKS = st.integers(1, 4)
 SEEDS = st.integers(0, 99)
 
 
-@given(LENGTHS, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), SEEDS)
-def test_each_example_is_in_each_epoch_once(lengths: list[int], batch: int, micro: int, epochs: int, seed: int):
+@given(LENGTHS, BATCHES, BUDGETS, RANKS, st.integers(1, 3), SEEDS)
+def test_each_example_is_in_each_epoch_once(
+    lengths: list[int], batch: int, budget: int, ranks: int, epochs: int, seed: int
+):
     rows = examples(lengths)
-    plan = plan_batches(rows, optimization(batch, micro, epochs), 2, seed)
+    plan = plan_batches(rows, optimization(batch, budget, epochs), ranks, seed)
     steps = -(-len(rows) // batch)
     assert len(plan) == epochs * steps
     for epoch in range(epochs):
@@ -34,55 +56,71 @@ def test_each_example_is_in_each_epoch_once(lengths: list[int], batch: int, micr
         assert Counter(e.id for e in seen) == Counter(e.id for e in rows)
 
 
-@given(LENGTHS, st.integers(1, 8), st.integers(1, 3), SEEDS)
-def test_a_steps_examples_are_the_same_for_any_number_of_ranks(lengths: list[int], batch: int, micro: int, seed: int):
-    plans = [plan_batches(examples(lengths), optimization(batch, micro), ranks, seed) for ranks in (1, 2, 4)]
+@given(LENGTHS, BATCHES, BUDGETS, SEEDS)
+def test_a_steps_examples_are_the_same_for_any_number_of_ranks(lengths: list[int], batch: int, budget: int, seed: int):
+    plans = [plan_batches(examples(lengths), optimization(batch, budget), ranks, seed) for ranks in (1, 2, 4)]
     one, two, four = [[{e.id for e in step.examples()} for step in plan] for plan in plans]
     assert one == two == four
 
 
-@given(LENGTHS, st.integers(1, 8), st.integers(1, 3), st.integers(1, 4), SEEDS)
+@given(LENGTHS, BATCHES, BUDGETS, RANKS, SEEDS)
 def test_every_rank_has_as_many_forward_passes_and_none_is_too_big(
-    lengths: list[int], batch: int, micro: int, ranks: int, seed: int
+    lengths: list[int], batch: int, budget: int, ranks: int, seed: int
 ):
-    wanted = optimization(batch, micro)
-    for step in plan_batches(examples(lengths), wanted, ranks, seed):
-        assert [len(rank) for rank in step.ranks] == [accumulation_steps(wanted, ranks)] * ranks
-        for pass_ in (p for rank in step.ranks for p in rank):
-            assert 1 <= len(pass_.examples) <= micro
+    for step in plan_batches(examples(lengths), optimization(batch, budget), ranks, seed):
+        passes = {len(rank) for rank in step.ranks}
+        assert (len(step.ranks), len(passes)) == (ranks, 1)
+        for micro in (m for rank in step.ranks for m in rank):
+            assert len(micro.examples) == 1 or tokens(micro.examples) <= budget
 
 
-@given(st.lists(st.integers(1, 3000), min_size=1, max_size=20), st.integers(1, 4), st.integers(2, 4), SEEDS)
-def test_ranks_apply_the_head_equally_often(lengths: list[int], micro: int, ranks: int, seed: int):
-    """ZeRO-3 gathers the head for each part: a rank with one part more would wait for the others for ever."""
-    for step in plan_batches(examples(lengths), optimization(8, micro), ranks, seed):
-        for beside in zip(*step.ranks, strict=True):
-            assert len({p.head_chunks for p in beside}) == 1
-            most = max(sum(len(e.target_ids) for e in p.examples) for p in beside)
-            assert (beside[0].head_chunks - 1) * TARGETS_PER_CHUNK < most <= beside[0].head_chunks * TARGETS_PER_CHUNK
+@given(LENGTHS, BATCHES, BUDGETS, RANKS, SEEDS)
+def test_blank_passes_only_fill_up_the_ranks(lengths: list[int], batch: int, budget: int, ranks: int, seed: int):
+    for step in plan_batches(examples(lengths), optimization(batch, budget), ranks, seed):
+        blanks = sum(micro.blank for rank in step.ranks for micro in rank)
+        assert blanks == 0 or (blanks < ranks and all(len(m.examples) == 1 for rank in step.ranks for m in rank))
+
+
+@given(LENGTHS, BATCHES, BUDGETS, RANKS, SEEDS)
+def test_the_passes_of_a_step_differ_by_at_most_its_longest_example(
+    lengths: list[int], batch: int, budget: int, ranks: int, seed: int
+):
+    """The bound of dealing longest first; passes that run beside each other are neighbours in length on top of it."""
+    for step in plan_batches(examples(lengths), optimization(batch, budget), ranks, seed):
+        loads = [[tokens(m.examples) for m in beside if not m.blank] for beside in zip(*step.ranks, strict=True)]
+        flat = [load for beside in loads for load in beside]
+        assert max(flat) - min(flat) <= max(map(packed_length, step.examples()))
+        assert flat == sorted(flat, reverse=True)
 
 
 @pytest.mark.parametrize(
-    ("batch", "micro", "ranks", "passes"), [(16, 1, 2, 8), (16, 8, 2, 1), (16, 3, 2, 3), (5, 1, 4, 2), (1, 8, 4, 1)]
+    ("lengths", "budget", "ranks", "passes"),
+    [
+        ([5, 4, 3, 3, 3], 18, 1, [[18]]),  # all of it fits one pass
+        ([5, 4, 3, 3, 3], 18, 2, [[10], [8]]),  # 5 + 3, 4 + 3, and the last 3 to the lesser
+        ([5, 4, 3, 3, 3], 17, 1, [[10, 8]]),
+        ([5, 4, 3, 3, 3], 9, 1, [[7, 6, 5]]),  # two passes would need 10 tokens: 5 / 4 + 3 / 3 + 3
+        ([5, 4, 3, 3, 3], 9, 2, [[6, 4], [5, 3]]),  # four passes: 6 beside 5, then 4 beside 3
+        ([40, 4, 3], 9, 1, [[40, 7]]),  # too long for the budget: a pass of its own
+        ([3, 2], 9, 4, [[3], [2], [2], [2]]),  # two ranks stand by with the shortest example
+        ([3, 2], 1, 1, [[3, 2]]),
+    ],
 )
-def test_accumulation_rounds_up(batch: int, micro: int, ranks: int, passes: int):
-    """⌈batch / (ranks · micro)⌉: 16/2, 16/16, 16/6 = 2.7, 5/4 = 1.25, 1/32."""
-    assert accumulation_steps(optimization(batch, micro), ranks) == passes
+def test_dealing_by_hand(lengths: list[int], budget: int, ranks: int, passes: list[list[int]]):
+    [step] = plan_batches(examples(lengths), optimization(len(lengths), budget), ranks, seed=0)
+    assert [[tokens(m.examples) for m in rank] for rank in step.ranks] == passes
 
 
 def test_a_short_last_batch_is_filled_with_blanks_that_no_one_counts():
     """Three examples, batches of two on two ranks: one step has an example on one rank and a blank on the other."""
-    plan = plan_batches(examples([3, 3, 3]), optimization(2), 2, seed=0)
-    blanks = [[p.blank for rank in step.ranks for p in rank] for step in plan]
-    assert sorted(map(sum, blanks)) == [0, 1]
-    short = plan[[sum(b) for b in blanks].index(1)]
+    [_, short] = plan_batches(examples([3, 3, 3]), optimization(2), 2, seed=0)
+    assert [[m.blank for m in rank] for rank in short.ranks] == [[False], [True]]
+    assert short.ranks[1][0].examples == tuple(short.examples())
     assert len(short.examples()) == 1
-    [blank] = [p for rank in short.ranks for p in rank if p.blank]
-    assert blank.examples == tuple(short.examples())
 
 
 def test_the_seed_decides_and_epochs_differ():
-    rows = examples(list(range(1, 33)))
+    rows = examples(list(range(2, 34)))
 
     def ids(seed: int) -> list[list[str]]:
         return [[e.id for e in step.examples()] for step in plan_batches(rows, optimization(4, epochs=2), 2, seed)]
@@ -91,19 +129,15 @@ def test_the_seed_decides_and_epochs_differ():
     assert ids(1)[:8] != ids(1)[8:]
 
 
-def test_a_batch_holds_examples_of_similar_length():
-    """Eight batches of four out of lengths 1 … 32 are one window: sorted, each batch spans 3."""
-    for step in plan_batches(examples(list(range(1, 33))), optimization(4), 1, seed=3):
-        lengths = [len(e.target_ids) for e in step.examples()]
-        assert max(lengths) - min(lengths) == 3
-
-
-def test_long_and_short_batches_are_mixed():
-    """The steps are shuffled after sorting: a run does not go from short to long."""
-    plan = plan_batches(examples(list(range(1, 33))), optimization(4), 1, seed=3)
-    longest = [max(len(e.target_ids) for e in step.examples()) for step in plan]
-    assert longest != sorted(longest)
-
-
-def test_a_pair_is_as_long_as_the_longer_of_its_two():
-    assert length_of(PairTokens("p", (1, 2, 3), (4,), (4, 5))) == 5
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_nothing_is_padded_and_ranks_wait_little(ranks: int):
+    """Replies of log-normal length: the rows hold what is needed and no more, and were all ranks to wait for the
+    longest pass beside theirs, they would idle for less than a tenth of the time."""
+    rows = pairs(256, seed=5)
+    plan = plan_batches(rows, optimization(32, tokens=2048), ranks, seed=1)
+    needed = sum(len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for p in rows)
+    rounds = [[pack(m.examples) for m in beside] for step in plan for beside in zip(*step.ranks, strict=True)]
+    computed = [[len(p.token_ids) for p in beside] for beside in rounds]
+    assert sum(map(sum, computed)) == needed
+    assert sum(len(beside) * max(beside) for beside in computed) < 1.1 * needed
+    assert max(map(max, computed)) <= 2048

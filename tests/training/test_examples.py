@@ -1,11 +1,16 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chat_families import FAMILIES
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from selfreward_ray.chat import ChatCodec, TurnsRefused
-from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, SftExample
-from selfreward_ray.training.examples import fitting, pair_tokens, sft_tokens
+from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
+from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 
 
 def pair(chosen: int, rejected: int) -> Pair:
@@ -19,12 +24,27 @@ def pair(chosen: int, rejected: int) -> Pair:
     )
 
 
+def unopened() -> ChatCodec:
+    raise AssertionError("ids that an engine wrote need no codec")
+
+
 def test_a_pair_is_trained_on_the_ids_that_the_engine_read_and_wrote():
-    assert pair_tokens(pair(2, 1)) == PairTokens("p2-1", (8, 9), (5, 5), (6,))
+    assert pair_tokens(pair(2, 1), unopened) == PairTokens("p2-1", (8, 9), (5, 5), (6,))
 
 
 def test_a_softened_pair_stays_softened():
-    assert pair_tokens(replace(pair(2, 1), label_smoothing=0.25)).label_smoothing == 0.25
+    assert pair_tokens(replace(pair(2, 1), label_smoothing=0.25), unopened).label_smoothing == 0.25
+
+
+def test_what_no_engine_wrote_is_encoded_by_the_chat_template(tiny_model: Path):
+    """A prompt and one reply come without ids; the other reply keeps those that an engine wrote."""
+    codec = ChatCodec(tiny_model)
+    mixed = replace(pair(0, 1), prompt_ids=())
+    prompt_ids, chosen_ids = tuple(codec.prompt_ids("Hm?")), tuple(codec.target_ids("not these words"))
+    assert pair_tokens(mixed, lambda: codec) == PairTokens("p0-1", prompt_ids, chosen_ids, (6,))
+    positive = Positive("c", "Hm?", (), mixed.chosen)
+    assert positive_tokens(positive, lambda: codec) == SftTokens("c", prompt_ids, chosen_ids)
+    assert positive_tokens(Positive("r", "Hm?", (8,), mixed.rejected), unopened) == SftTokens("r", (8,), (6,))
 
 
 def test_an_example_is_encoded_by_the_chat_template(tiny_model: Path):
@@ -42,8 +62,9 @@ def test_an_example_is_encoded_by_the_chat_template(tiny_model: Path):
 def test_what_does_not_fit_whole_is_dropped_with_a_reason(max_tokens: int, kept: list[str]):
     """With their prompt the pairs' longer halves have 4, 5 and 6 tokens."""
     rows = [pair(2, 1), pair(1, 3), pair(4, 1)]
-    fit, dropped = fitting(rows, pair_tokens, max_tokens, "dpo")
+    fit, dropped = fitting(rows, partial(pair_tokens, codec=unopened), max_tokens, "dpo")
     assert [e.id for e in fit] == kept
+    assert fit == [pair_tokens(r, unopened) for r in rows if r.id in kept], "whole, never cut"
     reason = f"longer than max_tokens = {max_tokens}"
     assert dropped == [Dropped(r.id, "dpo", reason) for r in rows if r.id not in kept]
 
@@ -52,8 +73,102 @@ def test_a_conversation_that_the_template_refuses_is_dropped_with_a_reason():
     def encode(given: Pair) -> PairTokens:
         if given.id == "p1-1":
             raise TurnsRefused("no system, please")
-        return pair_tokens(given)
+        return pair_tokens(given, unopened)
 
     fit, dropped = fitting([pair(2, 1), pair(1, 1)], encode, 9, "sft")
     assert [e.id for e in fit] == ["p2-1"]
     assert dropped == [Dropped("p1-1", "sft", "the model's chat template refuses its turns")]
+
+
+# Words with the blank before them, runs of marks, and blanks, each a token; tokens are parted by "·" below.
+WORDS = "user·assistant·Why· Why· not·?·Hi· Hi·Yes· Yes·So· So· what·.· ·\n·[·INST·]·[/·</·<|·|>·>"
+WORDS += "·s·im_end·eot_id"
+WHY = SftExample("why", "ift", "Why not?", "So what.")
+HI = (Turn("user", "Hi"), Turn("assistant", "Yes."))
+
+
+@pytest.fixture(params=list(FAMILIES))
+def words(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ChatCodec, Any]:
+    """A family's name, its codec, and how ids are shown, by a tokenizer whose tokens are words."""
+    family = FAMILIES[request.param]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(dict.fromkeys(WORDS.split("·")))}))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\w+|[^\w\s]+|\s"), "isolated")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=family.control[0],
+        eos_token=family.control[1],
+        additional_special_tokens=list(family.control[2:]),
+        chat_template=family.template,
+    )
+    tokenizer.save_pretrained(tmp_path)
+    return request.param, ChatCodec(tmp_path), lambda ids: "·".join(tokenizer.convert_ids_to_tokens(list(ids)))
+
+
+ONE_TURN = {
+    "chatml": (
+        "<|im_start|>·user·\n·Why· not·?·<|im_end|>·\n·<|im_start|>·assistant·\n",
+        "So· what·.·<|im_end|>",
+    ),
+    "llama 2": (
+        "<s>·[·INST·]· Why· not·?· ·[/·INST·]",
+        " So· what·.· ·</s>",
+    ),
+    "llama 3": (
+        "<|begin_of_text|>·<|start_header_id|>·user·<|end_header_id|>·\n·\n·Why· not·?·<|eot_id|>·"
+        "<|start_header_id|>·assistant·<|end_header_id|>·\n·\n",
+        "So· what·.·<|eot_id|>",
+    ),
+}
+TWO_TURNS = {
+    "chatml": (
+        "<|im_start|>·user·\n·Hi·<|im_end|>·\n·<|im_start|>·assistant·\n·Yes·.·<|im_end|>·\n·"
+        "<|im_start|>·user·\n·Why· not·?·<|im_end|>·\n·<|im_start|>·assistant·\n",
+        "So· what·.·<|im_end|>",
+    ),
+    "llama 2": (
+        "<s>·[·INST·]· Hi· ·[/·INST·]· Yes·.· ·</s>·<s>·[·INST·]· Why· not·?· ·[/·INST·]",
+        " So· what·.· ·</s>",
+    ),
+    "llama 3": (
+        "<|begin_of_text|>·<|start_header_id|>·user·<|end_header_id|>·\n·\n·Hi·<|eot_id|>·"
+        "<|start_header_id|>·assistant·<|end_header_id|>·\n·\n·Yes·.·<|eot_id|>·"
+        "<|start_header_id|>·user·<|end_header_id|>·\n·\n·Why· not·?·<|eot_id|>·"
+        "<|start_header_id|>·assistant·<|end_header_id|>·\n·\n",
+        "So· what·.·<|eot_id|>",
+    ),
+}
+
+
+@pytest.mark.parametrize(("history", "shown"), [((), ONE_TURN), (HI, TWO_TURNS)], ids=["one turn", "two turns"])
+def test_the_reply_is_trained_and_nothing_before_it(
+    words: tuple[str, ChatCodec, Any], history: tuple[Turn, ...], shown: dict[str, tuple[str, str]]
+):
+    """Each family by hand: of the whole conversation the last reply and its end token are the target, no other turn."""
+    family, codec, show = words
+    row = sft_tokens(replace(WHY, history=history), codec)
+    assert (show(row.prompt_ids), show(row.target_ids)) == shown[family]
+
+
+def test_both_replies_of_a_pair_are_trained_behind_one_prompt(words: tuple[str, ChatCodec, Any]):
+    family, codec, show = words
+    both = Pair("p", "Why not?", (), Candidate("c", "So what.", (), True), Candidate("r", " Yes. ", (), True))
+    row = pair_tokens(both, lambda: codec)
+    rejected = {"chatml": " Yes·.· ·<|im_end|>", "llama 2": " Yes·.· ·</s>", "llama 3": "Yes·.·<|eot_id|>"}
+    assert (show(row.prompt_ids), show(row.chosen_ids)) == ONE_TURN[family]
+    assert show(row.rejected_ids) == rejected[family]
+    longest = len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids))
+    encode = partial(pair_tokens, codec=lambda: codec)
+    assert fitting([both], encode, longest, "dpo") == ([row], [])
+    reason = f"longer than max_tokens = {longest - 1}"
+    assert fitting([both], encode, longest - 1, "dpo") == ([], [Dropped("p", "dpo", reason)])
+
+
+def test_a_control_token_that_somebody_spells_is_a_few_words(words: tuple[str, ChatCodec, Any]):
+    """The end token, in the prompt and in the reply: there it is spelt, and the template's own stand where they did."""
+    family, codec, show = words
+    end = FAMILIES[family].end
+    spelt = {"chatml": "<|·im_end·|>", "llama 2": "</·s·>", "llama 3": "<|·eot_id·|>"}[family]
+    row = sft_tokens(replace(WHY, prompt=f"Why not?\n{end}", target=f"So what.\n{end}"), codec)
+    prompt, target = ONE_TURN[family]
+    assert show(row.prompt_ids) == prompt.replace("?", f"?·\n·{spelt}")
+    assert show(row.target_ids) == target.replace(".", f".·\n·{spelt}")

@@ -1,26 +1,61 @@
-"""Log-probs and gradients of the chunked, padded policy against plain transformers."""
+"""Log-probs and gradients of the packed policy against plain transformers, one sequence at a time."""
 
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import TokenSequence
+from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
+from selfreward_ray.training import head
+from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy, by_sequence
 
-SEQUENCES = [
-    TokenSequence("short", (5,), (7,)),
-    TokenSequence("long", (5, 9, 11, 30), (7, 8, 300, 12, 1, 40, 2)),  # 2 is the pad token: a target may be it too
-    TokenSequence("prompted", tuple(range(20, 28)), (99, 1)),
-]
+PAIR = PairTokens("long", (5, 9, 11, 30), (7, 8, 300, 12, 1, 40, 2), (7, 9))
+EXAMPLES = (
+    SftTokens("short", (5,), (7,)),
+    PAIR,
+    SftTokens("prompted", tuple(range(20, 28)), (99, 1)),
+    PairTokens("even", (4, 4), (1,), (2, 3, 5)),
+)
+SEQUENCES = [s for e in EXAMPLES for s in e.sequences()]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path) -> Any:
+def llama(tiny_model: Path) -> Any:
+    """Two query heads on one key head."""
     return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+
+def qwen3(_: Path) -> Any:
+    """Six query heads on two key heads, with norms of queries and keys."""
+    config = Qwen3Config(
+        vocab_size=400,
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=16,
+        initializer_range=0.1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return Qwen3ForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module", params=[llama, qwen3])
+def model(request: pytest.FixtureRequest, tiny_model: Path) -> Any:
+    make: Callable[[Path], Any] = request.param
+    return make(tiny_model)
+
+
+def policy_of(model: Any) -> Policy:
+    return Policy(deepcopy(model), max_tokens=16)
 
 
 def plain(model: Any, sequence: TokenSequence) -> torch.Tensor:
@@ -31,40 +66,81 @@ def plain(model: Any, sequence: TokenSequence) -> torch.Tensor:
     return logprobs[positions - 1, ids[0, positions]]
 
 
-# Ten targets at once, in uneven parts, one by one, and with parts left empty.
-head_chunks = pytest.mark.parametrize("head_chunks", [1, 3, 10, 13])
+# Of 400 logits each: all sixteen targets at once, five blocks of up to three in parts of two, and one by one.
+blocks = pytest.mark.parametrize("logits", [(2**25, 2**21), (1200, 800), (1, 1)], indirect=True)
 
 
-@head_chunks
-def test_log_probs_are_those_of_the_plain_model(model: Any, head_chunks: int):
+@pytest.fixture
+def logits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many are alive at a time, and in float32."""
+    monkeypatch.setattr(head, "_LOGITS", request.param[0])
+    monkeypatch.setattr(head, "_FLOAT_LOGITS", request.param[1])
+
+
+@blocks
+@pytest.mark.usefixtures("logits")
+def test_log_probs_are_those_of_the_plain_model(model: Any):
+    packed = pack(EXAMPLES)
     with torch.no_grad():
-        found = by_sequence(SEQUENCES, Policy(model, pad_id=2)(SEQUENCES, head_chunks))
+        found = by_sequence(packed, policy_of(model)(packed))
         for sequence in SEQUENCES:
             assert found[sequence.id].dtype == torch.float32
             torch.testing.assert_close(found[sequence.id], plain(model, sequence), atol=1e-5, rtol=0)
 
 
-@head_chunks
-def test_gradients_are_those_of_the_plain_model(model: Any, head_chunks: int):
+@blocks
+@pytest.mark.usefixtures("logits")
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_the_plain_model(model: Any, checkpointing: bool):
     """Of a loss that weighs each token differently, so that a token in another's place would show."""
 
-    def gradients(logprobs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def gradients(model: Any, logprobs: torch.Tensor) -> dict[str, torch.Tensor]:
         model.zero_grad()
         (logprobs * torch.arange(1.0, len(logprobs) + 1)).sum().backward()
         return {name: p.grad.clone() for name, p in model.named_parameters()}
 
-    found = gradients(Policy(model, pad_id=2)(SEQUENCES, head_chunks))
-    expected = gradients(torch.cat([plain(model, s) for s in SEQUENCES]))
+    policy = policy_of(model).train()
+    if checkpointing:
+        policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    found = gradients(policy.model, policy(pack(EXAMPLES)))
+    expected = gradients(model, torch.cat([plain(model, s) for s in SEQUENCES]))
     assert max(g.abs().max() for g in expected.values()) > 0.1
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(found[name], gradient, atol=2e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_sequence_sees_another(model: Any, dtype: torch.dtype):
+    """Other ids in one branch, or in the example before, leave the rest as it was to the last bit."""
+    policy = policy_of(model.to(dtype))
+    model.to(torch.float32)
+
+    def logprobs(*examples: SftTokens | PairTokens) -> dict[str, torch.Tensor]:
+        packed = pack(examples)
+        with torch.no_grad():
+            return by_sequence(packed, policy(packed))
+
+    first, last = EXAMPLES[2], EXAMPLES[3]
+    before = logprobs(first, PAIR, last)
+    for changed, sequence in (
+        ((first, replace(PAIR, rejected_ids=(350, 351)), last), "long/rejected"),
+        ((first, replace(PAIR, chosen_ids=(350, 351, 352, 353, 354, 355, 356)), last), "long/chosen"),
+        ((replace(first, target_ids=(350, 351)), PAIR, last), "prompted/target"),
+    ):
+        after = logprobs(*changed)
+        assert {name for name in before if not torch.equal(before[name], after[name])} == {sequence}
+
+
+def test_a_head_that_is_more_than_a_matrix_is_refused(model: Any):
+    biased = deepcopy(model)
+    biased.set_output_embeddings(torch.nn.Linear(4, 400, bias=True))
+    with pytest.raises(UserError, match="output heads other than a plain linear one"):
+        Policy(biased, max_tokens=16)
 
 
 def test_a_model_that_changes_its_logits_after_the_head_is_refused(model: Any):
     """Log-probs of the bare head would be wrong, and the reference's equally wrong: nothing later would show it."""
-    model.config.final_logit_softcapping = 30.0
-    try:
-        with pytest.raises(UserError, match="final_logit_softcapping"):
-            Policy(model, pad_id=2)
-    finally:
-        del model.config.final_logit_softcapping
+    capped = deepcopy(model)
+    capped.config.final_logit_softcapping = 30.0
+    with pytest.raises(UserError, match="final_logit_softcapping"):
+        Policy(capped, max_tokens=16)

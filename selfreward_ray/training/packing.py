@@ -1,0 +1,90 @@
+"""A micro-batch as one row of tokens without padding, in which a DPO pair's prompt stands once.
+
+Each example is its prompt, then the targets of its sequences as branches: a branch sees the prompt and itself, and
+its positions go on from the prompt's. Who sees whom is said by segments, in place of a mask.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfreward_ray.records import TokenSequence
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Tokens of the row that are attended from together: each sees all of `prefix`, and of `queries` what is not
+    after itself."""
+
+    queries: slice
+    prefix: slice
+    """Earlier tokens; empty where the segment is a beginning."""
+
+    @property
+    def keys(self) -> int:
+        """Tokens that the last one sees, itself among them."""
+        return int(self.prefix.stop - self.prefix.start + self.queries.stop - self.queries.start)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One row of T tokens with N targets, these in the order of `sequences`."""
+
+    sequences: tuple[TokenSequence, ...]
+    token_ids: Tensor
+    """Of shape [T]."""
+    position_ids: Tensor
+    """Each token's place in its own sequence, of shape [T]."""
+    segments: tuple[Segment, ...]
+    """They follow each other without a gap."""
+    predictors: Tensor
+    """Where in the row each target is predicted, of shape [N]; a prompt's last token predicts the first of both
+    branches."""
+    target_ids: Tensor
+    """Of shape [N]."""
+
+
+def longest_sequence(example: Any) -> int:
+    """Tokens of the example's longest sequence: what the model must be able to read at once."""
+    return max(len(s.prompt_ids) + len(s.target_ids) for s in example.sequences())
+
+
+def packed_length(example: Any) -> int:
+    """Tokens of the row that `example` takes: its prompt once, and every target."""
+    sequences = example.sequences()
+    return len(sequences[0].prompt_ids) + sum(len(s.target_ids) for s in sequences)
+
+
+def pack(examples: tuple[Any, ...]) -> Packed:
+    """The row of `examples`. Raises `ValueError` for one whose sequences have different prompts."""
+    token_ids: list[int] = []
+    position_ids: list[int] = []
+    predictors: list[int] = []
+    segments: list[Segment] = []
+    sequences: list[TokenSequence] = []
+    for example in examples:
+        branches: tuple[TokenSequence, ...] = example.sequences()
+        if any(branch.prompt_ids != branches[0].prompt_ids for branch in branches):
+            raise ValueError(f"the sequences of {example.id!r} have different prompts")
+        start, end = len(token_ids), len(token_ids) + len(branches[0].prompt_ids)
+        token_ids += branches[0].prompt_ids
+        position_ids += range(end - start)
+        for branch in branches:
+            first, stop = len(token_ids), len(token_ids) + len(branch.target_ids)
+            token_ids += branch.target_ids
+            position_ids += range(end - start, end - start + stop - first)
+            predictors += [end - 1, *range(first, stop - 1)]
+            # The first branch goes on where the prompt ends: the two are one segment.
+            whole = first == end
+            segments.append(Segment(slice(start if whole else first, stop), slice(start, start if whole else end)))
+        sequences += branches
+    return Packed(
+        tuple(sequences),
+        torch.tensor(token_ids),
+        torch.tensor(position_ids),
+        tuple(segments),
+        torch.tensor(predictors),
+        torch.tensor([i for s in sequences for i in s.target_ids]),
+    )

@@ -1,0 +1,132 @@
+"""What the untouched model says of every sequence: the reference that DPO measures against, computed once.
+
+It is kept in a folder `reference` beside the trained model's, where a run with another β or another rate finds it, and
+a run that goes on after a crash. To share it with runs elsewhere, copy that folder beside their model's.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from selfreward_ray.models import local_model
+from selfreward_ray.run_store import read_rows, write_part
+from selfreward_ray.storage import Folder
+from selfreward_ray.training.batches import Batch, MicroBatch
+from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.objectives import Reference
+from selfreward_ray.training.zero3 import logprobs_of, without_dropout
+
+_FILES_AT_A_TIME = 8
+
+
+@dataclass(frozen=True)
+class ReferenceLogProb:
+    """Summed log-prob of a sequence's target tokens, in nats."""
+
+    id: str
+    logprob: float
+
+
+def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob) -> Reference:
+    """Summed log-probs of every sequence under the model that training starts from.
+
+    Read where they are kept, else computed and kept. Every rank calls it, with an `engine` that has not been trained.
+    """
+    rank = dist.get_rank()
+    found: list[Reference | None] = [None]
+    kept = ""
+    if rank == 0:
+        kept = _key(plan, job)
+        found = [_read(job, kept)]
+    dist.broadcast_object_list(found)
+    if found[0] is not None:
+        return found[0]
+    reference = _computed(engine, plan, job, rank)
+    if rank == 0:
+        rows = [ReferenceLogProb(name, value) for name, value in sorted(reference.items())]
+        write_part(_folder(job), kept, rows, ReferenceLogProb, "part-0")
+    return reference
+
+
+def untouched_loss(engine: Any, micro: MicroBatch[Any], reference: Reference, job: TrainJob) -> float:
+    """The mean preference loss of `micro` without dropout; every rank calls it beside the others."""
+    with without_dropout(engine), torch.no_grad():
+        _, metrics = job.objective.loss(micro.examples, logprobs_of(engine, micro), reference)
+    return metrics["preference_loss"] / sum(map(job.objective.weight, micro.examples))
+
+
+def check_first_loss(loss: float, expected: float) -> None:
+    """Before any update the policy is its reference: every margin is 0. Raises `RuntimeError` where it is not."""
+    if not math.isclose(loss, expected, rel_tol=1e-3, abs_tol=1e-3):
+        raise RuntimeError(
+            f"the first step's preference loss is {loss:.5f}, not {expected:.5f}: the reference log-probs are not "
+            "those of the model that training starts from; remove the folder `reference` beside the model's to have "
+            "them computed again"
+        )
+
+
+def _computed(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) -> Reference:
+    """By the first epoch's own forward passes."""
+    mine: Reference = {}
+    steps = _first_epoch(plan, job)
+    with without_dropout(engine), torch.no_grad():
+        for done, batch in enumerate(steps):
+            for micro in batch.ranks[rank]:
+                logprobs = logprobs_of(engine, micro)
+                if not micro.blank:
+                    mine.update({name: values.sum().item() for name, values in logprobs.items()})
+            if rank == 0:
+                job.progress.note.remote(f"reference log-probs {done + 1}/{len(steps)}")
+    shares: list[Reference] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(shares, mine)
+    return {name: value for share in shares for name, value in share.items()}
+
+
+def _first_epoch(plan: list[Batch[Any]], job: TrainJob) -> list[Batch[Any]]:
+    return plan[: len(plan) // job.optimization.epochs]
+
+
+def _folder(job: TrainJob) -> Folder:
+    return Folder(f"{job.out.rstrip('/').rpartition('/')[0]}/reference")
+
+
+def _read(job: TrainJob, key: str) -> Reference | None:
+    if key not in _folder(job).folders():
+        return None
+    return {row.id: row.logprob for row in read_rows(_folder(job), ReferenceLogProb, key)} or None
+
+
+def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
+    """A hash of what the log-probs depend on: weights, token ids, dtype, kind of device.
+
+    Not of the batches: a sequence's log-prob is the same in whatever row it is packed.
+    """
+    examples = [e for batch in _first_epoch(plan, job) for e in batch.examples()]
+    ids = sorted((s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.sequences())
+    how = [job.training.dtype, job.training.gpus_per_worker > 0]
+    lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
+    return _hash(lines)[:16]
+
+
+def _weights_hash(model: Path) -> str:
+    """Of what the files hold, not of where they are or by which recipe they were trained: a path is used again."""
+
+    def digest(file: Path) -> str:
+        with file.open("rb") as stream:
+            return f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+    files = [model / "config.json", *sorted(model.glob("*.safetensors"))]
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:  # a large model has many files
+        return _hash(pool.map(digest, files))
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

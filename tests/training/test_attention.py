@@ -1,0 +1,190 @@
+"""The attention function against a mask of the whole row, on both kernels, and what it refuses."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.records import PairTokens, SftTokens
+from selfreward_ray.training import attention
+from selfreward_ray.training.attention import packed_attention, use_packed_attention
+from selfreward_ray.training.packing import pack
+from selfreward_ray.training.policy import Policy
+
+PACKED = pack((SftTokens("s", (1, 2), (3, 4, 5)), PairTokens("p", (6, 7, 8), (9, 10), (11, 12, 13))))
+# Who sees whom, by hand: rows are queries.
+SEEN = torch.tensor([[int(c) for c in row] for row in (
+    "1000000000000",
+    "1100000000000",
+    "1110000000000",
+    "1111000000000",
+    "1111100000000",
+    "0000010000000",
+    "0000011000000",
+    "0000011100000",
+    "0000011110000",
+    "0000011111000",
+    "0000011100100",
+    "0000011100110",
+    "0000011100111",
+)]).bool()  # fmt: skip
+LAYER = SimpleNamespace()
+
+
+def states(heads: int) -> torch.Tensor:
+    return torch.randn(1, heads, 13, 8, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("kernel", ["_products", "_fused"])
+@pytest.mark.parametrize(("heads", "groups"), [(6, 2), (3, 3), (4, 1)])
+def test_outputs_and_gradients_are_those_of_a_mask(
+    kernel: str, heads: int, groups: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(attention, "_products", getattr(attention, kernel))
+    torch.manual_seed(0)
+    query, key, value = states(heads), states(groups), states(groups)
+    weight = torch.arange(13.0 * heads * 8, dtype=torch.float64).reshape(1, 13, heads, 8).cos()
+
+    found, weights = packed_attention(LAYER, query, key, value, None, scaling=0.3, segments=PACKED.segments)
+    assert weights is None
+    found_gradients = torch.autograd.grad((found * weight).sum(), (query, key, value))
+
+    repeated = [states.repeat_interleave(heads // groups, dim=1) for states in (key, value)]
+    scores = (query @ repeated[0].mT * 0.3).masked_fill(~SEEN, -torch.inf)
+    expected = (scores.softmax(-1) @ repeated[1]).transpose(1, 2)
+    expected_gradients = torch.autograd.grad((expected * weight).sum(), (query, key, value))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    for mine, theirs in zip(found_gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kernel", ["_products", "_fused"])
+def test_dropout_leaves_out_weights_and_keeps_the_mean(kernel: str, monkeypatch: pytest.MonkeyPatch):
+    """All values are 1: without dropout each output is 1, with it the kept weights' sum, on average 1 again."""
+    monkeypatch.setattr(attention, "_products", getattr(attention, kernel))
+    torch.manual_seed(0)
+    packed = pack((SftTokens("s", (1,), (2,) * 299),))
+    query, key, value = torch.randn(3, 1, 4, 300, 8).unbind()
+    outputs, _ = packed_attention(
+        LAYER, query, key, torch.ones_like(value), None, scaling=0.1, dropout=0.5, segments=packed.segments
+    )
+    assert outputs.mean().item() == pytest.approx(1, abs=0.02)
+    assert outputs.std().item() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"sliding_window": 5}, "a sliding window of 5 tokens, smaller than a sequence of 6"),
+        ({"softcap": 50.0}, "attention with softcap"),
+        ({"s_aux": torch.zeros(2)}, "attention with s_aux"),
+        ({"position_bias": torch.zeros(1), "position_ids": torch.zeros(1)}, "attention with position_bias"),
+        ({"attention_mask": torch.zeros(1, 1, 13, 13)}, "attention with attention_mask"),
+        ({"is_causal": False}, "attention with is_causal=False"),
+        ({"segments": None}, "do not hand down the keywords"),
+    ],
+)
+def test_what_would_change_the_result_is_refused(asked: dict[str, Any], said: str):
+    query = torch.zeros(1, 2, 13, 8)
+    given = {"attention_mask": None, "segments": PACKED.segments, "scaling": 1.0} | asked
+    with pytest.raises(UserError, match=said):
+        packed_attention(LAYER, query, query, query, **given)
+
+
+def test_what_changes_nothing_is_taken():
+    query = torch.zeros(1, 2, 13, 8)
+    packed_attention(
+        LAYER,
+        query,
+        query,
+        query,
+        None,
+        scaling=1.0,
+        segments=PACKED.segments,
+        sliding_window=6,
+        softcap=None,
+        output_attentions=False,
+        is_causal=True,
+    )
+
+
+SIZES = {
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=15)),
+            "MistralForCausalLM can not be trained here: it has a sliding window of 15 tokens; set max_tokens to 15",
+        ),
+        (
+            lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, final_logit_softcapping=None)),
+            "a soft cap on its attention",
+        ),
+        (lambda: MambaForCausalLM(MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1)), "linear_attention"),
+        (lambda: RwkvForCausalLM(RwkvConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2)), "recurrent"),
+        (
+            lambda: LlamaForCausalLM(LlamaConfig(**SIZES, layer_types=["full_attention", "linear_attention"])),
+            "not attention over whole sequences .linear_attention.",
+        ),
+        (
+            lambda: LlamaForCausalLM(
+                LlamaConfig(
+                    **SIZES,
+                    max_position_embeddings=15,
+                    rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+                )
+            ),
+            "depend on the longest sequence beside; set max_tokens to 15 or less",
+        ),
+    ],
+)
+def test_a_model_that_can_not_be_packed_is_refused_before_it_is_trained(make: Any, said: str):
+    with pytest.raises(UserError, match=said):
+        use_packed_attention(make(), max_tokens=16)
+
+
+def test_a_window_as_long_as_any_sequence_is_none():
+    use_packed_attention(MistralForCausalLM(MistralConfig(**SIZES, sliding_window=16)), max_tokens=16)
+
+
+def test_attention_sinks_are_refused_by_the_first_pass():
+    """Nothing in the configuration tells them; the layer hands them to the attention function."""
+    config = GptOssConfig(**SIZES, num_local_experts=2, num_experts_per_tok=1, sliding_window=16)
+    policy = Policy(GptOssForCausalLM(config), max_tokens=16)
+    with pytest.raises(UserError, match="attention with s_aux"):
+        policy(PACKED)
+
+
+def test_the_exported_configuration_names_no_attention_of_ours(tiny_model: Path, tmp_path: Path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    use_packed_attention(model, max_tokens=16)
+    model.config.save_pretrained(tmp_path)
+    assert "packed" not in (tmp_path / "config.json").read_text()

@@ -1,0 +1,131 @@
+"""An export that is not whole stops, names the tensor, and leaves no manifest. One rank, and a model without ZeRO."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_model import write_tiny_model
+from transformers import AutoModelForCausalLM
+
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Candidate, Pair
+from selfreward_ray.run_store import Step, read_manifest
+from selfreward_ray.steps.train import dpo
+from selfreward_ray.storage import Folder
+
+pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
+
+NORM = "model.norm.weight"
+
+
+def load(folder: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+def empty(model: Any) -> None:
+    model.model.norm.weight.data = torch.empty(0)
+
+
+def reshape(model: Any) -> None:
+    model.model.norm.weight.data = torch.ones(8, 8)
+
+
+def spoil(model: Any) -> None:
+    model.model.norm.weight.data[3] = float("nan")
+
+
+def remove(model: Any) -> None:
+    del model.model.norm.weight
+
+
+def add(model: Any) -> None:
+    model.model.norm.bias = torch.nn.Parameter(torch.zeros(64))
+
+
+FAULTS: list[tuple[Callable[[Any], None], str]] = [
+    (empty, f"{NORM}' is empty"),
+    (reshape, rf"{NORM}' has shape \(8, 8\), not \(64,\)"),
+    (spoil, f"{NORM}' is not finite"),
+    (remove, f"lacks {NORM}"),
+    (add, "has model.norm.bias"),
+]
+
+
+@pytest.mark.parametrize(("break_model", "message"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_model_that_is_not_whole_is_not_exported(
+    tmp_path: Path, tiny_model: Path, break_model: Callable[[Any], None], message: str
+):
+    from selfreward_ray.training.export import export_model
+
+    model = load(tiny_model)
+    break_model(model)
+    with pytest.raises(RuntimeError, match=message):
+        export_model(model, tiny_model, str(tmp_path / "out"))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-4])
+
+
+def cut_header(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [truncate, cut_header, flip])
+def test_a_shard_that_is_stored_otherwise_stops_the_step(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+):
+    """By the step itself, whose trainer is replaced: it has no manifest afterwards. Tensors are stored by name."""
+    from selfreward_ray.training import export
+
+    upload = export._upload
+
+    def damaged(file: Path, out: str) -> None:
+        upload(file, out)
+        if file.name.startswith("model-00002"):
+            damage(Path(out) / file.name)
+
+    monkeypatch.setattr(export, "_upload", damaged)
+    monkeypatch.setattr(
+        "selfreward_ray.steps.train.fit",
+        lambda job, progress: export.export_model(load(tiny_model), tiny_model, job.out, shard_bytes=100_000),
+    )
+    pair = Pair("p", "Why?", (1, 2), Candidate("c", "x", (3,), True), Candidate("r", "y", (4,), True))
+    pairs = Step("pair", str(tmp_path / "pair"), {}, {})
+    pairs.is_done()
+    pairs.write([pair], Pair)
+    pairs.finish(offered=1)
+    recipe = Recipe.model_validate({"model": "m0", "dpo": {"batch_size": 1}})
+    with pytest.raises(RuntimeError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
+        dpo(recipe, model=str(tiny_model), pairs=str(tmp_path / "pair"), out=str(tmp_path / "out"))
+    assert read_manifest(Folder(str(tmp_path / "out"))) is None
+
+
+def test_a_shard_of_an_earlier_attempt_stops_the_step(tmp_path: Path, tiny_model: Path):
+    from selfreward_ray.training.export import export_model
+
+    (tmp_path / "model-00009-of-00009.safetensors").touch()
+    with pytest.raises(RuntimeError, match="does not agree with the folder on model-00009-of-00009"):
+        export_model(load(tiny_model), tiny_model, str(tmp_path))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_export_is_the_model_with_its_own_tokenizer_and_template(tmp_path: Path, tied: bool):
+    from selfreward_ray.training.export import export_model
+
+    source = write_tiny_model(tmp_path / "source", tied=tied)
+    export_model(load(source), source, str(tmp_path / "out"), shard_bytes=60_000)
+    exported = load(tmp_path / "out")
+    assert exported.config.dtype == torch.float32
+    for name, tensor in load(source).state_dict().items():
+        assert torch.equal(exported.state_dict()[name], tensor), name
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()

@@ -1,0 +1,97 @@
+"""What a kept reference is found by. The forward passes themselves are in `test_zero3`."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ranks import Silent
+from tiny_model import write_tiny_model
+
+from selfreward_ray.recipe import Dpo, Training
+from selfreward_ray.records import PairTokens
+from selfreward_ray.training.batches import plan_batches
+from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.objectives import DpoObjective, Reference
+from selfreward_ray.training.reference import check_first_loss
+
+pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
+
+PAIRS = [PairTokens(f"p{i}", (1, 2), (3,) * (i + 1), (4,)) for i in range(4)]
+KEPT = {"p0/chosen": -1.25, "p0/rejected": -2.0000001}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> TrainJob:
+    model = write_tiny_model(tmp_path / "m1")
+    return dpo_job(model, tmp_path / "M2" / "model", Dpo(batch_size=2))
+
+
+def dpo_job(model: Path, out: Path, dpo: Dpo) -> TrainJob:
+    return TrainJob("DPO", str(model), str(out), DpoObjective(dpo), dpo, Training(), 0, "run", Silent())
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Asks for a job's reference, and says whether it had to be computed."""
+    from selfreward_ray.training import reference
+
+    computed: list[str] = []
+
+    def compute(engine: Any, plan: Any, job: TrainJob, rank: int) -> Reference:
+        computed.append(job.out)
+        return KEPT
+
+    monkeypatch.setattr(reference, "_computed", compute)
+
+    def asked(job: TrainJob, *, ranks: int = 1, pairs: list[PairTokens] = PAIRS) -> bool:
+        computed.clear()
+        plan = plan_batches(pairs, job.optimization, ranks, job.seed)
+        assert reference.reference_logprobs(None, plan, job) == KEPT
+        return bool(computed)
+
+    return asked
+
+
+def test_it_is_computed_once_and_kept_beside_the_model(job: TrainJob, ask: Any):
+    assert ask(job)
+    assert not ask(job)
+    assert not ask(job, ranks=2)
+    assert [path.name for path in Path(job.out).parent.iterdir()] == ["reference"]
+
+
+def test_another_beta_and_rate_find_it(job: TrainJob, ask: Any):
+    assert ask(job)
+    other = Dpo(batch_size=2, beta=0.5, learning_rate=1e-5, epochs=3)
+    assert not ask(replace(job, out=job.out + "-other", objective=DpoObjective(other), optimization=other))
+
+
+def test_it_is_found_wherever_the_same_weights_are(job: TrainJob, ask: Any, tmp_path: Path):
+    assert ask(job)
+    assert not ask(replace(job, model=str(shutil.copytree(job.model, tmp_path / "copy"))))
+
+
+def test_other_weights_in_the_same_place_are_another_reference(job: TrainJob, ask: Any):
+    assert ask(job)
+    write_tiny_model(Path(job.model), seed=1)
+    assert ask(job)
+
+
+def test_other_token_ids_and_another_dtype_are_another_reference(job: TrainJob, ask: Any):
+    assert ask(job)
+    assert ask(job, pairs=[*PAIRS[:3], replace(PAIRS[3], rejected_ids=(5,))])
+    assert ask(replace(job, training=Training(dtype="float32")))
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(0.6935, 0.6931472), (25.02, 25.0), (2499.0, 2500.0), (0.0105, 0.01)])
+def test_what_an_untouched_model_must_cost_may_differ_by_a_thousandth(loss: float, expected: float):
+    check_first_loss(loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [(0.6942, 0.6931472), (25.03, 25.0), (0.6931472, 25.0), (0.012, 0.01), (float("nan"), 25.0)]
+)
+def test_a_first_loss_of_another_reference_is_refused(loss: float, expected: float):
+    with pytest.raises(RuntimeError, match=f"first step's preference loss is {loss:.5f}, not {expected:.5f}"):
+        check_first_loss(loss, expected)

@@ -1,0 +1,128 @@
+"""Small trainings under ZeRO-3 that tests look at: what each rank does, by the parts of the real worker."""
+
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ranks import Silent
+
+from selfreward_ray.recipe import Dpo, Training
+from selfreward_ray.records import PairTokens
+from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.objectives import DpoObjective
+
+SHARD_BYTES = 60_000
+PAIRS = [
+    PairTokens(f"p{i}", tuple(range(5, 9 + i)), tuple(range(40, 43 + i)), tuple(range(90, 98 - i))) for i in range(6)
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of `PAIRS` of the tiny model, three steps of two pairs."""
+
+    name: str
+    tied: bool = False
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def job(self, folder: Path) -> TrainJob:
+        dpo = Dpo(learning_rate=1e-2, final_learning_rate=1e-2, batch_size=2)
+        model = folder / ("tied" if self.tied else "untied")
+        out = folder / self.name / "model"
+        training = Training.model_validate({"dtype": "float32"} | self.training)
+        return TrainJob(self.name, str(model), str(out), DpoObjective(dpo), dpo, training, 0, "run", Silent())
+
+
+CASES = [
+    Case("plain", tied=False),
+    Case("tied", tied=True),
+    Case("half", training={"dtype": "bfloat16"}),
+    Case("dropout", training={"dropout": 0.5}),
+    Case("lora", training={"lora": {"rank": 4, "alpha": 8}}),
+    Case("lora-tied-half", tied=True, training={"lora": {"rank": 4, "alpha": 8}, "dtype": "bfloat16"}),
+]
+
+
+def run_cases(folder: str) -> None:
+    """Each case's training and export; rank 0 writes what the worker said, as JSON, beside the model."""
+    from selfreward_ray.storage import Folder
+
+    for case in CASES:
+        said = _run(case, Path(folder))
+        if os.environ["RANK"] == "0":
+            Folder(f"{folder}/{case.name}").write_json("said.json", said)
+
+
+def _run(case: Case, folder: Path) -> dict[str, Any]:
+    import torch
+    import torch.distributed as dist
+
+    from selfreward_ray.training.batches import plan_batches
+    from selfreward_ray.training.export import export_model
+    from selfreward_ray.training.reference import reference_logprobs, untouched_loss
+    from selfreward_ray.training.zero3 import open_engine
+
+    torch.manual_seed(0)
+    job = case.job(folder)
+    engine = open_engine(Path(job.model), job, int(os.environ["WORLD_SIZE"]))
+    rank = dist.get_rank()
+    plan = plan_batches(PAIRS, job.optimization, dist.get_world_size(), job.seed)
+    before = _logprobs(engine, plan, rank)
+    reference = reference_logprobs(engine, plan, job)
+    first_loss = untouched_loss(engine, plan[0].ranks[rank][0], reference, job)
+    passes = [_logprobs(engine, plan, rank, training=True) for _ in range(2)]
+    weights = _weights(engine)
+    for batch in plan:
+        _train(engine, batch.ranks[rank], reference, job)
+    export_model(engine.module.model, Path(job.model), job.out, SHARD_BYTES)
+    said = {
+        "before": before,
+        "passes": passes,
+        "moved": [name for name, weight in _weights(engine).items() if not torch.equal(weight, weights[name])],
+        "still": [name for name, weight in _weights(engine).items() if torch.equal(weight, weights[name])],
+        "after": _logprobs(engine, plan, rank),
+        "reference": reference,
+        "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
+        "first_loss": first_loss,
+        "trained_loss": untouched_loss(engine, plan[0].ranks[rank][0], reference, job),
+    }
+    return said
+
+
+def _train(engine: Any, micros: Any, reference: dict[str, float], job: TrainJob) -> None:
+    from selfreward_ray.training.zero3 import logprobs_of
+
+    for micro in micros:
+        loss, _ = job.objective.loss(micro.examples, logprobs_of(engine, micro), reference)
+        engine.backward(loss, scale_wrt_gas=False)
+        engine.step()
+
+
+def _weights(engine: Any) -> dict[str, Any]:
+    """The whole weights, by the policy's own names for them."""
+    import deepspeed
+
+    whole = {}
+    for name, parameter in engine.module.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter]):
+            whole[name] = parameter.detach().clone()
+    return whole
+
+
+def _logprobs(engine: Any, plan: Any, rank: int, training: bool = False) -> dict[str, list[float]]:
+    """Log-probs of every target token by all ranks, with dropout if `training`."""
+    import torch
+    import torch.distributed as dist
+
+    from selfreward_ray.training.zero3 import logprobs_of, without_dropout
+
+    shares: list[Any] = [None] * dist.get_world_size()
+    mine = {}
+    with torch.no_grad(), nullcontext() if training else without_dropout(engine):
+        for batch in plan:
+            for micro in batch.ranks[rank]:
+                mine |= {name: values.tolist() for name, values in logprobs_of(engine, micro).items()}
+    dist.all_gather_object(shares, mine)
+    return {name: values for share in shares for name, values in share.items()}
