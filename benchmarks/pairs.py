@@ -70,7 +70,7 @@ def drive(folder: Path) -> dict[str, float]:
     from selfreward_ray.recipe import Recipe
     from selfreward_ray.steps.pair import pair
 
-    os.environ.pop("RAY_ADDRESS", None)
+    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
     with joined():
         manifest = pair(Recipe(model="none"), judged=str(folder / "judged"), out=str(folder / "pairs"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, on macOS in bytes

@@ -1,0 +1,214 @@
+"""How fast is DPO here against TRL's DPOTrainer, and of the machine's own speed? Run it by `make bench-dpo`.
+
+The same pairs of token ids (made from a seed; prompts of 30 to 150 words, log-normal reply lengths) are trained on for
+one epoch, 16 pairs a step, by two CPU workers under ZeRO-3 in bfloat16 with gradient checkpointing:
+
+    ours             `trainer.fit`: the worker under Ray Train, as a user's run has it
+    trl-live         TRL's DPOTrainer under torchrun, with its default reference: a second model beside the policy
+    trl-precomputed  the same, its reference's log-probs computed before the first step
+    trl-tuned        the same as we found it to be fastest
+
+each in processes of its own, in turns; one turn (`--repeats`) measures ours three times and each of TRL's once.
+A run's seconds count on each rank from its beginning to load the model to the end of its last optimizer step, so the
+reference is in them, on every side; starting Ray or torchrun, imports, and writing the model (only ours does) are not,
+but all are in "in all", the seconds of the whole process. Peak memory is the largest resident set of a rank's process
+until then.
+
+`trl-live` and `trl-precomputed` have TRL's own defaults (8 pairs a pass, the attention that transformers chooses, pairs
+in random order) and the ZeRO-3 settings that TRL ships. `trl-tuned` has our DeepSpeed configuration, eager attention,
+the pairs in our steps and inside a step sorted by length, so that its two ranks have passes of like length beside each
+other, and the pairs a pass that were fastest here. All have our environment (one thread a rank), the pairs as token
+ids, and one thing set right: transformers rounds precomputed log-probs to bfloat16 under DeepSpeed. `trl-tuned` takes
+the same steps as ours; the losses of all steps are printed, and the first must be ln 2.
+
+The last line is JSON. `pairs_per_s_over_trl_…`: medians, ours over TRL's. `peak_memory_over_trl`: ours over the smaller
+of `trl-live` and `trl-precomputed`, and with `_tuned` over the third. `padding_share`: of the tokens that ours computes
+in forward passes. `matmul_peak_share`: model FLOPs of our optimizer steps (`model_flops.py` has the formula; computing
+activations again counts nothing) a second, over what this machine's cores reach in bfloat16 products at the same time,
+by the best of several shapes.
+
+It needs a machine that does nothing else, with two cores or more.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dpo_sides import SIDES
+from dpo_work import TRL_PAIRS_A_PASS, Work, made_pairs
+from model_flops import ModelFlops
+
+from selfreward_ray.records import PairTokens
+from selfreward_ray.run_store import read_rows, write_part
+from selfreward_ray.storage import Folder
+
+MODEL = Path(__file__).resolve().parents[1] / "models" / "SmolLM2-135M-Instruct"
+TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned")
+GROWTH_LENGTHS = (128, 256, 512, 1024, 2048)
+GROWTH_WORKERS = (1, 2, 4)
+
+
+def run_side(side: str, work: Work, folder: Path) -> tuple[dict[str, Any], float]:
+    """What `side` found, and the seconds of the whole process."""
+    command = [str(Path(__file__).with_name("dpo_sides.py")), side, str(folder)]
+    environment = dict(os.environ)
+    if not side.startswith("ours"):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(work.workers)]
+        command, environment = [*launcher, *command], environment | work.environment()
+    (folder / "work.json").write_text(json.dumps(asdict(work)))
+    # To a file: a pipe would be read until the last process that holds it has ended.
+    with (folder / "log").open("w") as log:
+        start = time.monotonic()
+        code = subprocess.run([sys.executable, *command], stdout=log, stderr=log, env=environment).returncode  # noqa: S603 - a file beside this one
+        wall = time.monotonic() - start
+    if code:
+        raise SystemExit((folder / "log").read_text())
+    return json.loads((folder / "found.json").read_text()), wall
+
+
+def measure(side: str, work: Work) -> dict[str, Any]:
+    """`side` on the made pairs: seconds and memory are those of the slowest and of the largest rank."""
+    from selfreward_ray.training.batches import plan_batches
+    from selfreward_ray.training.packing import longest_sequence
+
+    with tempfile.TemporaryDirectory(prefix="bench-dpo-") as name:
+        pairs = made_pairs(work)
+        out = Folder(name) / "out"
+        write_part(out, "rows", pairs, PairTokens, "part-0")
+        steps = plan_batches(read_rows(out, PairTokens), work.recipe.dpo, work.workers, work.seed)
+        ordered = [pair for step in steps for pair in sorted(step.examples(), key=longest_sequence)]
+        write_part(Folder(name), "ordered", ordered, PairTokens, "part-0")
+        found, wall = run_side(side, work, Path(name))
+        ranks = [json.loads(path.read_text()) for path in sorted(Path(name).glob("out/rank-*.json"))]
+    sequences = [s for pair in pairs for s in pair.sequences()]
+    tokens = sum(len(s.prompt_ids) + len(s.target_ids) for s in sequences)
+    found |= {
+        "wall": wall,
+        "seconds": max(rank["seconds"] for rank in ranks),
+        "peak_mb": max(rank["peak_mb"] for rank in ranks),
+        "padding": sum(rank["padding_tokens"] for rank in ranks) / sum(rank["computed_tokens"] for rank in ranks),
+        "phases": [rank.get("phases") for rank in ranks],
+        "flops": ModelFlops.of(config_of(work)).training(sequences),
+    }
+    found["rate"] = work.pairs / found["seconds"]
+    losses = " ".join(f"{loss:.4f}" for loss in found["losses"])
+    print(f"{side:15} {line(found)}, {tokens:,} tokens, losses {losses}", flush=True)
+    # TRL's own passes of a precomputed reference are not those that it trains with; in bfloat16 that shows.
+    if abs(found["losses"][0] - math.log(2)) > (1e-2 if side == "trl-precomputed" else 1e-3):
+        raise SystemExit(f"the first step's loss of {side} is {found['losses'][0]}, not ln 2")
+    return found
+
+
+def config_of(work: Work) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(work.model)
+
+
+def line(found: dict[str, Any]) -> str:
+    return (
+        f"{found['seconds']:7.1f} s ({sum(found['step_seconds']):.1f} in steps, {found['wall']:.1f} in all), "
+        f"{found['rate']:.3f} pairs/s, {found['peak_mb']:,.0f} MB a rank, {found['padding']:.1%} padding"
+    )
+
+
+def products(work: Work) -> float:
+    """The machine's largest rate, TFLOP/s of all workers' cores together."""
+    with tempfile.TemporaryDirectory(prefix="bench-dpo-") as name:
+        rates, _ = run_side("products", work, Path(name))
+    shown = ", ".join(f"{shape} {rate:.2f}" for shape, rate in rates.items())
+    print(f"bfloat16 products, {work.workers} processes of one thread at once, TFLOP/s together: {shown}", flush=True)
+    return max(rates.values())
+
+
+def profile(work: Work) -> None:
+    found = measure("ours-profiled", work)
+    for rank, phases in enumerate(found["phases"]):
+        phases["other"] = found["seconds"] - sum(phases.values())
+        shares = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in sorted(phases.items(), key=lambda p: -p[1]))
+        print(f"rank {rank}, seconds: {shares}", flush=True)
+
+
+def grow(model: str) -> dict[str, Any]:
+    """Four pairs and one step each: by reply length with two workers, by workers with replies of 256 tokens."""
+    figures: dict[str, Any] = {"reply_tokens": {}, "workers": {}}
+    one_step = {"model": model, "pairs": 4, "pairs_a_step": 4}
+    for name, runs in (
+        ("reply_tokens", {length: Work(**one_step, reply_tokens=length) for length in GROWTH_LENGTHS}),
+        ("workers", {count: Work(**one_step, reply_tokens=256, workers=count) for count in GROWTH_WORKERS}),
+    ):
+        for number, work in runs.items():
+            print(f"{name} {number}, on {os.cpu_count()} cores: ", end="", flush=True)
+            found = measure("ours", work)
+            figures[name][number] = {"seconds": round(found["seconds"], 1), "peak_mb": round(found["peak_mb"])}
+    return figures
+
+
+def compare(work: Work, repeats: int) -> dict[str, float]:
+    peak = products(work)
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in TURN}
+    for side in TURN * repeats:
+        runs[side].append(measure(side, work))
+    profile(work)
+    medians = {
+        side: {name: statistics.median(run[name] for run in found) for name in ("rate", "peak_mb", "padding")}
+        for side, found in runs.items()
+    }
+    ours = medians["ours"]
+    reached = statistics.median(run["flops"] / sum(run["step_seconds"]) / 1e12 for run in runs["ours"])
+    print(f"our steps: {reached:.3f} TFLOP/s of model FLOPs, of {peak:.3f} by products alone")
+
+    def rate_over(side: str) -> float:
+        return round(ours["rate"] / medians[side]["rate"], 2)
+
+    def memory_over(*sides: str) -> float:
+        return round(ours["peak_mb"] / min(medians[side]["peak_mb"] for side in sides), 3)
+
+    return {
+        "pairs_per_s_over_trl_live": rate_over("trl-live"),
+        "pairs_per_s_over_trl_precomputed": rate_over("trl-precomputed"),
+        "pairs_per_s_over_trl_tuned": rate_over("trl-tuned"),
+        "peak_memory_over_trl": memory_over("trl-live", "trl-precomputed"),
+        "peak_memory_over_trl_tuned": memory_over("trl-tuned"),
+        "padding_share": round(ours["padding"], 4),
+        "matmul_peak_share": round(reached / peak, 3),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", type=Path, default=MODEL, help="a model's folder")
+    parser.add_argument("--pairs", type=int, default=Work.pairs)
+    parser.add_argument("--repeats", type=int, default=1, help=f"turns; each is {', '.join(TURN)}")
+    parser.add_argument("--trl-pairs-a-pass", type=int, default=TRL_PAIRS_A_PASS)
+    parser.add_argument("--only", choices=sorted(SIDES), help="measure this side alone, once")
+    parser.add_argument("--growth", action="store_true", help="measure ours alone, over lengths and workers")
+    arguments = parser.parse_args()
+    asked = () if arguments.growth else (arguments.only,) if arguments.only else TURN
+    if any(side.startswith("trl") for side in asked) and importlib.util.find_spec("trl") is None:
+        raise SystemExit("TRL is not installed; install the extra `parity`: pip install -e '.[parity]'")
+    model = str(arguments.model.resolve())
+    work = Work(model, arguments.pairs, trl_pairs_a_pass=arguments.trl_pairs_a_pass)
+    if arguments.only == "products":
+        products(work)
+    elif arguments.only == "ours-profiled":
+        profile(work)
+    elif arguments.only:
+        measure(arguments.only, work)
+    else:
+        print(json.dumps(grow(model) if arguments.growth else compare(work, arguments.repeats)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

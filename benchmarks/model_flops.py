@@ -1,0 +1,48 @@
+"""How many floating-point operations a model needs for a sequence, whoever computes it.
+
+A product of a `[T, a]` with an `[a, b]` matrix counts 2·T·a·b. For a sequence of T tokens, N of them targets,
+
+    forward = 2·T·body + 2·N·head + 2·T²·layers·width
+
+`body`: weights of all matrix products but the head's; `head`: those of the output head, which only targets need;
+`width`: heads times their size. The last term is causal attention: the products with keys and with values, each over
+half of the T² places. The backward pass counts twice the forward one. Computing activations again, padding, and the
+norms and sums beside the products count nothing. A pair's prompt counts for both of its sequences, also where it is
+computed once: this is what a pair needs of whoever computes its sequences one by one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class ModelFlops:
+    body: int
+    head: int
+    attention: int
+    """Layers times heads times the size of a head."""
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """Of a transformers configuration of a dense causal model."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        linear = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
+        head = model.get_output_embeddings().weight.numel()
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(linear - head, head, config.num_hidden_layers * config.num_attention_heads * size)
+
+    def forward(self, sequences: Iterable[Any]) -> float:
+        """Of `TokenSequence`s."""
+        return float(sum(self._forward(len(s.prompt_ids) + len(s.target_ids), len(s.target_ids)) for s in sequences))
+
+    def training(self, sequences: Iterable[Any]) -> float:
+        """Forward and backward."""
+        return 3 * self.forward(sequences)
+
+    def _forward(self, tokens: int, targets: int) -> int:
+        return 2 * tokens * self.body + 2 * targets * self.head + 2 * tokens**2 * self.attention
