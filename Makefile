@@ -4,7 +4,7 @@
 # make lint         formatting, lint, types, layers
 # make bench-dpo  DPO against TRL's: pairs a second, memory, padding, the share of the machine's speed (20 minutes)
 # make bench-filters  10,000 new prompts against 20,000 for near repeats: time, growth, equality with rouge-score
-# make bench-gpu  DPO of a model of 1B on one GPU: tokens a second, memory, and whether it computes what a CPU does (minutes)
+# make bench-gpu  PYTHON=… where `pip install ".[gpu]"` was run: DPO of a model of 1B on one GPU, tokens a second, memory, and whether it computes what a CPU does (minutes)
 # make bench-inference  the pool against plain vLLM and ray.data.llm: tokens a second, wall time (40 minutes)
 # make bench-pairs  pair 200,000 judged prompts: the driver's memory must not grow with them (minutes)
 # make bench-plumbing  the pool with engines that cost nothing: rows a second, growth, the driver's memory (an hour)
@@ -66,8 +66,9 @@ bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json
 bench-filters: $(VENV)/installed
 	$(BIN)/python benchmarks/filters.py
 
-bench-gpu: $(VENV)/installed
-	$(BIN)/python benchmarks/gpu.py
+# In an environment of yours: what `make install` makes has the CPU builds.
+bench-gpu:
+	$(PYTHON) benchmarks/gpu.py
 
 bench-inference: $(VENV)/installed $(MODEL)/config.json
 	$(BIN)/python benchmarks/inference.py

@@ -1,8 +1,8 @@
 """How fast is DPO on one GPU, and does it compute there what it computes on a CPU? Run it by `make bench-gpu`.
 
 The trainer's own rooms (policy, objective, batches, reference, ZeRO-3 engine) on one rank, without Ray, which need not
-be installed: PyTorch, transformers, DeepSpeed, and what this package's records and recipes need are enough. Models are
-Llamas of random weights, made from a configuration; pairs are random token ids.
+be installed: PyTorch, transformers, DeepSpeed, on a GPU Liger's kernels, and what this package's records and recipes
+need are enough. Models are Llamas of random weights, made from a configuration; pairs are random token ids.
 
     speed   the whole model, bfloat16, gradient checkpointing: real tokens (no padding) and model FLOPs a second, of
             optimizer steps alone, the first two left out; peak memory: what PyTorch allocated, on a CPU the process's
@@ -103,7 +103,7 @@ class Unheard:
         pass
 
 
-def opened(model: Path, device: str, dtype: str, batch: int) -> tuple[Any, Any]:
+def opened(model: Path, device: str, dtype: str, batch: int, micro_batch_tokens: int) -> tuple[Any, Any]:
     """The trainer's engine on one rank, and its job."""
     for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}.items():
         os.environ[name] = str(value)
@@ -115,15 +115,20 @@ def opened(model: Path, device: str, dtype: str, batch: int) -> tuple[Any, Any]:
     from selfreward_ray.training.objectives import DpoObjective
     from selfreward_ray.training.zero3 import open_engine
 
-    dpo = Dpo(learning_rate=1e-4, final_learning_rate=1e-4, batch_size=batch)
-    training = Training(workers=1, gpus_per_worker=int(device == "cuda"), dtype=dtype)
+    dpo = Dpo(
+        learning_rate=1e-4, final_learning_rate=1e-4, batch_size=batch, micro_batch_tokens=micro_batch_tokens
+    )  # fmt: skip
+    gpu = device == "cuda"
+    training = Training(workers=1, gpus_per_worker=int(gpu), dtype=dtype, liger_kernels=gpu)
     job = TrainJob(
         "DPO", str(model), str(model.parent / "out"), DpoObjective(dpo), dpo, training, 0, "bench", Unheard()
     )
     return open_engine(model, job, 1), job
 
 
-def speed(model: Path, device: str, dtype: str, batch: int, steps: int, longest: int) -> dict[str, float]:
+def speed(
+    model: Path, device: str, dtype: str, batch: int, steps: int, longest: int, micro_batch_tokens: int
+) -> dict[str, float]:
     import torch
     from model_flops import ModelFlops
     from transformers import AutoConfig
@@ -133,7 +138,7 @@ def speed(model: Path, device: str, dtype: str, batch: int, steps: int, longest:
     from selfreward_ray.training.step import take_step
 
     config = AutoConfig.from_pretrained(model)
-    engine, job = opened(model, device, dtype, batch)
+    engine, job = opened(model, device, dtype, batch, micro_batch_tokens)
     plan = plan_batches(
         made_pairs(batch * (WARM_UP + steps), config.vocab_size, longest), job.optimization, 1, job.seed
     )
@@ -165,7 +170,7 @@ def parity(model: Path, device: str, dtype: str, longest: int) -> dict[str, floa
     from selfreward_ray.training.step import take_step
 
     vocabulary = AutoConfig.from_pretrained(model).vocab_size
-    engine, job = opened(model, device, dtype, PARITY_PAIRS)
+    engine, job = opened(model, device, dtype, PARITY_PAIRS, micro_batch_tokens=8192)
     pairs = made_pairs(PARITY_PAIRS, vocabulary, longest)
     (batch,) = plan = plan_batches(pairs, job.optimization, 1, job.seed)
     targets = {s.id: len(s.target_ids) for pair in pairs for s in pair.sequences()}
@@ -201,7 +206,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as name:
         folder = Path(name)
         in_process("write", folder, size=arguments.size)
-        shape = {"batch": arguments.pairs, "steps": arguments.steps, "longest": arguments.longest}
+        shape = {
+            "batch": arguments.pairs,
+            "steps": arguments.steps,
+            "longest": arguments.longest,
+            "micro_batch_tokens": arguments.micro_batch_tokens,
+        }
         fast = in_process("speed", folder, device=device, dtype="bfloat16", **shape)
         print(
             f"{arguments.size} on {device}: {fast['tokens_per_s']:,.0f} tokens/s, {fast['tflops']:.3f} TFLOP/s, "
@@ -233,6 +243,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=16, help="a step")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--longest", type=int, default=2048, help="tokens of the longest sequence that may come up")
+    parser.add_argument("--micro-batch-tokens", type=int, default=32_768)
     parser.add_argument("--stage", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:

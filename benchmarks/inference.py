@@ -74,6 +74,8 @@ class Work:
     reply: int
     verdict: int
     context: int
+    sequences: int = 128
+    """At most at a time: vLLM's `max_num_seqs`."""
     seeded: bool = False
 
     @property
@@ -92,7 +94,7 @@ class Work:
         return {
             "dtype": "bfloat16",
             "max_model_len": self.context,
-            "max_num_seqs": 128,
+            "max_num_seqs": self.sequences,
             "enforce_eager": True,
             "block_size": 32,
             "enable_prefix_caching": True,
@@ -108,7 +110,8 @@ class Work:
 
 WORK = {
     "fixed": Work(prompts=16, reply=48, verdict=96, context=512),
-    "natural": Work(prompts=6, reply=1024, verdict=512, context=3072),
+    # As many sequences as replies: plain vLLM begins them all at once, and judges them in three waves.
+    "natural": Work(prompts=8, reply=768, verdict=256, context=2048, sequences=32),
     "short": Work(prompts=64, reply=8, verdict=16, context=512),
 }
 

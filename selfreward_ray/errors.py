@@ -3,3 +3,7 @@
 
 class UserError(ValueError):
     """Bad input or a run that can not go on; the message names the thing and the remedy."""
+
+
+class Final(UserError):
+    """One that every worker of a training meets at the same point, and would meet again."""

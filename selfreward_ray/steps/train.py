@@ -7,7 +7,7 @@ from typing import Any
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
 from selfreward_ray.models import local_model, portable
-from selfreward_ray.recipe import MODEL_FIELDS, Optimization, Recipe
+from selfreward_ray.recipe import MODEL_FIELDS, PASS_FIELDS, Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step, finished_step, read_files, write_part
@@ -67,7 +67,8 @@ def _train(
     out: str,
     label: str,
 ) -> Manifest:
-    part = {name: optimization.model_dump(), "seed": recipe.seed} | recipe.training.model_dump(include=MODEL_FIELDS)
+    part = {name: optimization.model_dump(exclude=PASS_FIELDS), "seed": recipe.seed}
+    part |= recipe.training.model_dump(include=MODEL_FIELDS)
     model = portable(model)
     tables = {name: (finished_step(uri, name) / "rows", record) for name, (uri, record) in sources.items()}
     step = Step(name, out, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})

@@ -1,12 +1,16 @@
 """Attention over a packed row: each segment against what it sees, so that nothing is padded and no mask is built.
 
+On GPUs all segments are one call of FlashAttention's kernel for sequences of various lengths, elsewhere a loop.
+
 Registered with transformers as ``packed``. The segments reach it as a keyword of the model's forward, which models
 on transformers' attention interface hand down to it. What a model does beside plain causal attention would be left
 out here in silence; it is refused.
 """
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -20,6 +24,34 @@ from selfreward_ray.training.packing import Segment
 NAME = "packed"
 # What models hand down that does not change the result here.
 _HARMLESS = {"position_ids", "position_embeddings", "is_causal", "sliding_window", "use_cache", "cache_position"}
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Segments as FlashAttention wants them: as sequences of queries and of keys, one after the other."""
+
+    keys: Tensor
+    """Where in the row each key stands, of shape [S]; a prefix stands there for each segment that sees it."""
+    query_ends: Tensor
+    """Where in the queries each sequence begins, and the last one ends, int32 of shape [segments + 1]."""
+    key_ends: Tensor
+    longest_queries: int
+    longest_keys: int
+
+    @classmethod
+    def of(cls, segments: tuple[Segment, ...], device: torch.device) -> Self:
+        queries = [s.queries.stop - s.queries.start for s in segments]
+        keys = [s.keys for s in segments]
+        seen = [place for s in segments for span in (s.prefix, s.queries) for place in range(span.start, span.stop)]
+        query_ends, key_ends = (
+            torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device) for lengths in (queries, keys)
+        )
+        return cls(torch.tensor(seen, device=device), query_ends, key_ends, max(queries), max(keys))
+
+
+def has_flash_attention(device: torch.device) -> bool:
+    """Whether it is a GPU of NVIDIA's Ampere generation or later."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def use_packed_attention(model: Any, max_tokens: int) -> None:
@@ -59,11 +91,14 @@ def packed_attention(
     scaling: float,
     dropout: float = 0.0,
     segments: tuple[Segment, ...] | None = None,
+    spans: Spans | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
     """Outputs of all heads, shape [1, T, H, D]; H is a multiple of the G key heads. No weights are returned.
 
-    Raises `UserError` for a request that it does not know: left out, it would change the result.
+    `spans` are those of `segments` where the device has FlashAttention, which knows neither float32 nor heads of more
+    than 256 or of two sizes. Raises `UserError` for a request that is not known here: left out, it would change the
+    result.
     """
     if segments is None:
         _refuse(module, "layers that do not hand down the keywords of the model's forward")
@@ -76,6 +111,13 @@ def packed_attention(
         unknown.append("is_causal=False")
     if unknown:
         _refuse(module, f"attention with {', '.join(unknown)}")
+    size = value_1GTD.shape[-1]
+    if (
+        spans is not None
+        and query_1HTD.dtype in (torch.bfloat16, torch.float16)
+        and query_1HTD.shape[-1] == size <= 256
+    ):
+        return _flash(query_1HTD, key_1GTD, value_1GTD, scaling, dropout, spans), None
     kernel = _products if query_1HTD.device.type == "cpu" else _fused
     outputs = [
         kernel(
@@ -90,6 +132,28 @@ def packed_attention(
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
+def _flash(
+    query_1HTD: Tensor, key_1GTD: Tensor, value_1GTD: Tensor, scaling: float, dropout: float, spans: Spans
+) -> Tensor:
+    """One call for all segments. The kernel's causal mask lets a segment's last query see its last key."""
+    query_THD, key_TGD, value_TGD = (states[0].transpose(0, 1) for states in (query_1HTD, key_1GTD, value_1GTD))
+    # What PyTorch's `varlen_attn` calls, which has no dropout.
+    outputs_THD: Tensor = torch.ops.aten._flash_attention_forward(
+        query_THD,
+        key_TGD.index_select(0, spans.keys),
+        value_TGD.index_select(0, spans.keys),
+        spans.query_ends,
+        spans.key_ends,
+        spans.longest_queries,
+        spans.longest_keys,
+        dropout,
+        True,  # causal
+        False,  # no debug mask
+        scale=scaling,
+    )[0]
+    return outputs_THD[None]
+
+
 def _seen(states_1GTD: Tensor, segment: Segment) -> Tensor:
     own = states_1GTD[:, :, segment.queries]
     if segment.prefix.start == segment.prefix.stop:
@@ -98,7 +162,7 @@ def _seen(states_1GTD: Tensor, segment: Segment) -> Tensor:
 
 
 def _fused(query_1HLD: Tensor, key_1GSD: Tensor, value_1GSD: Tensor, scaling: float, dropout: float) -> Tensor:
-    """PyTorch's fused kernels, of which GPUs have fast ones."""
+    """PyTorch's fused kernels, where FlashAttention's does not hold."""
     return functional.scaled_dot_product_attention(
         query_1HLD,
         key_1GSD,

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Logits that are alive at a time: in the model's dtype those of 262 targets of a vocabulary of 128k, and of these, in
-# float32, those of 16: few enough to stay in a CPU's cache while they are summed (a third faster than all at once).
-_LOGITS = 2**25
-_FLOAT_LOGITS = 2**21
+# Logits that are alive at a time, in the model's dtype, and of these in float32. On a CPU those of 262 targets of a
+# vocabulary of 128k, and of 16: few enough to stay in its cache while they are summed (a third faster than all at
+# once). On a GPU those of 1,046, all together: it wants few large calls.
+_LOGITS = {"cpu": (2**25, 2**21), "cuda": (2**27, 2**27)}
 
 
 class TargetHead(nn.Module):
@@ -30,11 +30,11 @@ class _TargetLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
         picked, log_sums = [], []
-        for rows in _parts(len(targets_N), _LOGITS // len(weight_VD)):
+        most, most_float = _rows_at_a_time(weight_VD)
+        for rows in _parts(len(targets_N), most):
             logits = hidden_ND[rows] @ weight_VD.T
             picked.append(logits.gather(1, targets_N[rows, None])[:, 0].float())
-            few_rows = _parts(len(logits), _FLOAT_LOGITS // len(weight_VD))
-            log_sums += [logits[few].float().logsumexp(1) for few in few_rows]
+            log_sums += [logits[few].float().logsumexp(1) for few in _parts(len(logits), most_float)]
         log_sums_N = torch.cat(log_sums)
         ctx.save_for_backward(hidden_ND, weight_VD, targets_N, log_sums_N)
         return torch.cat(picked) - log_sums_N
@@ -44,10 +44,11 @@ class _TargetLogProbs(torch.autograd.Function):
         hidden_ND, weight_VD, targets_N, log_sums_N = ctx.saved_tensors
         hidden_gradient = torch.empty_like(hidden_ND)
         weight_gradient = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
-        for rows in _parts(len(targets_N), _LOGITS // len(weight_VD)):
+        most, most_float = _rows_at_a_time(weight_VD)
+        for rows in _parts(len(targets_N), most):
             logits = hidden_ND[rows] @ weight_VD.T
             log_sums, targets, gradient = log_sums_N[rows], targets_N[rows], gradient_N[rows]
-            for few in _parts(len(logits), _FLOAT_LOGITS // len(weight_VD)):
+            for few in _parts(len(logits), most_float):
                 # d log p(target) / d logits = onehot(target) − softmax(logits)
                 slope = logits[few].float().sub_(log_sums[few, None]).exp_().neg_()
                 slope.scatter_add_(1, targets[few, None], torch.ones_like(slope[:, :1]))
@@ -58,6 +59,11 @@ class _TargetLogProbs(torch.autograd.Function):
         return hidden_gradient, weight_gradient, None
 
 
+def _rows_at_a_time(weight_VD: Tensor) -> tuple[int, int]:
+    """Rows of logits that may be alive in the model's dtype, and of these in float32."""
+    most, most_float = (max(1, logits // len(weight_VD)) for logits in _LOGITS[weight_VD.device.type])
+    return most, most_float
+
+
 def _parts(count: int, size: int) -> list[slice]:
-    size = max(1, size)
     return [slice(begin, min(begin + size, count)) for begin in range(0, count, size)]

@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import Final
 
 
-class Diverged(UserError):
+class Diverged(Final):
     """Too many steps in a row had no finite loss and gradient. Every rank raises it at the same step."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.training.attention import use_packed_attention
+from selfreward_ray.training.attention import Spans, has_flash_attention, use_packed_attention
 from selfreward_ray.training.head import TargetHead
 from selfreward_ray.training.objectives import LogProbs
 from selfreward_ray.training.packing import Packed
@@ -21,8 +21,9 @@ class Policy(nn.Module):
 
     def __init__(self, model: Any, max_tokens: int):
         super().__init__()
+        config = model.config.get_text_config()
         for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-            if getattr(model.config, name, None) not in (None, 1.0):
+            if getattr(config, name, None) not in (None, 1.0):
                 raise UserError(f"models whose logits are changed after the head are not supported: config has {name}")
         head = model.get_output_embeddings()
         if type(head) is not nn.Linear or head.bias is not None:
@@ -45,6 +46,7 @@ class Policy(nn.Module):
             position_ids=packed.position_ids[None].to(device),
             use_cache=False,
             segments=packed.segments,
+            spans=Spans.of(packed.segments, device) if has_flash_attention(device) else None,
         ).last_hidden_state
         head: TargetHead = self.model.get_output_embeddings()
         logprobs_N: Tensor = head(hidden_1TD[0, packed.predictors.to(device)], packed.target_ids.to(device))

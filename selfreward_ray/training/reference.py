@@ -105,13 +105,14 @@ def _read(job: TrainJob, key: str) -> Reference | None:
 
 
 def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
-    """A hash of what the log-probs depend on: weights, token ids, dtype, kind of device.
+    """A hash of what the log-probs depend on: weights, token ids and the passes they are in, dtype, kind of device and
+    its kernels.
 
-    Not of the batches: a sequence's log-prob is the same in whatever row it is packed.
+    In bfloat16 a sequence's log-prob depends on what it is packed with, by more than the first loss may be off.
     """
-    examples = [e for batch in _first_epoch(plan, job) for e in batch.examples()]
-    ids = sorted((s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.sequences())
-    how = [job.training.dtype, job.training.gpus_per_worker > 0]
+    passes = [micro.examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
+    ids = [[(s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.sequences()] for examples in passes]
+    how = [job.training.dtype, job.training.gpus_per_worker > 0, job.training.liger_kernels]
     lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
     return _hash(lines)[:16]
 

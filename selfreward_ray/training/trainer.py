@@ -11,18 +11,17 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from selfreward_ray.cluster_session import check_room
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.training.board import Board
-from selfreward_ray.training.history import Diverged
 from selfreward_ray.training.job import TrainJob
 
 
 def fit(job: TrainJob, progress: Progress) -> None:
     """Run `job` to its end, from its newest checkpoint where an earlier attempt left one.
 
-    Raises `Diverged`, or what Ray Train raises when its restarts are spent.
+    Raises `UserError`, `Diverged` among them, or what Ray Train raises when its restarts are spent.
     """
     training = job.training
     gpus = training.gpus_per_worker
@@ -83,12 +82,12 @@ def _discard_torn(ray_folder: Folder, progress: Progress) -> None:
             ray_folder.delete()
 
 
-def _rank(config: dict[str, Any]) -> Diverged | None:
+def _rank(config: dict[str, Any]) -> Final | None:
     from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
 
     try:
         train(config)
-    except Diverged as error:
+    except Final as error:
         return error  # raised, it would be tried again, to the same end
     return None
 

@@ -8,6 +8,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
+from selfreward_ray.errors import Final, UserError
 from selfreward_ray.models import local_model
 from selfreward_ray.run_store import read_rows
 from selfreward_ray.storage import Folder
@@ -31,7 +32,10 @@ def train(config: dict[str, Any]) -> None:
     examples = read_rows(Folder(job.out), job.objective.record)
     plan = plan_batches(examples, job.optimization, ranks, job.seed)
     source = local_model(job.model)
-    engine = open_engine(source, job, ranks)
+    try:
+        engine = open_engine(source, job, ranks)
+    except UserError as error:
+        raise Final(str(error)) from None
     # Before anything is restored: by the model that training starts from.
     reference = {} if job.objective.first_loss is None else reference_logprobs(engine, plan, job)
     history = restore(engine, ray.train.get_checkpoint(), job.fingerprint)

@@ -14,6 +14,7 @@ from selfreward_ray.recipe import Optimization, Training
 from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.dropout import set_dropout
 from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.liger import use_liger_kernels
 from selfreward_ray.training.lora import add_adapter, saved_weights
 from selfreward_ray.training.objectives import LogProbs
 from selfreward_ray.training.packing import pack
@@ -46,6 +47,8 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
         "gradient_accumulation_steps": 1,
         "train_batch_size": ranks,
         "bf16": {"enabled": training.dtype == "bfloat16"},
+        # Between the passes of a step: in bfloat16 a small gradient would vanish beside the sum of those before it.
+        "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -67,6 +70,8 @@ def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
         dtype=getattr(torch, job.training.dtype),
     )
     del zero3
+    if job.training.liger_kernels:
+        use_liger_kernels(model)
     if job.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if job.training.lora.rank:

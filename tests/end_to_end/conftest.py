@@ -1,10 +1,12 @@
-"""A real Ray cluster on loopback, and jobs submitted to it as a user does."""
+"""A real Ray cluster on loopback, jobs submitted to it as a user does, and an object store that it can reach."""
 
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +23,43 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def submit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of an empty bucket of an S3 server on loopback, which every process started from here finds."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    log = (tmp_path_factory.mktemp("s3") / "log").open("w")
+    server = subprocess.Popen([BIN / "moto_server", "-p", str(port)], stdout=log, stderr=log)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SELFREWARD_CACHE": str(tmp_path_factory.mktemp("cache")),
+        }.items():
+            patch.setenv(name, value)
+        try:
+            _create(f"{url}/runs", server)
+            yield "s3://runs"
+        finally:
+            server.kill()
+            log.close()
+
+
+def _create(bucket: str, server: subprocess.Popen[bytes]) -> None:
+    """As soon as the server answers."""
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"))  # noqa: S310 - loopback
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the S3 server ended with status {server.returncode}")
+
+
+@pytest.fixture(scope="session")
+def submit(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[Callable[..., str]]:
     """Runs ``jobs/SCRIPT`` with arguments as a job of one `ray start --head`; returns what it printed."""
     port, dashboard = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}

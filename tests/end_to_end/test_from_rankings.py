@@ -1,5 +1,7 @@
 """From people's rankings to M2 with the real engines: baseline, verdicts, EFT, proposals, constrained decoding.
 
+The run's folder is in an object store: what every step writes, and every checkpoint, goes through S3's protocol.
+
 The ranked replies are six words in random order, so the tiny model learns to write such lines: they are its
 proposals too.
 """
@@ -19,6 +21,7 @@ from test_loop import RECIPE
 from tiny_model import write_tiny_model
 
 from selfreward_ray.instructions.filters import length
+from selfreward_ray.models import local_model
 from selfreward_ray.records import JudgedPrompt, JudgedSet, Pair, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest, read_rows
@@ -49,8 +52,9 @@ def messages(rng: random.Random) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -> RunLayout:
+def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str], bucket: str) -> RunLayout:
     folder = tmp_path_factory.mktemp("rankings")
+    run_dir = f"{bucket}/rankings"
     model = write_tiny_model(folder / "M0")
     source = folder / "messages.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in messages(random.Random(0))))
@@ -63,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -
             "count": PROMPTS,
             "seed_demonstrations": 2,
             "new_demonstrations": 1,
-            "proposer": str(folder / "run" / "M1" / "model"),
+            "proposer": f"{run_dir}/M1/model",
             "requests_per_round": 4,
             "max_requests": 400,
             "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32, "seeded": True},
@@ -73,12 +77,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -
         "judge": {**RECIPE["judge"], "rubric": "checklist", "constrained": True, "retries": 0},
         "pairs": {"policy": "length-controlled"},
         "dpo": {**RECIPE["dpo"], "batch_size": 2},
+        "training": {**RECIPE["training"], "checkpoint_every": 3},
     }
     values["judge"]["sampling"] = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32}
     recipe = folder / "rankings.yaml"
     recipe.write_text(yaml.safe_dump(values))
-    submit("run.py", str(recipe), "--run-dir", str(folder / "run"))
-    return RunLayout(str(folder / "run"))
+    submit("run.py", str(recipe), "--run-dir", run_dir)
+    return RunLayout(run_dir)
 
 
 def test_every_ranked_set_has_its_place_and_every_lost_message_its_reason(made: RunLayout) -> None:
@@ -90,7 +95,9 @@ def test_every_ranked_set_has_its_place_and_every_lost_message_its_reason(made: 
 
 def test_the_baseline_is_a_model_of_its_own(made: RunLayout) -> None:
     """SFT on the instructions alone; M1 starts from M0 again."""
-    baseline, first = (load_file(next(Path(f.uri).glob("*.safetensors"))) for f in (made.baseline(), made.model(1)))
+    baseline, first = (
+        load_file(next(local_model(f.uri).glob("*.safetensors"))) for f in (made.baseline(), made.model(1))
+    )
     assert any(not baseline[name].equal(first[name]) for name in baseline)
 
 

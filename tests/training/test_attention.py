@@ -1,5 +1,6 @@
 """The attention function against a mask of the whole row, on both kernels, and what it refuses."""
 
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from transformers import (
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training import attention
-from selfreward_ray.training.attention import packed_attention, use_packed_attention
+from selfreward_ray.training.attention import Spans, packed_attention, use_packed_attention
 from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy
 
@@ -74,6 +75,47 @@ def test_outputs_and_gradients_are_those_of_a_mask(
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     for mine, theirs in zip(found_gradients, expected_gradients, strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0)
+
+
+def test_spans_are_the_sequences_of_queries_and_of_keys():
+    """The second branch of the pair sees the prompt at 5 to 7 and itself at 10 to 12."""
+    spans = Spans.of(PACKED.segments, torch.device("cpu"))
+    assert spans.keys.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 5, 6, 7, 10, 11, 12]
+    assert spans.query_ends.tolist() == [0, 5, 10, 13]
+    assert spans.key_ends.tolist() == [0, 5, 10, 16]
+    assert (spans.longest_queries, spans.longest_keys) == (5, 6)
+    assert spans.query_ends.dtype == spans.key_ends.dtype == torch.int32
+
+
+def flash_by_hand(query: Any, key: Any, value: Any, ends: Any, key_ends: Any, *rest: Any, scale: float) -> Any:
+    """What the kernel is documented to do: each sequence alone, its last query seeing its last key."""
+    longest, longest_keys, dropout, causal, _ = rest
+    assert (dropout, causal) == (0.25, True)
+    assert (longest, longest_keys) == (ends.diff().max(), key_ends.diff().max())
+    outputs = []
+    for (first, stop), (first_key, stop_key) in zip(pairwise(ends.tolist()), pairwise(key_ends.tolist()), strict=True):
+        own, keys, values = query[first:stop], key[first_key:stop_key], value[first_key:stop_key]
+        keys, values = (states.repeat_interleave(own.shape[1] // keys.shape[1], dim=1) for states in (keys, values))
+        scores = torch.einsum("qhd,khd->hqk", own, keys) * scale
+        later = torch.ones(scores.shape[1:]).triu(scores.shape[2] - scores.shape[1] + 1).bool()
+        outputs.append(torch.einsum("hqk,khd->qhd", scores.masked_fill(later, -torch.inf).softmax(-1), values))
+    return torch.cat(outputs), None
+
+
+@pytest.mark.parametrize(("heads", "groups"), [(6, 2), (3, 3)])
+def test_one_call_of_flash_attention_does_what_the_loop_over_segments_does(
+    heads: int, groups: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The kernel has no CPU form; on a GPU `make bench-gpu` runs it."""
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash_by_hand)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, count, 13, 8, dtype=torch.bfloat16) for count in (heads, groups, groups))
+    spans = Spans.of(PACKED.segments, torch.device("cpu"))
+    found, _ = packed_attention(
+        LAYER, query, key, value, None, scaling=0.3, dropout=0.25, segments=PACKED.segments, spans=spans
+    )
+    expected, _ = packed_attention(LAYER, query, key, value, None, scaling=0.3, segments=PACKED.segments)
+    torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize("kernel", ["_products", "_fused"])

@@ -73,8 +73,7 @@ blocks = pytest.mark.parametrize("logits", [(2**25, 2**21), (1200, 800), (1, 1)]
 @pytest.fixture
 def logits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many are alive at a time, and in float32."""
-    monkeypatch.setattr(head, "_LOGITS", request.param[0])
-    monkeypatch.setattr(head, "_FLOAT_LOGITS", request.param[1])
+    monkeypatch.setitem(head._LOGITS, "cpu", request.param)
 
 
 @blocks

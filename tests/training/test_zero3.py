@@ -11,7 +11,7 @@ from ranks import run_ranks
 from safetensors import safe_open
 from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM
-from zero3_runs import CASES, PAIRS, SHARD_BYTES, Case, run_cases
+from zero3_runs import CASES, PAIRS, SHARD_BYTES, Case, accumulate, run_cases
 
 pytestmark = pytest.mark.engines
 
@@ -152,3 +152,9 @@ def test_lora_moves_its_adapters_and_nothing_else(trained: Path, case: Case):
 def test_the_reference_of_an_adapter_is_its_base(trained: Path):
     plain, lora = (said(trained, case)["reference"] for case in CASES if case.name in ("plain", "lora"))
     assert lora == plain
+
+
+def test_small_gradients_do_not_vanish_beside_large_ones(tmp_path: Path):
+    """1 + 256/512; in bfloat16 a 512th beside 1 is rounded away, each time."""
+    run_ranks(accumulate, tmp_path)
+    assert json.loads((tmp_path / "gradient.json").read_text()) == [[1.5] * 4]

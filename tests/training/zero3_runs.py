@@ -126,3 +126,27 @@ def _logprobs(engine: Any, plan: Any, rank: int, training: bool = False) -> dict
                 mine |= {name: values.tolist() for name, values in logprobs_of(engine, micro).items()}
     dist.all_gather_object(shares, mine)
     return {name: values for share in shares for name, values in share.items()}
+
+
+def accumulate(folder: str) -> None:
+    """One pass whose gradient is 1, then 256 of a 512th; rank 0 writes what a weight has of them before the update."""
+    import json
+
+    import deepspeed
+    import torch
+    from deepspeed.utils import safe_get_full_grad
+
+    from selfreward_ray.training.zero3 import deepspeed_config
+
+    settings = deepspeed_config(Dpo(), Training(dtype="bfloat16"), int(os.environ["WORLD_SIZE"]))
+    deepspeed.init_distributed(dist_backend="gloo")
+    with deepspeed.zero.Init(config_dict_or_path=settings):
+        layer = torch.nn.Linear(4, 1, bias=False)
+    engine, *_ = deepspeed.initialize(model=layer, optimizer=torch.optim.AdamW(layer.parameters()), config=settings)
+    for share in [1.0] + 256 * [1 / 512]:
+        engine.set_gradient_accumulation_boundary(False)
+        engine.backward(engine(torch.full((1, 4), share, dtype=torch.bfloat16)).sum(), scale_wrt_gas=False)
+        engine.step()
+    gradient = safe_get_full_grad(layer.weight)
+    if os.environ["RANK"] == "0":
+        (Path(folder) / "gradient.json").write_text(json.dumps(gradient.tolist()))
