@@ -389,7 +389,7 @@ def compare_all(benches: list[Bench], repeats: int) -> dict[str, float]:
     for mode, sides in medians.items():
         for side, found in sides.items():
             print(f"{mode:8}    {side:13} {line(found)}")
-        name = "pool_over_raw" if mode == "fixed" else "pool_over_raw_natural_lengths"
+        name = "pool_over_raw" if mode == "fixed" else f"pool_over_raw_{mode}_lengths"
         figures[name] = sides["pool"]["rate"] / sides["raw"]["rate"]
         if mode == "fixed":
             figures["ray_data_llm_over_pool"] = sides["ray.data.llm"]["wall"] / sides["pool"]["wall"]

@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if len(arguments.rows) < 2 and not arguments.drive:
+        parser.error("--rows needs two sizes: growth is measured from one to the other")
     if arguments.drive:
         print(json.dumps(drive(arguments.drive, arguments.rows[0], arguments.replicas[0])))
         return 0

@@ -98,6 +98,9 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pth", "*.pt", "*.gguf"]))
     except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if status == 429 or status >= 500:
+            raise  # the hub is busy: who starts again may find it
         raise UserError(
             f"can not fetch model {name!r} from the hub, and there is no folder of that name: {error}"
         ) from error

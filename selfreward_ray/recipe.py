@@ -280,7 +280,7 @@ class Inference(_Section):
     rows_per_block: PositiveInt = 8
     """Rows that are written, and so saved, together."""
     max_restarts: NonNegativeInt = 5
-    """Deaths of replicas in a row, no row finished in between, after which a step ends with the last one's error."""
+    """Deaths of a replica in a row, no row finished in between, after which a step ends with the last one's error."""
     hang_seconds: PositiveFloat = 300
     """An engine that makes no step for so long, with requests under way, is killed and started again."""
     stall_seconds: PositiveFloat = 1800

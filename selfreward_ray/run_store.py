@@ -23,7 +23,15 @@ import yaml
 from pyarrow.fs import FileType
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import MODEL_FIELDS, Recipe, differing_fields, dump_recipe, parse_recipe
+from selfreward_ray.recipe import (
+    MODEL_FIELDS,
+    PASS_FIELDS,
+    Optimization,
+    Recipe,
+    differing_fields,
+    dump_recipe,
+    parse_recipe,
+)
 from selfreward_ray.records import Dropped
 from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.tables import from_table, to_table
@@ -32,7 +40,7 @@ R = TypeVar("R")
 
 MANIFEST = "manifest.json"
 _STARTED = "started.json"
-_FOOTERS_AT_A_TIME = 16
+_FILES_AT_A_TIME = 16
 ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
@@ -98,7 +106,7 @@ def file_rows(table: Folder) -> list[tuple[str, int]]:
     """The files of a table, by their paths, and how many rows each has, from their footers alone."""
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
-    with ThreadPoolExecutor(_FOOTERS_AT_A_TIME) as pool:  # an object store answers each after some milliseconds
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:  # an object store answers each after some milliseconds
         counts = pool.map(lambda path: pq.read_metadata(path, filesystem=filesystem).num_rows, paths)
         return list(zip(paths, counts, strict=True))
 
@@ -163,7 +171,13 @@ def finished_ids(folder: Folder) -> set[str]:
     """Ids of rows that an interrupted attempt already finished or dropped."""
     filesystem, _ = folder.filesystem()
     paths = [*(folder / "rows").files(".parquet"), *(folder / "dropped").files(".parquet")]
-    return {i for p in paths for i in pq.read_table(p, columns=["id"], filesystem=filesystem)["id"].to_pylist()}
+
+    def ids(path: str) -> list[str]:
+        found: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
+        return found
+
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+        return {i for found in pool.map(ids, paths) for i in found}
 
 
 def input_fingerprint(uri: str) -> str:
@@ -259,12 +273,16 @@ class Step:
         return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]
 
 
+def _with_passes_of(now: Optimization, before: Optimization) -> Optimization:
+    return before.model_copy(update={field: getattr(now, field) for field in PASS_FIELDS})
+
+
 def claim_run(run: Folder, recipe: Recipe) -> None:
     """Write the run's recipe, or check that the run was begun with the same one.
 
     More iterations may be asked for later (fewer leave those that are there), a spent budget of proposals may be
-    raised, and another cluster may go on with the run, so `inference` and all of `training` may change but
-    what the models depend on; any other difference raises `UserError` naming the fields.
+    raised, and another cluster may go on with the run, so `inference`, all of `training` but what the models depend on,
+    and how much a forward pass holds may change; any other difference raises `UserError` naming the fields.
     """
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
@@ -278,6 +296,7 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
             "training": training,
             "prompts": prompts,
             "judge": judge,
+            **{name: _with_passes_of(getattr(recipe, name), getattr(before, name)) for name in ("sft", "dpo")},
         }
         changed = differing_fields(before.model_copy(update=free), recipe)
         if changed:

@@ -52,7 +52,7 @@ class Engine:
     ) -> Completion:
         """One completion. Raises `ContextOverflow` when it would not fit, `EngineDead` when the engine is gone."""
         from vllm.inputs import TokensPrompt
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         if len(prompt_ids) + sampling.max_tokens > self._context:
             # No length of this prompt in it: reasons are counted.
@@ -66,6 +66,11 @@ class Engine:
                 final = output
         except EngineDeadError as error:
             raise EngineDead(last_error(str(error), self._log)) from error
+        except EngineGenerateError as error:
+            cause = error.__cause__ or error
+            if self._engine.errored:  # it was no fault of this request: all that were under way end so
+                raise EngineDead(f"{type(cause).__name__}: {cause}") from error
+            raise cause from None
         reply = final.outputs[0]
         return Completion(
             text=self._codec.decode(list(reply.token_ids)),

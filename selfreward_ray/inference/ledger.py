@@ -29,7 +29,8 @@ class Standing:
 class Ledger:
     """Plain state; `pool` makes an actor of it.
 
-    `max_restarts` bounds the deaths in a row, over all replicas, between which no row was finished.
+    `max_restarts` bounds one replica's deaths in a row, between which no replica finished a row: a lost node takes many
+    replicas with it, once each.
     """
 
     max_restarts: int
@@ -38,7 +39,8 @@ class Ledger:
     """Rows that were begun again."""
     ready: int = 0
     """Engines that came up."""
-    _deaths_in_a_row: int = 0
+    _deaths_in_a_row: Counter[str] = field(default_factory=Counter)
+    """By replica."""
     _deaths: Counter[str] = field(default_factory=Counter)
     _open: dict[str, set[str]] = field(default_factory=dict)
     _errors: dict[str, str] = field(default_factory=dict)
@@ -67,7 +69,8 @@ class Ledger:
     def finished(self, replica: str, rows: list[str]) -> None:
         self._open[replica].difference_update(rows)
         if rows:  # a block may be empty: nothing was done for it
-            self._deaths_in_a_row, self._last_error = 0, None
+            self._deaths_in_a_row.clear()
+            self._last_error = None
 
     def failed(self, replica: str, error: str) -> None:
         """Why `replica` is about to end its process."""
@@ -88,8 +91,8 @@ class Ledger:
     def _count_death(self, replica: str) -> None:
         self.restarts += 1
         self._deaths.update(self._open[replica])
-        self._deaths_in_a_row += 1
+        self._deaths_in_a_row[replica] += 1
         self._last_error = self._errors.pop(replica, "its process was ended from outside; was there too little memory?")
-        if self._ended is None and self._deaths_in_a_row > self.max_restarts:
-            times = f"replicas died {self._deaths_in_a_row} times"
-            self.end(f"{times} and finished no row in between; the last: {self._last_error}")
+        if self._ended is None and self._deaths_in_a_row[replica] > self.max_restarts:
+            times = f"a replica died {self._deaths_in_a_row[replica]} times"
+            self.end(f"{times} and no row was finished in between; the last error: {self._last_error}")

@@ -5,7 +5,7 @@ other rows' sampling, in the same engine. Tests give the same programs a scripte
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -90,7 +90,7 @@ async def respond_and_judge(
 async def judge_replies(answered: JudgedPrompt, model: LanguageModel, judge: Judge, rubric: Rubric) -> JudgedPrompt:
     """The same candidates with k verdicts each; verdicts that they had are replaced (paper, section 2.2, step 3)."""
     asked = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
-    return replace(answered, candidates=tuple(await asyncio.gather(*asked)))
+    return replace(answered, candidates=await together(asked))
 
 
 async def judge_candidate(
@@ -108,8 +108,8 @@ async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: R
         question = rubric.render(pair.prompt, first.text, second.text)
         return await verdicts(question, f"{pair.id}/{name}", judge.verdicts, model, judge, rubric)
 
-    left_first, right_first = await asyncio.gather(
-        in_order("left-first", pair.left, pair.right), in_order("right-first", pair.right, pair.left)
+    left_first, right_first = await together(
+        [in_order("left-first", pair.left, pair.right), in_order("right-first", pair.right, pair.left)]
     )
     return decide(pair, left_first, right_first, judge.min_valid)
 
@@ -120,7 +120,7 @@ async def verdicts(
     """`count` verdicts, ``{row}/v0`` and so on, on a `question` that `rubric` rendered."""
     judge_ids = model.encode(question)
     asked = [verdict(judge_ids, f"{row}/v{k}", model, judge, rubric) for k in range(count)]
-    return tuple(await asyncio.gather(*asked))
+    return await together(asked)
 
 
 async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
@@ -147,7 +147,7 @@ async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge
         question = rubric.render(ranked.question, reply.text)
         return ReplyVerdicts(reply.id, await verdicts(question, reply.id, samples, model, judge, rubric))
 
-    return JudgedSet(ranked.id, ranked, tuple(await asyncio.gather(*map(judged, ranked.replies))))
+    return JudgedSet(ranked.id, ranked, await together(map(judged, ranked.replies)))
 
 
 async def evaluate_set(
@@ -169,7 +169,7 @@ async def evaluate_set(
         (given,) = await verdicts(question, reply.id, 1, model, judge, rubric)
         return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
 
-    own, replies = await asyncio.gather(answer(), asyncio.gather(*map(judged, ranked.replies)))
+    own, *replies = await together([answer(), *map(judged, ranked.replies)])
     return EvaluatedSet(ranked.id, own, tuple(replies))
 
 
@@ -187,5 +187,19 @@ async def _sampled(
         completion = await model.generate(prompt_ids, respond.sampling, row)
         return await then(Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop"))
 
-    candidates = await asyncio.gather(*map(candidate, range(respond.candidates)))
-    return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), tuple(candidates))
+    candidates = await together(map(candidate, range(respond.candidates)))
+    return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), candidates)
+
+
+async def together(asked: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:
+    """What all of `asked` come to, in order.
+
+    Where one raises, the others are cancelled: a row that is given up asks its engine for nothing more.
+    """
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import ray
@@ -51,18 +52,21 @@ class Replica:
             self._metrics.restarted()
         self._engine = self._opened(model, inference)
         ledger.came_up.remote()
-        watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, self._die)
+        # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
+        give_up = partial(_die, ledger, self._name)
+        watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, give_up)
         threading.Thread(target=watch.keep, daemon=True).start()
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         records = from_table(batch, self._job.record)
         ids = [record.id for record in records]
         apart = self._standing.suspects | self._standing.given_up
-        self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
+        # Waited for: a row that ends the process at once would else never be counted.
+        await self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
         try:
             block = await run_block(records, self._engine, self._job, self._gate, self._run)
         except EngineDead as error:
-            self._die(f"the engine died: {error}")
+            _die(self._ledger, self._name, f"the engine died: {error}")
         self._ledger.finished.remote(self._name, ids)
         self._metrics.block(block)
         return pa.Table.from_pylist([asdict(block)])
@@ -85,17 +89,18 @@ class Replica:
             ray.get(self._ledger.end.remote(str(error)))
             raise
         except Exception as error:
-            self._die(f"the engine did not start: {error}")
-
-    def _die(self, error: str) -> None:
-        try:
-            ray.get(self._ledger.failed.remote(self._name, error), timeout=10)
-        finally:
-            os._exit(1)
+            _die(self._ledger, self._name, f"the engine did not start: {error}")
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
             engine.shutdown()
+
+
+def _die(ledger: Any, name: str, error: str) -> NoReturn:
+    try:
+        ray.get(ledger.failed.remote(name, error), timeout=10)
+    finally:
+        os._exit(1)
 
 
 class Watch:
@@ -112,6 +117,7 @@ class Watch:
 
     def keep(self) -> None:
         """Watch for as long as this process lives. In a thread of its own: an event loop may hang too."""
+        self._vitals.touch()  # an engine's start may take longer than any step
         try:
             while True:
                 time.sleep(WATCH_EVERY)

@@ -20,16 +20,18 @@ from selfreward_ray.tables import to_table
 
 
 class Feed:
-    """Actor: the blocks that the driver has handed in so far."""
+    """Actor: the blocks of the round that the driver handed in last, which it does when the one before is done."""
 
     def __init__(self) -> None:
-        self._blocks: list[pa.Table] = []
+        self._blocks: dict[int, pa.Table] = {}
+        self._count = 0
         self._places: dict[int, int] = {}
         self._handed_in = asyncio.Condition()
 
     async def put(self, blocks: list[pa.Table]) -> None:
         async with self._handed_in:
-            self._blocks += blocks
+            self._blocks = dict(enumerate(blocks, start=self._count))
+            self._count += len(blocks)
             self._handed_in.notify_all()
 
     async def take(self, number: int) -> pa.Table:
@@ -39,7 +41,7 @@ class Feed:
         """
         place = self._places.setdefault(number, len(self._places))
         async with self._handed_in:
-            await self._handed_in.wait_for(lambda: place < len(self._blocks))
+            await self._handed_in.wait_for(lambda: place < self._count)
             return self._blocks[place]
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,13 +50,16 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _create(bucket: str, server: subprocess.Popen[bytes]) -> None:
     """As soon as the server answers."""
-    while server.poll() is None:
+    end = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < end:
         try:
             urllib.request.urlopen(urllib.request.Request(bucket, method="PUT"))  # noqa: S310 - loopback
             return
+        except urllib.error.HTTPError:
+            raise
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError(f"the S3 server ended with status {server.returncode}")
+    raise RuntimeError(f"the S3 server does not answer, or ended with status {server.returncode}")
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ import ray
 import torch
 import training_runs
 from ray import cloudpickle
-from training_runs import STEPS, ids_of, losses, newest_checkpoint, times_trained, train, weights
+from training_runs import STEPS, checkpoints, ids_of, losses, newest_checkpoint, times_trained, train, weights
 
+from selfreward_ray.storage import Folder
 from selfreward_ray.training.history import Diverged
 
 pytestmark = pytest.mark.engines
@@ -24,7 +25,8 @@ cloudpickle.register_pickle_by_value(training_runs)  # workers do not have this 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
+def cluster(bucket: str) -> Iterator[None]:
+    """With the environment in which workers find the bucket."""
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -57,7 +59,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-4000:]
     return folder
@@ -79,7 +81,7 @@ def test_a_killed_worker_costs_the_steps_since_the_checkpoint(killed: Path):
 def test_at_a_notice_that_the_node_is_taken_away_a_checkpoint_is_made(killed: Path):
     """Else there is one every two steps; the newest alone is kept."""
     assert newest_checkpoint(killed) == 5
-    assert len(list((killed / "ray_train" / "train").glob("checkpoint_2*"))) == 1
+    assert len(checkpoints(killed)) == 1
 
 
 def test_what_was_interrupted_ends_as_if_it_had_not_been(
@@ -115,3 +117,17 @@ def test_another_number_of_workers_goes_on(undisturbed: Path, killed: Path, tiny
     assert losses(folder) == pytest.approx(losses(undisturbed), rel=1e-5)
     before, after = weights(undisturbed), weights(folder)
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-4
+
+
+def test_it_goes_on_from_an_object_store(bucket: str, tiny_model: Path, tmp_path: Path):
+    """A step that is not allowed to be skipped ends the run after the checkpoint of two steps."""
+    out = f"{bucket}/resumed/model"
+    with pytest.raises(Diverged):
+        train(str(tmp_path), str(tiny_model), [(3, "not finite", 0)], out=out, max_skipped_steps=0)
+    assert not list(tmp_path.glob("ray_train"))
+    train(str(tmp_path), str(tiny_model), out=out)
+    assert times_trained(tmp_path) == [1, 1, 2, 2, 1, 1, 1, 1]
+    stored = Folder(out)
+    assert len(stored.read_bytes("steps.jsonl").splitlines()) == STEPS
+    assert [path.rsplit("/", 1)[-1] for path in stored.files(".safetensors")] == ["model-00001-of-00001.safetensors"]
+    assert "ray_train" not in stored.folders()

@@ -74,6 +74,8 @@ class FaultyDpo(DpoObjective):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def kill_driver(self) -> None:
+        while len(checkpoints(Path(self.folder))) > 1:
+            time.sleep(0.05)  # Ray Train deletes the older one after it has listed the newer
         os.kill(int((Path(self.folder) / "driver").read_text()), signal.SIGKILL)
         time.sleep(60)
 
@@ -84,7 +86,12 @@ class FaultyDpo(DpoObjective):
         soon = int((time.time() + 600) * 1000)
         reason = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
         ray._raylet.GcsClient(address=context.gcs_address).drain_node(context.get_node_id(), reason, "spot", soon)
-        time.sleep(2)  # Ray Train looks ten times a second here
+        time.sleep(5)  # Ray Train looks ten times a second here
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Folders of the checkpoints that Ray Train has, named by the time."""
+    return list((folder / "ray_train" / "train").glob("checkpoint_2*"))
 
 
 def newest_checkpoint(folder: Path) -> int:
@@ -102,18 +109,23 @@ def train(
     model: str,
     faults: Sequence[tuple[int, str, int]] = (),
     fingerprint: str = "this run",
+    out: str | None = None,
     **training: Any,
 ) -> str:
-    """Run or go on with the training in `folder`, `faults` at the first pairs of their steps; what progress printed."""
+    """Run or go on with the training in `folder`, `faults` at the first pairs of their steps; what progress printed.
+
+    What the run itself writes is in `out`, or in `folder` too.
+    """
+    out = out or folder
     os.environ |= {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.1"}
     (Path(folder) / "driver").write_text(str(os.getpid()))
-    write_part(Folder(folder), "rows", PAIRS, PairTokens, "pair-000000")
+    write_part(Folder(out), "rows", PAIRS, PairTokens, "pair-000000")
     settings: dict[str, Any] = {"dtype": "float32", "checkpoint_every": 2, "max_failures": 1} | training
     struck = tuple((ids_of(step)[0], what, steps) for step, what, steps in faults)
     job = TrainJob(
         label="tiny",
         model=model,
-        out=folder,
+        out=out,
         objective=FaultyDpo(OPTIMIZATION, folder, struck),
         optimization=OPTIMIZATION,
         training=Training(**settings),

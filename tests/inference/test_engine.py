@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
+from vllm.v1.engine.exceptions import EngineGenerateError
 
-from selfreward_ray.inference.engine import Engine
+from selfreward_ray.inference.engine import Engine, EngineDead
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe import Inference, Sampling
 from selfreward_ray.records import Completion
@@ -143,3 +144,22 @@ def write_adapter(folder: Path, base: Path, model: Any, rank: int, alpha: int) -
     }  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder
+
+
+@pytest.mark.parametrize(("errored", "expected"), [(True, EngineDead), (False, KeyError)])
+def test_a_failure_of_vllms_own_ends_the_engine_or_the_request_alone(
+    engine: Engine, ask: Ask, monkeypatch: pytest.MonkeyPatch, errored: bool, expected: type[Exception]
+):
+    """What fails in vLLM's loop over outputs ends all requests under way, with an error that has no text."""
+
+    class Failing:
+        def __init__(self) -> None:
+            self.errored = errored
+
+        async def generate(self, *_: Any, **__: Any) -> Any:
+            raise EngineGenerateError from KeyError("a lost request")
+            yield
+
+    monkeypatch.setattr(engine, "_engine", Failing())
+    with pytest.raises(expected, match="a lost request"):
+        ask((RIVER, GREEDY, "failing"))

@@ -152,6 +152,31 @@ def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished()
     assert model.asked.index("it1/p000000/r1") == 3
 
 
+def test_a_row_that_raises_asks_for_nothing_more():
+    """The second candidate's verdicts would go on for ever."""
+
+    class Endless(ScriptedModel):
+        cancelled: tuple[str, ...] = ()
+
+        async def generate(self, prompt_ids: list[int], sampling: Sampling, request_id: str, *more: Any) -> Completion:
+            if "/v" not in request_id:
+                return completion("The Rhine.")
+            if "/r0/" in request_id:
+                await asyncio.sleep(0.01)
+                raise RuntimeError("refused")
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                self.cancelled += (request_id,)
+                raise
+            raise AssertionError
+
+    model = Endless(lambda *_: "")
+    with pytest.raises(RuntimeError, match="refused"):
+        answered(model)
+    assert sorted(model.cancelled) == [f"{PROMPT.id}/r1/v{k}/a0" for k in range(2)]
+
+
 def test_what_is_sampled_alone_is_judged_later_to_the_same_row():
     """What respond_and_judge makes in one pass; the candidates between have no verdicts and no mean."""
 

@@ -96,6 +96,16 @@ def test_requests_that_wait_for_an_engine_that_hangs_do_not_count_as_none(bench:
     asyncio.run(script())
 
 
+def test_the_engines_start_is_no_time_without_a_step(bench: Bench):
+    def script() -> None:
+        bench.sleep(1000.0)
+        with pytest.raises(GivenUp):
+            bench.watch.keep()
+
+    with_a_request(bench, script)
+    assert bench.now == 1106.0
+
+
 def test_figures_are_published_at_each_look(bench: Bench):
     bench.watch.look()
     bench.watch.look()

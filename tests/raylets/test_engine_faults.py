@@ -35,6 +35,7 @@ ONE = {
 }
 
 
+TOO_LONG = "ContextOverflow: the prompt and the 128 tokens to generate exceed the context of 256"
 JOB: dict[str, Any] = {"program": stand_in.write, "open_engine": Engine, "row_tokens": 128}
 
 
@@ -66,10 +67,13 @@ def test_killed_and_hung_engines_are_replaced_and_none_outlives_its_replica(run:
             faults[name](engine)
             threading.Thread(target=find, args=(name, engine)).start()
 
-    ran = run(["Name a river."] * 100, strike, model=str(tiny_model), job=JOB, **ONE)
+    texts = ["Name a river."] * 100
+    texts[7] = "Name a river. " * 60
+    ran = run(texts, strike, model=str(tiny_model), job=JOB, **ONE)
     assert [name for name, _ in struck] == list(faults)
     assert ran.faults["engine_restarts"] == len(faults)
-    assert not ran.dropped
+    assert ran.dropped == {"p007": TOO_LONG}
     assert not any(engine.is_running() for _, engine in struck)
+    ran.check("request over the context")
     for name in faults:
         ran.check(name, found_after[name])

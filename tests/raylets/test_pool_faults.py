@@ -27,9 +27,9 @@ Run = Callable[..., Ran]
 
 
 def test_a_pool_grows_while_rows_wait(run: Run):
-    ran = run(["0.5"] * 150, min_replicas=1, max_replicas=2)
+    ran = run(["0.5"] * 300, min_replicas=1, max_replicas=2)
     assert len({event["node"] for event in ran.events("started")}) == 2
-    assert len(ran.kept) == 150
+    assert len(ran.kept) == 300
 
 
 def test_a_killed_actor_is_started_again(run: Run, tmp_path: Path):
@@ -53,7 +53,9 @@ def test_rows_of_a_killed_node_are_done_on_another(run: Run, cluster: Cluster, t
     def kill(done: int) -> None:
         if done >= 6 and not lost:
             ids = [event["node"] for event in Ran(tmp_path, 0, {}).events("started")]
-            node = next(n for n in cluster.worker_nodes if n.node_id in ids)
+            node = next((n for n in cluster.worker_nodes if n.node_id in ids), None)
+            if node is None:
+                return  # the one on the head was first
             lost.append(time.time())
             cluster.remove_node(node, allow_graceful=False)
 
