@@ -91,6 +91,9 @@ class Seed(_Section):
     """EFT rows. At most as many sets are judged for them: that is enough where one in three agrees."""
     held_out: NonNegativeInt = 190
     """Ranked sets kept for evaluation, disjoint from both (541 verdicts in the paper, 2.85 a set)."""
+    held_out_groups: tuple[Literal["topics", "words", "dev"], ...] = ("topics",)
+    """demo: which sets are held out, `held_out` prompts in each. ``topics`` has unseen topics; ``words`` unseen words
+    and combinations of rules too; ``dev`` other unseen topics, to choose a recipe by."""
     verdicts: str = "baseline"
     """Who writes the EFT verdicts: ``baseline`` (M0 after SFT on the IFT rows alone, as in the paper), ``written``
     (they stand in the source), or another model, by folder, hub name or URI."""

@@ -41,6 +41,8 @@ class RankedSet:
     """What was said before the prompt; empty where it opens the conversation."""
     conversation: str | None = None
     """The conversation that the set was taken from; None where that gave no other set."""
+    group: str = ""
+    """The held-out set that it belongs to, where there are several with names."""
 
     @property
     def question(self) -> str:
@@ -242,6 +244,8 @@ class EvaluatedSet:
     id: str
     answer: EvaluatedReply
     judged: tuple[JudgedReply, ...]
+    group: str = ""
+    """The ranked set's."""
 
 
 @dataclass(frozen=True)
