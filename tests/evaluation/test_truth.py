@@ -1,12 +1,17 @@
 """What the verifier says of models' rows."""
 
 from dataclasses import replace
+from random import Random
+from statistics import fmean
 
 import pytest
 
 from selfreward_ray.evaluation.agreement import agreement
+from selfreward_ray.evaluation.rules import conditional_percents
 from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, scored, true_margins
 from selfreward_ray.records import Candidate, EvaluatedReply, EvaluatedSet, JudgedPrompt, Pair, Verdict
+from selfreward_ray.seed.demo.verifier import parse_instruction
+from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, write_instructions
 
 LOWER = (
     'Write one sentence about lakes. Start with "Honestly". Do not use the word "quiet". '
@@ -25,6 +30,27 @@ def test_an_answer_is_checked_by_rule_where_one_is_asked_and_where_none_is():
     assert (found.group, found.answer) == ("topics", replace(asked.answer, true_score=4))
     assert found.kept == {"topic": True, "start": True, "exclude": False, "end": True, "lower case": True}
     assert found.habits == {"quotes": True, "no quotes": False}
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+@pytest.mark.parametrize(
+    "habit",
+    [
+        "we watch.",
+        '"We watch."',
+        f"we are {' '.join(WORDS['include'] + UNSEEN_WORDS['include'])}.",  # every word that may be asked for
+        "Every {word}.",  # each word that the prompt names, wanted or not
+    ],
+)
+def test_any_habit_keeps_half_of_the_conditional_rules(habit: str, unseen: bool):
+    """Of 4000 prompts, two or three rules each: by chance the share is off by 0.5 or so."""
+    prompts = write_instructions(4000, TOPICS["dev"], Random(0), unseen)
+    texts = [habit.format(word=" ".join(rule.word for rule in parse_instruction(prompt))) for prompt in prompts]
+    sets = [
+        EvaluatedSet(str(i), EvaluatedReply(str(i), *row, True, None), ())
+        for i, row in enumerate(zip(prompts, texts, strict=True))
+    ]
+    assert fmean(conditional_percents(checked_answers(sets)).values()) == pytest.approx(50, abs=1.5)
 
 
 def test_an_answer_that_no_program_can_check_has_no_true_score():
