@@ -187,13 +187,17 @@ def dpo(
     model: Model,
     pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
     out: Out,
+    eft: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--eft", metavar="URI", help="A finished EFT step, whose rows dpo.eft_weight trains on too."),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import dpo as step
 
-        _counts(step(loaded, model=model, pairs=pairs, out=out))
+        _counts(step(loaded, model=model, pairs=pairs, eft=eft, out=out))
 
 
 @app.command()

@@ -217,6 +217,9 @@ class Dpo(Optimization):
     beta: PositiveFloat = 0.1
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
+    eft_weight: float = Field(0.0, ge=0)
+    """Weight of an EFT row's negative log-likelihood a token, added to each pair's loss so that the judge holds what it
+    was taught; 0 is the paper's. Above it each pair carries a row, the rows going round."""
 
 
 class Lora(_Section):
@@ -315,6 +318,12 @@ class Recipe(_Section):
     dpo: Dpo = Dpo()
     training: Training = Training()
     inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _judging_rows_to_carry(self) -> "Recipe":
+        if self.dpo.eft_weight and not self.seed_data.eft:
+            raise ValueError("dpo.eft_weight needs EFT rows, but seed_data.eft is 0")
+        return self
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:

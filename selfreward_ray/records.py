@@ -6,7 +6,7 @@ key, the source of a sampling seed and the lineage at once. Inside Ray a row is 
 dict; `selfreward_ray.tables` converts at the edges.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -201,6 +201,8 @@ class PairTokens:
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
     label_smoothing: float = 0.0
+    eft: SftTokens | None = None
+    """A judging row that is trained on beside the pair; None where `dpo.eft_weight` is 0."""
 
     @property
     def chosen(self) -> TokenSequence:
@@ -211,7 +213,11 @@ class PairTokens:
         return TokenSequence(f"{self.id}/rejected", self.prompt_ids, self.rejected_ids)
 
     def sequences(self) -> tuple[TokenSequence, ...]:
-        return (self.chosen, self.rejected)
+        return (self.chosen, self.rejected, *(self.eft.sequences() if self.eft else ()))
+
+    def alone(self) -> "PairTokens":
+        """The pair without its judging row."""
+        return replace(self, eft=None)
 
 
 @dataclass(frozen=True)

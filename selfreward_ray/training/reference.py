@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,13 @@ def check_first_loss(loss: float, expected: float) -> None:
 
 
 def _computed(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) -> Reference:
-    """By the first epoch's own forward passes."""
+    """By the first epoch's own forward passes, of the pairs alone: a judging row is measured against nothing."""
     mine: Reference = {}
     steps = _first_epoch(plan, job)
     with without_dropout(engine), torch.no_grad():
         for done, batch in enumerate(steps):
             for micro in batch.ranks[rank]:
+                micro = replace(micro, examples=tuple(e.alone() for e in micro.examples))
                 logprobs = logprobs_of(engine, micro)
                 if not micro.blank:
                     mine.update({name: values.sum().item() for name, values in logprobs.items()})
@@ -110,7 +111,7 @@ def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
     Not of the batches: a sequence's log-prob is the same in whatever row it is packed.
     """
     examples = [e for batch in _first_epoch(plan, job) for e in batch.examples()]
-    ids = sorted((s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.sequences())
+    ids = sorted((s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.alone().sequences())
     how = [job.training.dtype, job.training.gpus_per_worker > 0]
     lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
     return _hash(lines)[:16]
