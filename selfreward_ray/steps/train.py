@@ -20,6 +20,11 @@ from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
 from selfreward_ray.training.trainer import fit
 
+
+class TooFewExamples(UserError):
+    """Fewer examples than one batch are left to train on."""
+
+
 _Tables = dict[str, tuple[Folder, type[Any]]]
 """By the step that made it, a table and its record."""
 
@@ -109,7 +114,7 @@ def _train(
     offered, kept = write(step, tables)
     if kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
-        raise UserError(
+        raise TooFewExamples(
             f"{label}: {kept} examples in {places} can be trained on ({offered - kept} dropped), fewer than one "
             f"batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
         )
