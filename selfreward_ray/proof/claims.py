@@ -1,4 +1,4 @@
-"""What the figures show and what they do not: each part of the claim, held or not held. Nothing is taken for granted."""
+"""What the figures show and what they do not: each part of the claim, held or not held, as computed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

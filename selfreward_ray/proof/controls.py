@@ -60,8 +60,8 @@ def more_sft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
 def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
     """M0 + the same IFT rows → M1, and the loop from there.
 
-    Verdicts of a model that has seen none are held to the form, or hardly one could be read. Where they are all the same
-    there are no pairs to train on, and the control ends with the models that it has.
+    Verdicts of a model that has seen none are held to the form, or hardly one could be read. Where they tell too few
+    replies apart there is nothing to train on, and the control ends with the models that it has.
     """
     del run
     untaught = recipe.model_copy(

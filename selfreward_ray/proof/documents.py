@@ -47,9 +47,9 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     """The proof in Markdown."""
     parts = [
         "# Does the loop improve a model?",
-        f"Written by `selfreward proof` from the figures of {figures.seeds} seeds, and by nobody's hand. The slowest seed "
-        f"took {duration(figures.loop_seconds)} for the loop and its evaluation, {duration(figures.seconds)} with all "
-        "that is beside it. `make proof` makes it again.",
+        f"Written by `selfreward proof` from the figures of {figures.seeds} seeds. The slowest took "
+        f"{duration(figures.loop_seconds)} for the loop and its evaluation, {duration(figures.seconds)} with all that "
+        "is measured beside it and the controls. `make proof` makes it again.",
     ]
     for section in tables:
         parts += [f"## {section.title}", section.note, markdown_table(section)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
 from selfreward_ray.evaluation.outcomes import Outcomes, outcomes, outcomes_by_score
@@ -123,7 +124,7 @@ class ProofFigures:
 def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
     """Figures of `runs`, one of each seed, all of the same recipe."""
     models = list(runs[0].answers)
-    steps = list(zip(models[1:], models[2:], strict=False))  # M0 is no model of the loop's
+    steps = list(pairwise(models[1:]))  # M0 is no model of the loop's
     answers = {model: [run.answers[model] for run in runs] for model in models}
     sets = sorted({a.group for a in runs[0].answers[models[0]]})
     return ProofFigures(

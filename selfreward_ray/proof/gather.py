@@ -3,10 +3,11 @@
 from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, true_margins
 from selfreward_ray.proof.controls import CONTROLS
-from selfreward_ray.proof.figures import PairCount, Sample, SeedRows
+from selfreward_ray.proof.figures import PairCount, SeedRows
 from selfreward_ray.proof.layout import against, control_run, own_answers
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Comparison, EvaluatedSet, JudgedPrompt, Pair
+from selfreward_ray.reporting.summary import Sample
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest, read_rows
 from selfreward_ray.storage import Folder
@@ -52,7 +53,8 @@ def _count(run: RunLayout, t: int, pairs: list[Pair]) -> PairCount:
 
 
 def _sample(model: str, pair: Pair) -> Sample:
-    return Sample(model, pair.prompt, pair.chosen.text, pair.chosen.mean or 0.0, pair.rejected.text, pair.rejected.mean or 0.0)
+    chosen, rejected = pair.chosen, pair.rejected
+    return Sample(model, pair.prompt, chosen.text, chosen.mean or 0.0, rejected.text, rejected.mean or 0.0)
 
 
 def _seconds(folder: Folder) -> float:

@@ -1,7 +1,7 @@
 """The figures as tables of texts, the same in the document and on the page."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from selfreward_ray.evaluation.agreement import ScoreCount
@@ -22,7 +22,7 @@ class Section:
     title: str
     note: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def sections(figures: ProofFigures, claims: list[Claim]) -> list[Section]:
@@ -54,9 +54,9 @@ def main_table(figures: ProofFigures) -> Section:
         for model in figures.models
     ]
     note = (
-        f"By a program that the loop never sees; 95 % intervals over prompts and {figures.seeds} seeds. Conditional: the "
-        "share kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: the "
-        "model as judge of a fixed set of replies, with their true scores."
+        f"By a program that the loop never sees; 95 % intervals over prompts and {figures.seeds} seeds. Conditional: "
+        "the share kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: "
+        "the model as judge of a fixed set of replies, with their true scores."
     )
     return Section("Models", note, (*columns, "judge's Spearman"), rows)
 
@@ -79,10 +79,10 @@ def _controls(figures: ProofFigures) -> Section:
         for model in figures.models[1:]
     ]
     note = (
-        "True score %. random: DPO on the same pairs, each turned round by a coin. ceiling: DPO on the same candidates, "
-        "judged by the verifier. Both start, in each iteration, from the self-rewarded model before it. more_sft: as many "
-        "further steps of SFT from M1. no_eft: the loop of a model that was never taught to judge; where it has no "
-        "figure, its judge told too few replies apart to train on them, with one seed or more."
+        "True score %. random: DPO on the same pairs, each turned round by a coin. ceiling: DPO on the same "
+        "candidates, judged by the verifier. Both start, in each iteration, from the self-rewarded model before it. "
+        "more_sft: as many further steps of SFT from M1. no_eft: the loop of a model that was never taught to judge; "
+        "where it has no figure, its judge told too few replies apart to train on them, with one seed or more."
     )
     return Section("Controls", note, ("set", "model", "self-rewarded", *names), rows)
 
@@ -131,7 +131,7 @@ def _judges(figures: ProofFigures) -> Section:
     ]
     note = (
         "Agreement of a model's verdicts with the verifier, on replies that are the same for all models and on its own "
-        "answers to held-out prompts. Of its own answers the later models' differ less in worth: they are harder to rank."
+        "answers to held-out prompts, several each; one verdict a reply."
     )
     columns = ("pairwise %", "five-best %", "exact %", "Spearman", "Kendall", "pooled Spearman", "unreadable %")
     return Section("The judge", note, ("replies", "model", *columns, "verdicts"), rows)
@@ -167,8 +167,8 @@ def _matches(figures: ProofFigures) -> Section:
         rows += [(sides, f"the verifier, {name}", *_outcome(found)) for name, found in match.by_truth.items()]
         rows.append((sides, "the judge M1", *_outcome(match.by_judge)))
     note = (
-        "Answers to the same held-out prompts. The judge is shown both in both orders; what only the order decides is a "
-        "tie, of which first and second say which place it preferred."
+        "Answers to the same held-out prompts. The judge is shown both in both orders; what only the order decides is "
+        "a tie, of which first and second say which place it preferred."
     )
     columns = ("model", "by", "won", "lost", "ties", "win rate %", "first", "second")
     return Section("Head to head", note, columns, rows)
@@ -192,7 +192,9 @@ def _replies(figures: ProofFigures) -> Section:
         for model, r in figures.replies.items()
     ]
     note = "Over all held-out prompts of all seeds. Distinct: different words, and runs of two, of all that there are."
-    return Section("Answers", note, ("model", "words", "unfinished %", "repetitive %", "distinct-1", "distinct-2"), rows)
+    return Section(
+        "Answers", note, ("model", "words", "unfinished %", "repetitive %", "distinct-1", "distinct-2"), rows
+    )
 
 
 def _pairs(figures: ProofFigures) -> Section:
@@ -201,7 +203,10 @@ def _pairs(figures: ProofFigures) -> Section:
             model,
             number(p.prompts),
             number(p.pairs),
-            *(percent(count / p.pairs if p.pairs else None) for count in (p.agreed, p.tied, p.pairs - p.agreed - p.tied)),
+            *(
+                percent(count / p.pairs if p.pairs else None)
+                for count in (p.agreed, p.tied, p.pairs - p.agreed - p.tied)
+            ),
         )
         for model, p in figures.pairs.items()
     ]

@@ -35,7 +35,7 @@ def _readable(value: Any) -> Any:
 
 @cache
 def template(name: str) -> Template:
-    """A page of this folder. What is rendered by it is escaped, and what would act instead of being read made visible."""
+    """A page of this folder. What it shows is escaped, and characters that would act are made visible."""
     environment = Environment(
         loader=PackageLoader("selfreward_ray", "reporting"),
         autoescape=True,

@@ -56,9 +56,7 @@ def sft(
     return _train(recipe, "sft", recipe.sft, SftObjective(), sources, write, model, out, label)
 
 
-def dpo(
-    recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: str, label: str = "DPO"
-) -> Manifest:
+def dpo(recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: str, label: str = "DPO") -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3).
 
     `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0.

@@ -94,9 +94,7 @@ def test_pairs_of_replies_from_a_file_are_encoded_by_the_model_that_they_train(
     assert read_rows(Folder(out), PairTokens) == [PairTokens("p/pair", *map(tuple, ids))]
 
 
-def test_each_pair_carries_a_judging_row_and_the_rows_go_round(
-    tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]
-):
+def test_each_pair_carries_a_judging_row_and_the_rows_go_round(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
     """Three rows, of which one is too long, for four pairs: the two others twice each, in an order of the seed's."""
     rows = [SftExample(f"s{i}/eft", "eft", f"Judge {i}.", "Score: 4") for i in range(2)]
     rows.append(SftExample("s2/eft", "eft", "Judge it. " * 60, "Score: 4"))
