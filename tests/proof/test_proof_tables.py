@@ -18,7 +18,10 @@ from selfreward_ray.records import Candidate, JudgedPrompt, Pair, Prompt, Ranked
 from selfreward_ray.run_store import Step, read_rows
 from selfreward_ray.storage import Folder
 
-DEMO = 'Write one sentence about lakes. Start with "Honestly". Do not use quotes. End with "together". Use lower case only.'
+DEMO = (
+    'Write one sentence about lakes. Start with "Honestly". Do not use quotes. End with "together". '
+    "Use lower case only."
+)
 BEST, MIDDLE, WORST = "honestly, lakes bring us together.", "Honestly, lakes are wide.", '"Seas."'
 """Of five points: 5; 3, with a capital letter and another end; and 0, off the topic and in quotes."""
 RECIPE = Recipe.model_validate({"model": "m0", "judge": {"verdicts": 2, "min_valid": 2}})
