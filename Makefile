@@ -1,4 +1,5 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
+# make proof        three seeds and their controls, and what of the claim they hold: docs/proof.md (hours)
 # make test         every test but those of parity, the real engines included;  make test-fast: those that take seconds
 # make test-parity  DPO's steps against TRL's, which it installs (a minute)
 # make lint         formatting, lint, types, layers
@@ -17,8 +18,9 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := torch==2.13.0+cpu
 MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
+PROOF_DIR ?= runs/proof
 
-.PHONY: install quickstart test test-fast test-parity lint format bench-dpo bench-filters bench-gpu bench-inference \
+.PHONY: install quickstart proof test test-fast test-parity lint format bench-dpo bench-filters bench-gpu bench-inference \
 	bench-pairs bench-plumbing clean
 
 install: $(VENV)/installed
@@ -36,6 +38,11 @@ $(MODEL)/config.json: | $(VENV)/installed
 
 quickstart: $(VENV)/installed $(MODEL)/config.json
 	$(BIN)/selfreward run jobs/recipes/quickstart.yaml --run-dir $(RUN_DIR)
+
+proof: $(VENV)/installed $(MODEL)/config.json
+	$(BIN)/selfreward proof jobs/recipes/proof.yaml --run-dir $(PROOF_DIR)
+	cat $(PROOF_DIR)/proof.md docs/proof-tried.md > docs/proof.md
+	cp $(PROOF_DIR)/proof.json docs/proof.json
 
 test: $(VENV)/installed
 	$(BIN)/pytest -m "not parity"

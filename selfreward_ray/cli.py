@@ -54,6 +54,24 @@ def iterate(run_dir: RunDir) -> None:
 
 
 @app.command()
+def proof(
+    recipe: RecipeFile,
+    run_dir: RunDir,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: the recipe's and those after it.")] = 3,
+    controls: Annotated[bool, typer.Option(help="Train and measure the controls too.")] = True,
+    overrides: Overrides = None,
+) -> None:
+    """Whether a recipe in the demo world improves a model: several seeds, controls, claims held or not held."""
+    with _prepared(recipe, overrides) as loaded:
+        from selfreward_ray.proof.prove import prove
+
+        claims = prove(loaded, run_dir, seeds, controls)
+    for claim in claims:
+        typer.echo(f"{'held    ' if claim.held else 'NOT HELD'}  {claim.text}: {claim.figures}")
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
 def seed(recipe: RecipeFile, out: Out, overrides: Overrides = None) -> None:
     """Step: ranked conversations to instruction rows (IFT), sets for judging (EFT) and held-out sets."""
     with _prepared(recipe, overrides, cluster=False) as loaded:
@@ -187,13 +205,17 @@ def dpo(
     model: Model,
     pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
     out: Out,
+    eft: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--eft", metavar="URI", help="A finished EFT step, whose rows dpo.eft_weight trains on too."),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import dpo as step
 
-        _counts(step(loaded, model=model, pairs=pairs, out=out))
+        _counts(step(loaded, model=model, pairs=pairs, eft=eft, out=out))
 
 
 @app.command()

@@ -98,7 +98,8 @@ def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
     if recipe.pairs.policy == "positive-only":
         model_by_sft(recipe, layout, new, positives=pairs, label=f"M{new} · SFT")
     else:
-        dpo(recipe, model=policy, pairs=pairs, out=layout.model(new).uri, label=f"M{new} · DPO")
+        eft_rows = layout.eft().uri if recipe.dpo.eft_weight else None
+        dpo(recipe, model=policy, pairs=pairs, eft=eft_rows, out=layout.model(new).uri, label=f"M{new} · DPO")
 
 
 def measure(recipe: Recipe, layout: RunLayout) -> None:

@@ -94,6 +94,9 @@ class Seed(_Section):
     """EFT rows. At most as many sets are judged for them: that is enough where one in three agrees."""
     held_out: NonNegativeInt = 190
     """Ranked sets kept for evaluation, disjoint from both (541 verdicts in the paper, 2.85 a set)."""
+    held_out_groups: tuple[Literal["topics", "words", "dev"], ...] = ("topics",)
+    """demo: which sets are held out, `held_out` prompts in each. ``topics`` has unseen topics; ``words`` unseen words
+    and combinations of rules too; ``dev`` other unseen topics, to choose a recipe by."""
     verdicts: str = "baseline"
     """Who writes the EFT verdicts: ``baseline`` (M0 after SFT on the IFT rows alone, as in the paper), ``written``
     (they stand in the source), or another model, by folder, hub name or URI."""
@@ -218,6 +221,9 @@ class Dpo(Optimization):
     beta: PositiveFloat = 0.1
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
+    eft_weight: float = Field(0.0, ge=0)
+    """Weight of an EFT row's negative log-likelihood a token, added to each pair's loss so that the judge holds what it
+    was taught; 0 is the paper's. Above it each pair carries a row, the rows going round."""
 
 
 class Lora(_Section):
@@ -325,6 +331,12 @@ class Recipe(_Section):
     dpo: Dpo = Dpo()
     training: Training = Training()
     inference: Inference = Inference()
+
+    @model_validator(mode="after")
+    def _judging_rows_to_carry(self) -> "Recipe":
+        if self.dpo.eft_weight and not self.seed_data.eft:
+            raise ValueError("dpo.eft_weight needs EFT rows, but seed_data.eft is 0")
+        return self
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:

@@ -6,7 +6,7 @@ key, the source of a sampling seed and the lineage at once. Inside Ray a row is 
 dict; `selfreward_ray.tables` converts at the edges.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -41,6 +41,8 @@ class RankedSet:
     """What was said before the prompt; empty where it opens the conversation."""
     conversation: str | None = None
     """The conversation that the set was taken from; None where that gave no other set."""
+    group: str = ""
+    """The held-out set that it belongs to, where there are several with names."""
 
     @property
     def question(self) -> str:
@@ -199,6 +201,8 @@ class PairTokens:
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
     label_smoothing: float = 0.0
+    eft: SftTokens | None = None
+    """A judging row that is trained on beside the pair; None where `dpo.eft_weight` is 0."""
 
     @property
     def chosen(self) -> TokenSequence:
@@ -209,7 +213,11 @@ class PairTokens:
         return TokenSequence(f"{self.id}/rejected", self.prompt_ids, self.rejected_ids)
 
     def sequences(self) -> tuple[TokenSequence, ...]:
-        return (self.chosen, self.rejected)
+        return (self.chosen, self.rejected, *(self.eft.sequences() if self.eft else ()))
+
+    def alone(self) -> "PairTokens":
+        """The pair without its judging row."""
+        return replace(self, eft=None)
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,8 @@ class EvaluatedSet:
     id: str
     answer: EvaluatedReply
     judged: tuple[JudgedReply, ...]
+    group: str = ""
+    """The ranked set's."""
 
 
 @dataclass(frozen=True)

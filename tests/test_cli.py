@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 from selfreward_ray.cli import app
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import Outcomes
+from selfreward_ray.proof.claims import Claim
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_store import Manifest
 
 COMMANDS = [
     "run",
     "iterate",
+    "proof",
     "seed",
     "sft",
     "verdicts",
@@ -161,6 +163,24 @@ def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.Monk
         "1 dropped: its prompt",
         "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; in both orders the first was preferred 3 times, "
         "the second 4 times",
+    ]
+
+
+def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def spy(recipe: Recipe, *given: object) -> list[Claim]:
+        seen.append((recipe.seed, *given))
+        return [Claim("M3 > M2 > M1", True, "1, 2, 3"), Claim("judge", False, "0.1 against 0.2")]
+
+    no_cluster(monkeypatch)
+    monkeypatch.setattr("selfreward_ray.proof.prove.prove", spy)
+    result = CliRunner().invoke(app, ["proof", recipe, "--run-dir", "d/", "--seeds", "2", "--no-controls", "seed=5"])
+    assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
+    assert result.stdout.splitlines() == [
+        "held      M3 > M2 > M1: 1, 2, 3",
+        "NOT HELD  judge: 0.1 against 0.2",
+        "report: d/report.html",
     ]
 
 

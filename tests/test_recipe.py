@@ -62,6 +62,10 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             "unknown recipe field 'judge.sampling.temprature'; did you mean 'judge.sampling.temperature'?",
         ),
         ({"pairs": {"zzz": 1}}, "unknown recipe field 'pairs.zzz'; known: band, constant_share, margin"),
+        (
+            {"dpo": {"eft_weight": 0.5}, "seed_data": {"eft": 0}},
+            "recipe field 'recipe': dpo.eft_weight needs EFT rows, but seed_data.eft is 0",
+        ),
         ({"dpo": {"beta": -1}}, "recipe field 'dpo.beta': input should be greater than 0 (got -1)"),
         ({"dpo": {"beta": float("inf")}}, "recipe field 'dpo.beta'"),
         ({"respond": {"sampling": {"top_p": 1.5}}}, "recipe field 'respond.sampling.top_p'"),

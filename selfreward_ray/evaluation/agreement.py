@@ -1,6 +1,7 @@
 """How well a model's verdicts agree with human rankings (paper, section 3.1.3)."""
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
@@ -36,11 +37,31 @@ class Agreement:
     verdicts: int
 
 
+@dataclass(frozen=True)
+class ScoreCount:
+    """How many replies that are worth `true` points were given `given`; None stands for an unreadable verdict."""
+
+    true: float | None
+    given: float | None
+    count: int
+
+
+def score_counts(judged: Iterable[JudgedReply]) -> list[ScoreCount]:
+    """The histogram of verdicts' scores by human (in the demo world true) scores, in ascending order, None last."""
+    counts = Counter((reply.human_score, reply.verdict.score) for reply in judged)
+    ordered = sorted(counts, key=lambda scores: [math.inf if score is None else score for score in scores])
+    return [ScoreCount(true, given, counts[true, given]) for true, given in ordered]
+
+
+def spearmans(judged: Iterable[JudgedReply]) -> dict[str, float]:
+    """By set, what `Agreement.spearman` is the mean of."""
+    found = {name: _rank_correlation(stats.spearmanr, _scored(replies)) for name, replies in _by_set(judged).items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def agreement(judged: list[JudgedReply], max_score: float) -> Agreement:
     """Agreement of the verdicts on one or more ranked sets; `max_score` is the rubric's."""
-    sets: defaultdict[str, list[JudgedReply]] = defaultdict(list)
-    for reply in judged:
-        sets[reply.set_id].append(reply)
+    sets = _by_set(judged)
     scored_sets = [_scored(replies) for replies in sets.values()]
     pairs = [pair for scored in scored_sets for pair in combinations(scored, 2) if pair[0][1] != pair[1][1]]
     top = [rank for scored in scored_sets for score, rank in scored if score == max_score]
@@ -49,12 +70,19 @@ def agreement(judged: list[JudgedReply], max_score: float) -> Agreement:
         pairwise_accuracy=mean((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in pairs),
         five_best=mean(rank == 0 for rank in top),
         exact_match=mean(_same_order(replies) for replies in sets.values() if len({r.rank for r in replies}) > 1),
-        spearman=mean(_correlations(stats.spearmanr, scored_sets)),
-        kendall=mean(_correlations(stats.kendalltau, scored_sets)),
+        spearman=mean(spearmans(judged).values()),
+        kendall=mean(tau for s in scored_sets if (tau := _rank_correlation(stats.kendalltau, s)) is not None),
         pooled_spearman=_correlation(stats.spearmanr, [(score, human) for score, human in pooled if human is not None]),
         unreadable=mean(reply.verdict.score is None for reply in judged),
         verdicts=len(judged),
     )
+
+
+def _by_set(judged: Iterable[JudgedReply]) -> dict[str, list[JudgedReply]]:
+    sets: defaultdict[str, list[JudgedReply]] = defaultdict(list)
+    for reply in judged:
+        sets[reply.set_id].append(reply)
+    return sets
 
 
 def _scored(replies: list[JudgedReply]) -> list[tuple[float, int]]:
@@ -73,10 +101,9 @@ def _places(values: Iterable[float]) -> list[int]:
     return [order.index(value) for value in values]
 
 
-def _correlations(measure: Callable[..., Any], scored_sets: list[list[tuple[float, int]]]) -> list[float]:
+def _rank_correlation(measure: Callable[..., Any], scored: list[tuple[float, int]]) -> float | None:
     # Ranks count downwards: turned round, so that agreement is positive.
-    found = (_correlation(measure, [(score, -rank) for score, rank in scored]) for scored in scored_sets)
-    return [value for value in found if value is not None]
+    return _correlation(measure, [(score, -rank) for score, rank in scored])
 
 
 def _correlation(measure: Callable[..., Any], points: list[tuple[float, float]]) -> float | None:

@@ -1,9 +1,10 @@
 """Figures of a head-to-head comparison (paper, section 3.1)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from selfreward_ray.evaluation.pooling import gains
 from selfreward_ray.records import Comparison
 
 
@@ -24,7 +25,16 @@ class Outcomes:
 
 def outcomes(comparisons: Iterable[Comparison]) -> Outcomes:
     """Figures of `comparisons`."""
-    counts = Counter(comparison.preferred for comparison in comparisons)
+    return _count(comparison.preferred for comparison in comparisons)
+
+
+def outcomes_by_score(left: Mapping[str, float], right: Mapping[str, float]) -> Outcomes:
+    """Of two models' scores by prompt: the greater one wins. Raises `ValueError` where the prompts are not the same."""
+    return _count("left" if gain < 0 else "right" if gain > 0 else "neither" for gain in gains(left, right).values())
+
+
+def _count(preferred: Iterable[str]) -> Outcomes:
+    counts = Counter(preferred)
     left, right = counts["left"], counts["right"]
     ties = counts.total() - left - right
     return Outcomes(

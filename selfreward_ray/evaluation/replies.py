@@ -1,10 +1,10 @@
 """Figures of a model's own answers: how long, how sound and, where a program can check it, how right."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
-from statistics import stdev
 
 from selfreward_ray.evaluation.averages import mean
+from selfreward_ray.evaluation.pooling import pooled
 from selfreward_ray.records import EvaluatedReply
 
 _MAX_TRUE_SCORE = 5
@@ -20,6 +20,10 @@ class ReplyFigures:
     """Share cut off by the length limit."""
     repetitive: float | None
     """Share of answers of which fewer than half the four-word runs are different."""
+    distinct_1: float | None
+    """Different words a word, over all answers together: it falls with their number (Li et al., 2016)."""
+    distinct_2: float | None
+    """Different runs of two words a run."""
     true_score: float | None
     """Mean true score in percent of the best possible one."""
     true_score_margin: float | None
@@ -28,19 +32,36 @@ class ReplyFigures:
 
 def reply_figures(replies: list[EvaluatedReply]) -> ReplyFigures:
     """Figures of `replies`; the true score is over those that have one."""
-    percents = [100 * reply.true_score / _MAX_TRUE_SCORE for reply in replies if reply.true_score is not None]
+    percents = true_percents(replies)
     return ReplyFigures(
         count=len(replies),
         mean_words=mean(len(reply.text.split()) for reply in replies),
         unfinished=mean(not reply.finished for reply in replies),
         repetitive=mean(is_repetitive(reply.text) for reply in replies),
-        true_score=mean(percents),
-        true_score_margin=1.96 * stdev(percents) / sqrt(len(percents)) if len(percents) > 1 else None,
+        distinct_1=distinct(replies, 1),
+        distinct_2=distinct(replies, 2),
+        true_score=mean(percents.values()),
+        true_score_margin=pooled([percents]).margin if percents else None,
     )
+
+
+def true_percents(replies: Iterable[EvaluatedReply]) -> dict[str, float]:
+    """By its id, the true score of each of `replies` that has one, in percent of the best possible one."""
+    return {reply.id: 100 * reply.true_score / _MAX_TRUE_SCORE for reply in replies if reply.true_score is not None}
+
+
+def distinct(replies: Iterable[EvaluatedReply], length: int) -> float | None:
+    """Share of different ones among all runs of `length` words, 0 to 1; None where there is no such run."""
+    runs = [run for reply in replies for run in _runs(reply.text, length)]
+    return len(set(runs)) / len(runs) if runs else None
 
 
 def is_repetitive(text: str) -> bool:
     """Whether fewer than half of the text's runs of four words are different."""
-    words = text.lower().split()
-    runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+    runs = _runs(text, 4)
     return 2 * len(set(runs)) < len(runs)
+
+
+def _runs(text: str, length: int) -> list[tuple[str, ...]]:
+    words = text.lower().split()
+    return list(zip(*(words[i:] for i in range(length)), strict=False))

@@ -170,7 +170,7 @@ async def evaluate_set(
         return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
 
     own, *replies = await together([answer(), *map(judged, ranked.replies)])
-    return EvaluatedSet(ranked.id, own, tuple(replies))
+    return EvaluatedSet(ranked.id, own, tuple(replies), ranked.group)
 
 
 async def _sampled(

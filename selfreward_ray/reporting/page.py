@@ -1,5 +1,6 @@
 """A run as one HTML page that needs nothing beside itself."""
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -13,7 +14,7 @@ from selfreward_ray.reporting.wording import duration, number, visible
 
 def render_page(summary: RunSummary) -> str:
     """HTML of the report. Everything that a model wrote is escaped and shown as text."""
-    return _TEMPLATE.render(
+    return template("page.html").render(
         summary=summary,
         model_columns=MODEL_COLUMNS,
         model_rows=[model_cells(model) for model in summary.models],
@@ -32,7 +33,9 @@ def _readable(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _template() -> Template:
+@cache
+def template(name: str) -> Template:
+    """A page of this folder. What it shows is escaped, and characters that would act are made visible."""
     environment = Environment(
         loader=PackageLoader("selfreward_ray", "reporting"),
         autoescape=True,
@@ -42,7 +45,4 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(duration=duration, number=number)
-    return environment.get_template("page.html")
-
-
-_TEMPLATE = _template()
+    return environment.get_template(name)

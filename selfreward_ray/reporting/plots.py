@@ -1,7 +1,8 @@
 """Scores over the models M1, M2, … as inline SVG that takes its colours from the page around it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
@@ -38,6 +39,7 @@ _STYLE = {
     "lines.linewidth": 2,
     "lines.markersize": 7,
 }
+_MARKERS = "os^vD"
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -49,7 +51,7 @@ def true_score_plot(models: Sequence[ModelSummary]) -> Markup | None:
     below = [score - _gap(model.true_score_low) for score, model in zip(scores, models, strict=True)]
     above = [_gap(model.true_score_high) - score for score, model in zip(scores, models, strict=True)]
     with rc_context(_STYLE):
-        figure, axes = _canvas(models)
+        figure, axes = _canvas([model.model for model in models])
         axes.plot(scores, color=_FIRST, marker="o")
         axes.errorbar(range(len(models)), scores, yerr=(below, above), fmt="none", color=_FIRST, capsize=5)
         axes.set_ylabel("true score %")
@@ -61,7 +63,7 @@ def judge_plot(models: Sequence[ModelSummary]) -> Markup | None:
     if all(model.pairwise_accuracy is None and model.spearman is None for model in models):
         return None
     with rc_context(_STYLE):
-        figure, axes = _canvas(models)
+        figure, axes = _canvas([model.model for model in models])
         accuracies = [_gap(model.pairwise_accuracy) for model in models]
         correlations = [_gap(model.spearman) for model in models]
         axes.plot(accuracies, color=_FIRST, marker="o", label="pairwise accuracy")
@@ -71,15 +73,40 @@ def judge_plot(models: Sequence[ModelSummary]) -> Markup | None:
         return _svg(figure)
 
 
+@dataclass(frozen=True)
+class Line:
+    """Means with the half widths of their intervals, by model; a model that is not there is a gap."""
+
+    label: str
+    points: Mapping[str, tuple[float, float | None]]
+
+
+def interval_plot(models: Sequence[str], lines: Sequence[Line], unit: str) -> Markup:
+    """`lines` over `models`, the first one drawn as the chief one; a little apart, so that intervals show."""
+    with rc_context(_STYLE):
+        figure, axes = _canvas(models)
+        for index, line in enumerate(lines):
+            places = [place + 0.08 * (index - (len(lines) - 1) / 2) for place in range(len(models))]
+            means, margins = zip(*(line.points.get(model, (None, None)) for model in models), strict=True)
+            axes.errorbar(
+                places, list(map(_gap, means)), yerr=list(map(_gap, margins)), label=visible(line.label),
+                color=_SECOND if index else _FIRST, linestyle="--" if index else "-",
+                marker=_MARKERS[index % len(_MARKERS)], capsize=3,
+            )  # fmt: skip
+        axes.set_ylabel(unit)
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
+        return _svg(figure)
+
+
 def _gap(value: float | None) -> float:
     """matplotlib leaves a gap where a value is not a number."""
     return float("nan") if value is None else value
 
 
-def _canvas(models: Sequence[ModelSummary]) -> tuple[Figure, Any]:
+def _canvas(models: Sequence[str]) -> tuple[Figure, Any]:
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
-    axes.set_xticks(range(len(models)), [visible(model.model) for model in models], parse_math=False)
+    axes.set_xticks(range(len(models)), list(map(visible, models)), parse_math=False)
     axes.set_xlim(-0.4, len(models) - 0.6)
     return figure, axes
 

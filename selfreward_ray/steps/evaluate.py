@@ -5,13 +5,13 @@ from typing import Any
 
 from selfreward_ray.evaluation.agreement import agreement
 from selfreward_ray.evaluation.replies import reply_figures
+from selfreward_ray.evaluation.truth import scored
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet
+from selfreward_ray.records import EvaluatedSet, RankedSet
 from selfreward_ray.run_store import Manifest, Step, finished_step, read_rows
-from selfreward_ray.seed.demo.verifier import is_demo_instruction, true_score
 from selfreward_ray.steps.pooled import judging, run_pooled
 
 
@@ -37,12 +37,3 @@ def _figures(step: Step, rubric: Rubric) -> dict[str, Any]:
         "agreement": vars(agreement(judged, rubric.max_score)),
         "replies": vars(reply_figures(answers)),
     }
-
-
-def scored(answer: EvaluatedReply) -> EvaluatedReply:
-    """`answer` with its true score where a program can check the prompt."""
-    if not is_demo_instruction(answer.prompt):
-        return answer
-    return EvaluatedReply(
-        answer.id, answer.prompt, answer.text, answer.finished, true_score(answer.prompt, answer.text)
-    )

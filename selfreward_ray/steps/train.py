@@ -1,14 +1,17 @@
 """Steps: SFT (M0 → M1) and DPO (M(t) → M(t+1)). Both are the same worker loop with another objective."""
 
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
+from itertools import cycle
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
 from selfreward_ray.models import local_model, portable
 from selfreward_ray.recipe import MODEL_FIELDS, PASS_FIELDS, Optimization, Recipe
-from selfreward_ray.records import Dropped, Pair, Positive, SftExample, SftTokens
+from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.run_store import Manifest, Step, finished_step, read_files, write_part
 from selfreward_ray.storage import Folder
@@ -16,6 +19,14 @@ from selfreward_ray.training.examples import fitting, pair_tokens, positive_toke
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
 from selfreward_ray.training.trainer import fit
+
+
+class TooFewExamples(UserError):
+    """Fewer examples than one batch are left to train on."""
+
+
+_Tables = dict[str, tuple[Folder, type[Any]]]
+"""By the step that made it, a table and its record."""
 
 
 def sft(
@@ -41,14 +52,38 @@ def sft(
 
     given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "pair": (positives, Positive)}
     sources = {name: (uri, record) for name, (uri, record) in given.items() if uri is not None}
-    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, encode, model, out, label)
+    write = partial(_encode, encode=encode, max_tokens=recipe.sft.max_tokens, record=SftTokens)
+    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, write, model, out, label)
 
 
-def dpo(recipe: Recipe, *, model: str, pairs: str, out: str, label: str = "DPO") -> Manifest:
-    """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3)."""
-    sources = {"pair": (pairs, Pair)}
-    encode = partial(pair_tokens, codec=_codec_of(model))
-    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, encode, model, out, label)
+def dpo(recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: str, label: str = "DPO") -> Manifest:
+    """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3).
+
+    `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0.
+    """
+    codec, max_tokens = _codec_of(model), recipe.dpo.max_tokens
+    sources: dict[str, tuple[str, type[Any]]] = {"pair": (pairs, Pair)}
+    if recipe.dpo.eft_weight:
+        if eft is None:
+            raise UserError(f"{label}: dpo.eft_weight is above 0, which needs EFT rows: give --eft, an EFT step")
+        sources["eft"] = (eft, SftExample)
+
+    def write(step: Step, tables: _Tables) -> tuple[int, int]:
+        encode: Callable[[Pair], PairTokens] = partial(pair_tokens, codec=codec)
+        if "eft" not in tables:
+            return _encode(step, tables, encode, max_tokens, PairTokens)
+        given = [row for _, rows in read_files(*tables.pop("eft")) for row in rows]
+        judging, dropped = fitting(given, lambda row: sft_tokens(row, codec()), max_tokens, step.name)
+        if not judging:
+            raise UserError(f"{label}: no EFT row in {eft} has at most {max_tokens} tokens; raise dpo.max_tokens")
+        write_part(step.folder, "dropped", dropped, Dropped, "eft")
+        carried = cycle(random.Random(recipe.seed).sample(judging, len(judging)))
+        offered, kept = _encode(
+            step, tables, lambda pair: replace(encode(pair), eft=next(carried)), max_tokens, PairTokens
+        )
+        return offered + len(dropped), kept
+
+    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label)
 
 
 def _codec_of(model: str) -> Callable[[], ChatCodec]:
@@ -62,7 +97,7 @@ def _train(
     optimization: Optimization,
     objective: Objective,
     sources: dict[str, tuple[str, type[Any]]],
-    encode: Callable[[Any], Any],
+    write: Callable[[Step, _Tables], tuple[int, int]],
     model: str,
     out: str,
     label: str,
@@ -75,10 +110,10 @@ def _train(
     if step.is_done():
         skipped(label)
         return step.manifest()
-    offered, kept = _encode(step, tables, encode, optimization.max_tokens, objective.record)
+    offered, kept = write(step, tables)
     if kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
-        raise UserError(
+        raise TooFewExamples(
             f"{label}: {kept} examples in {places} can be trained on ({offered - kept} dropped), fewer than one "
             f"batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
         )
@@ -102,7 +137,7 @@ def _train(
 
 def _encode(
     step: Step,
-    tables: dict[str, tuple[Folder, type[Any]]],
+    tables: _Tables,
     encode: Callable[[Any], Any],
     max_tokens: int,
     record: type[Any],

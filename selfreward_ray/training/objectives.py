@@ -108,8 +108,9 @@ class DpoObjective:
     of the pair turned round. With a sigmoid this is conservative DPO (Mitchell 2023). With IPO it is the paper's own
     loss of a preference that holds with probability 1−ε: up to a constant, (margin − (1−2ε)/(2β))².
 
-    `nll_weight` adds the chosen reply's negative log-likelihood a token (Pang et al. 2024). The rewards that
-    are told are β·(π−ref), summed over the reply whatever the loss, so that they compare between losses.
+    `nll_weight` adds the chosen reply's negative log-likelihood a token (Pang et al. 2024), `eft_weight` that of the
+    verdict in the judging row that the pair carries. The rewards that are told are β·(π−ref), summed over the reply
+    whatever the loss, so that they compare between losses.
     """
 
     dpo: Dpo
@@ -146,7 +147,12 @@ class DpoObjective:
             "chosen_reward": beta * chosen.sum().item(),
             "rejected_reward": beta * rejected.sum().item(),
         }
-        return preference + self.dpo.nll_weight * nll, metrics
+        loss = preference + self.dpo.nll_weight * nll
+        if verdicts := [s for e in examples if e.eft for s in e.eft.sequences()]:
+            eft_nll = -torch.stack([logprobs[s.id].mean() for s in verdicts]).sum()
+            loss = loss + self.dpo.eft_weight * eft_nll
+            metrics["eft_nll"] = eft_nll.item()
+        return loss, metrics
 
 
 def learning_rate(step: int, steps: int, schedule: str, first: float, final: float, warmup: int) -> float:

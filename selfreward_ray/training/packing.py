@@ -1,10 +1,11 @@
 """A micro-batch as one row of tokens without padding, in which a DPO pair's prompt stands once.
 
-Each example is its prompt, then the targets of its sequences as branches: a branch sees the prompt and itself, and
-its positions go on from the prompt's. Who sees whom is said by segments, in place of a mask.
+Sequences of an example that share their prompt are that prompt, then their targets as branches: a branch sees the
+prompt and itself, and its positions go on from the prompt's. Who sees whom is said by segments, in place of a mask.
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -52,22 +53,19 @@ def longest_sequence(example: Any) -> int:
 
 
 def packed_length(example: Any) -> int:
-    """Tokens of the row that `example` takes: its prompt once, and every target."""
-    sequences = example.sequences()
-    return len(sequences[0].prompt_ids) + sum(len(s.target_ids) for s in sequences)
+    """Tokens of the row that `example` takes: each prompt once, and every target."""
+    groups = _by_prompt(example)
+    return sum(len(group[0].prompt_ids) + sum(len(s.target_ids) for s in group) for group in groups)
 
 
 def pack(examples: tuple[Any, ...]) -> Packed:
-    """The row of `examples`. Raises `ValueError` for one whose sequences have different prompts."""
+    """The row of `examples`."""
     token_ids: list[int] = []
     position_ids: list[int] = []
     predictors: list[int] = []
     segments: list[Segment] = []
     sequences: list[TokenSequence] = []
-    for example in examples:
-        branches: tuple[TokenSequence, ...] = example.sequences()
-        if any(branch.prompt_ids != branches[0].prompt_ids for branch in branches):
-            raise ValueError(f"the sequences of {example.id!r} have different prompts")
+    for branches in (group for example in examples for group in _by_prompt(example)):
         start, end = len(token_ids), len(token_ids) + len(branches[0].prompt_ids)
         token_ids += branches[0].prompt_ids
         position_ids += range(end - start)
@@ -88,3 +86,8 @@ def pack(examples: tuple[Any, ...]) -> Packed:
         torch.tensor(predictors),
         torch.tensor([i for s in sequences for i in s.target_ids]),
     )
+
+
+def _by_prompt(example: Any) -> list[list[TokenSequence]]:
+    """The example's sequences, those side by side that have the same prompt together."""
+    return [list(group) for _, group in groupby(example.sequences(), key=lambda s: s.prompt_ids)]

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob) -> Re
 
 def untouched_loss(engine: Any, micro: MicroBatch[Any], reference: Reference, job: TrainJob) -> float:
     """The mean preference loss of `micro` without dropout; every rank calls it beside the others."""
+    micro = _alone(micro)
     with without_dropout(engine), torch.no_grad():
         _, metrics = job.objective.loss(micro.examples, logprobs_of(engine, micro), reference)
     return metrics["preference_loss"] / sum(map(job.objective.weight, micro.examples))
@@ -80,7 +81,7 @@ def _computed(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) -> 
     with without_dropout(engine), torch.no_grad():
         for done, batch in enumerate(steps):
             for micro in batch.ranks[rank]:
-                logprobs = logprobs_of(engine, micro)
+                logprobs = logprobs_of(engine, _alone(micro))
                 if not micro.blank:
                     mine.update({name: values.sum().item() for name, values in logprobs.items()})
             if rank == 0:
@@ -88,6 +89,11 @@ def _computed(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) -> 
     shares: list[Reference] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(shares, mine)
     return {name: value for share in shares for name, value in share.items()}
+
+
+def _alone(micro: MicroBatch[Any]) -> MicroBatch[Any]:
+    """The pass of its pairs alone: their judging rows are measured against nothing."""
+    return replace(micro, examples=tuple(pair.alone() for pair in micro.examples))
 
 
 def _first_epoch(plan: list[Batch[Any]], job: TrainJob) -> list[Batch[Any]]:
@@ -110,7 +116,7 @@ def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
 
     In bfloat16 a sequence's log-prob depends on what it is packed with, by more than the first loss may be off.
     """
-    passes = [micro.examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
+    passes = [_alone(micro).examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
     ids = [[(s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.sequences()] for examples in passes]
     how = [job.training.dtype, job.training.gpus_per_worker > 0, job.training.liger_kernels]
     lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]

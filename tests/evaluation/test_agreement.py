@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfreward_ray.evaluation.agreement import Agreement, agreement
+from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
 from selfreward_ray.records import JudgedReply, Verdict
 
 Reply = tuple[int, float | None]
@@ -16,9 +16,12 @@ def judged(**sets: list[Reply]) -> list[JudgedReply]:
     ]
 
 
+def scored(*points: tuple[float | None, float | None]) -> list[JudgedReply]:
+    return [JudgedReply(f"r{i}", "s", 0, human, Verdict("v", "", s, 1)) for i, (s, human) in enumerate(points)]
+
+
 def pooled(*points: tuple[float | None, float | None]) -> float | None:
-    replies = [JudgedReply(f"r{i}", "s", 0, human, Verdict("v", "", s, 1)) for i, (s, human) in enumerate(points)]
-    return agreement(replies, 5).pooled_spearman
+    return agreement(scored(*points), 5).pooled_spearman
 
 
 def test_figures_by_hand() -> None:
@@ -44,6 +47,7 @@ def test_figures_by_hand() -> None:
     assert figures.five_best == pytest.approx(3 / 4)
     assert figures.exact_match == pytest.approx(1 / 4)
     assert figures.spearman == pytest.approx(0.625)
+    assert spearmans(replies) == pytest.approx({"a": 0.5, "b": 0, "c": 1, "d": 1})
     assert figures.kendall == pytest.approx(7 / 12)
     assert figures.unreadable == pytest.approx(1 / 12)
     assert figures.verdicts == 12
@@ -83,6 +87,16 @@ def test_pooled_spearman_over_all_scored_replies() -> None:
     assert pooled((1, 10), (2, 20), (4, 30), (3, 40), (None, 50), (1, None)) == pytest.approx(0.8)
     assert pooled((4, 10), (4, 20)) == 0
     assert pooled((4, 10), (3, 10)) is None
+
+
+def test_scores_are_counted_against_the_true_ones() -> None:
+    assert score_counts(scored((4, 5), (None, 5), (4, 5), (5, 5), (4, 2), (3, None))) == [
+        ScoreCount(2, 4, 1),
+        ScoreCount(5, 4, 2),
+        ScoreCount(5, 5, 1),
+        ScoreCount(5, None, 1),
+        ScoreCount(None, 3, 1),
+    ]
 
 
 def test_nothing_to_measure_is_none() -> None:

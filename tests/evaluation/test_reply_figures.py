@@ -2,12 +2,12 @@
 
 import pytest
 
-from selfreward_ray.evaluation.replies import ReplyFigures, is_repetitive, reply_figures
+from selfreward_ray.evaluation.replies import ReplyFigures, is_repetitive, reply_figures, true_percents
 from selfreward_ray.records import EvaluatedReply
 
 
-def reply(text: str = "yes", true_score: float | None = None, finished: bool = True) -> EvaluatedReply:
-    return EvaluatedReply("p", "Well?", text, finished, true_score)
+def reply(text: str = "yes", true_score: float | None = None, finished: bool = True, name: str = "p") -> EvaluatedReply:
+    return EvaluatedReply(name, "Well?", text, finished, true_score)
 
 
 def test_words_and_unfinished() -> None:
@@ -19,9 +19,22 @@ def test_words_and_unfinished() -> None:
 def test_true_score_in_percent_with_its_margin() -> None:
     """2, 3, 4 and 5 of 5 are 40, 60, 80 and 100 %: mean 70, sample variance (900+100+100+900)/3 = 2000/3;
     1.96 · sqrt(2000/3/4) = 25.303. The answer without a true score is left out."""
-    figures = reply_figures([reply(true_score=score) for score in (2, 3, 4, 5, None)])
+    figures = reply_figures([reply(true_score=score, name=f"p{score}") for score in (2, 3, 4, 5, None)])
     assert figures.true_score == pytest.approx(70)
     assert figures.true_score_margin == pytest.approx(25.3034, abs=1e-4)
+
+
+def test_true_scores_by_answer() -> None:
+    replies = [reply(true_score=2, name="a"), reply(true_score=5, name="b"), reply(name="c")]
+    assert true_percents(replies) == {"a": 40, "b": 100}
+
+
+def test_distinct_runs_are_counted_over_all_answers() -> None:
+    """Words: we go, We stay, go. 3 different of 5. Runs of two: "we go" and "we stay", none in the last answer."""
+    figures = reply_figures([reply("we go"), reply("We stay"), reply("go")])
+    assert (figures.distinct_1, figures.distinct_2) == (0.6, 1.0)
+    assert reply_figures([reply("no no no")]).distinct_2 == 0.5
+    assert reply_figures([reply("no")]).distinct_2 is None
 
 
 def test_one_answer_has_no_interval() -> None:
@@ -30,7 +43,7 @@ def test_one_answer_has_no_interval() -> None:
 
 
 def test_no_answers() -> None:
-    assert reply_figures([]) == ReplyFigures(0, None, None, None, None, None)
+    assert reply_figures([]) == ReplyFigures(0, None, None, None, None, None, None, None)
 
 
 @pytest.mark.parametrize(

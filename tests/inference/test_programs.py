@@ -315,10 +315,11 @@ def test_a_held_out_prompt_is_answered_after_what_was_said_before():
         shown[row] = text
         return "Score: 3"
 
-    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),), (Turn("assistant", "Hello."),))
+    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),), (Turn("assistant", "Hello."),), group="dev")
     made = asyncio.run(evaluate_set(ranked, ScriptedModel(answer), RESPOND, JUDGE, RUBRIC))
     assert shown["s/answer"] == "assistant: Hello.\nWhy?"
     assert made.answer.prompt == "Assistant: Hello.\n\nUser: Why?"  # as whoever compares the answer must see it
+    assert made.group == "dev"
 
 
 @pytest.mark.parametrize("constrained", [False, True])

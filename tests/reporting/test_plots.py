@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from reporting_examples import M0, M1
 
-from selfreward_ray.reporting.plots import judge_plot, true_score_plot
+from selfreward_ray.reporting.plots import Line, interval_plot, judge_plot, true_score_plot
 from selfreward_ray.reporting.summary import ModelSummary
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -41,6 +41,14 @@ def test_nothing_measured_is_no_plot() -> None:
     assert judge_plot([M0]) is None
     assert judge_plot([replace(M0, spearman=0.2)]) is not None
     assert judge_plot([replace(M0, pairwise_accuracy=0.6)]) is not None
+
+
+def test_lines_are_named_and_a_model_that_is_not_there_is_a_gap() -> None:
+    short, other = Line("own", {"M1": (40.0, 2.0)}), Line("<b>", {"M2": (45.0, None)})
+    whole = replace(short, points={"M1": (40.0, 2.0), "M2": (50.0, 2.0)})
+    both, one = (interval_plot(["M1", "M2"], [line, other], "score %") for line in (whole, short))
+    assert {"M1", "M2", "own", "<b>", "score %"} <= set(texts(both))
+    assert markers(both) - markers(one) == 3  # the point and its interval's two ends
 
 
 @pytest.mark.parametrize("plot", [true_score_plot, judge_plot])

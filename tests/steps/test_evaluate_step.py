@@ -5,9 +5,9 @@ import pytest
 from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import EvaluatedReply, RankedReply, RankedSet, SftExample
+from selfreward_ray.records import RankedReply, RankedSet, SftExample
 from selfreward_ray.run_store import Step
-from selfreward_ray.steps.evaluate import evaluate, scored
+from selfreward_ray.steps.evaluate import evaluate
 
 DEMO = (
     'Write one sentence about lakes. Start with "Honestly". Include the word "quiet". '
@@ -18,28 +18,6 @@ SETS = [
     for i, prompt in enumerate([DEMO, "Why?", "How?"])
 ]
 RECIPE = Recipe.model_validate({"model": "m0", "judge": {"rubric": "checklist", "retries": 0}})
-
-
-def reply(prompt: str, text: str) -> EvaluatedReply:
-    return EvaluatedReply("a", prompt, text, True, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("honestly, lakes are a quiet place together.", 5),
-        ("Honestly, lakes are a quiet place together.", 4),  # a capital letter
-        ("honestly, seas are a quiet place to be.", 3),  # not the topic, another end
-        ("", None),
-    ],
-)
-def test_an_answer_to_a_demo_instruction_has_a_true_score(text: str, score: int | None):
-    found = scored(reply(DEMO, text)).true_score
-    assert found == score if text else found is not None and found <= 1
-
-
-def test_an_answer_that_no_program_can_check_stays_without_a_score():
-    assert scored(reply("Why is the sky blue?", "It scatters.")) == reply("Why is the sky blue?", "It scatters.")
 
 
 def test_answers_and_agreement_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -94,6 +94,35 @@ def test_pairs_of_replies_from_a_file_are_encoded_by_the_model_that_they_train(
     assert read_rows(Folder(out), PairTokens) == [PairTokens("p/pair", *map(tuple, ids))]
 
 
+def test_each_pair_carries_a_judging_row_and_the_rows_go_round(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
+    """Three rows, of which one is too long, for four pairs: the two others twice each, in an order of the seed's."""
+    rows = [SftExample(f"s{i}/eft", "eft", f"Judge {i}.", "Score: 4") for i in range(2)]
+    rows.append(SftExample("s2/eft", "eft", "Judge it. " * 60, "Score: 4"))
+    given = {"model": str(tiny_model), "pairs": table(tmp_path / "pair", PAIRS)}
+    wanted, out = recipe(batch_size=2, max_tokens=60, eft_weight=0.5), str(tmp_path / "out")
+    manifest = dpo(wanted, **given, eft=table(tmp_path / "eft", rows), out=out)
+    assert (manifest.rows, manifest.dropped) == ({"rows": 4}, {"longer than max_tokens = 60": 1})
+    carried = [row.eft for row in read_rows(Folder(out), PairTokens)]
+    codec = ChatCodec(tiny_model)
+    targets = tuple(codec.target_ids("Score: 4"))
+    by_id = {f"s{i}/eft": SftTokens(f"s{i}/eft", tuple(codec.prompt_ids(f"Judge {i}.")), targets) for i in range(2)}
+    assert {row.id: row for row in carried} == by_id
+    assert [row.id for row in carried[:2]] == [row.id for row in carried[2:]]
+    plain = dpo(recipe(batch_size=2), **given, out=str(tmp_path / "plain"))
+    assert plain.rows == {"rows": 4}
+    assert {row.eft for row in read_rows(Folder(str(tmp_path / "plain")), PairTokens)} == {None}
+
+
+def test_a_weight_without_judging_rows_is_refused(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
+    given = {"model": str(tiny_model), "pairs": table(tmp_path / "pair", PAIRS), "out": str(tmp_path / "out")}
+    with pytest.raises(UserError, match="give --eft"):
+        dpo(recipe(batch_size=2, eft_weight=0.5), **given)
+    long = table(tmp_path / "eft", [SftExample("s/eft", "eft", "Judge it. " * 60, "Score: 4")])
+    with pytest.raises(UserError, match="no EFT row in .* raise dpo.max_tokens"):
+        dpo(recipe(batch_size=2, max_tokens=60, eft_weight=0.5), **given, eft=long)
+    assert jobs == []
+
+
 def test_fewer_examples_than_a_batch_are_refused_before_anything_is_started(tmp_path: Path, jobs: list[TrainJob]):
     wanted = recipe(batch_size=4, max_tokens=5)
     few = r"DPO: 3 examples in .* \(1 dropped\), fewer than one batch of 4.*dpo.batch_size"

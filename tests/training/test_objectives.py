@@ -64,6 +64,27 @@ def test_the_nll_term_is_the_chosen_replys_a_token():
     assert metrics["preference_loss"] == pytest.approx(log(2), abs=1e-6)
 
 
+def test_the_judging_term_is_the_verdicts_a_token_and_no_part_of_the_preference_loss():
+    """Two pairs at equality, ln 2 each. Their verdicts cost (1 + 2 + 3)/3 = 2 and 4/1 nats a token: 0.25 · 6 = 1.5.
+
+    Its gradient by a token is −0.25/3 of the first verdict and −0.25 of the second. A pair weighs 1 as ever.
+    """
+    logprobs = {"p/chosen": tensor(-1.0, -2.0), "p/rejected": tensor(-5.0), "s/eft/target": tensor(-1.0, -2.0, -3.0)}
+    logprobs |= {"q/chosen": tensor(-1.0), "q/rejected": tensor(-1.0), "t/eft/target": tensor(-4.0)}
+    reference = {"p/chosen": -3.0, "p/rejected": -5.0, "q/chosen": -1.0, "q/rejected": -1.0}
+    one = replace(PAIR, eft=SftTokens("s/eft", (9,), (5, 6, 7)))
+    other = replace(OTHER, eft=SftTokens("t/eft", (8,), (5,)))
+    objective = DpoObjective(Dpo(eft_weight=0.25))
+    loss, metrics = objective.loss((one, other), logprobs, reference)
+    assert loss.item() == pytest.approx(2 * log(2) + 1.5, abs=1e-6)
+    assert metrics["preference_loss"] == pytest.approx(2 * objective.first_loss, abs=1e-6)
+    assert metrics["eft_nll"] == pytest.approx(6.0)
+    loss.backward()
+    assert logprobs["s/eft/target"].grad.tolist() == pytest.approx([-0.25 / 3] * 3)
+    assert logprobs["t/eft/target"].grad.tolist() == pytest.approx([-0.25])
+    assert objective.weight(one) == 1.0
+
+
 def test_a_wrongly_ranked_pair_costs_more_than_ln_2():
     """Margin 0.1·(−1 − 1) = −0.2: ln(1 + e^0.2) = 0.7981389."""
     logprobs = {"p/chosen": tensor(-1.0, -1.0), "p/rejected": tensor(-1.0)}

@@ -1,8 +1,6 @@
-from dataclasses import dataclass
+from dataclasses import replace
 
-import pytest
-
-from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
+from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.packing import Segment, longest_sequence, pack, packed_length
 
 SFT = SftTokens("s", (1, 2), (3, 4, 5))
@@ -32,14 +30,11 @@ def test_lengths_by_hand():
     assert longest_sequence(PairTokens("p", (1, 2, 3), (4,), (4, 5))) == 5
 
 
-@dataclass(frozen=True)
-class TwoPrompts:
-    id: str = "odd"
-
-    def sequences(self) -> tuple[TokenSequence, ...]:
-        return TokenSequence("a", (1,), (2,)), TokenSequence("b", (3,), (2,))
-
-
-def test_branches_of_different_prompts_are_refused():
-    with pytest.raises(ValueError, match="'odd' have different prompts"):
-        pack((TwoPrompts(),))
+def test_a_pair_that_carries_a_judging_row_is_the_two_beside_each_other():
+    """The judging row has another prompt: nothing of it sees the pair, and the pair sees nothing of it."""
+    carrying = replace(PAIR, eft=SFT)
+    apart, together = pack((PAIR, SFT)), pack((carrying,))
+    assert (together.sequences, together.segments) == (apart.sequences, apart.segments)
+    for name in ("token_ids", "position_ids", "predictors", "target_ids"):
+        assert getattr(together, name).tolist() == getattr(apart, name).tolist()
+    assert (packed_length(carrying), longest_sequence(carrying)) == (6 + 5, 5)

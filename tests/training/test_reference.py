@@ -10,7 +10,7 @@ from ranks import Silent
 from tiny_model import write_tiny_model
 
 from selfreward_ray.recipe import Dpo, Training
-from selfreward_ray.records import PairTokens
+from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Reference
@@ -64,6 +64,11 @@ def test_another_beta_and_rate_find_it(job: TrainJob, ask: Any):
     assert ask(job)
     other = Dpo(batch_size=2, beta=0.5, learning_rate=1e-5, epochs=3)
     assert not ask(replace(job, out=job.out + "-other", objective=DpoObjective(other), optimization=other))
+
+
+def test_pairs_that_carry_judging_rows_find_it_too(job: TrainJob, ask: Any):
+    assert ask(job)
+    assert not ask(job, pairs=[replace(pair, eft=SftTokens("s/eft", (7,), (8,))) for pair in PAIRS])
 
 
 def test_it_is_found_wherever_the_same_weights_are(job: TrainJob, ask: Any, tmp_path: Path):

@@ -6,36 +6,43 @@ Its ranked sets are the seed data of the demo world and, on unseen topics, its h
 import math
 import random
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import RankedReply, RankedSet
 from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.seed.demo.verifier import checks, parse_instruction, true_score
-from selfreward_ray.seed.demo.world import HELD_OUT_TOPICS, SEED_TOPICS, WORDS, Kind, Rule, write_instructions
+from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Kind, Rule, write_instructions
 from selfreward_ray.seed.split import SeedSets
 
 TOPIC_KEPT = 0.85
-_QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include")
+_QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include", "exclude")
 
 
 def demo_seed_sets(sizes: Seed, rng_seed: int) -> SeedSets:
-    """The seed data of the demo world, as many sets as `sizes` asks for; held-out sets have topics of their own."""
-    rng = random.Random(f"demo seed {rng_seed}")
+    """The seed data of the demo world, and of each of its held-out sets `sizes.held_out` prompts (``topics/000017``).
+
+    A set depends on `rng_seed` and its id alone: what is held out, or left out of EFT, changes nothing of the rest.
+    """
     # A set gives three EFT rows: one for two leaves enough when sets whose replies all tie are dropped.
-    eft_sets = math.ceil(sizes.eft / 2)
-    instructions = [
-        *write_instructions(sizes.ift + eft_sets, SEED_TOPICS, rng),
-        *write_instructions(sizes.held_out, HELD_OUT_TOPICS, rng),
-    ]
-    asked = [(f"seed/{i:06d}", instruction) for i, instruction in enumerate(instructions)]
-    ift, eft, held_out = asked[: sizes.ift], asked[sizes.ift :][:eft_sets], asked[sizes.ift + eft_sets :]
+    seed = _asked("seed", sizes.ift + math.ceil(sizes.eft / 2), rng_seed)
+    held_out = {group: _asked(group, sizes.held_out, rng_seed) for group in sizes.held_out_groups}
     return SeedSets(
         # One reply a set, each rule kept half of the time: the best of three would leave M1 less to learn.
-        ift=[annotate(*pair, rng, replies=1, keep=(0.5, 0.5)) for pair in ift],
-        eft=[annotate(*pair, rng) for pair in eft],
-        held_out=[annotate(*pair, rng) for pair in held_out],
+        ift=[annotate(*one, replies=1, keep=(0.5, 0.5)) for one in seed[: sizes.ift]],
+        eft=[annotate(*one) for one in seed[sizes.ift :]],
+        held_out=[replace(annotate(*one), group=group) for group, asked in held_out.items() for one in asked],
         dropped=[],
     )
+
+
+def _asked(group: str, count: int, rng_seed: int) -> list[tuple[str, str, random.Random]]:
+    """Instructions of a group of `TOPICS`, each with its set's id and a source of chance of its own."""
+    written = write_instructions(
+        count, TOPICS[group], random.Random(f"demo {group} {rng_seed}"), unseen=group == "words"
+    )
+    ids = [f"{group}/{i:06d}" for i in range(count)]
+    return [(i, text, random.Random(f"demo {i} {rng_seed}")) for i, text in zip(ids, written, strict=True)]
 
 
 def annotate(
@@ -62,7 +69,9 @@ def annotate(
 def compose(rules: Sequence[Rule], kept: Collection[Kind], rng: random.Random) -> str:
     """A sentence that keeps the rules whose kind is in `kept`, and breaks the others as a person might."""
     asked = {rule.kind: rule.word for rule in rules}
-    start, end, include = (_choose_word(kind, asked, kept, rng) for kind in ("start", "end", "include"))
+    start, end = (_choose_word(kind, asked.get(kind), kind in kept, rng) for kind in ("start", "end"))
+    word = asked.get("include") or asked.get("exclude")
+    include = _choose_word("include", word, ("include" in kept) or ("exclude" in asked and "exclude" not in kept), rng)
     frame = rng.choice(FRAMES if "topic" in kept else OFF_TOPIC_FRAMES).format(topic=asked["topic"])
     opening = f"{start}, {frame}" if start else frame[0].upper() + frame[1:]
     parts = [opening, rng.choice(PHRASES[include]) if include else "", end]
@@ -95,10 +104,11 @@ def _draw_kept(rules: Sequence[Rule], likelihood: float, rng: random.Random) -> 
     return {rule.kind for rule in rules if rng.random() < (TOPIC_KEPT if rule.kind == "topic" else likelihood)}
 
 
-def _choose_word(kind: Kind, asked: dict[Kind, str], kept: Collection[Kind], rng: random.Random) -> str:
-    """The demanded word when kept; else another word or none, half and half; none when nothing was asked."""
-    if kind not in asked:
+def _choose_word(kind: Kind, word: str | None, taken: bool, rng: random.Random) -> str:
+    """`word` when `taken`; else another word of its vocabulary or none, half and half; none when nothing was asked."""
+    if word is None:
         return ""
-    if kind in kept:
-        return asked[kind]
-    return rng.choice(["", rng.choice([word for word in WORDS[kind] if word != asked[kind]])])
+    if taken:
+        return word
+    vocabulary = next(words[kind] for words in (WORDS, UNSEEN_WORDS) if word in words[kind])
+    return rng.choice(["", rng.choice([other for other in vocabulary if other != word])])

@@ -72,5 +72,13 @@ PHRASES = {
     "warm": ("with warm hearts", "with warm smiles", "in a warm mood"),
     "curious": ("with curious minds", "in a curious mood", "for curious reasons"),
     "patient": ("with patient care", "in a patient way", "with patient smiles"),
+    "calm": ("with calm voices", "in a calm way", "with a calm smile"),
+    "silver": ("in the silver light", "with a silver glow", "with silver pens"),
+    "clever": ("with clever ideas", "in a clever way", "with clever smiles"),
+    "brave": ("with brave hearts", "in a brave mood", "with a brave smile"),
+    "playful": ("with playful minds", "in a playful tone", "with a playful nod"),
+    "cheerful": ("with cheerful voices", "in a cheerful mood", "with cheerful smiles"),
+    "humble": ("with humble pride", "in a humble way", "for humble reasons"),
+    "tender": ("with tender care", "in a tender tone", "with a tender smile"),
 }
 """Where an included word can stand, for each word of the world."""

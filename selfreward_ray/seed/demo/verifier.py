@@ -6,7 +6,7 @@ Only the annotator of the seed data and the evaluation know it; the loop never d
 import re
 from dataclasses import dataclass
 
-from selfreward_ray.seed.demo.world import ASPECTS, RULES_ASKED, SENTENCES, Kind, Rule
+from selfreward_ray.seed.demo.world import ASPECTS, RULES_ASKED, SENTENCES, UNSEEN_WORDS, WORDS, Kind, Rule
 
 _PATTERNS = {
     kind: re.compile(re.escape(sentence).replace(r"\{word\}", "(?P<word>[A-Za-z]+)"))
@@ -58,6 +58,21 @@ def kept_rules(instruction: str, reply: str) -> dict[Kind, bool]:
     return {c.rule.kind: c.passed for c in checks(instruction, reply)}
 
 
+def habits(instruction: str, reply: str) -> dict[Kind, bool]:
+    """For each kind that `instruction` leaves open, it and its opposite, whether `reply` keeps it all the same.
+
+    Rules of words are kept with any word of theirs in the world, ``exclude`` with none. Raises as `parse_instruction`.
+    """
+    asked = {rule.kind for rule in parse_instruction(instruction)}
+    return {kind: _keeps_unasked(kind, reply) for aspect in ASPECTS if asked.isdisjoint(aspect) for kind in aspect}
+
+
+def _keeps_unasked(kind: Kind, reply: str) -> bool:
+    words = WORDS[kind] + UNSEEN_WORDS[kind] if kind in WORDS else ("",)
+    kept = (check(Rule(kind, word), reply).passed for word in words)
+    return all(kept) if kind == "exclude" else any(kept)
+
+
 def check(rule: Rule, reply: str) -> Check:
     """Whether `reply` keeps `rule`, asked for or not. A reply without a letter keeps none.
 
@@ -65,7 +80,7 @@ def check(rule: Rule, reply: str) -> Check:
     inside belongs to the word.
     """
     evidence, passed = _look(rule, reply.strip())
-    # An empty reply must not earn the point for leaving out quotes.
+    # An empty reply must not earn the point for what it leaves out.
     return Check(rule, evidence, passed and any(c.isalpha() for c in reply))
 
 
@@ -77,6 +92,8 @@ def _look(rule: Rule, reply: str) -> tuple[str | None, bool]:
     match rule.kind:
         case "topic" | "include":
             return None, demanded in folded
+        case "exclude":
+            return None, demanded not in folded
         case "start":
             return first, folded[:1] == [demanded]
         case "end":

@@ -3,6 +3,7 @@ import pytest
 from selfreward_ray.seed.demo.verifier import (
     check,
     checks,
+    habits,
     is_demo_instruction,
     kept_rules,
     parse_instruction,
@@ -64,6 +65,9 @@ def test_a_demo_instruction_is_recognised():
         (Rule("include", "quiet"), "A _quiet_ day.", None, True),
         (Rule("include", "quiet"), "They speak quietly.", None, False),
         (Rule("include", "quiet"), "A quiet-ish day.", None, False),
+        (Rule("exclude", "quiet"), "A Quiet day.", None, False),
+        (Rule("exclude", "quiet"), "They speak quietly.", None, True),
+        (Rule("exclude", "quiet"), "", None, False),
         (Rule("start", "Honestly"), "Honestly, I do.", "Honestly", True),
         (Rule("start", "Honestly"), ' "honestly we do"', "honestly", True),
         (Rule("start", "Honestly"), "Well, honestly.", "Well", False),
@@ -135,3 +139,22 @@ def test_kept_rules_and_checks_follow_the_instruction():
         ("quotes", False),
     ]
     assert [c.rule for c in checks(INSTRUCTION, reply)] == list(parse_instruction(INSTRUCTION))
+
+
+@pytest.mark.parametrize(
+    ("left_open", "reply", "found"),
+    [
+        ("Start with", "surely, we watch rivers", {"start": True}),  # one of the unseen words
+        ("Start with", "we surely watch rivers", {"start": False}),
+        ("Do not use", "a calm day", {"include": True, "exclude": False}),
+        ("Do not use", "a day", {"include": False, "exclude": True}),
+        ("Do not use", "", {"include": False, "exclude": False}),
+        ("Put it in", '"we walk"', {"quotes": True, "no quotes": False}),
+        ("Use lower", "we walk", {"lower case": True, "normal capitals": False}),
+        ("Use lower", "WE WALK", {"lower case": False, "normal capitals": False}),
+    ],
+)
+def test_a_habit_is_a_rule_that_is_kept_though_its_aspect_is_left_open(left_open, reply, found):
+    every = [*INSTRUCTION.split(". "), 'Do not use the word "quiet".']
+    asked = ". ".join(sentence.rstrip(".") for sentence in every if not sentence.startswith(left_open)) + "."
+    assert habits(asked, reply) == found

@@ -1,0 +1,44 @@
+"""Which rules of the demo world a model's answers keep: when they are asked to, and when not.
+
+A rule that is kept unasked is a habit. Habits can raise the true score, but not the score on conditional rules alone,
+those whose opposite is asked as often: there any habits come to 50 %.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from selfreward_ray.evaluation.averages import mean
+from selfreward_ray.records import EvaluatedReply
+from selfreward_ray.seed.demo.world import CONDITIONAL_KINDS, Kind
+
+
+@dataclass(frozen=True)
+class CheckedAnswer:
+    """An answer to a held-out prompt, with its true score, and what a program found in it."""
+
+    group: str
+    """The held-out set of the prompt."""
+    answer: EvaluatedReply
+    kept: Mapping[Kind, bool]
+    """For each rule that the prompt asks for, whether the answer keeps it."""
+    habits: Mapping[Kind, bool]
+    """For each rule of which the prompt asks neither for it nor for its opposite, whether the answer keeps it."""
+
+
+# Each of these gives values by the answers' ids, in percent, to be pooled over runs (`pooling.pooled`).
+
+
+def conditional_percents(answers: Iterable[CheckedAnswer]) -> dict[str, float]:
+    """Of the conditional rules that its prompt asks for, the share that an answer keeps."""
+    shares = {a.answer.id: mean(ok for kind, ok in a.kept.items() if kind in CONDITIONAL_KINDS) for a in answers}
+    return {key: 100 * share for key, share in shares.items() if share is not None}
+
+
+def kept_percents(answers: Iterable[CheckedAnswer], kind: Kind) -> dict[str, float]:
+    """100 for an answer that keeps `kind`, else 0, of the answers that were asked to."""
+    return {a.answer.id: 100.0 * a.kept[kind] for a in answers if kind in a.kept}
+
+
+def habit_percents(answers: Iterable[CheckedAnswer], kind: Kind) -> dict[str, float]:
+    """The same of the answers that were asked neither for `kind` nor for its opposite."""
+    return {a.answer.id: 100.0 * a.habits[kind] for a in answers if kind in a.habits}

@@ -1,0 +1,53 @@
+"""What the verifier of the demo world says of models' rows. Nothing that the loop runs may import this file."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from selfreward_ray.evaluation.rules import CheckedAnswer
+from selfreward_ray.records import EvaluatedReply, EvaluatedSet, JudgedPrompt, JudgedReply, Pair
+from selfreward_ray.seed.demo.verifier import habits, is_demo_instruction, kept_rules, true_score
+
+
+def scored(answer: EvaluatedReply) -> EvaluatedReply:
+    """`answer` with its true score where a program can check the prompt."""
+    if not is_demo_instruction(answer.prompt):
+        return answer
+    return replace(answer, true_score=true_score(answer.prompt, answer.text))
+
+
+def checked_answers(sets: Iterable[EvaluatedSet]) -> list[CheckedAnswer]:
+    """The answers of an evaluate step, checked. Raises `ValueError` for a prompt that is not the demo world's."""
+    return [
+        CheckedAnswer(
+            s.group,
+            scored(s.answer),
+            kept_rules(s.answer.prompt, s.answer.text),
+            habits(s.answer.prompt, s.answer.text),
+        )
+        for s in sets
+    ]
+
+
+def ranked_by_truth(prompts: Iterable[JudgedPrompt]) -> list[JudgedReply]:
+    """Judged candidates as if a person had ranked them by true score, with the first verdict on each.
+
+    One verdict, as on the replies that annotators ranked, so that the agreement on both can be compared.
+    """
+    return [reply for prompt in prompts for reply in _ranked(prompt)]
+
+
+def _ranked(prompt: JudgedPrompt) -> list[JudgedReply]:
+    scores = [true_score(prompt.text, candidate.text) for candidate in prompt.candidates]
+    best_first = sorted(set(scores), reverse=True)
+    return [
+        JudgedReply(candidate.id, prompt.id, best_first.index(score), score, candidate.verdicts[0])
+        for candidate, score in zip(prompt.candidates, scores, strict=True)
+    ]
+
+
+def true_margins(pairs: Iterable[Pair]) -> dict[str, int]:
+    """By the pair's id, the true score of the chosen reply less that of the rejected one: above 0 is a right pair."""
+    return {
+        pair.id: true_score(pair.prompt, pair.chosen.text) - true_score(pair.prompt, pair.rejected.text)
+        for pair in pairs
+    }

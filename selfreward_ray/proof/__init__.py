@@ -1,0 +1,1 @@
+"""Whether the loop improves a model: several seeds, controls, and the figures. Open `prove.py` first."""

@@ -1,0 +1,65 @@
+"""From the folders of one seed to the rows that figures are made of; the verifier checks them here."""
+
+from selfreward_ray.evaluation.rules import CheckedAnswer
+from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, true_margins
+from selfreward_ray.proof.controls import CONTROLS
+from selfreward_ray.proof.figures import PairCount, SeedRows
+from selfreward_ray.proof.layout import against, control_run, own_answers
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Comparison, EvaluatedSet, JudgedPrompt, Pair
+from selfreward_ray.reporting.summary import Sample
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.run_store import read_manifest, read_rows
+from selfreward_ray.storage import Folder
+
+
+def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
+    """All that was measured in the run of one seed."""
+    made = range(1, recipe.iterations + 2)
+    evaluated = {f"M{t}": read_rows(run.evaluation(t), EvaluatedSet) for t in range(recipe.iterations + 2)}
+    pairs = {f"M{t}": read_rows(run.pairs(t), Pair) for t in made[1:]}
+    return SeedRows(
+        answers={model: _checked(sets) for model, sets in evaluated.items()},
+        judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items() if model != "M0"},
+        own={f"M{t}": ranked_by_truth(read_rows(own_answers(run, t), JudgedPrompt)) for t in made},
+        controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
+        pairs={f"M{t}": _count(run, t, pairs[f"M{t}"]) for t in made[1:]},
+        matches={f"M{t}": read_rows(against(run, t), Comparison) for t in made[1:]},
+        samples=tuple(_sample(model, rows[len(rows) // 2]) for model, rows in pairs.items() if rows),
+        loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
+        seconds=_seconds(run.root),
+    )
+
+
+def _checked(sets: list[EvaluatedSet]) -> list[CheckedAnswer]:
+    return checked_answers(sorted(sets, key=lambda s: s.id))
+
+
+def _control(recipe: Recipe, control: RunLayout) -> dict[str, list[CheckedAnswer]]:
+    """Of the models that the control came to."""
+    made = [t for t in range(1, recipe.iterations + 2) if read_manifest(control.evaluation(t)) is not None]
+    return {f"M{t}": _checked(read_rows(control.evaluation(t), EvaluatedSet)) for t in made}
+
+
+def _count(run: RunLayout, t: int, pairs: list[Pair]) -> PairCount:
+    manifest = read_manifest(run.judged(t))
+    margins = list(true_margins(pairs).values())
+    return PairCount(
+        prompts=manifest.rows.get("rows", 0) if manifest else 0,
+        pairs=len(margins),
+        agreed=sum(margin > 0 for margin in margins),
+        tied=sum(margin == 0 for margin in margins),
+    )
+
+
+def _sample(model: str, pair: Pair) -> Sample:
+    chosen, rejected = pair.chosen, pair.rejected
+    return Sample(model, pair.prompt, chosen.text, chosen.mean or 0.0, rejected.text, rejected.mean or 0.0)
+
+
+def _seconds(folder: Folder) -> float:
+    """Of all steps in `folder`, wherever in it they are."""
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return manifest.seconds
+    return sum(_seconds(folder / name) for name in folder.folders())

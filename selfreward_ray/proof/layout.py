@@ -1,0 +1,39 @@
+"""Where things are in a proof's folder. A seed is a run like any other, and so, as far as it goes, is a control."""
+
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.storage import Folder
+
+
+def seed_run(proof: str, number: int) -> RunLayout:
+    """The run of one seed: ``seed0/M1``, …"""
+    return RunLayout(f"{proof.rstrip('/')}/seed{number}")
+
+
+def control_run(run: RunLayout, name: str) -> RunLayout:
+    """A control's own models, with their pairs and answers where a run has its: ``seed0/controls/random/M2/model``."""
+    return RunLayout(f"{run.uri}/controls/{name}")
+
+
+def held_out_prompts(run: RunLayout) -> Folder:
+    """The held-out sets without their replies, for models that need not judge them."""
+    return run.root / "held_out" / "prompts"
+
+
+def own_prompts(run: RunLayout) -> Folder:
+    """Some of the held-out prompts, as a propose step leaves them."""
+    return run.root / "held_out" / "own"
+
+
+def own_answers(run: RunLayout, t: int) -> Folder:
+    """M(t)'s answers to those, judged by M(t)."""
+    return run.root / f"M{t}" / "own"
+
+
+def against(run: RunLayout, t: int) -> Folder:
+    """M(t) head to head with M(t-1)."""
+    return run.root / f"M{t}" / "against"
+
+
+def further_rows(control: RunLayout, t: int) -> Folder:
+    """What M(t) of the control `more_sft` is trained on."""
+    return control.root / f"M{t}" / "rows"

@@ -1,0 +1,103 @@
+"""Does the loop improve a model? Asked in the demo world, where a program knows the true score. Open this file first.
+
+    for each seed      data, models and held-out prompts of its own:
+      the loop           M0 → M1 → M2 → M3, each evaluated on held-out prompts
+      beside it          M0's answers; how each model judges its own answers; each model against the one before it
+      the controls       what else could have made the models better, or could have made them better still
+    figures            pooled over prompts and seeds
+    claims             held or not held, as the figures have it
+    documents          a page, a document, and the figures as JSON
+
+The loop is the one that everybody runs, and knows nothing of this room: only what is here may ask the verifier. All of
+it is functions of folders with manifests, so that the same call after an interruption goes on where it was.
+"""
+
+from rich.console import Console
+
+from selfreward_ray import loop
+from selfreward_ray.errors import UserError
+from selfreward_ray.proof.claims import Claim, make_claims
+from selfreward_ray.proof.controls import CONTROLS
+from selfreward_ray.proof.documents import write_documents
+from selfreward_ray.proof.figures import pool_figures
+from selfreward_ray.proof.gather import read_run
+from selfreward_ray.proof.layout import against, control_run, held_out_prompts, own_answers, own_prompts, seed_run
+from selfreward_ray.proof.tables import some_prompts, without_replies
+from selfreward_ray.recipe import Judge, Recipe
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.run_store import read_manifest
+from selfreward_ray.steps.compare import compare
+from selfreward_ray.steps.evaluate import evaluate
+from selfreward_ray.steps.respond import respond
+from selfreward_ray.storage import Folder
+
+
+def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
+    """Run `recipe` with `seeds` seeds, its own and those after it, and write the documents to `run_dir`.
+
+    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs.
+    """
+    _check(recipe)
+    for number in range(seeds):
+        Console(stderr=True).print(f"seed {number + 1} of {seeds}", style="bold", highlight=False)
+        one_seed(recipe.model_copy(update={"seed": recipe.seed + number}), seed_run(run_dir, number), with_controls)
+    figures = pool_figures([read_run(recipe, seed_run(run_dir, number), with_controls) for number in range(seeds)])
+    claims = make_claims(figures)
+    write_documents(Folder(run_dir), recipe, figures, claims)
+    return claims
+
+
+def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
+    """The loop, and all that is measured beside it."""
+    loop.run(recipe, run.uri)
+    without_replies(run.seed(), held_out_prompts(run))
+    _answers(recipe, recipe.model, run, run, 0, label="M0")
+    judge_own_answers(recipe, run)
+    compare_models(recipe, run)
+    for name, make_models in CONTROLS.items() if with_controls else ():
+        control = control_run(run, name)
+        make_models(recipe, run, control)
+        for t in range(1, recipe.iterations + 2):
+            if read_manifest(control.model(t)) is not None:
+                _answers(recipe, control.model(t).uri, run, control, t, label=f"{name} M{t}")
+
+
+def judge_own_answers(recipe: Recipe, run: RunLayout) -> None:
+    """Each model's answers to some held-out prompts, each judged once by the model itself."""
+    once = recipe.model_copy(update={"judge": _once(recipe.judge)})
+    some_prompts(run.seed(), own_prompts(run))
+    for t in range(1, recipe.iterations + 2):
+        respond(
+            once, model=run.model(t).uri, prompts=own_prompts(run).uri, out=own_answers(run, t).uri,
+            label=f"M{t} · judges its own answers",
+        )  # fmt: skip
+
+
+def compare_models(recipe: Recipe, run: RunLayout) -> None:
+    """M(t+1) against M(t), by M1 for a judge: it was taught to judge, and no preference has trained it.
+
+    It was taught to judge one reply at a time; its verdicts are held to the form, or most could not be read.
+    """
+    held = recipe.model_copy(update={"judge": _once(recipe.judge).model_copy(update={"constrained": True})})
+    for t in range(2, recipe.iterations + 2):
+        compare(
+            held, model=run.model(1).uri, left=run.evaluation(t).uri, right=run.evaluation(t - 1).uri,
+            out=against(run, t).uri, label=f"M{t} against M{t - 1}",
+        )  # fmt: skip
+
+
+def _once(judge: Judge) -> Judge:
+    return judge.model_copy(update={"verdicts": 1, "min_valid": 1})
+
+
+def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:
+    """What M(t) of `of` answers to the prompts that the loop's own models are evaluated on."""
+    prompts = held_out_prompts(run).uri
+    evaluate(recipe, model=model, seed_data=prompts, out=of.evaluation(t).uri, label=f"{label} · answers")
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.seed_data.source != "demo" or not recipe.seed_data.held_out:
+        raise UserError("a proof needs answers that a program can check: seed_data.source=demo, held_out above 0")
+    if recipe.pairs.policy == "positive-only":
+        raise UserError("a proof turns pairs round, and pairs.policy=positive-only makes none")

@@ -1,0 +1,85 @@
+"""Tables that only a proof makes, each in the form that an ordinary step reads."""
+
+import random
+from dataclasses import replace
+
+from selfreward_ray.judging.aggregate import with_verdicts
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Candidate, JudgedPrompt, Pair, Prompt, RankedSet, SftExample, Verdict
+from selfreward_ray.run_store import Manifest, Step, read_rows
+from selfreward_ray.seed.demo.verifier import true_score
+from selfreward_ray.storage import Folder
+
+OWN_PROMPTS = 100
+"""Held-out prompts of a seed on whose answers a model is asked to judge itself."""
+
+
+def without_replies(seed_data: Folder, out: Folder) -> Manifest:
+    """The held-out sets of a seed step with nothing in them to judge, as a seed step that an evaluate step reads."""
+    step = Step("seed", out.uri, {"replies": "none"}, {"seed": seed_data.uri})
+    if step.is_done():
+        return step.manifest()
+    sets = read_rows(seed_data, RankedSet, "held_out")
+    step.write([replace(s, replies=()) for s in sets], RankedSet, "held_out")
+    return step.finish(offered=len(sets), kept=len(sets))
+
+
+def some_prompts(seed_data: Folder, out: Folder) -> Manifest:
+    """`OWN_PROMPTS` of the held-out prompts, evenly spaced over all sets, as a propose step."""
+    step = Step("propose", out.uri, {"prompts": OWN_PROMPTS}, {"seed": seed_data.uri})
+    if step.is_done():
+        return step.manifest()
+    sets = read_rows(seed_data, RankedSet, "held_out")
+    count = min(OWN_PROMPTS, len(sets))
+    spaced = [sets[i * len(sets) // count] for i in range(count)]
+    step.write([Prompt(s.id, s.prompt) for s in spaced], Prompt)
+    return step.finish(offered=count)
+
+
+def random_pairs(recipe: Recipe, pairs: Folder, out: Folder) -> Manifest:
+    """The same pairs, each turned round or not by a coin that `recipe.seed` and its id decide."""
+    step = Step("pair", out.uri, {"orientation": "random", "seed": recipe.seed}, {"pair": pairs.uri})
+    if step.is_done():
+        return step.manifest()
+    rows = read_rows(pairs, Pair)
+    step.write([_by_coin(pair, recipe.seed) for pair in rows], Pair)
+    return step.finish(offered=len(rows))
+
+
+def _by_coin(pair: Pair, seed: int) -> Pair:
+    turned = random.Random(f"orientation {seed} {pair.id}").random() < 0.5
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen) if turned else pair
+
+
+def judged_by_truth(recipe: Recipe, judged: Folder, out: Folder) -> Manifest:
+    """The same candidates with the verifier's verdicts in place of the model's, as a judge step."""
+    count = recipe.judge.verdicts
+    step = Step("judge", out.uri, {"judge": "verifier", "verdicts": count}, {"judged": judged.uri})
+    if step.is_done():
+        return step.manifest()
+    rows = read_rows(judged, JudgedPrompt)
+    step.write([_by_truth(row, count) for row in rows], JudgedPrompt)
+    return step.finish(offered=len(rows))
+
+
+def _by_truth(row: JudgedPrompt, count: int) -> JudgedPrompt:
+    def verified(candidate: Candidate) -> Candidate:
+        score = true_score(row.text, candidate.text)
+        # As many as a model gives, all the same: pair policies count them.
+        verdicts = (Verdict(f"{candidate.id}/v{k}", f"Score: {score}", float(score), 1) for k in range(count))
+        return with_verdicts(candidate, tuple(verdicts))
+
+    return replace(row, candidates=tuple(map(verified, row.candidates)))
+
+
+def further_examples(recipe: Recipe, seed_data: Folder, eft: Folder | None, rows: range, out: Folder) -> Manifest:
+    """The examples that M1 was trained on, in an order that `recipe.seed` decides and round and round: those at the
+    places `rows`, as a seed step."""
+    inputs = {"seed": seed_data.uri} | ({"eft": eft.uri} if eft else {})
+    step = Step("seed", out.uri, {"rows": [rows.start, rows.stop], "seed": recipe.seed}, inputs)
+    if step.is_done():
+        return step.manifest()
+    known = [*read_rows(seed_data, SftExample), *(read_rows(eft, SftExample) if eft else ())]
+    order = random.Random(f"further {recipe.seed}").sample(known, len(known))
+    step.write([order[place % len(order)] for place in rows], SftExample)
+    return step.finish(offered=len(rows))

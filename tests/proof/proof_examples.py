@@ -1,0 +1,67 @@
+"""Rows of two small seeds, as the folders of a proof give them, with figures that can be worked out by hand."""
+
+from typing import Any
+
+from selfreward_ray.evaluation.rules import CheckedAnswer
+from selfreward_ray.proof.figures import PairCount, SeedRows
+from selfreward_ray.records import Comparison, Contender, EvaluatedReply, JudgedReply, ReplyPair, Verdict
+from selfreward_ray.reporting.summary import Sample
+
+HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} | a\x1b[31m"
+
+
+def answers(scores: list[int], group: str) -> list[CheckedAnswer]:
+    """Answers of these true scores that keep the asked quotes where the score is 3 or more, and always lower case."""
+    return [
+        CheckedAnswer(
+            group,
+            EvaluatedReply(f"{group}/{i:06d}/answer", "Write.", "a b a b", True, score),
+            {"topic": True, "quotes": score >= 3},
+            {"lower case": True, "normal capitals": False},
+        )
+        for i, score in enumerate(scores)
+    ]
+
+
+def judged(*scores: float | None) -> list[JudgedReply]:
+    """One set of replies that are worth 0, 1, 2, … points, with the scores that a judge gave them."""
+    best = len(scores) - 1
+    return [
+        JudgedReply(f"s/r{i}", "s", best - i, float(i), Verdict(f"s/r{i}/v0", "", given, 1))
+        for i, given in enumerate(scores)
+    ]
+
+
+def comparison(preferred: Any) -> Comparison:
+    pair = ReplyPair("p", "Write.", Contender("l", "x"), Contender("r", "y"))
+    return Comparison("p", pair, (), (), preferred)
+
+
+def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
+    """True scores in percent, on each set: M0 20 and 40, M1 20 and 60, M2 60 and 60, M3 80 and 100 (mean 90); a seed's
+    `shift` takes so many points of 20 % from M3. M1 orders its fixed set rightly, M2 turns two of three round, M3 gives
+    the best no score."""
+    by_model = {"M0": [1, 2], "M1": [1, 3], "M2": [3, 3], "M3": [4 - shift, 5 - shift]}
+
+    def both(scores: list[int]) -> list[CheckedAnswer]:
+        return answers(scores, "topics") + answers(scores, "words")
+
+    sample = Sample("M2", HOSTILE, HOSTILE, 4.0, HOSTILE, 1.0)
+    made = {
+        "random": {"M2": both([1, 2]), "M3": both([2, 2])},
+        "ceiling": {"M2": both([4, 4]), "M3": both([5, 5])},
+        "more_sft": {"M2": both([1, 3]), "M3": both([1, 3])},
+        "no_eft": {"M1": both([1, 2])},
+    }
+    verdicts = {"M1": judged(0, 1, 2), "M2": judged(1, 0, 2), "M3": judged(0, 1, None)}
+    return SeedRows(
+        answers={model: both(scores) for model, scores in by_model.items()},
+        judged=verdicts,
+        own=verdicts,
+        controls=made if controls else {},
+        pairs={"M2": PairCount(10, 8, 5, 2), "M3": PairCount(10, 6, 3, 1)},
+        matches={"M2": [comparison("left"), comparison("first")], "M3": [comparison("right")]},
+        samples=(sample,),
+        loop_seconds=60.0 + shift,
+        seconds=100.0 + shift,
+    )

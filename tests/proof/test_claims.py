@@ -1,0 +1,93 @@
+"""Each claim by figures that hold it and by figures that do not."""
+
+from dataclasses import replace
+
+import pytest
+from proof_examples import answers, judged, seed_rows
+
+from selfreward_ray.proof.claims import make_claims
+from selfreward_ray.proof.figures import SeedRows, pool_figures
+
+
+def many(scores: list[int]) -> list:
+    return answers(scores, "topics") + answers(scores, "words")
+
+
+def clear(**changed: list[int]) -> SeedRows:
+    """A seed in which everything holds: twelve prompts a set, M1 at 20 to 40 %, M2 at 60 %, M3 at 80 to 100 %."""
+    by_model = {"M0": [1, 1], "M1": [1, 2], "M2": [3, 2], "M3": [4, 5]} | changed
+    rows = seed_rows()
+    judge = {model: judged(0, 1, 2) for model in ("M1", "M2", "M3")}
+    return replace(rows, answers={model: many(scores * 6) for model, scores in by_model.items()}, judged=judge)
+
+
+def held(*runs: SeedRows) -> dict[str, bool]:
+    return {claim.text: claim.held for claim in make_claims(pool_figures(runs))}
+
+
+def test_all_of_it_is_claimed_and_held():
+    found = held(clear(), clear())
+    assert set(found.values()) == {True}
+    for name in ("topics", "words"):
+        assert {
+            f"{name}: M3 > M2 > M1 in true score",
+            f"{name}: M3 above M1 in true score, intervals apart",
+            f"{name}: M3 above M1 in true score, with each seed",
+            f"{name}: M3 above M1 in the conditional rules alone, intervals apart",
+            f"{name}: M3 above M1 in the conditional rules alone, with each seed",
+            f"{name}: M2 above random pairs",
+            f"{name}: M2 below the ceiling",
+            f"{name}: M3 above random pairs",
+            f"{name}: M3 below the ceiling",
+        } <= set(found)
+    assert {f"judge: Spearman of {m} on the fixed set not below the interval of M1" for m in ("M2", "M3")} <= set(found)
+    assert len(found) == 20
+
+
+@pytest.mark.parametrize(
+    ("changed", "broken"),
+    [
+        ({"M2": [1, 1]}, {"M3 > M2 > M1 in true score", "M2 above random pairs"}),
+        ({"M2": [4, 5]}, {"M3 > M2 > M1 in true score", "M2 below the ceiling"}),
+        ({"M2": [5, 5], "M3": [5, 5]}, {"M3 > M2 > M1 in true score", "M2 below the ceiling", "M3 below the ceiling"}),
+        # Quotes are kept from 3 points on: M1 keeps half, and so does M3.
+        (
+            {"M1": [0, 3], "M3": [2, 5]},
+            {
+                "M3 above M1 in the conditional rules alone, intervals apart",
+                "M3 above M1 in the conditional rules alone, with each seed",
+            },
+        ),
+    ],
+)
+def test_a_part_that_the_figures_do_not_hold_is_not_held(changed: dict[str, list[int]], broken: set[str]):
+    found = held(clear(**changed), clear(**changed))
+    missed = {text.removeprefix("topics: ") for text, is_held in found.items() if not is_held and "topics" in text}
+    assert missed == broken
+
+
+def test_intervals_that_touch_are_not_apart():
+    """M1 at 40 and 60 %, M3 at 60 and 80 %, one seed: 50 ± 19.6 and 70 ± 19.6."""
+    few = replace(
+        seed_rows(), answers={m: many(s) for m, s in {"M0": [1], "M1": [2, 3], "M2": [3, 3], "M3": [3, 4]}.items()}
+    )
+    found = held(few)
+    assert not found["topics: M3 above M1 in true score, intervals apart"]
+    assert found["topics: M3 above M1 in true score, with each seed"]
+
+
+def test_one_seed_that_goes_the_other_way_is_told():
+    assert not held(clear(), clear(M3=[1, 1]))["words: M3 above M1 in true score, with each seed"]
+
+
+def test_a_judge_that_falls_below_m1s_interval_has_not_held():
+    """M1 orders every set rightly, so that its interval is 1 to 1; M2's 0.5 is below it."""
+    worse = replace(clear(), judged={"M1": judged(0, 1, 2), "M2": judged(1, 0, 2), "M3": judged(0, 1, 2)})
+    found = held(worse, worse)
+    assert not found["judge: Spearman of M2 on the fixed set not below the interval of M1"]
+    assert found["judge: Spearman of M3 on the fixed set not below the interval of M1"]
+
+
+def test_what_was_not_measured_is_not_claimed():
+    found = held(replace(clear(), controls={}))
+    assert not any("random" in text or "ceiling" in text for text in found)
