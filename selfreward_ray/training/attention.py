@@ -51,7 +51,7 @@ class Spans:
 
 def has_flash_attention(device: torch.device) -> bool:
     """Whether it is a GPU of NVIDIA's Ampere generation or later."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cuda" and bool(torch.cuda.get_device_capability(device) >= (8, 0))
 
 
 def use_packed_attention(model: Any, max_tokens: int) -> None:
