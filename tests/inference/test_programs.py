@@ -172,9 +172,13 @@ def test_a_row_that_raises_asks_for_nothing_more():
             raise AssertionError
 
     model = Endless(lambda *_: "")
-    with pytest.raises(RuntimeError, match="refused"):
-        answered(model)
-    assert sorted(model.cancelled) == [f"{PROMPT.id}/r1/v{k}/a0" for k in range(2)]
+
+    async def row() -> tuple[str, ...]:
+        with pytest.raises(RuntimeError, match="refused"):
+            await respond_and_judge(PROMPT, model, RESPOND, JUDGE, RUBRIC)
+        return model.cancelled  # by now, not when the loop ends
+
+    assert sorted(asyncio.run(row())) == [f"{PROMPT.id}/r1/v{k}/a0" for k in range(2)]
 
 
 def test_what_is_sampled_alone_is_judged_later_to_the_same_row():
