@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from pyarrow.fs import FileType
+from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import (
     MODEL_FIELDS,
     PASS_FIELDS,
-    Optimization,
     Recipe,
     differing_fields,
     dump_recipe,
@@ -37,6 +37,7 @@ from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.tables import from_table, to_table
 
 R = TypeVar("R")
+S = TypeVar("S", bound=BaseModel)
 
 MANIFEST = "manifest.json"
 _STARTED = "started.json"
@@ -273,8 +274,9 @@ class Step:
         return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]
 
 
-def _with_passes_of(now: Optimization, before: Optimization) -> Optimization:
-    return before.model_copy(update={field: getattr(now, field) for field in PASS_FIELDS})
+def _with_fields(section: S, fields: Iterable[str], other: S) -> S:
+    """`section` of a recipe with `fields` as `other` has them."""
+    return section.model_copy(update={field: getattr(other, field) for field in fields})
 
 
 def claim_run(run: Folder, recipe: Recipe) -> None:
@@ -286,17 +288,14 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
     """
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
-        kept = {field: getattr(before.training, field) for field in MODEL_FIELDS}
-        training = recipe.training.model_copy(update=kept)
-        prompts = before.prompts.model_copy(update={"max_requests": recipe.prompts.max_requests})
-        judge = before.judge.model_copy(update={"pairwise_rubric": recipe.judge.pairwise_rubric})
         free = {
             "iterations": recipe.iterations,
             "inference": recipe.inference,
-            "training": training,
-            "prompts": prompts,
-            "judge": judge,
-            **{name: _with_passes_of(getattr(recipe, name), getattr(before, name)) for name in ("sft", "dpo")},
+            "training": _with_fields(recipe.training, MODEL_FIELDS, before.training),
+            "prompts": _with_fields(before.prompts, ["max_requests"], recipe.prompts),
+            "judge": _with_fields(before.judge, ["pairwise_rubric"], recipe.judge),
+            "sft": _with_fields(before.sft, PASS_FIELDS, recipe.sft),
+            "dpo": _with_fields(before.dpo, PASS_FIELDS, recipe.dpo),
         }
         changed = differing_fields(before.model_copy(update=free), recipe)
         if changed:
