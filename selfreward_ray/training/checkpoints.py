@@ -8,7 +8,7 @@ vectors. DeepSpeed's own checkpoints are pickles, which can run code when they a
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from deepspeed.utils import (
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import Final, UserError
 from selfreward_ray.training.history import History
 
 INDEX = "checkpoint.json"
@@ -81,20 +81,40 @@ def save(engine: Any, history: History, fingerprint: str) -> None:
 def restore(engine: Any, checkpoint: Any, fingerprint: str) -> History:
     """Put the state of `checkpoint` into a fresh engine of any number of ranks; what the run had done by then.
 
-    None is the beginning of a run. Raises `UserError` for a checkpoint of another run and for a damaged one.
+    None is the beginning of a run. Raises `Final`, on all ranks, for a checkpoint of another run and for a damaged one.
     """
     if checkpoint is None:
         return History()
     with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{INDEX}") as stream:
         index = json.loads(stream.read())
     if index["fingerprint"] != fingerprint:
-        raise UserError(f"{checkpoint.path} is a checkpoint of another run; remove {_home(checkpoint)} to train anew")
+        raise Final(f"{checkpoint.path} is a checkpoint of another run; remove {_home(checkpoint)} to train anew")
     parameters = _trained(engine)
     for state in _adam(engine):
         state["step"].fill_(index["updates"])
     engine.optimizer.checkpoint_event_prologue()
-    rank, ranks, writers = dist.get_rank(), dist.get_world_size(), len(index["files"])
-    for writer, files in enumerate(index["files"]):
+    _together(lambda: _read(checkpoint, index["files"], parameters))
+    engine.optimizer.checkpoint_event_epilogue()
+    return History(index["steps"], index["tokens"])
+
+
+def _together(work: Callable[[], None]) -> None:
+    """Do `work`; what went wrong for one rank ends all, which else would wait for it."""
+    wrong: str | None = None
+    try:
+        work()
+    except UserError as error:
+        wrong = str(error)
+    found: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, wrong)
+    if first := next(filter(None, found), None):
+        raise Final(first)
+
+
+def _read(checkpoint: Any, written: list[dict[str, str]], parameters: dict[str, Any]) -> None:
+    """Fill this rank's slices from the files that hold a part of them; `written` has each writer's."""
+    rank, ranks, writers = dist.get_rank(), dist.get_world_size(), len(written)
+    for writer, files in enumerate(written):
         overlaps = {
             name: _overlap(slice_of(p.ds_numel, rank, ranks), slice_of(p.ds_numel, writer, writers))
             for name, p in parameters.items()
@@ -104,8 +124,6 @@ def restore(engine: Any, checkpoint: Any, fingerprint: str) -> History:
             with tempfile.TemporaryDirectory() as scratch:
                 path = _fetch(checkpoint, file, digest, Path(scratch))
                 _fill(parameters, path, wanted)
-    engine.optimizer.checkpoint_event_epilogue()
-    return History(index["steps"], index["tokens"])
 
 
 def _home(checkpoint: Any) -> str:

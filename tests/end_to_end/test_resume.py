@@ -16,6 +16,7 @@ import training_runs
 from ray import cloudpickle
 from training_runs import STEPS, checkpoints, ids_of, losses, newest_checkpoint, times_trained, train, weights
 
+from selfreward_ray.errors import Final
 from selfreward_ray.storage import Folder
 from selfreward_ray.training.history import Diverged
 
@@ -117,6 +118,19 @@ def test_another_number_of_workers_goes_on(undisturbed: Path, killed: Path, tiny
     assert losses(folder) == pytest.approx(losses(undisturbed), rel=1e-5)
     before, after = weights(undisturbed), weights(folder)
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-4
+
+
+def test_a_damaged_checkpoint_ends_the_run_at_once(killed: Path, tiny_model: Path, tmp_path: Path):
+    """On every rank, though one alone meets the damage; and it is not tried again."""
+    folder = tmp_path / "run"
+    shutil.copytree(killed, folder)
+    (checkpoint,) = checkpoints(folder)
+    file = next(checkpoint.glob("rank-00001-*.safetensors"))
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(Final, match=f"{file.name} is damaged; remove {folder}/ray_train to train anew"):
+        train(str(folder), str(tiny_model))
+    assert times_trained(folder) == times_trained(killed)
 
 
 def test_it_goes_on_from_an_object_store(bucket: str, tiny_model: Path, tmp_path: Path):
