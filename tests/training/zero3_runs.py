@@ -40,6 +40,7 @@ CASES = [
     Case("tied", tied=True),
     Case("half", training={"dtype": "bfloat16"}),
     Case("dropout", training={"dropout": 0.5}),
+    Case("offload", training={"offload_optimizer": True, "offload_parameters": True}),
     Case("lora", training={"lora": {"rank": 4, "alpha": 8}}),
     Case("lora-tied-half", tied=True, training={"lora": {"rank": 4, "alpha": 8}, "dtype": "bfloat16"}),
 ]
@@ -86,6 +87,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "reference": reference,
         "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
         "first_loss": first_loss,
+        "offloaded": [engine.optimizer.offload_optimizer, engine.optimizer.offload_param],
         "trained_loss": untouched_loss(engine, plan[0].ranks[rank][0], reference, job),
     }
     return said
