@@ -21,7 +21,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
     return SeedRows(
         answers={model: _checked(sets) for model, sets in evaluated.items()},
         judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items() if model != "M0"},
-        own={f"M{t}": ranked_by_truth(read_rows(own_answers(run, t), JudgedPrompt)) for t in made},
+        own={f"M{t}": ranked_by_truth(read_rows(own_answers(recipe, run, t), JudgedPrompt)) for t in made},
         controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
         pairs={f"M{t}": _count(run, t, pairs[f"M{t}"]) for t in made[1:]},
         matches={f"M{t}": read_rows(against(run, t), Comparison) for t in made[1:]},

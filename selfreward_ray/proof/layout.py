@@ -1,5 +1,6 @@
 """Where things are in a proof's folder. A seed is a run like any other, and so, as far as it goes, is a control."""
 
+from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.storage import Folder
 
@@ -20,13 +21,13 @@ def held_out_prompts(run: RunLayout) -> Folder:
 
 
 def own_prompts(run: RunLayout) -> Folder:
-    """Some of the held-out prompts, as a propose step leaves them."""
-    return run.root / "held_out" / "own"
+    """For the last model, which has no iteration after it, some prompts of one, as a propose step leaves them."""
+    return run.root / "own" / "prompts"
 
 
-def own_answers(run: RunLayout, t: int) -> Folder:
-    """M(t)'s answers to those, judged by M(t)."""
-    return run.root / f"M{t}" / "own"
+def own_answers(recipe: Recipe, run: RunLayout, t: int) -> Folder:
+    """M(t)'s candidates, judged by M(t): those of the loop, or the last model's to its prompts."""
+    return run.judged(t + 1) if t <= recipe.iterations else run.root / "own" / "judged"
 
 
 def against(run: RunLayout, t: int) -> Folder:

@@ -22,8 +22,8 @@ from selfreward_ray.proof.documents import write_documents
 from selfreward_ray.proof.figures import pool_figures
 from selfreward_ray.proof.gather import read_run
 from selfreward_ray.proof.layout import against, control_run, held_out_prompts, own_answers, own_prompts, seed_run
-from selfreward_ray.proof.tables import some_prompts, without_replies
-from selfreward_ray.recipe import Judge, Recipe
+from selfreward_ray.proof.tables import next_prompts, without_replies
+from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest
 from selfreward_ray.steps.compare import compare
@@ -52,7 +52,7 @@ def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
     loop.run(recipe, run.uri)
     without_replies(run.seed(), held_out_prompts(run))
     _answers(recipe, recipe.model, run, run, 0, label="M0")
-    judge_own_answers(recipe, run)
+    judge_once_more(recipe, run)
     compare_models(recipe, run)
     for name, make_models in CONTROLS.items() if with_controls else ():
         control = control_run(run, name)
@@ -62,15 +62,14 @@ def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
                 _answers(recipe, control.model(t).uri, run, control, t, label=f"{name} M{t}")
 
 
-def judge_own_answers(recipe: Recipe, run: RunLayout) -> None:
-    """Each model's answers to some held-out prompts, each judged once by the model itself."""
-    once = recipe.model_copy(update={"judge": _once(recipe.judge)})
-    some_prompts(run.seed(), own_prompts(run))
-    for t in range(1, recipe.iterations + 2):
-        respond(
-            once, model=run.model(t).uri, prompts=own_prompts(run).uri, out=own_answers(run, t).uri,
-            label=f"M{t} · judges its own answers",
-        )  # fmt: skip
+def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
+    """The last model's answers, judged by itself: what the loop has of each model before it."""
+    last = recipe.iterations + 1
+    next_prompts(recipe, own_prompts(run))
+    respond(
+        recipe, model=run.model(last).uri, prompts=own_prompts(run).uri, out=own_answers(recipe, run, last).uri,
+        label=f"M{last} · judges its own answers",
+    )  # fmt: skip
 
 
 def compare_models(recipe: Recipe, run: RunLayout) -> None:
@@ -78,16 +77,13 @@ def compare_models(recipe: Recipe, run: RunLayout) -> None:
 
     It was taught to judge one reply at a time; its verdicts are held to the form, or most could not be read.
     """
-    held = recipe.model_copy(update={"judge": _once(recipe.judge).model_copy(update={"constrained": True})})
+    once = {"verdicts": 1, "min_valid": 1, "constrained": True}
+    held = recipe.model_copy(update={"judge": recipe.judge.model_copy(update=once)})
     for t in range(2, recipe.iterations + 2):
         compare(
             held, model=run.model(1).uri, left=run.evaluation(t).uri, right=run.evaluation(t - 1).uri,
             out=against(run, t).uri, label=f"M{t} against M{t - 1}",
         )  # fmt: skip
-
-
-def _once(judge: Judge) -> Judge:
-    return judge.model_copy(update={"verdicts": 1, "min_valid": 1})
 
 
 def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:
@@ -97,7 +93,10 @@ def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, 
 
 
 def _check(recipe: Recipe) -> None:
-    if recipe.seed_data.source != "demo" or not recipe.seed_data.held_out:
-        raise UserError("a proof needs answers that a program can check: seed_data.source=demo, held_out above 0")
+    if recipe.seed_data.source != "demo" or recipe.prompts.source != "demo" or not recipe.seed_data.held_out:
+        raise UserError(
+            "a proof needs answers that a program can check: seed_data.source=demo, prompts.source=demo, and "
+            "seed_data.held_out above 0"
+        )
     if recipe.pairs.policy == "positive-only":
         raise UserError("a proof turns pairs round, and pairs.policy=positive-only makes none")

@@ -131,7 +131,7 @@ def _judges(figures: ProofFigures) -> Section:
     ]
     note = (
         "Agreement of a model's verdicts with the verifier, on replies that are the same for all models and on its own "
-        "answers to held-out prompts, several each; one verdict a reply."
+        "candidates for prompts of the loop; one verdict a reply."
     )
     columns = ("pairwise %", "five-best %", "exact %", "Spearman", "Kendall", "pooled Spearman", "unreadable %")
     return Section("The judge", note, ("replies", "model", *columns, "verdicts"), rows)

@@ -8,10 +8,11 @@ from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Candidate, JudgedPrompt, Pair, Prompt, RankedSet, SftExample, Verdict
 from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.seed.demo.verifier import true_score
+from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.storage import Folder
 
 OWN_PROMPTS = 100
-"""Held-out prompts of a seed on whose answers a model is asked to judge itself."""
+"""Prompts on whose answers the last model of a seed is asked to judge itself."""
 
 
 def without_replies(seed_data: Folder, out: Folder) -> Manifest:
@@ -24,16 +25,16 @@ def without_replies(seed_data: Folder, out: Folder) -> Manifest:
     return step.finish(offered=len(sets), kept=len(sets))
 
 
-def some_prompts(seed_data: Folder, out: Folder) -> Manifest:
-    """`OWN_PROMPTS` of the held-out prompts, evenly spaced over all sets, as a propose step."""
-    step = Step("propose", out.uri, {"prompts": OWN_PROMPTS}, {"seed": seed_data.uri})
+def next_prompts(recipe: Recipe, out: Folder) -> Manifest:
+    """`OWN_PROMPTS` of the prompts that one more iteration would have, as a propose step."""
+    following = recipe.iterations + 1
+    part = {"prompts": recipe.prompts.count, "first": OWN_PROMPTS, "seed": recipe.seed, "iteration": following}
+    step = Step("propose", out.uri, part, {})
     if step.is_done():
         return step.manifest()
-    sets = read_rows(seed_data, RankedSet, "held_out")
-    count = min(OWN_PROMPTS, len(sets))
-    spaced = [sets[i * len(sets) // count] for i in range(count)]
-    step.write([Prompt(s.id, s.prompt) for s in spaced], Prompt)
-    return step.finish(offered=count)
+    prompts = demo_prompts(recipe.prompts.count, recipe.seed, following)[:OWN_PROMPTS]
+    step.write(prompts, Prompt)
+    return step.finish(offered=len(prompts))
 
 
 def random_pairs(recipe: Recipe, pairs: Folder, out: Folder) -> Manifest:

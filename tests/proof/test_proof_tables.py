@@ -9,13 +9,14 @@ from selfreward_ray.proof.tables import (
     OWN_PROMPTS,
     further_examples,
     judged_by_truth,
+    next_prompts,
     random_pairs,
-    some_prompts,
     without_replies,
 )
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Candidate, JudgedPrompt, Pair, Prompt, RankedReply, RankedSet, SftExample, Verdict
 from selfreward_ray.run_store import Step, read_rows
+from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.storage import Folder
 
 DEMO = (
@@ -115,12 +116,12 @@ def test_held_out_sets_without_replies_ask_for_answers_alone(tmp_path: Path, out
     assert [(s.id, s.prompt, s.group, s.replies) for s in found] == [(s.id, DEMO, s.group, ()) for s in sets(4)]
 
 
-@pytest.mark.parametrize(("held_out", "asked"), [(500, OWN_PROMPTS), (6, 6)])
-def test_the_prompts_that_a_model_judges_itself_on_are_of_all_sets(
-    tmp_path: Path, out: Folder, held_out: int, asked: int
-):
-    source = table(tmp_path / "seed", sets(held_out), "held_out")
-    assert some_prompts(source, out).step == "propose"
+@pytest.mark.parametrize(("count", "asked"), [(300, OWN_PROMPTS), (6, 6)])
+def test_the_last_model_has_prompts_that_no_iteration_had(out: Folder, count: int, asked: int):
+    changed = {"iterations": 2, "prompts": RECIPE.prompts.model_copy(update={"count": count})}
+    recipe = RECIPE.model_copy(update=changed)
+    assert next_prompts(recipe, out).step == "propose"
     found = read_rows(out, Prompt)
-    assert (len(found), len({p.id for p in found})) == (asked, asked)
-    assert sum(p.id.startswith("topics/") for p in found) == asked // 2
+    assert [p.id for p in found] == [f"it3/p{i:06d}" for i in range(asked)]
+    had = {p.text for t in (1, 2) for p in demo_prompts(count, recipe.seed, t)}
+    assert had.isdisjoint(p.text for p in found)

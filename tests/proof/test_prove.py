@@ -154,6 +154,7 @@ def test_a_judge_that_tells_nothing_apart_ends_its_control_and_not_the_proof(
     [
         {"seed_data": {**VALUES["seed_data"], "source": "people.jsonl"}},
         {"seed_data": {**VALUES["seed_data"], "held_out": 0}},
+        {"prompts": {"source": "people.jsonl"}},
         {"pairs": {"policy": "positive-only"}},
     ],
 )
