@@ -28,8 +28,9 @@ def demo_seed_sets(sizes: Seed, rng_seed: int) -> SeedSets:
     seed = _asked("seed", sizes.ift + math.ceil(sizes.eft / 2), rng_seed)
     held_out = {group: _asked(group, sizes.held_out, rng_seed) for group in sizes.held_out_groups}
     return SeedSets(
-        # One reply a set, each rule kept half of the time: the best of three would leave M1 less to learn.
-        ift=[annotate(*one, replies=1, keep=(0.5, 0.5)) for one in seed[: sizes.ift]],
+        # One reply a set, with rules broken now and then: the best of three would leave M1 less to learn. At one half
+        # a reply would be the same to a rule as to its opposite, and M1 would learn to read neither.
+        ift=[annotate(*one, replies=1, keep=(0.8, 0.8)) for one in seed[: sizes.ift]],
         eft=[annotate(*one) for one in seed[sizes.ift :]],
         held_out=[replace(annotate(*one), group=group) for group, asked in held_out.items() for one in asked],
         dropped=[],

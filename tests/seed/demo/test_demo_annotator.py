@@ -2,6 +2,7 @@ import random
 import re
 from statistics import mean
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from selfreward_ray.recipe import Seed
 from selfreward_ray.seed.demo.annotator import annotate, compose, demo_seed_sets, write_verdict
 from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.seed.demo.verifier import kept_rules, parse_instruction, true_score
-from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Rule, is_left_out, write_instructions
+from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Kind, Rule, is_left_out, write_instructions
 from selfreward_ray.seed.eft import DISAGREES, choose_eft, written_verdicts
 
 ALL_TOPICS = tuple(topic for group in TOPICS.values() for topic in group)
@@ -110,6 +111,17 @@ def test_keep_bounds_how_often_rules_are_kept():
     assert kept_share((1.0, 1.0)) == 1
     assert abs(kept_share((0.5, 0.5)) - 0.5) < 0.04
     assert abs(kept_share((0.15, 0.95)) - 0.55) < 0.04
+
+
+@pytest.mark.parametrize(("rule", "opposite"), [("quotes", "no quotes"), ("lower case", "normal capitals")])
+def test_instruction_rows_tell_a_rule_from_its_opposite(rule: Kind, opposite: Kind):
+    """Else a model would learn from them that the demand does not matter."""
+    kept: dict[Kind, list[bool]] = {rule: [], opposite: []}
+    for row in demo_seed_sets(Seed(source="demo", ift=400, eft=0), 0).ift:
+        for kind, ok in kept_rules(row.prompt, row.replies[0].text).items():
+            if kind in kept:
+                kept[kind].append(ok)
+    assert all(0.7 < mean(found) < 0.9 for found in kept.values())
 
 
 def test_the_topic_is_missed_now_and_then():
