@@ -151,7 +151,7 @@ def test_lora_moves_its_adapters_and_nothing_else(trained: Path, case: Case):
 
 @cases
 def test_offload_is_what_a_recipe_asks_for(trained: Path, case: Case):
-    """Here from a CPU to itself, and so to the same end: by DeepSpeed's code for it, which keeps what it holds apart."""
+    """Here from a CPU to itself, and so to the same end: by DeepSpeed's code for it."""
     assert said(trained, case)["offloaded"] == [case.name == "offload"] * 2
     if case.name == "offload":
         assert apart(said(trained, case)["after"], said(trained, CASES[0])["after"]) < TOLERANCES["float32"]

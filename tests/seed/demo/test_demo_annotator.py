@@ -2,7 +2,6 @@ import random
 import re
 from statistics import mean
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +9,7 @@ from selfreward_ray.recipe import Seed
 from selfreward_ray.seed.demo.annotator import annotate, compose, demo_seed_sets, write_verdict
 from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.seed.demo.verifier import kept_rules, parse_instruction, true_score
-from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Kind, Rule, is_left_out, write_instructions
+from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Rule, is_left_out, write_instructions
 from selfreward_ray.seed.eft import DISAGREES, choose_eft, written_verdicts
 
 ALL_TOPICS = tuple(topic for group in TOPICS.values() for topic in group)
@@ -113,17 +112,6 @@ def test_keep_bounds_how_often_rules_are_kept():
     assert abs(kept_share((0.15, 0.95)) - 0.55) < 0.04
 
 
-@pytest.mark.parametrize(("rule", "opposite"), [("quotes", "no quotes"), ("lower case", "normal capitals")])
-def test_instruction_rows_tell_a_rule_from_its_opposite(rule: Kind, opposite: Kind):
-    """Else a model would learn from them that the demand does not matter."""
-    kept: dict[Kind, list[bool]] = {rule: [], opposite: []}
-    for row in demo_seed_sets(Seed(source="demo", ift=400, eft=0), 0).ift:
-        for kind, ok in kept_rules(row.prompt, row.replies[0].text).items():
-            if kind in kept:
-                kept[kind].append(ok)
-    assert all(0.7 < mean(found) < 0.9 for found in kept.values())
-
-
 def test_the_topic_is_missed_now_and_then():
     rng = random.Random(0)
     instructions = write_instructions(1000, TOPICS["seed"], rng)
@@ -199,11 +187,13 @@ def test_what_is_held_out_or_left_out_changes_nothing_of_the_rest():
     assert [s for s in other.held_out if s.group == "topics"] == whole.held_out[:20]
 
 
-def test_ift_material_is_one_reply_a_set_that_keeps_half_of_its_rules():
+def test_ift_material_is_one_reply_a_set_that_tells_each_rule_from_its_opposite():
+    """A rule kept half of the time is broken as often: such replies would say that the demand does not matter."""
     sets = demo_seed_sets(Seed(ift=2000, eft=0, held_out=0), rng_seed=0).ift
     assert {len(s.replies) for s in sets} == {1}
-    kept = [ok for s in sets for kind, ok in kept_rules(s.prompt, s.replies[0].text).items() if kind != "topic"]
-    assert abs(mean(kept) - 0.5) < 0.02
+    found = [one for s in sets for one in kept_rules(s.prompt, s.replies[0].text).items() if one[0] != "topic"]
+    for kind in {kind for kind, _ in found}:
+        assert abs(mean(ok for of, ok in found if of == kind) - 0.8) < 0.05
 
 
 def test_the_seed_data_are_repeatable():
