@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
-from selfreward_ray.recipe import Recipe, parse_recipe
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe_text import parse_recipe
 from selfreward_ray.records import PairTokens
 
 TRL_PAIRS_A_PASS = 2

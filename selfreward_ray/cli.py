@@ -302,7 +302,7 @@ def main() -> None:
 @contextmanager
 def _prepared(recipe: str, overrides: list[str] | None, cluster: bool = True) -> Iterator["Recipe"]:
     """The recipe, checked before a cluster is started for it."""
-    from selfreward_ray.recipe import load_recipe
+    from selfreward_ray.recipe_text import load_recipe
 
     with _explained():
         loaded = load_recipe(recipe, overrides)

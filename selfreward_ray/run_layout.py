@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import yaml
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe, parse_recipe
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe_text import parse_recipe
 from selfreward_ray.storage import Folder
 
 

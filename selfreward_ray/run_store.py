@@ -24,14 +24,8 @@ from pyarrow.fs import FileType
 from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import (
-    MODEL_FIELDS,
-    PASS_FIELDS,
-    Recipe,
-    differing_fields,
-    dump_recipe,
-    parse_recipe,
-)
+from selfreward_ray.recipe import MODEL_FIELDS, PASS_FIELDS, Recipe
+from selfreward_ray.recipe_text import differing_fields, dump_recipe, parse_recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.storage import Folder, absolute
 from selfreward_ray.tables import from_table, to_table

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.judging.rubric import load_pairwise, load_rubric
-from selfreward_ray.recipe import load_recipe
+from selfreward_ray.recipe_text import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "jobs" / "recipes").glob("*.yaml"))
 

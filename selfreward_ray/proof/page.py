@@ -7,7 +7,8 @@ from markupsafe import Markup
 from selfreward_ray.evaluation.pooling import Estimate
 from selfreward_ray.proof.figures import ProofFigures, Scores
 from selfreward_ray.proof.sections import WORDS, Section
-from selfreward_ray.recipe import Recipe, dump_recipe
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe_text import dump_recipe
 from selfreward_ray.reporting.page import template
 from selfreward_ray.reporting.plots import Line, interval_plot
 

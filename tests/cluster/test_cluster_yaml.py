@@ -9,7 +9,7 @@ import yaml
 from jsonschema import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from selfreward_ray.recipe import load_recipe
+from selfreward_ray.recipe_text import load_recipe
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "cluster/aws-autoscaling.yaml"

@@ -1,0 +1,103 @@
+"""A recipe as text: a YAML file plus ``key=value`` overrides with dotted names (``dpo.beta=0.2``), and back.
+
+Unknown names and values out of range raise `RecipeError`, which names the field and the remedy.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import Recipe
+
+
+class RecipeError(UserError):
+    """A recipe that can not be used; the message names the field."""
+
+
+def parse_recipe(values: dict[str, Any]) -> Recipe:
+    """Recipe of plain values. Raises `RecipeError` with one line for each wrong field."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise RecipeError("\n".join(lines)) from None
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Recipe of a YAML file with ``key=value`` overrides applied over it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} must hold a mapping of recipe fields")
+    for override in overrides or []:
+        _apply(values, override)
+    return parse_recipe(values)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML of the whole recipe, defaults written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def differing_fields(left: Recipe, right: Recipe) -> list[str]:
+    """Dotted names whose values differ, with both values: ``dpo.beta: 0.1 → 0.2``."""
+    a, b = _flatten(left.model_dump(mode="json")), _flatten(right.model_dump(mode="json"))
+    return [f"{name}: {a.get(name)} → {b.get(name)}" for name in {**a, **b} if a.get(name) != b.get(name)]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value})
+    return flat
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator or not name:
+        raise RecipeError(f"override {override!r} is not of the form key=value, for example dpo.beta=0.2")
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from None
+
+
+def _explain(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    name = ".".join(location) or "recipe"
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {'.'.join([*location[:-1], near[0]])!r}?" if near else f"known: {', '.join(known)}"
+        return f"unknown recipe field {name!r}; {hint}"
+    if detail["type"] == "missing":
+        return f"recipe field {name!r} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    # Of a section only the name: its values may be many, or nobody's business.
+    got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+    return f"recipe field {name!r}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: Any = Recipe
+    for part in location:
+        model = model.model_fields[part].annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selfreward_ray.recipe import Judge, Recipe
+from selfreward_ray.recipe_text import RecipeError, differing_fields, dump_recipe, load_recipe, parse_recipe
+
+LEAST = {"model": "m0"}
+
+
+def recipe_file(folder: Path, values: Any = LEAST) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+def test_every_wrong_field_has_its_line_and_a_missing_one_too():
+    with pytest.raises(RecipeError) as error:
+        parse_recipe({"iterations": -1, "seeed": 1})
+    lines = str(error.value).splitlines()
+    assert "recipe field 'model' is missing" in lines
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("dpo.beta=0.2", "dpo.beta", 0.2),
+        ("dpo.learning_rate=1e-6", "dpo.learning_rate", 1e-6),
+        ("judge.sampling.max_tokens=7", "judge.sampling.max_tokens", 7),
+        ("respond.sampling={temperature: 0, max_tokens: 9}", "respond.sampling.max_tokens", 9),
+        ("training.gradient_checkpointing=false", "training.gradient_checkpointing", False),
+        ("prompts.proposer=null", "prompts.proposer", None),
+        ("inference.env.A=b=c", "inference.env", {"A": "b=c"}),
+        ("inference.engine.max_model_len=512", "inference.engine", {"max_model_len": 512}),
+        ("model=s3://bucket/m0", "model", "s3://bucket/m0"),
+    ],
+)
+def test_an_override_is_typed_and_may_be_nested(tmp_path: Path, override: str, field: str, value: object):
+    loaded: Any = load_recipe(recipe_file(tmp_path), [override])
+    for name in field.split("."):
+        loaded = getattr(loaded, name)
+    assert (loaded, type(loaded)) == (value, type(value))
+
+
+def test_an_override_leaves_its_neighbours_of_the_file_alone(tmp_path: Path):
+    path = recipe_file(tmp_path, LEAST | {"dpo": {"batch_size": 4, "beta": 0.3}})
+    dpo = load_recipe(path, ["dpo.beta=0.2", "dpo.beta=0.25"]).dpo
+    assert (dpo.batch_size, dpo.beta) == (4, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dpo.beta", "override 'dpo.beta' is not of the form key=value"),
+        ("=1", "override '=1' is not of the form key=value"),
+        ("model.size=1", "override 'model.size=1': 'model' is a value, not a section"),
+        ("dpo.beta=[1", "override 'dpo.beta=[1': '[1' is not a YAML value"),
+        ("dpo.bet=1", "unknown recipe field 'dpo.bet'; did you mean 'dpo.beta'?"),
+    ],
+)
+def test_a_malformed_override_is_quoted(tmp_path: Path, override: str, message: str):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(recipe_file(tmp_path), [override])
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "is not YAML"),
+        (b"- model", "must hold a mapping"),
+        (b"", "must hold a mapping"),
+        ("model: Größe".encode("latin-1"), "is not UTF-8"),
+        (None, "can not read recipe"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None, message: str):
+    path = tmp_path / "recipe.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecipeError, match=message) as error:
+        load_recipe(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_dumped_recipe_loads_as_the_same_recipe(tmp_path: Path):
+    recipe = parse_recipe(
+        LEAST
+        | {"dpo": {"learning_rate": 3e-5, "beta": 0.15}, "inference": {"env": {"A": "1"}, "engine": {"block_size": 32}}}
+    )
+    assert load_recipe(recipe_file(tmp_path, dump_recipe(recipe))) == recipe
+    assert "min_valid: 2" in dump_recipe(recipe)  # a default, written out
+
+
+def test_a_recipe_read_back_has_the_same_fingerprint(tmp_path: Path):
+    """To the digit: 5 and 5.0 are equal, but not as JSON."""
+    recipe = Recipe(model="m0")
+    again = load_recipe(recipe_file(tmp_path, dump_recipe(recipe)))
+    assert json.dumps(again.model_dump()) == json.dumps(recipe.model_dump())
+
+
+def test_differing_fields_have_dotted_names_and_both_values():
+    recipe = Recipe(model="m0")
+    other = recipe.model_copy(update={"seed": 5, "judge": Judge(verdicts=5)})
+    assert differing_fields(recipe, other) == ["seed: 0 → 5", "judge.verdicts: 3 → 5"]
+    assert differing_fields(recipe, recipe.model_copy()) == []
