@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
-from selfreward_ray.evaluation.outcomes import Outcomes, outcomes, outcomes_by_score
+from selfreward_ray.evaluation.outcomes import Outcomes, outcomes_by_score
 from selfreward_ray.evaluation.pooling import Estimate, gains, pooled
 from selfreward_ray.evaluation.replies import ReplyFigures, reply_figures, true_percents
 from selfreward_ray.evaluation.rules import CheckedAnswer, conditional_percents, habit_percents, kept_percents
-from selfreward_ray.records import Comparison, JudgedReply
+from selfreward_ray.records import JudgedReply
 from selfreward_ray.reporting.summary import Sample
 from selfreward_ray.seed.demo.world import SENTENCES, Kind
 
@@ -47,8 +47,8 @@ class SeedRows:
     controls: dict[str, dict[str, list[CheckedAnswer]]]
     """By the control's name, answers of the models that it came to."""
     pairs: dict[str, PairCount]
-    matches: dict[str, list[Comparison]]
-    """By the later model, the left: its answers against those of the model before it."""
+    marks: dict[str, dict[str, float]]
+    """What M1 gave each model's answers, by the prompt's id, where its verdict could be read."""
     samples: tuple[Sample, ...]
     loop_seconds: float
     seconds: float
@@ -73,6 +73,7 @@ class Match:
     by_truth: dict[str, Outcomes]
     """By held-out set."""
     by_judge: Outcomes
+    """By M1's scores of the answers that it could score on both sides."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +192,15 @@ def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
 
 def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:
     by_truth = {name: outcomes_by_score(_by_seed(name, after, runs), _by_seed(name, before, runs)) for name in sets}
-    return Match(after, before, by_truth, outcomes(c for run in runs for c in run.matches[after]))
+    left, right = _marks(after, runs), _marks(before, runs)
+    both = left.keys() & right.keys()
+    return Match(after, before, by_truth, outcomes_by_score({k: left[k] for k in both}, {k: right[k] for k in both}))
 
 
 def _by_seed(name: str, model: str, runs: Sequence[SeedRows]) -> dict[str, float]:
     found = (_true_percents(_in(name, run.answers[model])) for run in runs)
     return {f"{number}/{key}": value for number, percents in enumerate(found) for key, value in percents.items()}
+
+
+def _marks(model: str, runs: Sequence[SeedRows]) -> dict[str, float]:
+    return {f"{number}/{key}": mark for number, run in enumerate(runs) for key, mark in run.marks[model].items()}

@@ -4,9 +4,9 @@ from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, true_margins
 from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.figures import PairCount, SeedRows
-from selfreward_ray.proof.layout import against, control_run, own_answers
+from selfreward_ray.proof.layout import control_run, judged_answers, own_answers
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Comparison, EvaluatedSet, JudgedPrompt, Pair
+from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair
 from selfreward_ray.reporting.summary import Sample
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest, read_rows
@@ -24,7 +24,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
         own={f"M{t}": ranked_by_truth(read_rows(own_answers(recipe, run, t), JudgedPrompt)) for t in made},
         controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
         pairs={f"M{t}": _count(run, t, pairs[f"M{t}"]) for t in made[1:]},
-        matches={f"M{t}": read_rows(against(run, t), Comparison) for t in made[1:]},
+        marks=_marks(run, list(evaluated)[1:]),
         samples=tuple(_sample(model, rows[len(rows) // 2]) for model, rows in pairs.items() if rows),
         loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
         seconds=_seconds(run.root),
@@ -33,6 +33,16 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
 
 def _checked(sets: list[EvaluatedSet]) -> list[CheckedAnswer]:
     return checked_answers(sorted(sets, key=lambda s: s.id))
+
+
+def _marks(run: RunLayout, models: list[str]) -> dict[str, dict[str, float]]:
+    """Of answers whose verdict could be read."""
+    marks: dict[str, dict[str, float]] = {model: {} for model in models}
+    for row in read_rows(judged_answers(run), JudgedPrompt):
+        for model, candidate in zip(models, row.candidates, strict=True):
+            if candidate.mean is not None:
+                marks[model][row.id] = candidate.mean
+    return marks
 
 
 def _control(recipe: Recipe, control: RunLayout) -> dict[str, list[CheckedAnswer]]:

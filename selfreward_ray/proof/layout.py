@@ -30,9 +30,14 @@ def own_answers(recipe: Recipe, run: RunLayout, t: int) -> Folder:
     return run.judged(t + 1) if t <= recipe.iterations else run.root / "own" / "judged"
 
 
-def against(run: RunLayout, t: int) -> Folder:
-    """M(t) head to head with M(t-1)."""
-    return run.root / f"M{t}" / "against"
+def answers(run: RunLayout) -> Folder:
+    """The answers of M1 and the models after it to the held-out prompts, side by side."""
+    return run.root / "answers" / "all"
+
+
+def judged_answers(run: RunLayout) -> Folder:
+    """The same, judged by M1."""
+    return run.root / "answers" / "judged"
 
 
 def further_rows(control: RunLayout, t: int) -> Folder:

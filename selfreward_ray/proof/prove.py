@@ -2,7 +2,7 @@
 
     for each seed      data, models and held-out prompts of its own:
       the loop           M0 → M1 → M2 → M3, each evaluated on held-out prompts
-      beside it          M0's answers; how each model judges its own answers; each model against the one before it
+      beside it          M0's answers; how each model judges its own answers; what M1 thinks of all models' answers
       the controls       what else could have made the models better, or could have made them better still
     figures            pooled over prompts and seeds
     claims             held or not held, as the figures have it
@@ -21,13 +21,21 @@ from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.documents import write_documents
 from selfreward_ray.proof.figures import pool_figures
 from selfreward_ray.proof.gather import read_run
-from selfreward_ray.proof.layout import against, control_run, held_out_prompts, own_answers, own_prompts, seed_run
-from selfreward_ray.proof.tables import next_prompts, without_replies
+from selfreward_ray.proof.layout import (
+    answers,
+    control_run,
+    held_out_prompts,
+    judged_answers,
+    own_answers,
+    own_prompts,
+    seed_run,
+)
+from selfreward_ray.proof.tables import next_prompts, side_by_side, without_replies
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest
-from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.evaluate import evaluate
+from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.storage import Folder
 
@@ -53,7 +61,7 @@ def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
     without_replies(run.seed(), held_out_prompts(run))
     _answers(recipe, recipe.model, run, run, 0, label="M0")
     judge_once_more(recipe, run)
-    compare_models(recipe, run)
+    judge_all(recipe, run)
     for name, make_models in CONTROLS.items() if with_controls else ():
         control = control_run(run, name)
         make_models(recipe, run, control)
@@ -72,18 +80,13 @@ def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
     )  # fmt: skip
 
 
-def compare_models(recipe: Recipe, run: RunLayout) -> None:
-    """M(t+1) against M(t), by M1 for a judge: it was taught to judge, and no preference has trained it.
-
-    It was taught to judge one reply at a time; its verdicts are held to the form, or most could not be read.
-    """
-    once = {"verdicts": 1, "min_valid": 1, "constrained": True}
-    held = recipe.model_copy(update={"judge": recipe.judge.model_copy(update=once)})
-    for t in range(2, recipe.iterations + 2):
-        compare(
-            held, model=run.model(1).uri, left=run.evaluation(t).uri, right=run.evaluation(t - 1).uri,
-            out=against(run, t).uri, label=f"M{t} against M{t - 1}",
-        )  # fmt: skip
+def judge_all(recipe: Recipe, run: RunLayout) -> None:
+    """The answers of M1 and of every model after it, judged by M1: it was taught to judge, and no preference has
+    trained it. A model is the better one where its answer has the greater score."""
+    side_by_side(recipe, run, answers(run))
+    once = recipe.model_copy(update={"judge": recipe.judge.model_copy(update={"verdicts": 1, "min_valid": 1})})
+    out = judged_answers(run).uri
+    judge(once, model=run.model(1).uri, replies=answers(run).uri, out=out, label="M1 judges the answers of all")
 
 
 def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:

@@ -167,16 +167,14 @@ def _matches(figures: ProofFigures) -> Section:
         rows += [(sides, f"the verifier, {name}", *_outcome(found)) for name, found in match.by_truth.items()]
         rows.append((sides, "the judge M1", *_outcome(match.by_judge)))
     note = (
-        "Answers to the same held-out prompts. The judge is shown both in both orders; what only the order decides is "
-        "a tie, of which first and second say which place it preferred."
+        "Answers to the same held-out prompts; the one with the greater score wins. The judge gives each answer one "
+        "verdict; answers without a readable one are left out."
     )
-    columns = ("model", "by", "won", "lost", "ties", "win rate %", "first", "second")
-    return Section("Head to head", note, columns, rows)
+    return Section("Head to head", note, ("model", "by", "won", "lost", "ties", "win rate %"), rows)
 
 
 def _outcome(found: Outcomes) -> tuple[str, ...]:
-    counts = (number(found.left), number(found.right), number(found.ties))
-    return (*counts, percent(found.left_win_rate), number(found.first_in_both), number(found.second_in_both))
+    return (number(found.left), number(found.right), number(found.ties), percent(found.left_win_rate))
 
 
 def _replies(figures: ProofFigures) -> Section:

@@ -1,11 +1,22 @@
 """Tables that only a proof makes, each in the form that an ordinary step reads."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Candidate, JudgedPrompt, Pair, Prompt, RankedSet, SftExample, Verdict
+from selfreward_ray.records import (
+    Candidate,
+    EvaluatedSet,
+    JudgedPrompt,
+    Pair,
+    Prompt,
+    RankedSet,
+    SftExample,
+    Verdict,
+)
+from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.seed.demo.verifier import true_score
 from selfreward_ray.seed.demo.world import demo_prompts
@@ -35,6 +46,23 @@ def next_prompts(recipe: Recipe, out: Folder) -> Manifest:
     prompts = demo_prompts(recipe.prompts.count, recipe.seed, following)[:OWN_PROMPTS]
     step.write(prompts, Prompt)
     return step.finish(offered=len(prompts))
+
+
+def side_by_side(recipe: Recipe, run: RunLayout, out: Folder) -> Manifest:
+    """Each held-out prompt with the answers of M1, M2, … in this order, as a sample step."""
+    evaluations = [run.evaluation(t) for t in range(1, recipe.iterations + 2)]
+    step = Step("sample", out.uri, {}, {f"M{t}": folder.uri for t, folder in enumerate(evaluations, start=1)})
+    if step.is_done():
+        return step.manifest()
+    of_each = [sorted(read_rows(folder, EvaluatedSet), key=lambda s: s.id) for folder in evaluations]
+    step.write([_answered(sets) for sets in zip(*of_each, strict=True)], JudgedPrompt)
+    return step.finish(offered=len(of_each[0]))
+
+
+def _answered(sets: Sequence[EvaluatedSet]) -> JudgedPrompt:
+    """One prompt of several models, the first of which is M1."""
+    candidates = (Candidate(f"{s.id}/M{t}", s.answer.text, (), s.answer.finished) for t, s in enumerate(sets, start=1))
+    return JudgedPrompt(sets[0].id, sets[0].answer.prompt, (), tuple(candidates))
 
 
 def random_pairs(recipe: Recipe, pairs: Folder, out: Folder) -> Manifest:

@@ -1,10 +1,8 @@
 """Rows of two small seeds, as the folders of a proof give them, with figures that can be worked out by hand."""
 
-from typing import Any
-
 from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.proof.figures import PairCount, SeedRows
-from selfreward_ray.records import Comparison, Contender, EvaluatedReply, JudgedReply, ReplyPair, Verdict
+from selfreward_ray.records import EvaluatedReply, JudgedReply, Verdict
 from selfreward_ray.reporting.summary import Sample
 
 HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} | a\x1b[31m"
@@ -32,11 +30,6 @@ def judged(*scores: float | None) -> list[JudgedReply]:
     ]
 
 
-def comparison(preferred: Any) -> Comparison:
-    pair = ReplyPair("p", "Write.", Contender("l", "x"), Contender("r", "y"))
-    return Comparison("p", pair, (), (), preferred)
-
-
 def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
     """True scores in percent, on each set: M0 20 and 40, M1 20 and 60, M2 60 and 60, M3 80 and 100 (mean 90); a seed's
     `shift` takes so many points of 20 % from M3. M1 orders its fixed set rightly, M2 turns two of three round, M3 gives
@@ -60,7 +53,7 @@ def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
         own=verdicts,
         controls=made if controls else {},
         pairs={"M2": PairCount(10, 8, 5, 2), "M3": PairCount(10, 6, 3, 1)},
-        matches={"M2": [comparison("left"), comparison("first")], "M3": [comparison("right")]},
+        marks={"M1": {"a": 1.0, "b": 2.0, "c": 3.0}, "M2": {"a": 3.0, "b": 2.0}, "M3": {"a": 2.0, "c": 5.0}},
         samples=(sample,),
         loop_seconds=60.0 + shift,
         seconds=100.0 + shift,

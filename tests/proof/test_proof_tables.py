@@ -11,10 +11,23 @@ from selfreward_ray.proof.tables import (
     judged_by_truth,
     next_prompts,
     random_pairs,
+    side_by_side,
     without_replies,
 )
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import Candidate, JudgedPrompt, Pair, Prompt, RankedReply, RankedSet, SftExample, Verdict
+from selfreward_ray.records import (
+    Candidate,
+    EvaluatedReply,
+    EvaluatedSet,
+    JudgedPrompt,
+    Pair,
+    Prompt,
+    RankedReply,
+    RankedSet,
+    SftExample,
+    Verdict,
+)
+from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import Step, read_rows
 from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.storage import Folder
@@ -125,3 +138,17 @@ def test_the_last_model_has_prompts_that_no_iteration_had(out: Folder, count: in
     assert [p.id for p in found] == [f"it3/p{i:06d}" for i in range(asked)]
     had = {p.text for t in (1, 2) for p in demo_prompts(count, recipe.seed, t)}
     assert had.isdisjoint(p.text for p in found)
+
+
+def test_answers_of_all_models_stand_side_by_side_as_replies_to_judge(tmp_path: Path, out: Folder):
+    """However each evaluation happens to be ordered."""
+    run = RunLayout(str(tmp_path))
+    for t in (1, 2):
+        sets = [EvaluatedSet(i, EvaluatedReply(f"{i}/answer", f"Why {i}?", f"M{t} {i}", i == "a", 2), ()) for i in "ab"]
+        table(Path(run.evaluation(t).uri), sets[:: 3 - 2 * t], step="evaluate")
+    manifest = side_by_side(RECIPE.model_copy(update={"iterations": 1}), run, out)
+    assert manifest.step == "sample"
+    assert read_rows(out, JudgedPrompt) == [
+        JudgedPrompt(i, f"Why {i}?", (), tuple(Candidate(f"{i}/M{t}", f"M{t} {i}", (), i == "a") for t in (1, 2)))
+        for i in "ab"
+    ]

@@ -11,10 +11,10 @@ import pytest
 from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.proof.layout import control_run, seed_run
+from selfreward_ray.proof.layout import control_run, judged_answers, seed_run
 from selfreward_ray.proof.prove import prove
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import EvaluatedSet, Pair, PairTokens, SftTokens
+from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, PairTokens, SftTokens
 from selfreward_ray.run_store import read_blocks, read_manifest, read_rows
 from selfreward_ray.storage import Folder
 from selfreward_ray.training.job import TrainJob
@@ -35,8 +35,6 @@ VALUES: dict[str, Any] = {
 def answer(text: str, row: str) -> str:
     """Words of the prompt in some order, and verdicts by the row's id. A model that no EFT taught finds all alike."""
     rng = random.Random(row)
-    if "<first_reply>" in text:
-        return "Better: first"
     if "<reply>" in text:
         return f"Score: {rng.randrange(6)}"
     return " ".join(rng.sample(text.split(), 6))
@@ -86,6 +84,8 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand)
         run = seed_run(str(tmp_path), number)
         assert run.recipe().seed == number
         assert len(read_rows(run.evaluation(0), EvaluatedSet)) == 6
+        marked = read_rows(judged_answers(run), JudgedPrompt)
+        assert [len(candidate.verdicts) for row in marked for candidate in row.candidates] == 6 * 3 * [1]
         assert (run.root / "controls").folders() == ["ceiling", "more_sft", "no_eft", "random"]
     # The same again does nothing, and without the controls it only leaves them out.
     trained = len(stand.jobs)

@@ -89,9 +89,8 @@ def write_verdict(instruction: str, reply: str) -> str:
     lines, total = [], 0
     for check in checks(instruction, reply):
         total += check.passed
-        found = [check.evidence] if check.evidence else []
         answer = "yes" if check.passed else "no"
-        lines.append(f"{_label(check.rule)}: {', '.join([*found, answer, str(total)])}")
+        lines.append(f"{_label(check.rule)}: {check.evidence}, {answer}, {total}")
     return "\n".join([*lines, f"Score: {total}"])
 
 

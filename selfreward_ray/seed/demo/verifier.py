@@ -18,10 +18,10 @@ _DOUBLE_QUOTES = ('"', "“", "”", "„", "‟")
 
 @dataclass(frozen=True)
 class Check:
-    """Whether a reply keeps a rule; `evidence` is the word that decides it, where one does."""
+    """Whether a reply keeps a rule; `evidence` is what of the reply decides it, in its own words."""
 
     rule: Rule
-    evidence: str | None
+    evidence: str
     passed: bool
 
 
@@ -84,30 +84,44 @@ def check(rule: Rule, reply: str) -> Check:
     return Check(rule, evidence, passed and any(c.isalpha() for c in reply))
 
 
-def _look(rule: Rule, reply: str) -> tuple[str | None, bool]:
-    words = _WORD.findall(reply)
+def _look(rule: Rule, reply: str) -> tuple[str, bool]:
+    words, unstripped = _WORD.findall(reply) or ["none"], reply.split() or ["none"]
     folded = [word.casefold() for word in words]
     demanded = rule.word.casefold()
-    first, last = (words[0], words[-1]) if words else ("none", "none")
     match rule.kind:
         case "topic" | "include":
-            return None, demanded in folded
+            return _place(rule.word, words), demanded in folded
         case "exclude":
-            return None, demanded not in folded
+            return _place(rule.word, words), demanded not in folded
         case "start":
-            return first, folded[:1] == [demanded]
+            return words[0], folded[0] == demanded
         case "end":
-            return last, folded[-1:] == [demanded]
+            return words[-1], folded[-1] == demanded
         case "lower case":
             capital = next((word for word in words if word != word.lower()), "none")
             return capital, reply == reply.lower()
         case "normal capitals":
             letters = [c for c in reply if c.isalpha()]
-            return first, any(c.islower() for c in letters) and letters[0].isupper()
+            return words[0], any(c.islower() for c in letters) and letters[0].isupper()
         case "quotes":
-            return None, reply.startswith(_DOUBLE_QUOTES) and reply.endswith(_DOUBLE_QUOTES)
+            ends = f"{_bare(unstripped[0])} … {unstripped[-1]}"
+            return ends, reply.startswith(_DOUBLE_QUOTES) and reply.endswith(_DOUBLE_QUOTES)
         case "no quotes":
-            return None, not any(quote in reply for quote in _DOUBLE_QUOTES)
+            quoted = [word for word in unstripped if any(quote in word for quote in _DOUBLE_QUOTES)]
+            return _bare((quoted or unstripped)[0]), not quoted
+
+
+def _place(demanded: str, words: list[str]) -> str:
+    """The demanded word as it stands in the reply, with the one after it; or that it is nowhere."""
+    for i, word in enumerate(words):
+        if word.casefold() == demanded.casefold():
+            return " ".join(words[i : i + 2])
+    return f"{demanded} nowhere"
+
+
+def _bare(word: str) -> str:
+    """Without the comma or stop after it, where it is more than that; with its quotes."""
+    return word.rstrip(",.;:!?") or word
 
 
 def _read_sentence(sentence: str) -> Rule:

@@ -64,11 +64,11 @@ def test_replies_carry_the_verifiers_score_and_ranks_follow_it(seed):
 
 def test_the_verdict_shows_evidence_answer_and_running_total():
     assert write_verdict(INSTRUCTION, "The rivers run in a quiet way.").splitlines() == [
-        "topic rivers: yes, 1",
+        "topic rivers: rivers run, yes, 1",
         'start "Honestly": The, no, 1',
-        'include "quiet": yes, 2',
+        'include "quiet": quiet way, yes, 2',
         "lower case: The, no, 2",
-        "quotes: no, 2",
+        "quotes: The … way., no, 2",
         "Score: 2",
     ]
 
@@ -79,10 +79,10 @@ def test_the_verdict_on_the_other_kinds():
         'Do not use quotes. Start with "Today".'
     )
     assert write_verdict(instruction, "Rivers rise again.").splitlines() == [
-        "topic rivers: yes, 1",
+        "topic rivers: Rivers rise, yes, 1",
         "normal capitals: Rivers, yes, 2",
         'end "again": again, yes, 3',
-        "no quotes: yes, 4",
+        "no quotes: Rivers, yes, 4",
         'start "Today": Rivers, no, 4',
         "Score: 4",
     ]
@@ -90,8 +90,8 @@ def test_the_verdict_on_the_other_kinds():
 
 def test_the_verdict_on_a_word_that_must_not_be_used():
     instruction = INSTRUCTION.replace("Include the word", "Do not use the word")
-    assert '\nexclude "quiet": no, 1\n' in write_verdict(instruction, "The rivers run in a quiet way.")
-    assert '\nexclude "quiet": yes, 2\n' in write_verdict(instruction, "The rivers run in a gentle way.")
+    assert '\nexclude "quiet": quiet way, no, 1\n' in write_verdict(instruction, "The rivers run in a quiet way.")
+    assert '\nexclude "quiet": quiet nowhere, yes, 2\n' in write_verdict(instruction, "The rivers run in a gentle way.")
 
 
 def test_a_lower_case_reply_shows_no_capital():
