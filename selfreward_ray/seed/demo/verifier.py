@@ -98,11 +98,10 @@ def _look(rule: Rule, reply: str) -> tuple[str, bool]:
         case "end":
             return words[-1], folded[-1] == demanded
         case "lower case":
-            capital = next((word for word in words if word != word.lower()), "none")
-            return capital, reply == reply.lower()
+            return _capital(words), reply == reply.lower()
         case "normal capitals":
             letters = [c for c in reply if c.isalpha()]
-            return words[0], any(c.islower() for c in letters) and letters[0].isupper()
+            return _capital(words[:1]), any(c.islower() for c in letters) and letters[0].isupper()
         case "quotes":
             ends = f"{_bare(unstripped[0])} … {unstripped[-1]}"
             return ends, reply.startswith(_DOUBLE_QUOTES) and reply.endswith(_DOUBLE_QUOTES)
@@ -117,6 +116,10 @@ def _place(demanded: str, words: list[str]) -> str:
         if word.casefold() == demanded.casefold():
             return " ".join(words[i : i + 2])
     return f"{demanded} nowhere"
+
+
+def _capital(words: list[str]) -> str:
+    return next((word for word in words if word != word.lower()), "none")
 
 
 def _bare(word: str) -> str:

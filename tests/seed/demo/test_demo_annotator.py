@@ -96,6 +96,8 @@ def test_the_verdict_on_a_word_that_must_not_be_used():
 
 def test_a_lower_case_reply_shows_no_capital():
     assert "\nlower case: none, yes, " in write_verdict(INSTRUCTION, "the rivers run.")
+    capitals = INSTRUCTION.replace("Use lower case only", "Use normal capital letters")
+    assert "\nnormal capitals: none, no, " in write_verdict(capitals, "the rivers run.")
 
 
 def kept_share(keep: tuple[float, float]) -> float:

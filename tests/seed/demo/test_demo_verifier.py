@@ -85,7 +85,7 @@ def test_a_demo_instruction_is_recognised():
         (Rule("lower case"), "", "none", False),
         (Rule("normal capitals"), "We walk.", "We", True),
         (Rule("normal capitals"), '"We walk."', "We", True),
-        (Rule("normal capitals"), "we walk, We run.", "we", False),
+        (Rule("normal capitals"), "we walk, We run.", "none", False),
         (Rule("normal capitals"), "WE WALK.", "WE", False),
         (Rule("normal capitals"), "I CAN walk.", "I", True),
         (Rule("normal capitals"), "", "none", False),
