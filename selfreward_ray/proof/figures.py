@@ -47,8 +47,8 @@ class SeedRows:
     controls: dict[str, dict[str, list[CheckedAnswer]]]
     """By the control's name, answers of the models that it came to."""
     pairs: dict[str, PairCount]
-    marks: dict[str, dict[str, float]]
-    """What M1 gave each model's answers, by the prompt's id, where its verdict could be read."""
+    judge_scores: dict[str, dict[str, float]]
+    """What M1 gave the answers of M1 and the models after it, by prompt, where its verdict could be read."""
     samples: tuple[Sample, ...]
     loop_seconds: float
     seconds: float
@@ -73,7 +73,7 @@ class Match:
     by_truth: dict[str, Outcomes]
     """By held-out set."""
     by_judge: Outcomes
-    """By M1's scores of the answers that it could score on both sides."""
+    """By M1's scores, on the prompts where it gave one to both answers."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
 
 def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:
     by_truth = {name: outcomes_by_score(_by_seed(name, after, runs), _by_seed(name, before, runs)) for name in sets}
-    left, right = _marks(after, runs), _marks(before, runs)
+    left, right = _judge_scores(after, runs), _judge_scores(before, runs)
     both = left.keys() & right.keys()
     return Match(after, before, by_truth, outcomes_by_score({k: left[k] for k in both}, {k: right[k] for k in both}))
 
@@ -202,5 +202,6 @@ def _by_seed(name: str, model: str, runs: Sequence[SeedRows]) -> dict[str, float
     return {f"{number}/{key}": value for number, percents in enumerate(found) for key, value in percents.items()}
 
 
-def _marks(model: str, runs: Sequence[SeedRows]) -> dict[str, float]:
-    return {f"{number}/{key}": mark for number, run in enumerate(runs) for key, mark in run.marks[model].items()}
+def _judge_scores(model: str, runs: Sequence[SeedRows]) -> dict[str, float]:
+    of_each = (run.judge_scores[model] for run in runs)
+    return {f"{number}/{key}": score for number, scores in enumerate(of_each) for key, score in scores.items()}

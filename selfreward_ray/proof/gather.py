@@ -4,7 +4,7 @@ from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, true_margins
 from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.figures import PairCount, SeedRows
-from selfreward_ray.proof.layout import control_run, judged_answers, own_answers
+from selfreward_ray.proof.layout import all_judged, control_run, own_answers
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair
 from selfreward_ray.reporting.summary import Sample
@@ -24,7 +24,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
         own={f"M{t}": ranked_by_truth(read_rows(own_answers(recipe, run, t), JudgedPrompt)) for t in made},
         controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
         pairs={f"M{t}": _count(run, t, pairs[f"M{t}"]) for t in made[1:]},
-        marks=_marks(run, list(evaluated)[1:]),
+        judge_scores=judge_scores(run, [f"M{t}" for t in made]),
         samples=tuple(_sample(model, rows[len(rows) // 2]) for model, rows in pairs.items() if rows),
         loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
         seconds=_seconds(run.root),
@@ -35,14 +35,14 @@ def _checked(sets: list[EvaluatedSet]) -> list[CheckedAnswer]:
     return checked_answers(sorted(sets, key=lambda s: s.id))
 
 
-def _marks(run: RunLayout, models: list[str]) -> dict[str, dict[str, float]]:
-    """Of answers whose verdict could be read."""
-    marks: dict[str, dict[str, float]] = {model: {} for model in models}
-    for row in read_rows(judged_answers(run), JudgedPrompt):
+def judge_scores(run: RunLayout, models: list[str]) -> dict[str, dict[str, float]]:
+    """What M1 gave the answers of `models`, by model and prompt, where its verdict could be read."""
+    found: dict[str, dict[str, float]] = {model: {} for model in models}
+    for row in read_rows(all_judged(run), JudgedPrompt):
         for model, candidate in zip(models, row.candidates, strict=True):
             if candidate.mean is not None:
-                marks[model][row.id] = candidate.mean
-    return marks
+                found[model][row.id] = candidate.mean
+    return found
 
 
 def _control(recipe: Recipe, control: RunLayout) -> dict[str, list[CheckedAnswer]]:

@@ -30,12 +30,12 @@ def own_answers(recipe: Recipe, run: RunLayout, t: int) -> Folder:
     return run.judged(t + 1) if t <= recipe.iterations else run.root / "own" / "judged"
 
 
-def answers(run: RunLayout) -> Folder:
+def all_answers(run: RunLayout) -> Folder:
     """The answers of M1 and the models after it to the held-out prompts, side by side."""
     return run.root / "answers" / "all"
 
 
-def judged_answers(run: RunLayout) -> Folder:
+def all_judged(run: RunLayout) -> Folder:
     """The same, judged by M1."""
     return run.root / "answers" / "judged"
 

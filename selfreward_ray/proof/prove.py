@@ -2,7 +2,7 @@
 
     for each seed      data, models and held-out prompts of its own:
       the loop           M0 → M1 → M2 → M3, each evaluated on held-out prompts
-      beside it          M0's answers; how each model judges its own answers; what M1 thinks of all models' answers
+      beside it          M0's answers; how each model judges its own answers; how M1 scores the answers of all
       the controls       what else could have made the models better, or could have made them better still
     figures            pooled over prompts and seeds
     claims             held or not held, as the figures have it
@@ -22,10 +22,10 @@ from selfreward_ray.proof.documents import write_documents
 from selfreward_ray.proof.figures import pool_figures
 from selfreward_ray.proof.gather import read_run
 from selfreward_ray.proof.layout import (
-    answers,
+    all_answers,
+    all_judged,
     control_run,
     held_out_prompts,
-    judged_answers,
     own_answers,
     own_prompts,
     seed_run,
@@ -81,12 +81,18 @@ def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
 
 
 def judge_all(recipe: Recipe, run: RunLayout) -> None:
-    """The answers of M1 and of every model after it, judged by M1: it was taught to judge, and no preference has
-    trained it. A model is the better one where its answer has the greater score."""
-    side_by_side(recipe, run, answers(run))
-    once = recipe.model_copy(update={"judge": recipe.judge.model_copy(update={"verdicts": 1, "min_valid": 1})})
-    out = judged_answers(run).uri
-    judge(once, model=run.model(1).uri, replies=answers(run).uri, out=out, label="M1 judges the answers of all")
+    """The answers of M1 and of the models after it, judged by M1: it was taught to judge, and no preference has
+    trained it. It was taught one reply at a time, so it scores each, and does not compare two.
+
+    Its verdicts are greedy: the same answer of two models is a tie, and not a matter of chance.
+    """
+    side_by_side(recipe, run, all_answers(run))
+    greedy = recipe.judge.sampling.model_copy(update={"temperature": 0.0})
+    once = recipe.judge.model_copy(update={"verdicts": 1, "min_valid": 1, "sampling": greedy})
+    judge(
+        recipe.model_copy(update={"judge": once}), model=run.model(1).uri, replies=all_answers(run).uri,
+        out=all_judged(run).uri, label="M1 judges the answers of M1 and after",
+    )  # fmt: skip
 
 
 def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:

@@ -168,7 +168,7 @@ def _matches(figures: ProofFigures) -> Section:
         rows.append((sides, "the judge M1", *_outcome(match.by_judge)))
     note = (
         "Answers to the same held-out prompts; the one with the greater score wins. The judge gives each answer one "
-        "verdict; answers without a readable one are left out."
+        "greedy verdict; its rows leave out the prompts where one of the two could not be read."
     )
     return Section("Head to head", note, ("model", "by", "won", "lost", "ties", "win rate %"), rows)
 

@@ -54,9 +54,10 @@ def side_by_side(recipe: Recipe, run: RunLayout, out: Folder) -> Manifest:
     step = Step("sample", out.uri, {}, {f"M{t}": folder.uri for t, folder in enumerate(evaluations, start=1)})
     if step.is_done():
         return step.manifest()
-    of_each = [sorted(read_rows(folder, EvaluatedSet), key=lambda s: s.id) for folder in evaluations]
-    step.write([_answered(sets) for sets in zip(*of_each, strict=True)], JudgedPrompt)
-    return step.finish(offered=len(of_each[0]))
+    of_each = [{s.id: s for s in read_rows(folder, EvaluatedSet)} for folder in evaluations]
+    prompts = sorted(of_each[0])
+    step.write([_answered([sets[prompt] for sets in of_each]) for prompt in prompts], JudgedPrompt)
+    return step.finish(offered=len(prompts))
 
 
 def _answered(sets: Sequence[EvaluatedSet]) -> JudgedPrompt:

@@ -47,6 +47,7 @@ def test_the_document_has_every_table_and_says_what_is_not_held(figures: ProofFi
     assert "| topics | M1 | 40.0 (12.3–67.7) | – | – | – | 30.0 (" in text  # no control but no_eft has an M1
     assert "| M2 | 20 | 16 | 62.5 | 25.0 | 12.5 |" in text  # of 16 pairs 10 agree and 4 tie
     assert "| lower case | – / 100 |" in text
+    assert "| M2 v M1 | the judge M1 | 2 | 0 | 2 | 75.0 |" in text
     assert "| fixed | M3 | given | 2 | 2 | 0 | 0 | 0 | 0 | 2 |" in text
     assert HOSTILE not in text
 

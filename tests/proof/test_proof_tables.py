@@ -5,6 +5,8 @@ import pytest
 
 from selfreward_ray.preferences.best_worst import best_worst
 from selfreward_ray.preferences.contest import hold_contest
+from selfreward_ray.proof.gather import judge_scores
+from selfreward_ray.proof.layout import all_judged
 from selfreward_ray.proof.tables import (
     OWN_PROMPTS,
     further_examples,
@@ -152,3 +154,14 @@ def test_answers_of_all_models_stand_side_by_side_as_replies_to_judge(tmp_path: 
         JudgedPrompt(i, f"Why {i}?", (), tuple(Candidate(f"{i}/M{t}", f"M{t} {i}", (), i == "a") for t in (1, 2)))
         for i in "ab"
     ]
+
+
+def test_the_judges_scores_are_by_model_and_prompt_and_leave_out_what_could_not_be_read(tmp_path: Path):
+    run = RunLayout(str(tmp_path))
+
+    def judged(prompt: str, *means: float | None) -> JudgedPrompt:
+        candidates = (Candidate(f"{prompt}/M{t}", "", (), True, (), mean) for t, mean in enumerate(means, start=1))
+        return JudgedPrompt(prompt, "Why?", (), tuple(candidates))
+
+    table(Path(all_judged(run).uri), [judged("a", 1.0, 0.0), judged("b", None, 4.0)], step="judge")
+    assert judge_scores(run, ["M1", "M2"]) == {"M1": {"a": 1.0}, "M2": {"a": 0.0, "b": 4.0}}

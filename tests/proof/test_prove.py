@@ -11,11 +11,12 @@ import pytest
 from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.proof.layout import control_run, judged_answers, seed_run
+from selfreward_ray.proof.layout import all_judged, control_run, seed_run
 from selfreward_ray.proof.prove import prove
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, PairTokens, SftTokens
-from selfreward_ray.run_store import read_blocks, read_manifest, read_rows
+from selfreward_ray.run_store import Manifest, read_blocks, read_manifest, read_rows
+from selfreward_ray.steps.judge import judge
 from selfreward_ray.storage import Folder
 from selfreward_ray.training.job import TrainJob
 
@@ -33,7 +34,7 @@ VALUES: dict[str, Any] = {
 
 
 def answer(text: str, row: str) -> str:
-    """Words of the prompt in some order, and verdicts by the row's id. A model that no EFT taught finds all alike."""
+    """Words of the prompt in some order, and verdicts by the row's id."""
     rng = random.Random(row)
     if "<reply>" in text:
         return f"Score: {rng.randrange(6)}"
@@ -72,7 +73,14 @@ def recipe(model: Path, **changed: Any) -> Recipe:
     return Recipe.model_validate(VALUES | {"model": str(model)} | changed)
 
 
-def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand):
+def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand, monkeypatch: pytest.MonkeyPatch):
+    judges: set[tuple[str, float]] = set()
+
+    def noting(recipe: Recipe, *, model: str, **rest: Any) -> Manifest:
+        judges.add((model, recipe.judge.sampling.temperature))
+        return judge(recipe, model=model, **rest)
+
+    monkeypatch.setattr("selfreward_ray.proof.prove.judge", noting)
     wanted = recipe(tiny_model)
     claims = prove(wanted, str(tmp_path), seeds=2, with_controls=True)
     assert len(claims) == 20
@@ -84,9 +92,10 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand)
         run = seed_run(str(tmp_path), number)
         assert run.recipe().seed == number
         assert len(read_rows(run.evaluation(0), EvaluatedSet)) == 6
-        marked = read_rows(judged_answers(run), JudgedPrompt)
-        assert [len(candidate.verdicts) for row in marked for candidate in row.candidates] == 6 * 3 * [1]
+        scored = read_rows(all_judged(run), JudgedPrompt)
+        assert [len(candidate.verdicts) for row in scored for candidate in row.candidates] == 6 * 3 * [1]
         assert (run.root / "controls").folders() == ["ceiling", "more_sft", "no_eft", "random"]
+    assert judges == {(seed_run(str(tmp_path), number).model(1).uri, 0.0) for number in range(2)}
     # The same again does nothing, and without the controls it only leaves them out.
     trained = len(stand.jobs)
     assert prove(wanted, str(tmp_path), seeds=2, with_controls=True) == claims

@@ -18,7 +18,7 @@ _DOUBLE_QUOTES = ('"', "“", "”", "„", "‟")
 
 @dataclass(frozen=True)
 class Check:
-    """Whether a reply keeps a rule; `evidence` is what of the reply decides it, in its own words."""
+    """Whether a reply keeps a rule; `evidence` quotes what decides it, or says that it is not there."""
 
     rule: Rule
     evidence: str
@@ -85,7 +85,7 @@ def check(rule: Rule, reply: str) -> Check:
 
 
 def _look(rule: Rule, reply: str) -> tuple[str, bool]:
-    words, unstripped = _WORD.findall(reply) or ["none"], reply.split() or ["none"]
+    words, as_written = _WORD.findall(reply) or ["none"], reply.split() or ["none"]
     folded = [word.casefold() for word in words]
     demanded = rule.word.casefold()
     match rule.kind:
@@ -103,11 +103,11 @@ def _look(rule: Rule, reply: str) -> tuple[str, bool]:
             letters = [c for c in reply if c.isalpha()]
             return _capital(words[:1]), any(c.islower() for c in letters) and letters[0].isupper()
         case "quotes":
-            ends = f"{_bare(unstripped[0])} … {unstripped[-1]}"
+            ends = f"{_bare(as_written[0])} … {as_written[-1]}"
             return ends, reply.startswith(_DOUBLE_QUOTES) and reply.endswith(_DOUBLE_QUOTES)
         case "no quotes":
-            quoted = [word for word in unstripped if any(quote in word for quote in _DOUBLE_QUOTES)]
-            return _bare((quoted or unstripped)[0]), not quoted
+            quoted = [word for word in as_written if any(quote in word for quote in _DOUBLE_QUOTES)]
+            return _bare((quoted or as_written)[0]), not quoted
 
 
 def _place(demanded: str, words: list[str]) -> str:
@@ -123,7 +123,7 @@ def _capital(words: list[str]) -> str:
 
 
 def _bare(word: str) -> str:
-    """Without the comma or stop after it, where it is more than that; with its quotes."""
+    """Without the punctuation at its end, which would run into the verdict's comma; quotes stay."""
     return word.rstrip(",.;:!?") or word
 
 
