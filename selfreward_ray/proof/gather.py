@@ -23,7 +23,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
         judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items() if model != "M0"},
         own={f"M{t}": ranked_by_truth(read_rows(own_answers(recipe, run, t), JudgedPrompt)) for t in made},
         controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
-        pairs={f"M{t}": _count(run, t, pairs[f"M{t}"]) for t in made[1:]},
+        pairs={f"M{t}": count_pairs(run.judged(t), pairs[f"M{t}"]) for t in made[1:]},
         judge_scores=judge_scores(run, [f"M{t}" for t in made]),
         samples=tuple(_sample(model, rows[len(rows) // 2]) for model, rows in pairs.items() if rows),
         loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
@@ -51,8 +51,9 @@ def _control(recipe: Recipe, control: RunLayout) -> dict[str, list[CheckedAnswer
     return {f"M{t}": _checked(read_rows(control.evaluation(t), EvaluatedSet)) for t in made}
 
 
-def _count(run: RunLayout, t: int, pairs: list[Pair]) -> PairCount:
-    manifest = read_manifest(run.judged(t))
+def count_pairs(judged: Folder, pairs: list[Pair]) -> PairCount:
+    """What the verifier says of `pairs`, which were made from the candidates of `judged`."""
+    manifest = read_manifest(judged)
     margins = list(true_margins(pairs).values())
     return PairCount(
         prompts=manifest.rows.get("rows", 0) if manifest else 0,

@@ -1,10 +1,21 @@
 """Rows of two small seeds, as the folders of a proof give them, with figures that can be worked out by hand."""
 
+from pathlib import Path
+from typing import Any
+
 from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.proof.figures import PairCount, SeedRows
 from selfreward_ray.records import EvaluatedReply, JudgedReply, Verdict
 from selfreward_ray.reporting.summary import Sample
+from selfreward_ray.run_store import Step
+from selfreward_ray.storage import Folder
 
+DEMO = (
+    'Write one sentence about lakes. Start with "Honestly". Do not use quotes. End with "together". '
+    "Use lower case only."
+)
+BEST, MIDDLE, WORST = "honestly, lakes bring us together.", "Honestly, lakes are wide.", '"Seas."'
+"""Of five points: 5; 3, with a capital letter and another end; and 0, off the topic and in quotes."""
 HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} | a\x1b[31m"
 
 
@@ -58,3 +69,12 @@ def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
         loop_seconds=60.0 + shift,
         seconds=100.0 + shift,
     )
+
+
+def table(folder: Path, rows: list[Any], name: str = "rows", step: str = "seed") -> Folder:
+    """A finished step with one table."""
+    made = Step(step, str(folder), {}, {})
+    made.is_done()
+    made.write(rows, type(rows[0]), name)
+    made.finish(offered=len(rows), kept=len(rows))
+    return made.folder

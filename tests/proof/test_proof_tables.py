@@ -1,12 +1,10 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
+from proof_examples import BEST, DEMO, MIDDLE, WORST, table
 
 from selfreward_ray.preferences.best_worst import best_worst
 from selfreward_ray.preferences.contest import hold_contest
-from selfreward_ray.proof.gather import judge_scores
-from selfreward_ray.proof.layout import all_judged
 from selfreward_ray.proof.tables import (
     OWN_PROMPTS,
     further_examples,
@@ -30,25 +28,11 @@ from selfreward_ray.records import (
     Verdict,
 )
 from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import Step, read_rows
+from selfreward_ray.run_store import read_rows
 from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.storage import Folder
 
-DEMO = (
-    'Write one sentence about lakes. Start with "Honestly". Do not use quotes. End with "together". '
-    "Use lower case only."
-)
-BEST, MIDDLE, WORST = "honestly, lakes bring us together.", "Honestly, lakes are wide.", '"Seas."'
-"""Of five points: 5; 3, with a capital letter and another end; and 0, off the topic and in quotes."""
 RECIPE = Recipe.model_validate({"model": "m0", "judge": {"verdicts": 2, "min_valid": 2}})
-
-
-def table(folder: Path, rows: list[Any], name: str = "rows", step: str = "seed") -> Folder:
-    made = Step(step, str(folder), {}, {})
-    made.is_done()
-    made.write(rows, type(rows[0]), name)
-    made.finish(offered=len(rows), kept=len(rows))
-    return made.folder
 
 
 @pytest.fixture
@@ -154,14 +138,3 @@ def test_answers_of_all_models_stand_side_by_side_as_replies_to_judge(tmp_path: 
         JudgedPrompt(i, f"Why {i}?", (), tuple(Candidate(f"{i}/M{t}", f"M{t} {i}", (), i == "a") for t in (1, 2)))
         for i in "ab"
     ]
-
-
-def test_the_judges_scores_are_by_model_and_prompt_and_leave_out_what_could_not_be_read(tmp_path: Path):
-    run = RunLayout(str(tmp_path))
-
-    def judged(prompt: str, *means: float | None) -> JudgedPrompt:
-        candidates = (Candidate(f"{prompt}/M{t}", "", (), True, (), mean) for t, mean in enumerate(means, start=1))
-        return JudgedPrompt(prompt, "Why?", (), tuple(candidates))
-
-    table(Path(all_judged(run).uri), [judged("a", 1.0, 0.0), judged("b", None, 4.0)], step="judge")
-    assert judge_scores(run, ["M1", "M2"]) == {"M1": {"a": 1.0}, "M2": {"a": 0.0, "b": 4.0}}

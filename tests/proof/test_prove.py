@@ -11,10 +11,11 @@ import pytest
 from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.proof.layout import all_judged, control_run, seed_run
+from selfreward_ray.evaluation.truth import true_margins
+from selfreward_ray.proof.layout import all_judged, control_run, further_rows, seed_run
 from selfreward_ray.proof.prove import prove
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, PairTokens, SftTokens
+from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
 from selfreward_ray.run_store import Manifest, read_blocks, read_manifest, read_rows
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.storage import Folder
@@ -133,6 +134,15 @@ def test_where_each_control_starts_and_what_it_is_trained_on(tmp_path: Path, tin
     steps = run.model(2).read_json("summary.json")["steps"]
     further = read_rows(control_run(run, "more_sft").model(2), SftTokens)
     assert (len(further), started["controls/more_sft/M2/model"].optimization.epochs) == (2 * steps, 1)
+    control, known = control_run(run, "more_sft"), len(read_rows(run.model(1), SftTokens))
+    trained = [row.id for t in (2, 3) for row in read_rows(further_rows(control, t), SftExample)]
+    assert len(set(trained[:known])) == known < len(trained)
+    assert trained[known:] == trained[:-known]  # round and round, the second where the first ended
+    # The verifier agrees with all of its own pairs.
+    for t in (2, 3):
+        margins = true_margins(read_rows(control_run(run, "ceiling").pairs(t), Pair))
+        assert margins
+        assert min(margins.values()) > 0
     # The judging rows that the recipe mixes into DPO are in each control's too, but in that of a model without any.
     carried = {
         name: {row.eft is not None for row in read_rows(control_run(run, name).model(2), PairTokens)}
