@@ -39,11 +39,17 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
+def shut_down(engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+    """And let the loop close the engine's sockets: a context that is collected while one is open waits for ever."""
+    engine.shutdown()
+    loop.run_until_complete(asyncio.sleep(0))
+
+
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Engine]:
     engine = Engine(str(tiny_model), SETTINGS, seed=5)
     yield engine
-    engine.shutdown()
+    shut_down(engine, loop)
 
 
 @pytest.fixture
@@ -114,7 +120,7 @@ def test_an_adapter_changes_its_base_as_merging_it_would(tiny_model: Path, tmp_p
         prompt = engine.encode(RIVER)
         given = loop.run_until_complete(engine.generate(prompt, GREEDY, "p"))
     finally:
-        engine.shutdown()
+        shut_down(engine, loop)
     ids = torch.tensor([prompt])
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     expected, without = (
