@@ -191,17 +191,15 @@ def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
 
 
 def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:
-    by_truth = {name: outcomes_by_score(_by_seed(name, after, runs), _by_seed(name, before, runs)) for name in sets}
-    left, right = _judge_scores(after, runs), _judge_scores(before, runs)
+    def true_percents(name: str, model: str) -> dict[str, float]:
+        return _of_all_seeds(_true_percents(_in(name, run.answers[model])) for run in runs)
+
+    by_truth = {name: outcomes_by_score(true_percents(name, after), true_percents(name, before)) for name in sets}
+    left, right = (_of_all_seeds(run.judge_scores[model] for run in runs) for model in (after, before))
     both = left.keys() & right.keys()
     return Match(after, before, by_truth, outcomes_by_score({k: left[k] for k in both}, {k: right[k] for k in both}))
 
 
-def _by_seed(name: str, model: str, runs: Sequence[SeedRows]) -> dict[str, float]:
-    found = (_true_percents(_in(name, run.answers[model])) for run in runs)
-    return {f"{number}/{key}": value for number, percents in enumerate(found) for key, value in percents.items()}
-
-
-def _judge_scores(model: str, runs: Sequence[SeedRows]) -> dict[str, float]:
-    of_each = (run.judge_scores[model] for run in runs)
-    return {f"{number}/{key}": score for number, scores in enumerate(of_each) for key, score in scores.items()}
+def _of_all_seeds(values: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    # Ids are the same in each seed, the prompts are not.
+    return {f"{number}/{key}": value for number, found in enumerate(values) for key, value in found.items()}
