@@ -1,9 +1,11 @@
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
-from selfreward_ray.cluster_session import check_room
+from selfreward_ray.cluster_session import check_room, joined
 from selfreward_ray.errors import UserError
 
 
@@ -48,3 +50,28 @@ def test_what_fits_is_let_through(on_cluster: Any):
 def test_a_joined_cluster_may_still_grow(on_cluster: Any):
     on_cluster(own=False)
     check_room(16, 8, 8, "one replica", "inference.min_replicas")
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a cluster that ended: nobody listens there."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_an_address_where_no_cluster_is_refused_at_once(gone: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", gone)
+    with pytest.raises(UserError, match=f"{gone} takes no connections .*refused.*unset RAY_ADDRESS"), joined():
+        pass
+
+
+def test_what_a_crashed_cluster_left_behind_is_refused_at_once(
+    gone: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(gone)
+    with pytest.raises(UserError, match=f"{gone} takes no connections .*`ray stop` forgets it"), joined():
+        pass

@@ -68,25 +68,35 @@ def submit(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[Ca
     port, dashboard = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    # Blocked, it ends with its own processes: `ray stop` would end every other cluster of this machine as well.
     head = [
-        "start", "--head", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}",
-        f"--dashboard-port={dashboard}", f"--temp-dir={tmp_path_factory.mktemp('ray')}",
+        "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}",
+        f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
+        f"--temp-dir={tmp_path_factory.mktemp('ray')}",
     ]  # fmt: skip
-
-    def ray(*arguments: str) -> str:
-        done = subprocess.run(
-            [BIN / "ray", *arguments], env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
-        return done.stdout
 
     def job(script: str, *arguments: str) -> str:
         address = f"http://127.0.0.1:{dashboard}"
         command = [sys.executable, f"jobs/{script}", *arguments]
-        return ray("job", "submit", f"--address={address}", "--working-dir=.", "--", *command)
+        done = subprocess.run(
+            [BIN / "ray", "job", "submit", f"--address={address}", "--working-dir=.", "--", *command],
+            env=environment,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+        return done.stdout
 
-    try:
-        ray(*head)
-        yield job
-    finally:
-        subprocess.run([BIN / "ray", "stop", "--force"], env=environment, capture_output=True, check=False)
+    with subprocess.Popen([BIN / "ray", *head], env=environment, stdout=subprocess.PIPE, text=True) as cluster:
+        try:
+            assert cluster.stdout is not None
+            printed = ""
+            while "will now block" not in printed:
+                line = cluster.stdout.readline()
+                assert line, f"the cluster did not start: {printed}"
+                printed += line
+            yield job
+        finally:
+            cluster.terminate()

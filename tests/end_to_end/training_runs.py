@@ -156,5 +156,5 @@ def times_trained(folder: Path) -> list[int]:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     train(**json.loads(sys.argv[1]))
