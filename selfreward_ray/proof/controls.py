@@ -79,6 +79,9 @@ def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
         return
 
 
+FROM_THE_SAME_MODEL = ("random", "ceiling")
+"""Those whose M(t+1) is made from the self-rewarded M(t)."""
+
 CONTROLS: dict[str, Callable[[Recipe, RunLayout, RunLayout], None]] = {
     "random": random,
     "ceiling": ceiling,

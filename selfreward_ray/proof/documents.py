@@ -47,7 +47,7 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     """The proof in Markdown."""
     parts = [
         "# Does the loop improve a model?",
-        f"Written by `selfreward proof` from the figures of {figures.seeds} seeds. The slowest took "
+        f"Written by `selfreward proof` from the figures of all seeds, {figures.seeds}. The slowest took "
         f"{duration(figures.loop_seconds)} for the loop and its evaluation, {duration(figures.seconds)} with all that "
         "is measured beside it and the controls. `make proof` makes it again.",
     ]

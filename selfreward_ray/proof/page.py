@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from selfreward_ray.evaluation.pooling import Estimate
+from selfreward_ray.proof.controls import FROM_THE_SAME_MODEL
 from selfreward_ray.proof.figures import ProofFigures, Scores
 from selfreward_ray.proof.sections import WORDS, Section
 from selfreward_ray.recipe import Recipe
@@ -29,7 +30,10 @@ def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
     """Captions and drawings."""
     for name in figures.sets:
         lines = [_line("self-rewarded", figures.true_score[name])]
-        lines += [_line(control, scores[name]) for control, scores in figures.controls.items()]
+        lines += [
+            _line(control, scores[name], branches=control in FROM_THE_SAME_MODEL)
+            for control, scores in figures.controls.items()
+        ]
         yield f"True score: {name}", interval_plot(figures.models, lines, "true score %")
     by_set: Scores = figures.conditional
     lines = [_line(name, by_set[name]) for name in figures.sets]
@@ -39,5 +43,5 @@ def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
     yield "Judge: agreement with the truth", interval_plot(figures.models, lines, "Spearman")
 
 
-def _line(label: str, estimates: dict[str, Estimate]) -> Line:
-    return Line(label, {model: (e.mean, e.margin) for model, e in estimates.items()})
+def _line(label: str, estimates: dict[str, Estimate], branches: bool = False) -> Line:
+    return Line(label, {model: (e.mean, e.margin) for model, e in estimates.items()}, branches)

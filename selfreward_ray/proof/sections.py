@@ -54,7 +54,7 @@ def main_table(figures: ProofFigures) -> Section:
         for model in figures.models
     ]
     note = (
-        f"By a program that the loop never sees; 95 % intervals over prompts and {figures.seeds} seeds. Conditional: "
+        f"By a program that the loop never sees; 95 % intervals over prompts and seeds ({figures.seeds}). Conditional: "
         "the share kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: "
         "the model as judge of a fixed set of replies, with their true scores."
     )

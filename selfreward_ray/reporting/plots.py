@@ -15,8 +15,10 @@ from selfreward_ray.reporting.wording import visible
 
 # matplotlib wants real colours while it draws; in the SVG each becomes a CSS variable of the page,
 # so one drawing serves light and dark.
-_INK, _GRID, _FIRST, _SECOND = "#010101", "#020202", "#030303", "#040404"
-_VARIABLES = {_INK: "var(--muted)", _GRID: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+_INK, _GRID = "#010101", "#020202"
+_LINES = _FIRST, _SECOND, *_ = ("#030303", "#040404", "#050505", "#060606", "#070707")
+_NAMES = ("muted", "line", "first", "second", "third", "fourth", "fifth")
+_VARIABLES = {colour: f"var(--{name})" for colour, name in zip((_INK, _GRID, *_LINES), _NAMES, strict=True)}
 
 _STYLE = {
     "svg.fonttype": "none",  # real text: it takes the page's font and can be selected
@@ -75,24 +77,37 @@ def judge_plot(models: Sequence[ModelSummary]) -> Markup | None:
 
 @dataclass(frozen=True)
 class Line:
-    """Means with the half widths of their intervals, by model; a model that is not there is a gap."""
+    """Means with the half widths of their intervals, by model; a model that is not there is a gap.
+
+    Where it `branches`, each point goes out from the first line's point before it, not from its own.
+    """
 
     label: str
     points: Mapping[str, tuple[float, float | None]]
+    branches: bool = False
+
+    def at(self, model: str) -> tuple[float | None, float | None]:
+        return self.points.get(model, (None, None))
 
 
 def interval_plot(models: Sequence[str], lines: Sequence[Line], unit: str) -> Markup:
-    """`lines` over `models`, the first one drawn as the chief one; a little apart, so that intervals show."""
+    """Up to five `lines` over `models`, the first the chief one; a little apart, so that intervals show."""
     with rc_context(_STYLE):
         figure, axes = _canvas(models)
+        chief: list[tuple[float, float]] = []
         for index, line in enumerate(lines):
             places = [place + 0.08 * (index - (len(lines) - 1) / 2) for place in range(len(models))]
-            means, margins = zip(*(line.points.get(model, (None, None)) for model in models), strict=True)
+            means, margins = (list(map(_gap, x)) for x in zip(*map(line.at, models), strict=True))
+            dashes = "--" if index else "-"
             axes.errorbar(
-                places, list(map(_gap, means)), yerr=list(map(_gap, margins)), label=visible(line.label),
-                color=_SECOND if index else _FIRST, linestyle="--" if index else "-",
-                marker=_MARKERS[index % len(_MARKERS)], capsize=3,
+                places, means, yerr=margins, label=visible(line.label), color=_LINES[index], marker=_MARKERS[index],
+                linestyle="none" if line.branches else dashes, capsize=3,
             )  # fmt: skip
+            points = list(zip(places, means, strict=True))
+            chief = chief or points
+            if line.branches:
+                for start, end in zip(chief, points[1:], strict=False):
+                    axes.plot(*zip(start, end, strict=True), color=_LINES[index], linestyle=dashes)
         axes.set_ylabel(unit)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         return _svg(figure)

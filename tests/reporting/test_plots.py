@@ -51,6 +51,24 @@ def test_lines_are_named_and_a_model_that_is_not_there_is_a_gap() -> None:
     assert markers(both) - markers(one) == 3  # the point and its interval's two ends
 
 
+def test_a_line_that_branches_goes_out_from_the_first_line() -> None:
+    chief = Line("own", {"M1": (40.0, 2.0), "M2": (60.0, 2.0), "M3": (80.0, 2.0)})
+    control = Line("random", {"M2": (50.0, 2.0), "M3": (55.0, 2.0)}, branches=True)
+    svg = interval_plot(["M1", "M2", "M3"], [chief, control], "score %")
+    (trunk,) = lines(svg, "first")
+    branches = lines(svg, "second")
+    assert [branch[0] for branch in branches] == trunk[:2]
+    heights = [branch[1][1] for branch in branches]
+    assert heights[0] > heights[1] > trunk[2][1], "50, 55 and 80; SVG counts from the top"
+
+
+def lines(svg: str, colour: str) -> list[list[tuple[float, float]]]:
+    """Points of the lines drawn, without intervals, which are upright, and samples of the legend, which are level."""
+    paths = re.findall(rf'<path d="(M [^"]*)"[^>]*stroke: var\(--{colour}\)', svg)
+    points = [[(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)] for path in paths]
+    return [line for line in points if line[0][0] != line[-1][0] and line[0][1] != line[-1][1]]
+
+
 @pytest.mark.parametrize("plot", [true_score_plot, judge_plot])
 def test_the_same_figures_give_the_same_bytes(plot: Callable[[list[ModelSummary]], str | None]) -> None:
     assert plot([M0, M1]) == plot([M0, M1])
