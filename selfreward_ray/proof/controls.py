@@ -44,8 +44,12 @@ def _prefer(recipe: Recipe, run: RunLayout, control: RunLayout, t: int, name: st
 
 
 def more_sft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
-    """M1 + as many further steps of SFT as DPO took to M2 → M2, and so on; each on a stretch of M1's own examples."""
-    once = recipe.model_copy(update={"sft": recipe.sft.model_copy(update={"epochs": 1})})
+    """M1 + as many further steps of SFT as DPO took to M2 → M2, and so on; each on a stretch of M1's own examples.
+
+    They go on at the rate at which M1's training ended: from the first one, a few steps undo what M1 had learned.
+    """
+    slow = {"epochs": 1, "learning_rate": recipe.sft.final_learning_rate}
+    further = recipe.model_copy(update={"sft": recipe.sft.model_copy(update=slow)})
     policy, place = run.model(1).uri, 0
     for t in range(2, recipe.iterations + 2):
         steps = finished_step(run.model(t).uri, "dpo").read_json("summary.json")["steps"]
@@ -53,7 +57,7 @@ def more_sft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
         eft, rows = run.eft() if recipe.seed_data.eft else None, further_rows(control, t)
         further_examples(recipe, run.seed(), eft, stretch, rows)
         out = control.model(t).uri
-        sft(once, model=policy, seed_data=rows.uri, out=out, label=f"more_sft M{t} · SFT")
+        sft(further, model=policy, seed_data=rows.uri, out=out, label=f"more_sft M{t} · SFT")
         policy, place = out, stretch.stop
 
 

@@ -133,7 +133,10 @@ def test_where_each_control_starts_and_what_it_is_trained_on(tmp_path: Path, tin
     # As many steps of two examples as DPO had.
     steps = run.model(2).read_json("summary.json")["steps"]
     further = read_rows(control_run(run, "more_sft").model(2), SftTokens)
-    assert (len(further), started["controls/more_sft/M2/model"].optimization.epochs) == (2 * steps, 1)
+    optimization = started["controls/more_sft/M2/model"].optimization
+    assert (len(further), optimization.epochs) == (2 * steps, 1)
+    ended = started["M1/model"].optimization.final_learning_rate
+    assert (optimization.learning_rate, optimization.final_learning_rate) == (ended, ended)
     control, known = control_run(run, "more_sft"), len(read_rows(run.model(1), SftTokens))
     trained = [row.id for t in (2, 3) for row in read_rows(further_rows(control, t), SftExample)]
     assert len(set(trained[:known])) == known < len(trained)
