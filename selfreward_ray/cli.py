@@ -67,7 +67,7 @@ def proof(
 
         claims = prove(loaded, run_dir, seeds, controls)
     for claim in claims:
-        typer.echo(f"{'held    ' if claim.held else 'NOT HELD'}  {claim.text}: {claim.figures}")
+        typer.echo(f"{claim.outcome:<14}  {claim.text}: {claim.figures}")
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 

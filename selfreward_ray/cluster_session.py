@@ -42,13 +42,16 @@ def joined() -> Iterator[None]:
 
 def _refuse_a_dead_cluster() -> None:
     """Ray itself would try for twenty minutes, without a word, to join a cluster that is gone."""
-    address = get_ray_address_from_environment(None, None)
+    try:
+        address = get_ray_address_from_environment(None, None)
+    except ConnectionError as error:
+        raise UserError(f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no Ray cluster runs here: start one") from error
     at = parse_address(address) if address and "://" not in address else None
     if at is None:
         return
     try:
         socket.create_connection((at[0], int(at[1])), timeout=10).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: the port is no number
         if os.environ.get("RAY_ADDRESS"):
             remedy = "start it, or unset RAY_ADDRESS to work on this machine alone"
         else:

@@ -209,7 +209,8 @@ class Dpo(Optimization):
     """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
     eft_weight: float = Field(0.0, ge=0)
     """Weight of an EFT row's negative log-likelihood a token, added to each pair's loss so that the judge holds what it
-    was taught; 0 is the paper's. Above it each pair carries a row, the rows going round."""
+    was taught; 0 is the paper's. Above it each pair carries a row, the rows going round in an order that `seed`
+    decides, from the first one in each iteration."""
 
 
 class Lora(_Section):

@@ -2,14 +2,16 @@
 
 A run is one seed's: its own seed data, models and held-out prompts. So prompts are nested in runs, and a mean is off
 for two reasons: which prompts were drawn, and how the run went. Each run's mean has both in it, so the spread of these
-means measures both at once. Of few runs it is a rough measure, and may be small by luck: what the prompts alone would
-make is the least that is believed, and each run's mean stands beside the interval.
+means measures both at once, with as many degrees of freedom as there are runs but one: Student's t says how rough a
+measure that is. It may be small by luck: what the prompts alone would make is the least that is believed.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
+
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,8 @@ class Estimate:
     """Of the runs' means: each run counts the same."""
     margin: float | None
     """Half the width of the 95 % interval; None where one run has one value."""
-    runs: tuple[float, ...]
-    """Each run's mean."""
-    values: int
-    """Over all runs."""
+    runs: tuple["Estimate", ...] = ()
+    """Each run's own, with an interval over its prompts alone; none where there is only one."""
 
     @property
     def low(self) -> float | None:
@@ -39,17 +39,22 @@ class Estimate:
 def pooled(runs: Sequence[Mapping[str, float]]) -> Estimate:
     """Estimate of `runs`, each the values of one seed by their prompts' ids. Raises `ValueError` for a run without any.
 
-    The interval is normal, with runs as clusters: 1.96 times the greater of two standard errors of the mean, the one by
-    the spread of the runs' means and the one by the spread of the values within runs.
+    Half the interval is the greater of two: 1.96 standard errors by the spread of the values within runs, and Student's
+    t times the standard error by the spread of the runs' means.
     """
     if not runs or not all(runs):
         raise ValueError(f"{sum(not values for values in runs)} of {len(runs)} runs have no value to pool")
-    means = tuple(fmean(values.values()) for values in runs)
-    within = [variance(values.values()) / len(values) for values in runs if len(values) > 1]
-    by_prompts = sum(within) / len(runs) ** 2
-    by_runs = variance(means) / len(runs) if len(runs) > 1 else 0.0
-    count = sum(map(len, runs))
-    return Estimate(fmean(means), 1.96 * sqrt(max(by_prompts, by_runs)) if count > 1 else None, means, count)
+    each = tuple(_of_one(list(values.values())) for values in runs)
+    if len(each) == 1:
+        return each[0]
+    means = [run.mean for run in each]
+    by_prompts = sqrt(sum((run.margin or 0.0) ** 2 for run in each)) / len(each)
+    by_runs = stats.t.ppf(0.975, len(each) - 1) * sqrt(variance(means) / len(each))
+    return Estimate(fmean(means), max(by_prompts, float(by_runs)), each)
+
+
+def _of_one(values: Sequence[float]) -> Estimate:
+    return Estimate(fmean(values), 1.96 * sqrt(variance(values) / len(values)) if len(values) > 1 else None)
 
 
 def gains(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,8 @@ from selfreward_ray.evaluation.averages import mean
 from selfreward_ray.evaluation.pooling import pooled
 from selfreward_ray.records import EvaluatedReply
 
-_MAX_TRUE_SCORE = 5
+MAX_TRUE_SCORE = 5
+"""And the best score of each rubric that the demo world's verdicts are written for."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def reply_figures(replies: list[EvaluatedReply]) -> ReplyFigures:
 
 def true_percents(replies: Iterable[EvaluatedReply]) -> dict[str, float]:
     """By its id, the true score of each of `replies` that has one, in percent of the best possible one."""
-    return {reply.id: 100 * reply.true_score / _MAX_TRUE_SCORE for reply in replies if reply.true_score is not None}
+    return {reply.id: 100 * reply.true_score / MAX_TRUE_SCORE for reply in replies if reply.true_score is not None}
 
 
 def distinct(replies: Iterable[EvaluatedReply], length: int) -> float | None:

@@ -3,10 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from selfreward_ray.evaluation.pooling import Estimate
-from selfreward_ray.proof.figures import ProofFigures, Scores
+from selfreward_ray.proof.figures import ProofFigures
 from selfreward_ray.reporting.wording import MISSING, number
+
+Outcome = Literal["held", "not told apart", "NOT HELD"]
+"""Not told apart: the interval of a difference has 0 in it, so that the claim is neither shown nor refuted."""
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,7 @@ class Claim:
     """A part of the claim, whether the figures hold it, and these figures as they are read."""
 
     text: str
-    held: bool
+    outcome: Outcome
     figures: str
 
 
@@ -41,44 +47,53 @@ def with_interval(estimate: Estimate | None, digits: int = 1) -> str:
     return f"{mean} ({number(estimate.low, digits)}–{number(estimate.high, digits)})"
 
 
+def with_sign(gain: Estimate) -> str:
+    """Of a difference: ``+4.2 (+2.2 to +6.2)``."""
+    shown = f"{gain.mean:+.1f}"
+    return shown if gain.margin is None else f"{shown} ({gain.low:+.1f} to {gain.high:+.1f})"
+
+
+def _outcome(held: bool) -> Outcome:
+    return "held" if held else "NOT HELD"
+
+
 def _rising(text: str, scores: dict[str, Estimate], models: list[str]) -> Claim:
     held = all(scores[before].mean < scores[after].mean for before, after in pairwise(models))
-    return Claim(text, held, _listed(scores, models))
+    return Claim(text, _outcome(held), _listed(scores, models))
 
 
 def _apart(text: str, scores: dict[str, Estimate], models: list[str]) -> Iterator[Claim]:
     first, last = scores[models[0]], scores[models[-1]]
     held = first.high is not None and last.low is not None and first.high < last.low
-    yield Claim(f"{text}, intervals apart", held, _listed(scores, [models[0], models[-1]]))
-    held = all(before < after for before, after in zip(first.runs, last.runs, strict=True))
-    shown = ", ".join(f"{number(a, 1)} → {number(b, 1)}" for a, b in zip(first.runs, last.runs, strict=True))
-    yield Claim(f"{text}, with each seed", held, shown)
+    yield Claim(f"{text}, intervals apart", _outcome(held), _listed(scores, [models[0], models[-1]]))
+    runs = list(zip(first.runs or [first], last.runs or [last], strict=True))
+    held = all(before.mean < after.mean for before, after in runs)
+    shown = ", ".join(f"{number(before.mean, 1)} → {number(after.mean, 1)}" for before, after in runs)
+    yield Claim(f"{text}, with each seed", _outcome(held), shown)
 
 
 def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:
     """Self-rewarded above random pairs, and below the verifier's."""
-    own = figures.true_score[name][model]
+    for control, where, sign in (("random", "above random pairs", 1), ("ceiling", "below the ceiling", -1)):
+        ahead = figures.ahead.get(control, {}).get(name, {}).get(model)
+        if ahead is not None:
+            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), f"{with_sign(ahead)} on the same prompts")
 
-    def of(control: str) -> Estimate | None:
-        scores: Scores = figures.controls.get(control, {})
-        return scores.get(name, {}).get(model)
 
-    low, high = of("random"), of("ceiling")
-    if low is not None:
-        shown = f"{with_interval(own)} against {with_interval(low)}"
-        yield Claim(f"{name}: {model} above random pairs", own.mean > low.mean, shown)
-    if high is not None:
-        shown = f"{with_interval(own)} against {with_interval(high)}"
-        yield Claim(f"{name}: {model} below the ceiling", own.mean < high.mean, shown)
+def _told_apart(ahead: Estimate, sign: int) -> Outcome:
+    if ahead.margin is None or abs(ahead.mean) <= ahead.margin:
+        return "not told apart"
+    return _outcome(sign * ahead.mean > 0)
 
 
 def _judge_holds(figures: ProofFigures, models: list[str]) -> Iterator[Claim]:
     first = figures.fixed_judge[models[0]].spearman
     for model in models[1:]:
         own = figures.fixed_judge[model].spearman
-        held = first.low is not None and own.mean >= first.low
+        held = first.low is not None and own.mean >= first.low - _ROUNDING
         shown = f"{number(own.mean, 3)} against {with_interval(first, 3)}"
-        yield Claim(f"judge: Spearman of {model} on the fixed set not below the interval of {models[0]}", held, shown)
+        text = f"judge: Spearman of {model} on the fixed set not below the interval of {models[0]}"
+        yield Claim(text, _outcome(held), shown)
 
 
 def _listed(scores: dict[str, Estimate], models: list[str]) -> str:

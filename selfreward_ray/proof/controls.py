@@ -5,8 +5,9 @@
     more_sft   as many further steps of SFT from M1: what more training does
     no_eft     the loop of a model that was never taught to judge (paper, section 3.2)
 
-`random` and `ceiling` start, in each iteration, where the self-rewarded model starts, so that nothing but the
-orientation of pairs is between the three.
+`random` and `ceiling` start, in each iteration, where the self-rewarded model starts. `random` has its very batches,
+and nothing but the orientation of pairs is between the two. `ceiling` has pairs of its own, so that other batches, and
+other judging rows in them, come with other orientations.
 """
 
 from collections.abc import Callable

@@ -14,12 +14,12 @@ from selfreward_ray.storage import Folder
 
 
 def write_documents(folder: Folder, recipe: Recipe, figures: ProofFigures, claims: list[Claim]) -> None:
-    """Write the page, the document, its chief table alone, and the figures that others may read."""
+    """Write the document, its chief table alone, the figures that others may read, and the page."""
     tables = sections(figures, claims)
-    folder.write_bytes("report.html", render_proof(recipe, figures, tables).encode())
     folder.write_bytes("proof.md", document(figures, tables).encode())
     folder.write_bytes("table.md", markdown_table(main_table(figures)).encode())
     folder.write_bytes("proof.json", (json.dumps(published(figures), indent=2) + "\n").encode())
+    folder.write_bytes("report.html", render_proof(recipe, figures, tables).encode())
 
 
 def published(figures: ProofFigures) -> dict[str, Any]:
@@ -47,9 +47,10 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     """The proof in Markdown."""
     parts = [
         "# Does the loop improve a model?",
-        f"Written by `selfreward proof` from the figures of all seeds, {figures.seeds}. The slowest took "
-        f"{duration(figures.loop_seconds)} for the loop and its evaluation, {duration(figures.seconds)} with all that "
-        "is measured beside it and the controls. `make proof` makes it again.",
+        f"Written by `selfreward proof`; number of seeds: {figures.seeds}. The slowest took "
+        f"{duration(figures.loop_seconds)} for the steps of the loop and its evaluation, {duration(figures.seconds)} "
+        "with all that is measured beside it and the controls, where a step that was interrupted counts from its last "
+        "start. `make proof` makes it again.",
     ]
     for section in tables:
         parts += [f"## {section.title}", section.note, markdown_table(section)]

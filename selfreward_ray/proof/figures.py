@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
 from selfreward_ray.evaluation.outcomes import Outcomes, outcomes_by_score
 from selfreward_ray.evaluation.pooling import Estimate, gains, pooled
-from selfreward_ray.evaluation.replies import ReplyFigures, reply_figures, true_percents
+from selfreward_ray.evaluation.replies import MAX_TRUE_SCORE, ReplyFigures, reply_figures, true_percents
 from selfreward_ray.evaluation.rules import CheckedAnswer, conditional_percents, habit_percents, kept_percents
 from selfreward_ray.records import JudgedReply
 from selfreward_ray.reporting.summary import Sample
 from selfreward_ray.seed.demo.world import SENTENCES, Kind
-
-MAX_SCORE = 5
-"""Of the true score, and of each rubric that the demo world's verdicts are written for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class SeedRows:
     controls: dict[str, dict[str, list[CheckedAnswer]]]
     """By the control's name, answers of the models that it came to."""
     pairs: dict[str, PairCount]
+    shared_pairs: dict[str, int]
+    """Of the pairs that trained a model, those that trained the control `ceiling` too."""
     judge_scores: dict[str, dict[str, float]]
     """What M1 gave the answers of M1 and the models after it, by prompt, where its verdict could be read."""
     samples: tuple[Sample, ...]
@@ -97,10 +96,12 @@ class ProofFigures:
     true_score: Scores
     conditional: Scores
     """Share of the conditional rules that are kept."""
-    gains: Scores
-    """What a model gained in true score over the one before it, by the later model."""
+    gains: dict[str, dict[tuple[str, str], Estimate]]
+    """By held-out set, and by a model and an earlier one: what the first gained in true score, on the same prompts."""
     controls: dict[str, Scores]
     """True score, by control; only of models that it came to with every seed."""
+    ahead: dict[str, Scores]
+    """By control: how far the self-rewarded model is above the control's in true score, on the same prompts."""
     rules: dict[str, dict[Kind, dict[str, RuleFigures]]]
     """By set, rule and model."""
     fixed_judge: dict[str, JudgeFigures]
@@ -108,6 +109,7 @@ class ProofFigures:
     matches: list[Match]
     replies: dict[str, ReplyFigures]
     pairs: dict[str, PairCount]
+    shared_pairs: dict[str, int]
     samples: tuple[Sample, ...]
     loop_seconds: float
     """Of the slowest seed."""
@@ -124,25 +126,56 @@ class ProofFigures:
 
 def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
     """Figures of `runs`, one of each seed, all of the same recipe."""
+    runs = [_numbered(number, run) for number, run in enumerate(runs)]
     models = list(runs[0].answers)
     steps = list(pairwise(models[1:]))  # M0 is no model of the loop's
+    spans = [(after, before) for before, after in combinations(models[1:], 2)]
+    controls = {name: _of_every_seed(runs, name) for name in runs[0].controls}
     answers = {model: [run.answers[model] for run in runs] for model in models}
     sets = sorted({a.group for a in runs[0].answers[models[0]]})
     return ProofFigures(
         seeds=len(runs),
         true_score=_scores(sets, answers, _true_percents),
         conditional=_scores(sets, answers, conditional_percents),
-        gains={s: {after: _gain(s, answers[before], answers[after]) for before, after in steps} for s in sets},
-        controls={name: _scores(sets, _of_every_seed(runs, name), _true_percents) for name in runs[0].controls},
+        gains={s: {span: _gain(s, *(answers[model] for model in span)) for span in spans} for s in sets},
+        controls={name: _scores(sets, found, _true_percents) for name, found in controls.items()},
+        ahead={
+            name: {s: {model: _gain(s, answers[model], theirs) for model, theirs in found.items()} for s in sets}
+            for name, found in controls.items()
+        },
         rules={s: {k: {m: _rule(s, k, answers[m]) for m in models} for k in SENTENCES} for s in sets},
         fixed_judge={model: _judge([run.judged[model] for run in runs]) for model in models[1:]},
         own_judge={model: _judge([run.own[model] for run in runs]) for model in models[1:]},
         matches=[_match(sets, before, after, runs) for before, after in steps],
         replies={model: reply_figures([a.answer for run in found for a in run]) for model, found in answers.items()},
         pairs={model: sum((run.pairs[model] for run in runs), PairCount(0, 0, 0, 0)) for model in runs[0].pairs},
+        shared_pairs={model: sum(run.shared_pairs[model] for run in runs) for model in runs[0].shared_pairs},
         samples=runs[0].samples,
         loop_seconds=max(run.loop_seconds for run in runs),
         seconds=max(run.seconds for run in runs),
+    )
+
+
+def _numbered(number: int, run: SeedRows) -> SeedRows:
+    """With ids of its own: they are the same in each seed, what they stand for is not."""
+
+    def answers(by_model: Mapping[str, list[CheckedAnswer]]) -> dict[str, list[CheckedAnswer]]:
+        return {
+            model: [replace(a, answer=replace(a.answer, id=f"{number}/{a.answer.id}")) for a in found]
+            for model, found in by_model.items()
+        }
+
+    def judged(by_model: Mapping[str, list[JudgedReply]]) -> dict[str, list[JudgedReply]]:
+        return {m: [replace(r, set_id=f"{number}/{r.set_id}") for r in found] for m, found in by_model.items()}
+
+    scores = {m: {f"{number}/{key}": score for key, score in found.items()} for m, found in run.judge_scores.items()}
+    return replace(
+        run,
+        answers=answers(run.answers),
+        judged=judged(run.judged),
+        own=judged(run.own),
+        controls={name: answers(found) for name, found in run.controls.items()},
+        judge_scores=scores,
     )
 
 
@@ -171,7 +204,7 @@ def _of_every_seed(runs: Sequence[SeedRows], name: str) -> dict[str, list[_Answe
     return {model: [run.controls[name][model] for run in runs] for model in models}
 
 
-def _gain(name: str, before: list[_Answers], after: list[_Answers]) -> Estimate:
+def _gain(name: str, after: list[_Answers], before: list[_Answers]) -> Estimate:
     measured = [[_true_percents(_in(name, run)) for run in runs] for runs in (before, after)]
     return pooled([gains(*run) for run in zip(*measured, strict=True)])
 
@@ -185,21 +218,28 @@ def _rule(name: str, kind: Kind, answers: list[_Answers]) -> RuleFigures:
 
 
 def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
-    # Ids are the same in each seed, the sets are not.
-    apart = [replace(r, set_id=f"{number}/{r.set_id}") for number, run in enumerate(judged) for r in run]
-    return JudgeFigures(pooled(list(map(spearmans, judged))), agreement(apart, MAX_SCORE), score_counts(apart))
+    together = [reply for run in judged for reply in run]
+    return JudgeFigures(pooled(list(map(_orders, judged))), agreement(together, MAX_TRUE_SCORE), score_counts(together))
+
+
+def _orders(judged: list[JudgedReply]) -> dict[str, float]:
+    """Spearman by set. A set with an unreadable verdict counts as 0: left out, it would reward such a judge."""
+    unread = {reply.set_id for reply in judged if reply.verdict.score is None}
+    ranks = {reply.set_id: set[int]() for reply in judged}
+    for reply in judged:
+        ranks[reply.set_id].add(reply.rank)
+    return spearmans(judged) | {name: 0.0 for name in unread if len(ranks[name]) > 1}
 
 
 def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:
     def true_percents(name: str, model: str) -> dict[str, float]:
-        return _of_all_seeds(_true_percents(_in(name, run.answers[model])) for run in runs)
+        return _together(_true_percents(_in(name, run.answers[model])) for run in runs)
 
     by_truth = {name: outcomes_by_score(true_percents(name, after), true_percents(name, before)) for name in sets}
-    left, right = (_of_all_seeds(run.judge_scores[model] for run in runs) for model in (after, before))
+    left, right = (_together(run.judge_scores[model] for run in runs) for model in (after, before))
     both = left.keys() & right.keys()
     return Match(after, before, by_truth, outcomes_by_score({k: left[k] for k in both}, {k: right[k] for k in both}))
 
 
-def _of_all_seeds(values: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    # Ids are the same in each seed, the prompts are not.
-    return {f"{number}/{key}": value for number, found in enumerate(values) for key, value in found.items()}
+def _together(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    return {key: value for run in runs for key, value in run.items()}

@@ -17,13 +17,14 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
     """All that was measured in the run of one seed."""
     made = range(1, recipe.iterations + 2)
     evaluated = {f"M{t}": read_rows(run.evaluation(t), EvaluatedSet) for t in range(recipe.iterations + 2)}
-    pairs = {f"M{t}": read_rows(run.pairs(t), Pair) for t in made[1:]}
+    pairs = _pairs(recipe, run)
     return SeedRows(
         answers={model: _checked(sets) for model, sets in evaluated.items()},
         judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items() if model != "M0"},
         own={f"M{t}": ranked_by_truth(read_rows(own_answers(recipe, run, t), JudgedPrompt)) for t in made},
         controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
         pairs={f"M{t}": count_pairs(run.judged(t), pairs[f"M{t}"]) for t in made[1:]},
+        shared_pairs=shared(pairs, _pairs(recipe, control_run(run, "ceiling"))) if with_controls else {},
         judge_scores=judge_scores(run, [f"M{t}" for t in made]),
         samples=tuple(_sample(model, rows[len(rows) // 2]) for model, rows in pairs.items() if rows),
         loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
@@ -49,6 +50,19 @@ def _control(recipe: Recipe, control: RunLayout) -> dict[str, list[CheckedAnswer
     """Of the models that the control came to."""
     made = [t for t in range(1, recipe.iterations + 2) if read_manifest(control.evaluation(t)) is not None]
     return {f"M{t}": _checked(read_rows(control.evaluation(t), EvaluatedSet)) for t in made}
+
+
+def _pairs(recipe: Recipe, run: RunLayout) -> dict[str, list[Pair]]:
+    return {f"M{t}": read_rows(run.pairs(t), Pair) for t in range(2, recipe.iterations + 2)}
+
+
+def shared(own: dict[str, list[Pair]], other: dict[str, list[Pair]]) -> dict[str, int]:
+    """By model, pairs of the same two texts in both, the same one chosen."""
+
+    def texts(pairs: list[Pair]) -> set[tuple[str, str, str]]:
+        return {(pair.id, pair.chosen.text, pair.rejected.text) for pair in pairs}
+
+    return {model: len(texts(pairs) & texts(other[model])) for model, pairs in own.items()}
 
 
 def count_pairs(judged: Folder, pairs: list[Pair]) -> PairCount:

@@ -6,8 +6,8 @@ from markupsafe import Markup
 
 from selfreward_ray.evaluation.pooling import Estimate
 from selfreward_ray.proof.controls import FROM_THE_SAME_MODEL
-from selfreward_ray.proof.figures import ProofFigures, Scores
-from selfreward_ray.proof.sections import WORDS, Section
+from selfreward_ray.proof.figures import ProofFigures
+from selfreward_ray.proof.sections import WORDS, Section, what_varies
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import dump_recipe
 from selfreward_ray.reporting.page import template
@@ -19,6 +19,7 @@ def render_proof(recipe: Recipe, figures: ProofFigures, tables: list[Section]) -
     return template("proof.html").render(
         name=recipe.name,
         figures=figures,
+        varies=what_varies(figures),
         tables=tables,
         words=WORDS,
         plots=list(_plots(figures)),
@@ -35,8 +36,7 @@ def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
             for control, scores in figures.controls.items()
         ]
         yield f"True score: {name}", interval_plot(figures.models, lines, "true score %")
-    by_set: Scores = figures.conditional
-    lines = [_line(name, by_set[name]) for name in figures.sets]
+    lines = [_line(name, scores) for name, scores in figures.conditional.items()]
     yield "Conditional rules alone", interval_plot(figures.models, lines, "kept %")
     judges = {"fixed replies": figures.fixed_judge, "its own answers": figures.own_judge}
     lines = [_line(on, {m: judge.spearman for m, judge in found.items()}) for on, found in judges.items()]

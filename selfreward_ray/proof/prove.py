@@ -43,7 +43,8 @@ from selfreward_ray.storage import Folder
 def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
     """Run `recipe` with `seeds` seeds, its own and those after it, and write the documents to `run_dir`.
 
-    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs.
+    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs, and for an
+    evaluation that left prompts out.
     """
     _check(recipe)
     for number in range(seeds):
@@ -58,6 +59,8 @@ def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list
 def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
     """The loop, and all that is measured beside it."""
     loop.run(recipe, run.uri)
+    for t in range(1, recipe.iterations + 2):
+        check_whole(run.evaluation(t))
     without_replies(run.seed(), held_out_prompts(run))
     _answers(recipe, recipe.model, run, run, 0, label="M0")
     judge_once_more(recipe, run)
@@ -99,6 +102,18 @@ def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, 
     """What M(t) of `of` answers to the prompts that the loop's own models are evaluated on."""
     prompts = held_out_prompts(run).uri
     evaluate(recipe, model=model, seed_data=prompts, out=of.evaluation(t).uri, label=f"{label} · answers")
+    check_whole(of.evaluation(t))
+
+
+def check_whole(evaluation: Folder) -> None:
+    """Raise `UserError` where a finished evaluation has dropped prompts: models are compared prompt by prompt."""
+    manifest = read_manifest(evaluation)
+    if manifest is not None and manifest.dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in manifest.dropped.items())
+        raise UserError(
+            f"{evaluation.uri}: held-out prompts without an answer ({reasons}), and a proof compares models prompt by "
+            "prompt; remove that folder, and the same command evaluates the model again"
+        )
 
 
 def _check(recipe: Recipe) -> None:
@@ -107,5 +122,7 @@ def _check(recipe: Recipe) -> None:
             "a proof needs answers that a program can check: seed_data.source=demo, prompts.source=demo, and "
             "seed_data.held_out above 0"
         )
+    if not recipe.iterations or not recipe.seed_data.held_out_groups:
+        raise UserError("a proof compares models by held-out sets: set iterations and seed_data.held_out_groups")
     if recipe.pairs.policy == "positive-only":
         raise UserError("a proof turns pairs round, and pairs.policy=positive-only makes none")

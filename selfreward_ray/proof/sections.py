@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from selfreward_ray.evaluation.agreement import ScoreCount
 from selfreward_ray.evaluation.outcomes import Outcomes
-from selfreward_ray.proof.claims import Claim, with_interval
+from selfreward_ray.evaluation.pooling import Estimate
+from selfreward_ray.evaluation.replies import MAX_TRUE_SCORE
+from selfreward_ray.proof.claims import Claim, with_interval, with_sign
 from selfreward_ray.proof.controls import CONTROLS
-from selfreward_ray.proof.figures import MAX_SCORE, JudgeFigures, ProofFigures, RuleFigures
+from selfreward_ray.proof.figures import JudgeFigures, ProofFigures, RuleFigures
 from selfreward_ray.reporting.wording import MISSING, number, percent
 
 WORDS = ("claim", "held", "figures", "model", "set", "rule", "by", "replies", "scores")
@@ -30,8 +32,9 @@ def sections(figures: ProofFigures, claims: list[Claim]) -> list[Section]:
     return [
         _claims(claims),
         main_table(figures),
-        *([_controls(figures)] if figures.controls else []),
+        *([_seeds(figures)] if figures.seeds > 1 else []),
         _gains(figures),
+        *([_controls(figures), _ahead(figures)] if figures.controls else []),
         *(_rules(figures, name) for name in figures.sets),
         _judges(figures),
         _histogram(figures),
@@ -54,16 +57,35 @@ def main_table(figures: ProofFigures) -> Section:
         for model in figures.models
     ]
     note = (
-        f"By a program that the loop never sees; 95 % intervals over prompts and seeds ({figures.seeds}). Conditional: "
-        "the share kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: "
-        "the model as judge of a fixed set of replies, with their true scores."
+        f"By a program that the loop never sees; 95 % intervals over {what_varies(figures)}. Conditional: the share "
+        "kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: the model "
+        "as judge of a fixed set of replies, with their true scores; a set with an unreadable verdict counts as 0."
     )
     return Section("Models", note, (*columns, "judge's Spearman"), rows)
 
 
+def what_varies(figures: ProofFigures) -> str:
+    """What the intervals are over."""
+    return "the prompts of one seed" if figures.seeds == 1 else f"prompts and seeds ({figures.seeds})"
+
+
 def _claims(claims: list[Claim]) -> Section:
-    rows = [(claim.text, "held" if claim.held else "NOT HELD", claim.figures) for claim in claims]
-    return Section("Claims", "Computed from the figures below.", ("claim", "held", "figures"), rows)
+    rows = [(claim.text, claim.outcome, claim.figures) for claim in claims]
+    note = (
+        "Computed from the figures below. Not told apart: the interval of a difference has 0 in it, so that the claim "
+        "is neither shown nor refuted."
+    )
+    return Section("Claims", note, ("claim", "held", "figures"), rows)
+
+
+def _seeds(figures: ProofFigures) -> Section:
+    rows = [
+        (name, model, *map(with_interval, figures.true_score[name][model].runs))
+        for name in figures.sets
+        for model in figures.models
+    ]
+    columns = ("set", "model", *(f"seed {number + 1}" for number in range(figures.seeds)))
+    return Section("Each seed", "True score %; intervals over the prompts of that seed alone.", columns, rows)
 
 
 def _controls(figures: ProofFigures) -> Section:
@@ -81,16 +103,36 @@ def _controls(figures: ProofFigures) -> Section:
     note = (
         "True score %. random: DPO on the same pairs, each turned round by a coin. ceiling: DPO on the same "
         "candidates, judged by the verifier. Both start, in each iteration, from the self-rewarded model before it. "
-        "more_sft: as many further steps of SFT from M1. no_eft: the loop of a model that was never taught to judge; "
-        "where it has no figure, its judge told too few replies apart to train on them, with one seed or more."
+        "more_sft: as many further steps of SFT from M1, at the rate at which M1's ended. no_eft: the loop of a model "
+        "that was never taught to judge: SFT on the instruction rows alone, verdicts held to the form, no judging rows "
+        "in DPO; where it has no figure, its judge told too few replies apart to train on them, with one seed or more."
     )
     return Section("Controls", note, ("set", "model", "self-rewarded", *names), rows)
 
 
+def _ahead(figures: ProofFigures) -> Section:
+    names = list(CONTROLS)
+    rows = [
+        (name, model, *(_gained(figures.ahead[control][name].get(model)) for control in names))
+        for name in figures.sets
+        for model in figures.models[1:]
+    ]
+    note = "Points of true score by which the self-rewarded model is above each control's, on the same prompts."
+    return Section("Ahead of the controls", note, ("set", "model", *names), rows)
+
+
 def _gains(figures: ProofFigures) -> Section:
-    rows = [(name, model, with_interval(gain)) for name in figures.sets for model, gain in figures.gains[name].items()]
-    note = "Points of true score that a model gained over the one before it, on the same prompts."
+    rows = [
+        (name, f"{after} over {before}", with_sign(gain))
+        for name in figures.sets
+        for (after, before), gain in figures.gains[name].items()
+    ]
+    note = "Points of true score that a model gained over an earlier one, on the same prompts."
     return Section("Gains", note, ("set", "model", "gain"), rows)
+
+
+def _gained(gain: Estimate | None) -> str:
+    return MISSING if gain is None else with_sign(gain)
 
 
 def _rules(figures: ProofFigures, name: str) -> Section:
@@ -143,7 +185,7 @@ def _histogram(figures: ProofFigures) -> Section:
         for replies, model, judge in _by_replies(figures)
         for kind, cells in (("true", _counts(judge.scores, "true")), ("given", _counts(judge.scores, "given")))
     ]
-    scores = map(str, range(MAX_SCORE + 1))
+    scores = map(str, range(MAX_TRUE_SCORE + 1))
     return Section(
         "Scores given and true",
         "How many replies were given each score, beside how many are worth it.",
@@ -157,7 +199,7 @@ def _counts(found: list[ScoreCount], which: str) -> tuple[str, ...]:
     for score in found:
         counts[getattr(score, which)] += score.count
     unreadable = number(counts[None]) if which == "given" else MISSING
-    return (*(number(counts[score]) for score in range(MAX_SCORE + 1)), unreadable)
+    return (*(number(counts[score]) for score in range(MAX_TRUE_SCORE + 1)), unreadable)
 
 
 def _matches(figures: ProofFigures) -> Section:
@@ -196,17 +238,22 @@ def _replies(figures: ProofFigures) -> Section:
 
 
 def _pairs(figures: ProofFigures) -> Section:
+    def share(count: int | None, pairs: int) -> str:
+        return percent(None if count is None or not pairs else count / pairs)
+
     rows = [
         (
             model,
             number(p.prompts),
             number(p.pairs),
-            *(
-                percent(count / p.pairs if p.pairs else None)
-                for count in (p.agreed, p.tied, p.pairs - p.agreed - p.tied)
-            ),
+            *(share(count, p.pairs) for count in (p.agreed, p.tied, p.pairs - p.agreed - p.tied)),
+            share(figures.shared_pairs.get(model), p.pairs),
         )
         for model, p in figures.pairs.items()
     ]
-    note = "The pairs that trained a model, over all seeds, and what the verifier says of them."
-    return Section("Pairs", note, ("model", "prompts", "pairs", "agrees %", "tie %", "disagrees %"), rows)
+    note = (
+        "The pairs that trained a model, over all seeds, and what the verifier says of them. In the ceiling: those "
+        "that its verdicts make too."
+    )
+    columns = ("model", "prompts", "pairs", "agrees %", "tie %", "disagrees %", "in the ceiling %")
+    return Section("Pairs", note, columns, rows)

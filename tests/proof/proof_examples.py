@@ -64,6 +64,7 @@ def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
         own=verdicts,
         controls=made if controls else {},
         pairs={"M2": PairCount(10, 8, 5, 2), "M3": PairCount(10, 6, 3, 1)},
+        shared_pairs={"M2": 4, "M3": 3} if controls else {},
         judge_scores={"M1": {"a": 1.0, "b": 2.0, "c": 3.0}, "M2": {"a": 3.0, "b": 2.0}, "M3": {"a": 2.0, "c": 5.0}},
         samples=(sample,),
         loop_seconds=60.0 + shift,

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from proof_examples import seed_rows
+from proof_examples import judged, seed_rows
 
+from selfreward_ray.evaluation.pooling import Estimate
 from selfreward_ray.proof.figures import PairCount, pool_figures
 
 
@@ -14,8 +15,9 @@ def test_scores_are_pooled_over_seeds_by_set_and_model():
     assert (figures.seeds, figures.sets, figures.models) == (2, ["topics", "words"], ["M0", "M1", "M2", "M3"])
     found = {model: estimate.mean for model, estimate in figures.true_score["words"].items()}
     assert found == pytest.approx({"M0": 30, "M1": 40, "M2": 60, "M3": 80})
-    assert figures.true_score["topics"]["M3"].runs == pytest.approx((90, 70))
-    assert figures.true_score["topics"]["M3"].values == 4
+    assert [run.mean for run in figures.true_score["topics"]["M3"].runs] == pytest.approx([90, 70])
+    assert figures.replies["M3"].true_score == pytest.approx(80)
+    assert figures.replies["M3"].count == 8
     kept = {model: estimate.mean for model, estimate in figures.conditional["topics"].items()}
     assert kept == pytest.approx({"M0": 0, "M1": 50, "M2": 100, "M3": 100})
 
@@ -23,8 +25,19 @@ def test_scores_are_pooled_over_seeds_by_set_and_model():
 def test_gains_begin_at_m1_and_are_by_prompt():
     """M1 to M2: +40 and 0. M2 to M3: +20 and +40, with the second seed 0 and +20."""
     gained = pool_figures([seed_rows(), seed_rows(shift=1)]).gains["topics"]
-    assert {model: gain.mean for model, gain in gained.items()} == pytest.approx({"M2": 20, "M3": 20})
-    assert gained["M3"].runs == pytest.approx((30, 10))
+    means = {span: gain.mean for span, gain in gained.items()}
+    assert means == pytest.approx({("M2", "M1"): 20, ("M3", "M1"): 40, ("M3", "M2"): 20})
+    assert [run.mean for run in gained["M3", "M2"].runs] == pytest.approx([30, 10])
+    assert gained["M2", "M1"].runs[0].margin == pytest.approx(1.96 * 20)  # 40 and 0, not the spread of the scores
+
+
+def test_how_far_a_model_is_ahead_of_a_control_is_by_prompt_too():
+    """M2 against random pairs: [3, 3] against [1, 2] points of 20 %. Against the ceiling: [4, 4]."""
+    ahead = pool_figures([seed_rows(), seed_rows(shift=1)]).ahead
+    assert ahead["random"]["words"]["M2"].mean == pytest.approx(30)
+    assert ahead["random"]["words"]["M2"].runs[0].margin == pytest.approx(1.96 * 10)
+    assert ahead["ceiling"]["words"]["M2"].mean == pytest.approx(-20)
+    assert set(ahead["no_eft"]["words"]) == {"M1"}
 
 
 def test_a_rule_is_counted_where_it_is_asked_and_where_nothing_of_its_sort_is():
@@ -36,9 +49,9 @@ def test_a_rule_is_counted_where_it_is_asked_and_where_nothing_of_its_sort_is():
 
 
 def test_judges_are_measured_over_the_sets_of_all_seeds():
-    """Spearman of 0, 1, 2 given as 1, 0, 2: 1 − 6·2/(3·8) = 0.5. M3's two readable scores are in order."""
+    """Spearman of 0, 1, 2 given as 1, 0, 2: 1 − 6·2/(3·8) = 0.5. M3 leaves a verdict unreadable."""
     judges = pool_figures([seed_rows(), seed_rows()]).fixed_judge
-    assert {m: j.spearman.mean for m, j in judges.items()} == pytest.approx({"M1": 1, "M2": 0.5, "M3": 1})
+    assert {m: j.spearman.mean for m, j in judges.items()} == pytest.approx({"M1": 1, "M2": 0.5, "M3": 0})
     assert judges["M3"].agreement.unreadable == pytest.approx(1 / 3)
     assert judges["M3"].agreement.verdicts == 6
     assert judges["M2"].agreement.pairwise_accuracy == pytest.approx(2 / 3)  # one set of six replies would have more
@@ -57,8 +70,16 @@ def test_matches_by_the_verifier_and_by_the_judge():
     assert (third.by_judge.right, third.by_judge.left_win_rate) == (2, 0)
 
 
+def test_a_judge_that_can_not_be_read_at_all_orders_nothing():
+    """Replies of one worth are no set to order, read or not."""
+    alike = [replace(reply, set_id="alike", rank=0) for reply in judged(None, None)]
+    run = replace(seed_rows(), judged=dict.fromkeys(("M1", "M2", "M3"), judged(None, None, None) + alike))
+    assert pool_figures([run]).fixed_judge["M3"].spearman == Estimate(0, None)
+
+
 def test_counts_are_summed_and_the_slowest_seed_is_told():
     figures = pool_figures([seed_rows(), seed_rows(shift=1)])
+    assert figures.shared_pairs == {"M2": 8, "M3": 6}
     assert figures.pairs == {"M2": PairCount(20, 16, 10, 4), "M3": PairCount(20, 12, 6, 2)}
     assert (figures.loop_seconds, figures.seconds) == (61, 101)
     assert figures.replies["M1"].count == 8

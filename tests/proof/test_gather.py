@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 from proof_examples import BEST, DEMO, MIDDLE, WORST, table
 
 from selfreward_ray.proof.figures import PairCount
-from selfreward_ray.proof.gather import count_pairs, judge_scores
+from selfreward_ray.proof.gather import count_pairs, judge_scores, shared
 from selfreward_ray.proof.layout import all_judged, own_answers
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import Candidate, JudgedPrompt, Pair
@@ -20,6 +21,12 @@ def test_pairs_are_right_tied_or_wrong(tmp_path: Path):
     judged = table(tmp_path, [JudgedPrompt(f"p{i}", DEMO, (), candidates) for i in range(5)], step="respond")
     pairs = [pair(BEST, WORST), pair(BEST, MIDDLE), pair(MIDDLE, MIDDLE), pair(WORST, MIDDLE)]
     assert count_pairs(judged, pairs) == PairCount(prompts=5, pairs=4, agreed=2, tied=1)
+
+
+def test_pairs_are_shared_where_both_texts_are_the_same_and_the_same_is_chosen():
+    own = [pair(BEST, WORST), pair(BEST, MIDDLE), pair(MIDDLE, WORST)]
+    turned = replace(pair(MIDDLE, BEST), id=own[1].id)
+    assert shared({"M2": own}, {"M2": [pair(BEST, WORST), turned]}) == {"M2": 1}
 
 
 def test_a_models_own_answers_are_those_that_the_loop_has_of_it_but_for_the_last_model(tmp_path: Path):

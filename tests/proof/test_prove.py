@@ -171,6 +171,17 @@ def test_a_judge_that_tells_nothing_apart_ends_its_control_and_not_the_proof(
     assert read_manifest(control_run(seed_run(str(tmp_path), 0), "no_eft").pairs(2)).rows.get("rows", 0) == 0
 
 
+def test_an_evaluation_that_left_prompts_out_ends_the_proof_and_says_which(
+    tmp_path: Path, tiny_model: Path, stand: Stand
+):
+    run = seed_run(str(tmp_path), 0)
+    prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
+    manifest = json.loads((tmp_path / "seed0/M2/evaluation/manifest.json").read_text())
+    run.evaluation(2).write_json("manifest.json", manifest | {"dropped": {"failed": 2}})
+    with pytest.raises(UserError, match=r"M2/evaluation: .*without an answer \(2 failed\).*remove that folder"):
+        prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -178,6 +189,8 @@ def test_a_judge_that_tells_nothing_apart_ends_its_control_and_not_the_proof(
         {"seed_data": {**VALUES["seed_data"], "held_out": 0}},
         {"prompts": {"source": "people.jsonl"}},
         {"pairs": {"policy": "positive-only"}},
+        {"iterations": 0},
+        {"seed_data": {**VALUES["seed_data"], "held_out_groups": []}},
     ],
 )
 def test_what_can_not_be_proved_is_refused_at_once(tmp_path: Path, changed: dict[str, Any]):
