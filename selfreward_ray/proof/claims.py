@@ -30,8 +30,12 @@ def make_claims(figures: ProofFigures) -> list[Claim]:
     found: list[Claim] = []
     for name in figures.sets:
         found.append(_rising(f"{name}: {' > '.join(reversed(models))} in true score", figures.true_score[name], models))
-        for what, scores in (("true score", figures.true_score), ("the conditional rules alone", figures.conditional)):
-            found += _apart(f"{name}: {models[-1]} above {models[0]} in {what}", scores[name], models)
+        for what, scores, gains in (
+            ("true score", figures.true_score, figures.gains),
+            ("the conditional rules alone", figures.conditional, figures.conditional_gains),
+        ):
+            text = f"{name}: {models[-1]} above {models[0]} in {what}"
+            found += _apart(text, scores[name], gains[name][models[-1], models[0]], models)
         for model in models[1:]:
             found += _between(figures, name, model)
     return found + list(_judge_holds(figures, models))
@@ -62,10 +66,11 @@ def _rising(text: str, scores: dict[str, Estimate], models: list[str]) -> Claim:
     return Claim(text, _outcome(held), _listed(scores, models))
 
 
-def _apart(text: str, scores: dict[str, Estimate], models: list[str]) -> Iterator[Claim]:
+def _apart(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[str]) -> Iterator[Claim]:
     first, last = scores[models[0]], scores[models[-1]]
     held = first.high is not None and last.low is not None and first.high < last.low
     yield Claim(f"{text}, intervals apart", _outcome(held), _listed(scores, [models[0], models[-1]]))
+    yield Claim(f"{text}, prompt by prompt", _told_apart(gain, 1), with_sign(gain))
     runs = list(zip(first.runs or [first], last.runs or [last], strict=True))
     held = all(before.mean < after.mean for before, after in runs)
     shown = ", ".join(f"{number(before.mean, 1)} → {number(after.mean, 1)}" for before, after in runs)
@@ -77,7 +82,7 @@ def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:
     for control, where, sign in (("random", "above random pairs", 1), ("ceiling", "below the ceiling", -1)):
         ahead = figures.ahead.get(control, {}).get(name, {}).get(model)
         if ahead is not None:
-            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), f"{with_sign(ahead)} on the same prompts")
+            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), f"{with_sign(ahead)}")
 
 
 def _told_apart(ahead: Estimate, sign: int) -> Outcome:

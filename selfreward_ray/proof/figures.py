@@ -88,6 +88,10 @@ Scores = dict[str, dict[str, Estimate]]
 """By held-out set and model, in percent."""
 
 
+Gains = dict[str, dict[tuple[str, str], Estimate]]
+"""By held-out set, and by a model and an earlier one: how many points the first gained, on the same prompts."""
+
+
 @dataclass(frozen=True)
 class ProofFigures:
     """All figures of a proof, pooled over prompts and seeds."""
@@ -96,8 +100,9 @@ class ProofFigures:
     true_score: Scores
     conditional: Scores
     """Share of the conditional rules that are kept."""
-    gains: dict[str, dict[tuple[str, str], Estimate]]
-    """By held-out set, and by a model and an earlier one: what the first gained in true score, on the same prompts."""
+    gains: Gains
+    """In true score."""
+    conditional_gains: Gains
     controls: dict[str, Scores]
     """True score, by control; only of models that it came to with every seed."""
     ahead: dict[str, Scores]
@@ -129,7 +134,6 @@ def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
     runs = [_numbered(number, run) for number, run in enumerate(runs)]
     models = list(runs[0].answers)
     steps = list(pairwise(models[1:]))  # M0 is no model of the loop's
-    spans = [(after, before) for before, after in combinations(models[1:], 2)]
     controls = {name: _of_every_seed(runs, name) for name in runs[0].controls}
     answers = {model: [run.answers[model] for run in runs] for model in models}
     sets = sorted({a.group for a in runs[0].answers[models[0]]})
@@ -137,10 +141,14 @@ def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
         seeds=len(runs),
         true_score=_scores(sets, answers, _true_percents),
         conditional=_scores(sets, answers, conditional_percents),
-        gains={s: {span: _gain(s, *(answers[model] for model in span)) for span in spans} for s in sets},
+        gains=_gains(sets, answers, models[1:], _true_percents),
+        conditional_gains=_gains(sets, answers, models[1:], conditional_percents),
         controls={name: _scores(sets, found, _true_percents) for name, found in controls.items()},
         ahead={
-            name: {s: {model: _gain(s, answers[model], theirs) for model, theirs in found.items()} for s in sets}
+            name: {
+                s: {model: _gain(s, answers[model], theirs, _true_percents) for model, theirs in found.items()}
+                for s in sets
+            }
             for name, found in controls.items()
         },
         rules={s: {k: {m: _rule(s, k, answers[m]) for m in models} for k in SENTENCES} for s in sets},
@@ -180,11 +188,10 @@ def _numbered(number: int, run: SeedRows) -> SeedRows:
 
 
 _Answers = list[CheckedAnswer]
+_Measure = Callable[[_Answers], Mapping[str, float]]
 
 
-def _scores(
-    sets: Iterable[str], answers: Mapping[str, list[_Answers]], measure: Callable[[_Answers], Mapping[str, float]]
-) -> Scores:
+def _scores(sets: Iterable[str], answers: Mapping[str, list[_Answers]], measure: _Measure) -> Scores:
     return {
         name: {model: pooled([measure(_in(name, run)) for run in runs]) for model, runs in answers.items()}
         for name in sets
@@ -204,8 +211,18 @@ def _of_every_seed(runs: Sequence[SeedRows], name: str) -> dict[str, list[_Answe
     return {model: [run.controls[name][model] for run in runs] for model in models}
 
 
-def _gain(name: str, after: list[_Answers], before: list[_Answers]) -> Estimate:
-    measured = [[_true_percents(_in(name, run)) for run in runs] for runs in (before, after)]
+def _gains(
+    sets: Iterable[str], answers: Mapping[str, list[_Answers]], models: Sequence[str], measure: _Measure
+) -> Gains:
+    spans = list(combinations(models, 2))
+    return {
+        s: {(after, before): _gain(s, answers[after], answers[before], measure) for before, after in spans}
+        for s in sets
+    }
+
+
+def _gain(name: str, after: list[_Answers], before: list[_Answers], measure: _Measure) -> Estimate:
+    measured = [[measure(_in(name, run)) for run in runs] for runs in (before, after)]
     return pooled([gains(*run) for run in zip(*measured, strict=True)])
 
 

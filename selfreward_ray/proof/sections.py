@@ -72,8 +72,9 @@ def what_varies(figures: ProofFigures) -> str:
 def _claims(claims: list[Claim]) -> Section:
     rows = [(claim.text, claim.outcome, claim.figures) for claim in claims]
     note = (
-        "Computed from the figures below. Not told apart: the interval of a difference has 0 in it, so that the claim "
-        "is neither shown nor refuted."
+        "Computed from the figures below. Prompt by prompt, and against the controls: the differences on the same "
+        "prompts, with their interval; not told apart where that has 0 in it, so that the claim is neither shown nor "
+        "refuted."
     )
     return Section("Claims", note, ("claim", "held", "figures"), rows)
 
@@ -117,18 +118,18 @@ def _ahead(figures: ProofFigures) -> Section:
         for name in figures.sets
         for model in figures.models[1:]
     ]
-    note = "Points of true score by which the self-rewarded model is above each control's, on the same prompts."
+    note = "Points of true score by which the self-rewarded model is above each control's, prompt by prompt."
     return Section("Ahead of the controls", note, ("set", "model", *names), rows)
 
 
 def _gains(figures: ProofFigures) -> Section:
     rows = [
-        (name, f"{after} over {before}", with_sign(gain))
+        (name, f"{after} over {before}", with_sign(gain), with_sign(figures.conditional_gains[name][after, before]))
         for name in figures.sets
         for (after, before), gain in figures.gains[name].items()
     ]
-    note = "Points of true score that a model gained over an earlier one, on the same prompts."
-    return Section("Gains", note, ("set", "model", "gain"), rows)
+    note = "Points that a model gained over an earlier one, prompt by prompt."
+    return Section("Gains", note, ("set", "model", "true score", "conditional"), rows)
 
 
 def _gained(gain: Estimate | None) -> str:

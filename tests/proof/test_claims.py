@@ -37,8 +37,10 @@ def test_all_of_it_is_claimed_and_held():
         assert {
             f"{name}: M3 > M2 > M1 in true score",
             f"{name}: M3 above M1 in true score, intervals apart",
+            f"{name}: M3 above M1 in true score, prompt by prompt",
             f"{name}: M3 above M1 in true score, with each seed",
             f"{name}: M3 above M1 in the conditional rules alone, intervals apart",
+            f"{name}: M3 above M1 in the conditional rules alone, prompt by prompt",
             f"{name}: M3 above M1 in the conditional rules alone, with each seed",
             f"{name}: M2 above random pairs",
             f"{name}: M2 below the ceiling",
@@ -46,7 +48,7 @@ def test_all_of_it_is_claimed_and_held():
             f"{name}: M3 below the ceiling",
         } <= set(found)
     assert {f"judge: Spearman of {m} on the fixed set not below the interval of M1" for m in ("M2", "M3")} <= set(found)
-    assert len(found) == 20
+    assert len(found) == 24
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_intervals_that_touch_are_not_apart():
     )
     found = outcomes(few)
     assert found["topics: M3 above M1 in true score, intervals apart"] == "NOT HELD"
+    assert found["topics: M3 above M1 in true score, prompt by prompt"] == "held"  # 20 and 20
     assert found["topics: M3 above M1 in true score, with each seed"] == "held"
 
 

@@ -84,7 +84,7 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand,
     monkeypatch.setattr("selfreward_ray.proof.prove.judge", noting)
     wanted = recipe(tiny_model)
     claims = prove(wanted, str(tmp_path), seeds=2, with_controls=True)
-    assert len(claims) == 20
+    assert len(claims) == 24
     found = json.loads((tmp_path / "proof.json").read_text())
     assert (found["seeds"], set(found["true_score"])) == (2, {"topics", "words"})
     assert set(found["control"]["random"]["topics"]) == {"M2", "M3"}
@@ -100,7 +100,7 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand,
     # The same again does nothing, and without the controls it only leaves them out.
     trained = len(stand.jobs)
     assert prove(wanted, str(tmp_path), seeds=2, with_controls=True) == claims
-    assert len(prove(wanted, str(tmp_path), seeds=1, with_controls=False)) == 12
+    assert len(prove(wanted, str(tmp_path), seeds=1, with_controls=False)) == 16
     assert len(stand.jobs) == trained == 2 * (3 + 2 + 2 + 2 + 3)
 
 
