@@ -33,7 +33,7 @@ class ReplyFigures:
 
 def reply_figures(replies: list[EvaluatedReply]) -> ReplyFigures:
     """Figures of `replies`; the true score is over those that have one."""
-    percents = true_percents(replies)
+    percents = {reply.id: percent for reply in replies if (percent := true_percent(reply)) is not None}
     return ReplyFigures(
         count=len(replies),
         mean_words=mean(len(reply.text.split()) for reply in replies),
@@ -46,9 +46,9 @@ def reply_figures(replies: list[EvaluatedReply]) -> ReplyFigures:
     )
 
 
-def true_percents(replies: Iterable[EvaluatedReply]) -> dict[str, float]:
-    """By its id, the true score of each of `replies` that has one, in percent of the best possible one."""
-    return {reply.id: 100 * reply.true_score / MAX_TRUE_SCORE for reply in replies if reply.true_score is not None}
+def true_percent(reply: EvaluatedReply) -> float | None:
+    """The true score of `reply` in percent of the best possible one; None where no program could check it."""
+    return None if reply.true_score is None else 100 * reply.true_score / MAX_TRUE_SCORE
 
 
 def distinct(replies: Iterable[EvaluatedReply], length: int) -> float | None:

@@ -7,7 +7,8 @@ those whose opposite is asked as often: there any habits come to 50 %.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfreward_ray.evaluation.averages import mean
+from selfreward_ray.evaluation.averages import mean, means
+from selfreward_ray.evaluation.replies import true_percent
 from selfreward_ray.records import EvaluatedReply
 from selfreward_ray.seed.demo.world import CONDITIONAL_KINDS, Kind
 
@@ -16,6 +17,7 @@ from selfreward_ray.seed.demo.world import CONDITIONAL_KINDS, Kind
 class CheckedAnswer:
     """An answer to a held-out prompt, with its true score, and what a program found in it."""
 
+    prompt_id: str
     group: str
     """The held-out set of the prompt."""
     answer: EvaluatedReply
@@ -25,20 +27,26 @@ class CheckedAnswer:
     """For each rule of which the prompt asks neither for it nor for its opposite, whether the answer keeps it."""
 
 
-# Each of these gives values by the answers' ids, in percent, to be pooled over runs (`pooling.pooled`).
+# Each of these gives values by prompts' ids, means over the answers to a prompt, in percent, to be pooled over runs
+# (`pooling.pooled`).
+
+
+def true_percents(answers: Iterable[CheckedAnswer]) -> dict[str, float]:
+    """The true score, in percent of the best possible one."""
+    return means((a.prompt_id, true_percent(a.answer)) for a in answers)
 
 
 def conditional_percents(answers: Iterable[CheckedAnswer]) -> dict[str, float]:
     """Of the conditional rules that its prompt asks for, the share that an answer keeps."""
-    shares = {a.answer.id: mean(ok for kind, ok in a.kept.items() if kind in CONDITIONAL_KINDS) for a in answers}
-    return {key: 100 * share for key, share in shares.items() if share is not None}
+    shares = ((a.prompt_id, mean(ok for kind, ok in a.kept.items() if kind in CONDITIONAL_KINDS)) for a in answers)
+    return means((prompt, None if share is None else 100 * share) for prompt, share in shares)
 
 
 def kept_percents(answers: Iterable[CheckedAnswer], kind: Kind) -> dict[str, float]:
     """100 for an answer that keeps `kind`, else 0, of the answers that were asked to."""
-    return {a.answer.id: 100.0 * a.kept[kind] for a in answers if kind in a.kept}
+    return means((a.prompt_id, 100.0 * a.kept[kind]) for a in answers if kind in a.kept)
 
 
 def habit_percents(answers: Iterable[CheckedAnswer], kind: Kind) -> dict[str, float]:
     """The same of the answers that were asked neither for `kind` nor for its opposite."""
-    return {a.answer.id: 100.0 * a.habits[kind] for a in answers if kind in a.habits}
+    return means((a.prompt_id, 100.0 * a.habits[kind]) for a in answers if kind in a.habits)

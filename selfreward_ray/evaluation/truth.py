@@ -1,6 +1,6 @@
 """What the verifier of the demo world says of models' rows. Nothing that the loop runs may import this file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from selfreward_ray.evaluation.rules import CheckedAnswer
@@ -17,15 +17,22 @@ def scored(answer: EvaluatedReply) -> EvaluatedReply:
 
 def checked_answers(sets: Iterable[EvaluatedSet]) -> list[CheckedAnswer]:
     """The answers of an evaluate step, checked. Raises `ValueError` for a prompt that is not the demo world's."""
+    return [_checked(s.id, s.group, s.answer) for s in sets]
+
+
+def checked_samples(prompts: Iterable[JudgedPrompt], groups: Mapping[str, str]) -> list[CheckedAnswer]:
+    """The candidates of a sample step, checked; `groups` are the held-out sets by prompt. Raises `ValueError` for a
+    prompt that is not the demo world's."""
     return [
-        CheckedAnswer(
-            s.group,
-            scored(s.answer),
-            kept_rules(s.answer.prompt, s.answer.text),
-            habits(s.answer.prompt, s.answer.text),
-        )
-        for s in sets
+        _checked(p.id, groups[p.id], EvaluatedReply(c.id, p.text, c.text, c.finished, None))
+        for p in prompts
+        for c in p.candidates
     ]
+
+
+def _checked(prompt_id: str, group: str, answer: EvaluatedReply) -> CheckedAnswer:
+    found = kept_rules(answer.prompt, answer.text), habits(answer.prompt, answer.text)
+    return CheckedAnswer(prompt_id, group, scored(answer), *found)
 
 
 def ranked_by_truth(prompts: Iterable[JudgedPrompt]) -> list[JudgedReply]:

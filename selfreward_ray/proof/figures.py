@@ -7,8 +7,14 @@ from itertools import combinations, pairwise
 from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
 from selfreward_ray.evaluation.outcomes import Outcomes, outcomes_by_score
 from selfreward_ray.evaluation.pooling import Estimate, gains, pooled
-from selfreward_ray.evaluation.replies import MAX_TRUE_SCORE, ReplyFigures, reply_figures, true_percents
-from selfreward_ray.evaluation.rules import CheckedAnswer, conditional_percents, habit_percents, kept_percents
+from selfreward_ray.evaluation.replies import MAX_TRUE_SCORE, ReplyFigures, reply_figures
+from selfreward_ray.evaluation.rules import (
+    CheckedAnswer,
+    conditional_percents,
+    habit_percents,
+    kept_percents,
+    true_percents,
+)
 from selfreward_ray.records import JudgedReply
 from selfreward_ray.reporting.summary import Sample
 from selfreward_ray.seed.demo.world import SENTENCES, Kind
@@ -37,6 +43,9 @@ class SeedRows:
     """What was measured with one seed, by model: ``M0``, ``M1``, …"""
 
     answers: dict[str, list[CheckedAnswer]]
+    """Sampled as the loop samples, several to a held-out prompt."""
+    greedy: dict[str, list[CheckedAnswer]]
+    """One to a held-out prompt, of the loop's models."""
     judged: dict[str, list[JudgedReply]]
     """Verdicts on the fixed candidates, the held-out sets' own."""
     own: dict[str, list[JudgedReply]]
@@ -65,7 +74,7 @@ class JudgeFigures:
 
 @dataclass(frozen=True)
 class Match:
-    """M(t), the left, head to head with M(t-1), over all seeds."""
+    """Greedy answers of M(t), the left, head to head with those of M(t-1), over all seeds."""
 
     left: str
     right: str
@@ -100,6 +109,9 @@ class ProofFigures:
     true_score: Scores
     conditional: Scores
     """Share of the conditional rules that are kept."""
+    greedy: Scores
+    """True score of greedy answers."""
+    greedy_conditional: Scores
     gains: Gains
     """In true score."""
     conditional_gains: Gains
@@ -136,17 +148,20 @@ def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
     steps = list(pairwise(models[1:]))  # M0 is no model of the loop's
     controls = {name: _of_every_seed(runs, name) for name in runs[0].controls}
     answers = {model: [run.answers[model] for run in runs] for model in models}
+    greedy = {model: [run.greedy[model] for run in runs] for model in models[1:]}
     sets = sorted({a.group for a in runs[0].answers[models[0]]})
     return ProofFigures(
         seeds=len(runs),
-        true_score=_scores(sets, answers, _true_percents),
+        true_score=_scores(sets, answers, true_percents),
         conditional=_scores(sets, answers, conditional_percents),
-        gains=_gains(sets, answers, models[1:], _true_percents),
+        greedy=_scores(sets, greedy, true_percents),
+        greedy_conditional=_scores(sets, greedy, conditional_percents),
+        gains=_gains(sets, answers, models[1:], true_percents),
         conditional_gains=_gains(sets, answers, models[1:], conditional_percents),
-        controls={name: _scores(sets, found, _true_percents) for name, found in controls.items()},
+        controls={name: _scores(sets, found, true_percents) for name, found in controls.items()},
         ahead={
             name: {
-                s: {model: _gain(s, answers[model], theirs, _true_percents) for model, theirs in found.items()}
+                s: {model: _gain(s, answers[model], theirs, true_percents) for model, theirs in found.items()}
                 for s in sets
             }
             for name, found in controls.items()
@@ -169,7 +184,10 @@ def _numbered(number: int, run: SeedRows) -> SeedRows:
 
     def answers(by_model: Mapping[str, list[CheckedAnswer]]) -> dict[str, list[CheckedAnswer]]:
         return {
-            model: [replace(a, answer=replace(a.answer, id=f"{number}/{a.answer.id}")) for a in found]
+            model: [
+                replace(a, prompt_id=f"{number}/{a.prompt_id}", answer=replace(a.answer, id=f"{number}/{a.answer.id}"))
+                for a in found
+            ]
             for model, found in by_model.items()
         }
 
@@ -180,6 +198,7 @@ def _numbered(number: int, run: SeedRows) -> SeedRows:
     return replace(
         run,
         answers=answers(run.answers),
+        greedy=answers(run.greedy),
         judged=judged(run.judged),
         own=judged(run.own),
         controls={name: answers(found) for name, found in run.controls.items()},
@@ -200,10 +219,6 @@ def _scores(sets: Iterable[str], answers: Mapping[str, list[_Answers]], measure:
 
 def _in(name: str, answers: _Answers) -> _Answers:
     return [a for a in answers if a.group == name]
-
-
-def _true_percents(answers: _Answers) -> dict[str, float]:
-    return true_percents(a.answer for a in answers)
 
 
 def _of_every_seed(runs: Sequence[SeedRows], name: str) -> dict[str, list[_Answers]]:
@@ -249,10 +264,10 @@ def _orders(judged: list[JudgedReply]) -> dict[str, float]:
 
 
 def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:
-    def true_percents(name: str, model: str) -> dict[str, float]:
-        return _together(_true_percents(_in(name, run.answers[model])) for run in runs)
+    def scores(name: str, model: str) -> dict[str, float]:
+        return _together(true_percents(_in(name, run.greedy[model])) for run in runs)
 
-    by_truth = {name: outcomes_by_score(true_percents(name, after), true_percents(name, before)) for name in sets}
+    by_truth = {name: outcomes_by_score(scores(name, after), scores(name, before)) for name in sets}
     left, right = (_together(run.judge_scores[model] for run in runs) for model in (after, before))
     both = left.keys() & right.keys()
     return Match(after, before, by_truth, outcomes_by_score({k: left[k] for k in both}, {k: right[k] for k in both}))

@@ -1,12 +1,12 @@
 """From the folders of one seed to the rows that figures are made of; the verifier checks them here."""
 
 from selfreward_ray.evaluation.rules import CheckedAnswer
-from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, true_margins
+from selfreward_ray.evaluation.truth import checked_answers, checked_samples, ranked_by_truth, true_margins
 from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.figures import PairCount, SeedRows
-from selfreward_ray.proof.layout import all_judged, control_run, own_answers
+from selfreward_ray.proof.layout import all_judged, control_run, own_answers, sampled_answers
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair
+from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, RankedSet
 from selfreward_ray.reporting.summary import Sample
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest, read_rows
@@ -16,13 +16,15 @@ from selfreward_ray.storage import Folder
 def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
     """All that was measured in the run of one seed."""
     made = range(1, recipe.iterations + 2)
-    evaluated = {f"M{t}": read_rows(run.evaluation(t), EvaluatedSet) for t in range(recipe.iterations + 2)}
+    groups = {s.id: s.group for s in read_rows(run.seed(), RankedSet, "held_out")}
+    evaluated = {f"M{t}": read_rows(run.evaluation(t), EvaluatedSet) for t in made}
     pairs = _pairs(recipe, run)
     return SeedRows(
-        answers={model: _checked(sets) for model, sets in evaluated.items()},
-        judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items() if model != "M0"},
+        answers=_answers(recipe, run, groups),
+        greedy={model: checked_answers(sets) for model, sets in evaluated.items()},
+        judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items()},
         own={f"M{t}": ranked_by_truth(read_rows(own_answers(recipe, run, t), JudgedPrompt)) for t in made},
-        controls={name: _control(recipe, control_run(run, name)) for name in (CONTROLS if with_controls else ())},
+        controls={n: _answers(recipe, control_run(run, n), groups) for n in (CONTROLS if with_controls else ())},
         pairs={f"M{t}": count_pairs(run.judged(t), pairs[f"M{t}"]) for t in made[1:]},
         shared_pairs=shared(pairs, _pairs(recipe, control_run(run, "ceiling"))) if with_controls else {},
         judge_scores=judge_scores(run, [f"M{t}" for t in made]),
@@ -30,10 +32,6 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
         loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
         seconds=_seconds(run.root),
     )
-
-
-def _checked(sets: list[EvaluatedSet]) -> list[CheckedAnswer]:
-    return checked_answers(sorted(sets, key=lambda s: s.id))
 
 
 def judge_scores(run: RunLayout, models: list[str]) -> dict[str, dict[str, float]]:
@@ -46,10 +44,14 @@ def judge_scores(run: RunLayout, models: list[str]) -> dict[str, dict[str, float
     return found
 
 
-def _control(recipe: Recipe, control: RunLayout) -> dict[str, list[CheckedAnswer]]:
-    """Of the models that the control came to."""
-    made = [t for t in range(1, recipe.iterations + 2) if read_manifest(control.evaluation(t)) is not None]
-    return {f"M{t}": _checked(read_rows(control.evaluation(t), EvaluatedSet)) for t in made}
+def _answers(recipe: Recipe, run: RunLayout, groups: dict[str, str]) -> dict[str, list[CheckedAnswer]]:
+    """Of the models that a run, or a control, came to."""
+    found = {f"M{t}": sampled_answers(run, t) for t in range(recipe.iterations + 2)}
+    return {
+        model: checked_samples(read_rows(folder, JudgedPrompt), groups)
+        for model, folder in found.items()
+        if read_manifest(folder) is not None
+    }
 
 
 def _pairs(recipe: Recipe, run: RunLayout) -> dict[str, list[Pair]]:

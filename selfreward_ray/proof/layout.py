@@ -16,8 +16,13 @@ def control_run(run: RunLayout, name: str) -> RunLayout:
 
 
 def held_out_prompts(run: RunLayout) -> Folder:
-    """The held-out sets without their replies, for models that need not judge them."""
+    """The prompts of the held-out sets, as a propose step leaves them."""
     return run.root / "held_out" / "prompts"
+
+
+def sampled_answers(run: RunLayout, t: int) -> Folder:
+    """M(t)'s answers to them, of a run's or a control's."""
+    return run.root / f"M{t}" / "answers"
 
 
 def own_prompts(run: RunLayout) -> Folder:

@@ -2,7 +2,7 @@
 
     for each seed      data, models and held-out prompts of its own:
       the loop           M0 → M1 → M2 → M3, each evaluated on held-out prompts
-      beside it          M0's answers; how each model judges its own answers; how M1 scores the answers of all
+      beside it          sampled answers; how each model judges its own answers; how M1 scores the answers of all
       the controls       what else could have made the models better, or could have made them better still
     figures            pooled over prompts and seeds
     claims             held or not held, as the figures have it
@@ -28,23 +28,24 @@ from selfreward_ray.proof.layout import (
     held_out_prompts,
     own_answers,
     own_prompts,
+    sampled_answers,
     seed_run,
 )
-from selfreward_ray.proof.tables import next_prompts, side_by_side, without_replies
+from selfreward_ray.proof.tables import next_prompts, prompts_alone, side_by_side
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest
-from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.respond import respond
+from selfreward_ray.steps.sample import sample
 from selfreward_ray.storage import Folder
 
 
 def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
     """Run `recipe` with `seeds` seeds, its own and those after it, and write the documents to `run_dir`.
 
-    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs, and for an
-    evaluation that left prompts out.
+    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs, and where
+    held-out prompts were left unanswered.
     """
     _check(recipe)
     for number in range(seeds):
@@ -59,16 +60,19 @@ def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list
 def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
     """The loop, and all that is measured beside it."""
     loop.run(recipe, run.uri)
-    for t in range(1, recipe.iterations + 2):
+    made = range(1, recipe.iterations + 2)
+    for t in made:
         check_whole(run.evaluation(t))
-    without_replies(run.seed(), held_out_prompts(run))
+    prompts_alone(run.seed(), held_out_prompts(run))
     _answers(recipe, recipe.model, run, run, 0, label="M0")
+    for t in made:
+        _answers(recipe, run.model(t).uri, run, run, t, label=f"M{t}")
     judge_once_more(recipe, run)
     judge_all(recipe, run)
     for name, make_models in CONTROLS.items() if with_controls else ():
         control = control_run(run, name)
         make_models(recipe, run, control)
-        for t in range(1, recipe.iterations + 2):
+        for t in made:
             if read_manifest(control.model(t)) is not None:
                 _answers(recipe, control.model(t).uri, run, control, t, label=f"{name} M{t}")
 
@@ -99,20 +103,24 @@ def judge_all(recipe: Recipe, run: RunLayout) -> None:
 
 
 def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:
-    """What M(t) of `of` answers to the prompts that the loop's own models are evaluated on."""
-    prompts = held_out_prompts(run).uri
-    evaluate(recipe, model=model, seed_data=prompts, out=of.evaluation(t).uri, label=f"{label} · answers")
-    check_whole(of.evaluation(t))
+    """What M(t) of `of` answers to held-out prompts where it is sampled as in the loop.
+
+    A greedy answer is a model's likeliest one, which it may be by little, and then on all prompts alike: one coin in
+    the training decides for a whole seed whether it stays on the topic.
+    """
+    out = sampled_answers(of, t)
+    sample(recipe, model=model, prompts=held_out_prompts(run).uri, out=out.uri, label=f"{label} · answers")
+    check_whole(out)
 
 
-def check_whole(evaluation: Folder) -> None:
-    """Raise `UserError` where a finished evaluation has dropped prompts: models are compared prompt by prompt."""
-    manifest = read_manifest(evaluation)
+def check_whole(answers: Folder) -> None:
+    """Raise `UserError` where a finished step has dropped held-out prompts: models are compared prompt by prompt."""
+    manifest = read_manifest(answers)
     if manifest is not None and manifest.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in manifest.dropped.items())
         raise UserError(
-            f"{evaluation.uri}: held-out prompts without an answer ({reasons}), and a proof compares models prompt by "
-            "prompt; remove that folder, and the same command evaluates the model again"
+            f"{answers.uri}: held-out prompts without an answer ({reasons}), and a proof compares models prompt by "
+            "prompt; remove that folder, and the same command asks the model again"
         )
 
 

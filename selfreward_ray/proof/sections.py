@@ -32,6 +32,7 @@ def sections(figures: ProofFigures, claims: list[Claim]) -> list[Section]:
     return [
         _claims(claims),
         main_table(figures),
+        _greedy(figures),
         *([_seeds(figures)] if figures.seeds > 1 else []),
         _gains(figures),
         *([_controls(figures), _ahead(figures)] if figures.controls else []),
@@ -57,11 +58,25 @@ def main_table(figures: ProofFigures) -> Section:
         for model in figures.models
     ]
     note = (
-        f"By a program that the loop never sees; 95 % intervals over {what_varies(figures)}. Conditional: the share "
+        "By a program that the loop never sees, on answers sampled as the loop samples them, as many to a prompt; 95 % "
+        f"intervals over {what_varies(figures)}. Conditional: the share "
         "kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: the model "
         "as judge of a fixed set of replies, with their true scores; a set with an unreadable verdict counts as 0."
     )
     return Section("Models", note, (*columns, "judge's Spearman"), rows)
+
+
+def _greedy(figures: ProofFigures) -> Section:
+    rows = [
+        (name, model, with_interval(scores[model]), with_interval(figures.greedy_conditional[name][model]))
+        for name, scores in figures.greedy.items()
+        for model in scores
+    ]
+    note = (
+        "The same of each model's likeliest answer. Where two ways to answer are nearly as likely, a coin in the "
+        "training decides for all prompts of a seed at once, so that seeds differ more."
+    )
+    return Section("Greedy answers", note, ("set", "model", "true score %", "conditional %"), rows)
 
 
 def what_varies(figures: ProofFigures) -> str:
@@ -210,8 +225,8 @@ def _matches(figures: ProofFigures) -> Section:
         rows += [(sides, f"the verifier, {name}", *_outcome(found)) for name, found in match.by_truth.items()]
         rows.append((sides, "the judge M1", *_outcome(match.by_judge)))
     note = (
-        "Answers to the same held-out prompts; the one with the greater score wins. The judge gives each answer one "
-        "greedy verdict; its rows leave out the prompts where one of the two could not be read."
+        "Greedy answers to the same held-out prompts; the one with the greater score wins. The judge gives each answer "
+        "one greedy verdict; its rows leave out the prompts where one of the two could not be read."
     )
     return Section("Head to head", note, ("model", "by", "won", "lost", "ties", "win rate %"), rows)
 
@@ -232,7 +247,7 @@ def _replies(figures: ProofFigures) -> Section:
         )
         for model, r in figures.replies.items()
     ]
-    note = "Over all held-out prompts of all seeds. Distinct: different words, and runs of two, of all that there are."
+    note = "Sampled ones, of all seeds. Distinct: different words, and runs of two, of all that there are."
     return Section(
         "Answers", note, ("model", "words", "unfinished %", "repetitive %", "distinct-1", "distinct-2"), rows
     )

@@ -26,14 +26,14 @@ OWN_PROMPTS = 100
 """Prompts on whose answers the last model of a seed is asked to judge itself."""
 
 
-def without_replies(seed_data: Folder, out: Folder) -> Manifest:
-    """The held-out sets of a seed step with nothing in them to judge, as a seed step that an evaluate step reads."""
-    step = Step("seed", out.uri, {"replies": "none"}, {"seed": seed_data.uri})
+def prompts_alone(seed_data: Folder, out: Folder) -> Manifest:
+    """The prompts of a seed step's held-out sets, as a propose step."""
+    step = Step("propose", out.uri, {"prompts": "held out"}, {"seed": seed_data.uri})
     if step.is_done():
         return step.manifest()
-    sets = read_rows(seed_data, RankedSet, "held_out")
-    step.write([replace(s, replies=()) for s in sets], RankedSet, "held_out")
-    return step.finish(offered=len(sets), kept=len(sets))
+    prompts = [Prompt(s.id, s.prompt) for s in read_rows(seed_data, RankedSet, "held_out")]
+    step.write(prompts, Prompt)
+    return step.finish(offered=len(prompts))
 
 
 def next_prompts(recipe: Recipe, out: Folder) -> Manifest:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfreward_ray.evaluation.replies import ReplyFigures, is_repetitive, reply_figures, true_percents
+from selfreward_ray.evaluation.replies import ReplyFigures, is_repetitive, reply_figures
 from selfreward_ray.records import EvaluatedReply
 
 
@@ -22,11 +22,6 @@ def test_true_score_in_percent_with_its_margin() -> None:
     figures = reply_figures([reply(true_score=score, name=f"p{score}") for score in (2, 3, 4, 5, None)])
     assert figures.true_score == pytest.approx(70)
     assert figures.true_score_margin == pytest.approx(25.3034, abs=1e-4)
-
-
-def test_true_scores_by_answer() -> None:
-    replies = [reply(true_score=2, name="a"), reply(true_score=5, name="b"), reply(name="c")]
-    assert true_percents(replies) == {"a": 40, "b": 100}
 
 
 def test_distinct_runs_are_counted_over_all_answers() -> None:

@@ -1,12 +1,20 @@
 """Which rules answers keep, when asked and when not."""
 
-from selfreward_ray.evaluation.rules import CheckedAnswer, conditional_percents, habit_percents, kept_percents
+from dataclasses import replace
+
+from selfreward_ray.evaluation.rules import (
+    CheckedAnswer,
+    conditional_percents,
+    habit_percents,
+    kept_percents,
+    true_percents,
+)
 from selfreward_ray.records import EvaluatedReply
 from selfreward_ray.seed.demo.world import Kind
 
 
 def answer(name: str, kept: dict[Kind, bool], habits: dict[Kind, bool]) -> CheckedAnswer:
-    return CheckedAnswer("topics", EvaluatedReply(name, "", "", True, 0), kept, habits)
+    return CheckedAnswer(name, "topics", EvaluatedReply(name, "", "", True, 0), kept, habits)
 
 
 ANSWERS = [
@@ -31,6 +39,22 @@ ANSWERS = [
 def test_conditional_rules_are_scored_without_the_topic_start_and_end():
     """Of a: exclude and lower case, 1 of 2. Of b all three. Of c: include and quotes, none."""
     assert conditional_percents(ANSWERS) == {"a": 50, "b": 100, "c": 0}
+
+
+def test_several_answers_to_a_prompt_are_one_value_their_mean():
+    """a is answered once more: no rule kept, 3 of 5 points. Of its two answers one keeps 1 of 2 conditional rules."""
+    kept: dict[Kind, bool] = {"topic": False, "exclude": False, "lower case": False}
+    again = replace(answer("a", kept, {"quotes": True}), answer=EvaluatedReply("a/r1", "", "", True, 3))
+    both = [*ANSWERS, again]
+    assert true_percents(both) == {"a": 30, "b": 0, "c": 0}
+    assert conditional_percents(both) == {"a": 25, "b": 100, "c": 0}
+    assert kept_percents(both, "lower case") == {"a": 50, "b": 100}
+    assert habit_percents(both, "quotes") == {"a": 50}
+
+
+def test_what_no_program_could_check_has_no_true_score():
+    unchecked = replace(ANSWERS[0], answer=EvaluatedReply("a", "", "", True, None))
+    assert true_percents([unchecked]) == {}
 
 
 def test_a_rule_is_measured_where_it_is_asked_for():

@@ -8,7 +8,7 @@ import pytest
 
 from selfreward_ray.evaluation.agreement import agreement
 from selfreward_ray.evaluation.rules import conditional_percents
-from selfreward_ray.evaluation.truth import checked_answers, ranked_by_truth, scored, true_margins
+from selfreward_ray.evaluation.truth import checked_answers, checked_samples, ranked_by_truth, scored, true_margins
 from selfreward_ray.records import Candidate, EvaluatedReply, EvaluatedSet, JudgedPrompt, Pair, Verdict
 from selfreward_ray.seed.demo.verifier import parse_instruction
 from selfreward_ray.seed.demo.world import TOPICS, UNSEEN_WORDS, WORDS, write_instructions
@@ -30,6 +30,16 @@ def test_an_answer_is_checked_by_rule_where_one_is_asked_and_where_none_is():
     assert (found.group, found.answer) == ("topics", replace(asked.answer, true_score=4))
     assert found.kept == {"topic": True, "start": True, "exclude": False, "end": True, "lower case": True}
     assert found.habits == {"quotes": True, "no quotes": False}
+
+
+def test_sampled_answers_are_checked_each_by_itself_and_belong_to_their_prompt():
+    rows = [JudgedPrompt("topics/1", LOWER, (), (candidate("topics/1/r0", FULL), candidate("topics/1/r1", ONE)))]
+    found = checked_samples(rows, {"topics/1": "topics", "words/1": "words"})
+    assert [(a.prompt_id, a.group, a.answer.id, a.answer.true_score) for a in found] == [
+        ("topics/1", "topics", "topics/1/r0", 5),
+        ("topics/1", "topics", "topics/1/r1", 1),
+    ]
+    assert [a.kept["start"] for a in found] == [True, False]
 
 
 @pytest.mark.parametrize("unseen", [False, True])

@@ -23,6 +23,7 @@ def answers(scores: list[int], group: str) -> list[CheckedAnswer]:
     """Answers of these true scores that keep the asked quotes where the score is 3 or more, and always lower case."""
     return [
         CheckedAnswer(
+            f"{group}/{i:06d}",
             group,
             EvaluatedReply(f"{group}/{i:06d}/answer", "Write.", "a b a b", True, score),
             {"topic": True, "quotes": score >= 3},
@@ -60,6 +61,7 @@ def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
     verdicts = {"M1": judged(0, 1, 2), "M2": judged(1, 0, 2), "M3": judged(0, 1, None)}
     return SeedRows(
         answers={model: both(scores) for model, scores in by_model.items()},
+        greedy={model: both(scores) for model, scores in by_model.items() if model != "M0"},
         judged=verdicts,
         own=verdicts,
         controls=made if controls else {},

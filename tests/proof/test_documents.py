@@ -37,8 +37,8 @@ def test_the_document_has_every_table_and_says_what_is_not_held(figures: ProofFi
     text = document(figures, sections(figures, make_claims(figures)))
     titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert titles == [
-        "Claims", "Models", "Each seed", "Gains", "Controls", "Ahead of the controls", "By rule: topics",
-        "By rule: words", "The judge", "Scores given and true", "Head to head", "Answers", "Pairs",
+        "Claims", "Models", "Greedy answers", "Each seed", "Gains", "Controls", "Ahead of the controls",
+        "By rule: topics", "By rule: words", "The judge", "Scores given and true", "Head to head", "Answers", "Pairs",
     ]  # fmt: skip
     assert "| topics: M3 > M2 > M1 in true score | held | M1 40.0 (" in text
     assert (
@@ -46,6 +46,7 @@ def test_the_document_has_every_table_and_says_what_is_not_held(figures: ProofFi
     )
     assert "| topics | M1 | 40.0 (12.3–67.7) | – | – | – | 30.0 (" in text  # no control but no_eft has an M1
     assert "| topics | M3 | 90.0 (70.4–109.6) | 70.0 (50.4–89.6) |" in text  # each seed by itself
+    assert "| words | M1 | 40.0 (12.3–67.7) | 50.0 (-19.3–119.3) |" in text  # greedy: true score and conditional rules
     assert "| words | M3 over M1 | +40.0 (-87.1 to +167.1) | +50.0 (" in text
     assert "| topics | M2 | +30.0 (+16.1 to +43.9) | -20.0 (-20.0 to -20.0) | " in text
     assert "| M2 | 20 | 16 | 62.5 | 25.0 | 12.5 | 50.0 |" in text  # of 16 pairs 10 agree, 4 tie, 8 are the ceiling's

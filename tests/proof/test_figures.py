@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from proof_examples import judged, seed_rows
+from proof_examples import answers, judged, seed_rows
 
 from selfreward_ray.evaluation.pooling import Estimate
 from selfreward_ray.proof.figures import PairCount, pool_figures
@@ -75,6 +75,17 @@ def test_a_judge_that_can_not_be_read_at_all_orders_nothing():
     alike = [replace(reply, set_id="alike", rank=0) for reply in judged(None, None)]
     run = replace(seed_rows(), judged=dict.fromkeys(("M1", "M2", "M3"), judged(None, None, None) + alike))
     assert pool_figures([run]).fixed_judge["M3"].spearman == Estimate(0, None)
+
+
+def test_greedy_answers_are_measured_apart_and_play_the_matches():
+    """M3's greedy answers are worth nothing: 0 and 0 against M2's 3 and 3."""
+    rows = seed_rows()
+    greedy = rows.greedy | {"M3": answers([0, 0], "topics") + answers([0, 0], "words")}
+    figures = pool_figures([replace(rows, greedy=greedy)])
+    assert {m: e.mean for m, e in figures.greedy["words"].items()} == pytest.approx({"M1": 40, "M2": 60, "M3": 0})
+    assert figures.greedy_conditional["topics"]["M3"].mean == 0
+    assert figures.matches[1].by_truth["topics"].right == 2
+    assert figures.true_score["words"]["M3"].mean == pytest.approx(90)
 
 
 def test_counts_are_summed_and_the_slowest_seed_is_told():

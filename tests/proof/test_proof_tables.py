@@ -10,9 +10,9 @@ from selfreward_ray.proof.tables import (
     further_examples,
     judged_by_truth,
     next_prompts,
+    prompts_alone,
     random_pairs,
     side_by_side,
-    without_replies,
 )
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.records import (
@@ -108,11 +108,10 @@ def sets(count: int) -> list[RankedSet]:
     return [RankedSet(n, DEMO, (RankedReply(f"{n}/r0", BEST, 0, 5.0),), group=n.split("/")[0]) for n in names]
 
 
-def test_held_out_sets_without_replies_ask_for_answers_alone(tmp_path: Path, out: Folder):
+def test_held_out_prompts_stand_alone_to_be_answered(tmp_path: Path, out: Folder):
     source = table(tmp_path / "seed", sets(4), "held_out")
-    assert without_replies(source, out).step == "seed"
-    found = read_rows(out, RankedSet, "held_out")
-    assert [(s.id, s.prompt, s.group, s.replies) for s in found] == [(s.id, DEMO, s.group, ()) for s in sets(4)]
+    assert prompts_alone(source, out).step == "propose"
+    assert read_rows(out, Prompt) == [Prompt(s.id, DEMO) for s in sets(4)]
 
 
 @pytest.mark.parametrize(("count", "asked"), [(300, OWN_PROMPTS), (6, 6)])

@@ -12,10 +12,10 @@ from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.truth import true_margins
-from selfreward_ray.proof.layout import all_judged, control_run, further_rows, seed_run
+from selfreward_ray.proof.layout import all_judged, control_run, further_rows, sampled_answers, seed_run
 from selfreward_ray.proof.prove import prove
 from selfreward_ray.recipe import Recipe
-from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
+from selfreward_ray.records import JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
 from selfreward_ray.run_store import Manifest, read_blocks, read_manifest, read_rows
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.storage import Folder
@@ -92,7 +92,9 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand,
     for number in range(2):
         run = seed_run(str(tmp_path), number)
         assert run.recipe().seed == number
-        assert len(read_rows(run.evaluation(0), EvaluatedSet)) == 6
+        for of in (run, control_run(run, "random")):
+            sampled = read_rows(sampled_answers(of, 2), JudgedPrompt)
+            assert [len(row.candidates) for row in sampled] == 6 * [4]  # held-out prompts, as many as the loop samples
         scored = read_rows(all_judged(run), JudgedPrompt)
         assert [len(candidate.verdicts) for row in scored for candidate in row.candidates] == 6 * 3 * [1]
         assert (run.root / "controls").folders() == ["ceiling", "more_sft", "no_eft", "random"]
