@@ -61,7 +61,7 @@ def proof(
     controls: Annotated[bool, typer.Option(help="Train and measure the controls too.")] = True,
     overrides: Overrides = None,
 ) -> None:
-    """Whether a recipe in the demo world improves a model: several seeds, controls, claims held or not held."""
+    """Whether a recipe in the demo world improves a model: several seeds, controls, and which claims they hold."""
     with _prepared(recipe, overrides) as loaded:
         from selfreward_ray.proof.prove import prove
 

@@ -171,15 +171,17 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
 
     def spy(recipe: Recipe, *given: object) -> list[Claim]:
         seen.append((recipe.seed, *given))
-        return [Claim("M3 > M2 > M1", True, "1, 2, 3"), Claim("judge", False, "0.1 against 0.2")]
+        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not told apart", "+1"), ("judge", "NOT HELD", "0.1")
+        return [Claim(*claim) for claim in found]
 
     no_cluster(monkeypatch)
     monkeypatch.setattr("selfreward_ray.proof.prove.prove", spy)
     result = CliRunner().invoke(app, ["proof", recipe, "--run-dir", "d/", "--seeds", "2", "--no-controls", "seed=5"])
     assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
     assert result.stdout.splitlines() == [
-        "held      M3 > M2 > M1: 1, 2, 3",
-        "NOT HELD  judge: 0.1 against 0.2",
+        "held            M3 > M2 > M1: 1, 2, 3",
+        "not told apart  ceiling: +1",
+        "NOT HELD        judge: 0.1",
         "report: d/report.html",
     ]
 

@@ -1,4 +1,4 @@
-"""What the figures show and what they do not: each part of the claim, held or not held, as computed."""
+"""What the figures show and what they do not: each part of the claim, as computed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
