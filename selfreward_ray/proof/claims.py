@@ -35,7 +35,7 @@ def make_claims(figures: ProofFigures) -> list[Claim]:
             ("the conditional rules alone", figures.conditional, figures.conditional_gains),
         ):
             text = f"{name}: {models[-1]} above {models[0]} in {what}"
-            found += _apart(text, scores[name], gains[name][models[-1], models[0]], models)
+            found += _above(text, scores[name], gains[name][models[-1], models[0]], models)
         for model in models[1:]:
             found += _between(figures, name, model)
     return found + list(_judge_holds(figures, models))
@@ -51,8 +51,10 @@ def with_interval(estimate: Estimate | None, digits: int = 1) -> str:
     return f"{mean} ({number(estimate.low, digits)}–{number(estimate.high, digits)})"
 
 
-def with_sign(gain: Estimate) -> str:
+def with_sign(gain: Estimate | None) -> str:
     """Of a difference: ``+4.2 (+2.2 to +6.2)``."""
+    if gain is None:
+        return MISSING
     shown = f"{gain.mean:+.1f}"
     return shown if gain.margin is None else f"{shown} ({gain.low:+.1f} to {gain.high:+.1f})"
 
@@ -66,7 +68,7 @@ def _rising(text: str, scores: dict[str, Estimate], models: list[str]) -> Claim:
     return Claim(text, _outcome(held), _listed(scores, models))
 
 
-def _apart(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[str]) -> Iterator[Claim]:
+def _above(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[str]) -> Iterator[Claim]:
     first, last = scores[models[0]], scores[models[-1]]
     held = first.high is not None and last.low is not None and first.high < last.low
     yield Claim(f"{text}, intervals apart", _outcome(held), _listed(scores, [models[0], models[-1]]))
@@ -82,7 +84,7 @@ def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:
     for control, where, sign in (("random", "above random pairs", 1), ("ceiling", "below the ceiling", -1)):
         ahead = figures.ahead.get(control, {}).get(name, {}).get(model)
         if ahead is not None:
-            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), f"{with_sign(ahead)}")
+            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), with_sign(ahead))
 
 
 def _told_apart(ahead: Estimate, sign: int) -> Outcome:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from selfreward_ray.evaluation.agreement import ScoreCount
 from selfreward_ray.evaluation.outcomes import Outcomes
-from selfreward_ray.evaluation.pooling import Estimate
 from selfreward_ray.evaluation.replies import MAX_TRUE_SCORE
 from selfreward_ray.proof.claims import Claim, with_interval, with_sign
 from selfreward_ray.proof.controls import CONTROLS
@@ -59,9 +58,9 @@ def main_table(figures: ProofFigures) -> Section:
     ]
     note = (
         "By a program that the loop never sees, on answers sampled as the loop samples them, as many to a prompt; 95 % "
-        f"intervals over {what_varies(figures)}. Conditional: the share "
-        "kept of those rules whose opposite is asked as often, so that fixed habits come to 50 %. Spearman: the model "
-        "as judge of a fixed set of replies, with their true scores; a set with an unreadable verdict counts as 0."
+        f"intervals over {what_varies(figures)}. Conditional: the share kept of those rules whose opposite is asked as "
+        "often, so that fixed habits come to 50 %. Spearman: the model as judge of a fixed set of replies, with their "
+        "true scores; a set with an unreadable verdict counts as 0."
     )
     return Section("Models", note, (*columns, "judge's Spearman"), rows)
 
@@ -129,7 +128,7 @@ def _controls(figures: ProofFigures) -> Section:
 def _ahead(figures: ProofFigures) -> Section:
     names = list(CONTROLS)
     rows = [
-        (name, model, *(_gained(figures.ahead[control][name].get(model)) for control in names))
+        (name, model, *(with_sign(figures.ahead[control][name].get(model)) for control in names))
         for name in figures.sets
         for model in figures.models[1:]
     ]
@@ -145,10 +144,6 @@ def _gains(figures: ProofFigures) -> Section:
     ]
     note = "Points that a model gained over an earlier one, prompt by prompt."
     return Section("Gains", note, ("set", "model", "true score", "conditional"), rows)
-
-
-def _gained(gain: Estimate | None) -> str:
-    return MISSING if gain is None else with_sign(gain)
 
 
 def _rules(figures: ProofFigures, name: str) -> Section:
