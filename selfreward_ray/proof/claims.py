@@ -1,6 +1,6 @@
 """What the figures show and what they do not: each part of the claim, as computed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -29,7 +29,9 @@ def make_claims(figures: ProofFigures) -> list[Claim]:
     models = figures.models[1:]  # M0 only shows where M1 begins
     found: list[Claim] = []
     for name in figures.sets:
-        found.append(_rising(f"{name}: {' > '.join(reversed(models))} in true score", figures.true_score[name], models))
+        text = f"{name}: {' > '.join(reversed(models))} in true score"
+        found.append(_rising(f"{text}, the means", figures.true_score[name], models))
+        found.append(_rising_with_each_seed(text, figures.true_score[name], models))
         for what, scores, gains in (
             ("true score", figures.true_score, figures.gains),
             ("the conditional rules alone", figures.conditional, figures.conditional_gains),
@@ -64,8 +66,17 @@ def _outcome(held: bool) -> Outcome:
 
 
 def _rising(text: str, scores: dict[str, Estimate], models: list[str]) -> Claim:
-    held = all(scores[before].mean < scores[after].mean for before, after in pairwise(models))
-    return Claim(text, _outcome(held), _listed(scores, models))
+    return Claim(text, _outcome(_rises([scores[model] for model in models])), _listed(scores, models))
+
+
+def _rising_with_each_seed(text: str, scores: dict[str, Estimate], models: list[str]) -> Claim:
+    seeds = list(zip(*(scores[model].runs or (scores[model],) for model in models), strict=True))
+    shown = ", ".join(" → ".join(number(estimate.mean, 1) for estimate in seed) for seed in seeds)
+    return Claim(f"{text}, with each seed", _outcome(all(map(_rises, seeds))), shown)
+
+
+def _rises(estimates: Sequence[Estimate]) -> bool:
+    return all(before.mean < after.mean for before, after in pairwise(estimates))
 
 
 def _above(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[str]) -> Iterator[Claim]:
@@ -73,10 +84,7 @@ def _above(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[
     held = first.high is not None and last.low is not None and first.high < last.low
     yield Claim(f"{text}, intervals apart", _outcome(held), _listed(scores, [models[0], models[-1]]))
     yield Claim(f"{text}, prompt by prompt", _told_apart(gain, 1), with_sign(gain))
-    runs = list(zip(first.runs or [first], last.runs or [last], strict=True))
-    held = all(before.mean < after.mean for before, after in runs)
-    shown = ", ".join(f"{number(before.mean, 1)} → {number(after.mean, 1)}" for before, after in runs)
-    yield Claim(f"{text}, with each seed", _outcome(held), shown)
+    yield _rising_with_each_seed(text, scores, [models[0], models[-1]])
 
 
 def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:

@@ -30,7 +30,7 @@ def published(figures: ProofFigures) -> dict[str, Any]:
         "conditional": _plain(figures.conditional),
         "judge_spearman_fixed": {m: _interval(judge.spearman, 4) for m, judge in figures.fixed_judge.items()},
         "control": {name: _plain(scores) for name, scores in figures.controls.items()},
-        "seeds": figures.seeds,
+        "seeds": len(figures.seeds),
     }
 
 
@@ -47,7 +47,7 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     """The proof in Markdown."""
     parts = [
         "# Does the loop improve a model?",
-        f"Written by `selfreward proof`; number of seeds: {figures.seeds}. The slowest took "
+        f"Written by `selfreward proof`; seeds: {', '.join(map(str, figures.seeds))}. The slowest took "
         f"{duration(figures.loop_seconds)} for the steps of the loop and its evaluation, {duration(figures.seconds)} "
         "with all that is measured beside it and the controls, where a step that was interrupted counts from its last "
         "start. `make proof` makes it again.",

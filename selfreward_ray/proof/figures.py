@@ -42,6 +42,8 @@ class PairCount:
 class SeedRows:
     """What was measured with one seed, by model: ``M0``, ``M1``, …"""
 
+    seed: int
+    """The recipe's."""
     answers: dict[str, list[CheckedAnswer]]
     """Sampled as the loop samples, several to a held-out prompt."""
     greedy: dict[str, list[CheckedAnswer]]
@@ -105,7 +107,7 @@ Gains = dict[str, dict[tuple[str, str], Estimate]]
 class ProofFigures:
     """All figures of a proof, pooled over prompts and seeds."""
 
-    seeds: int
+    seeds: tuple[int, ...]
     true_score: Scores
     conditional: Scores
     """Share of the conditional rules that are kept."""
@@ -151,7 +153,7 @@ def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
     greedy = {model: [run.greedy[model] for run in runs] for model in models[1:]}
     sets = sorted({a.group for a in runs[0].answers[models[0]]})
     return ProofFigures(
-        seeds=len(runs),
+        seeds=tuple(run.seed for run in runs),
         true_score=_scores(sets, answers, true_percents),
         conditional=_scores(sets, answers, conditional_percents),
         greedy=_scores(sets, greedy, true_percents),

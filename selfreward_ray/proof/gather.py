@@ -20,6 +20,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
     evaluated = {f"M{t}": read_rows(run.evaluation(t), EvaluatedSet) for t in made}
     pairs = _pairs(recipe, run)
     return SeedRows(
+        seed=recipe.seed,
         answers=_answers(recipe, run, groups),
         greedy={model: checked_answers(sets) for model, sets in evaluated.items()},
         judged={model: [r for s in sets for r in s.judged] for model, sets in evaluated.items()},

@@ -48,10 +48,11 @@ def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list
     held-out prompts were left unanswered.
     """
     _check(recipe)
-    for number in range(seeds):
-        Console(stderr=True).print(f"seed {number + 1} of {seeds}", style="bold", highlight=False)
-        one_seed(recipe.model_copy(update={"seed": recipe.seed + number}), seed_run(run_dir, number), with_controls)
-    figures = pool_figures([read_run(recipe, seed_run(run_dir, number), with_controls) for number in range(seeds)])
+    runs = [(recipe.model_copy(update={"seed": recipe.seed + n}), seed_run(run_dir, n)) for n in range(seeds)]
+    for number, (own, run) in enumerate(runs, start=1):
+        Console(stderr=True).print(f"seed {own.seed}, {number} of {seeds}", style="bold", highlight=False)
+        one_seed(own, run, with_controls)
+    figures = pool_figures([read_run(own, run, with_controls) for own, run in runs])
     claims = make_claims(figures)
     write_documents(Folder(run_dir), recipe, figures, claims)
     return claims

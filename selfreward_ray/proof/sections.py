@@ -32,7 +32,7 @@ def sections(figures: ProofFigures, claims: list[Claim]) -> list[Section]:
         _claims(claims),
         main_table(figures),
         _greedy(figures),
-        *([_seeds(figures)] if figures.seeds > 1 else []),
+        *([_seeds(figures)] if len(figures.seeds) > 1 else []),
         _gains(figures),
         *([_controls(figures), _ahead(figures)] if figures.controls else []),
         *(_rules(figures, name) for name in figures.sets),
@@ -58,9 +58,10 @@ def main_table(figures: ProofFigures) -> Section:
     ]
     note = (
         "By a program that the loop never sees, on answers sampled as the loop samples them, as many to a prompt; 95 % "
-        f"intervals over {what_varies(figures)}. Conditional: the share kept of those rules whose opposite is asked as "
-        "often, so that fixed habits come to 50 %. Spearman: the model as judge of a fixed set of replies, with their "
-        "true scores; a set with an unreadable verdict counts as 0."
+        f"intervals over {what_varies(figures)}, the same margin to both sides, which may reach past what a figure can "
+        "be. Conditional: the share kept of those rules whose opposite is asked as often, so that fixed habits come to "
+        "50 %. Spearman: the model as judge of a fixed set of replies, with their true scores; a set with an "
+        "unreadable verdict counts as 0."
     )
     return Section("Models", note, (*columns, "judge's Spearman"), rows)
 
@@ -80,7 +81,8 @@ def _greedy(figures: ProofFigures) -> Section:
 
 def what_varies(figures: ProofFigures) -> str:
     """What the intervals are over."""
-    return "the prompts of one seed" if figures.seeds == 1 else f"prompts and seeds ({figures.seeds})"
+    seeds = len(figures.seeds)
+    return "the prompts of one seed" if seeds == 1 else f"prompts and seeds ({seeds})"
 
 
 def _claims(claims: list[Claim]) -> Section:
@@ -99,7 +101,7 @@ def _seeds(figures: ProofFigures) -> Section:
         for name in figures.sets
         for model in figures.models
     ]
-    columns = ("set", "model", *(f"seed {number + 1}" for number in range(figures.seeds)))
+    columns = ("set", "model", *(f"seed {seed}" for seed in figures.seeds))
     return Section("Each seed", "True score %; intervals over the prompts of that seed alone.", columns, rows)
 
 

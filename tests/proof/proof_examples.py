@@ -60,6 +60,7 @@ def seed_rows(shift: int = 0, controls: bool = True) -> SeedRows:
     }
     verdicts = {"M1": judged(0, 1, 2), "M2": judged(1, 0, 2), "M3": judged(0, 1, None)}
     return SeedRows(
+        seed=5 + shift,
         answers={model: both(scores) for model, scores in by_model.items()},
         greedy={model: both(scores) for model, scores in by_model.items() if model != "M0"},
         judged=verdicts,

@@ -13,6 +13,7 @@ def many(scores: list[int]) -> list:
     return answers(scores, "topics") + answers(scores, "words")
 
 
+NOT_RISING = {"M3 > M2 > M1 in true score, the means", "M3 > M2 > M1 in true score, with each seed"}
 RANDOM, CEILING = {"M2": [1, 2], "M3": [2, 2]}, {"M2": [4, 4], "M3": [5, 5]}
 
 
@@ -35,7 +36,8 @@ def test_all_of_it_is_claimed_and_held():
     assert set(found.values()) == {"held"}
     for name in ("topics", "words"):
         assert {
-            f"{name}: M3 > M2 > M1 in true score",
+            f"{name}: M3 > M2 > M1 in true score, the means",
+            f"{name}: M3 > M2 > M1 in true score, with each seed",
             f"{name}: M3 above M1 in true score, intervals apart",
             f"{name}: M3 above M1 in true score, prompt by prompt",
             f"{name}: M3 above M1 in true score, with each seed",
@@ -48,15 +50,15 @@ def test_all_of_it_is_claimed_and_held():
             f"{name}: M3 below the ceiling",
         } <= set(found)
     assert {f"judge: Spearman of {m} on the fixed set not below the interval of M1" for m in ("M2", "M3")} <= set(found)
-    assert len(found) == 24
+    assert len(found) == 26
 
 
 @pytest.mark.parametrize(
     ("changed", "broken"),
     [
-        ({"M2": [1, 1]}, {"M3 > M2 > M1 in true score", "M2 above random pairs"}),
-        ({"M2": [4, 5]}, {"M3 > M2 > M1 in true score", "M2 below the ceiling"}),
-        ({"M2": [5, 5], "M3": [5, 5]}, {"M3 > M2 > M1 in true score", "M2 below the ceiling"}),
+        ({"M2": [1, 1]}, NOT_RISING | {"M2 above random pairs"}),
+        ({"M2": [4, 5]}, NOT_RISING | {"M2 below the ceiling"}),
+        ({"M2": [5, 5], "M3": [5, 5]}, NOT_RISING | {"M2 below the ceiling"}),
         # Quotes are kept from 3 points on: M1 keeps half, and so does M3.
         (
             {"M1": [0, 3], "M3": [2, 5]},
@@ -106,8 +108,12 @@ def test_a_difference_whose_interval_has_0_in_it_is_not_told_apart(
 
 
 def test_one_seed_that_goes_the_other_way_is_told():
-    found = outcomes(clear(), clear(M3=[1, 1]))
-    assert found["words: M3 above M1 in true score, with each seed"] == "NOT HELD"
+    """M2 at 60 %: M3 at 50 is above M1's 30 still, at 20 no more; with the other seed all rises."""
+    below_m2, below_m1 = outcomes(clear(), clear(M3=[2, 3])), outcomes(clear(), clear(M3=[1, 1]))
+    for found, above_m1 in ((below_m2, "held"), (below_m1, "NOT HELD")):
+        assert found["words: M3 > M2 > M1 in true score, with each seed"] == "NOT HELD"
+        assert found["words: M3 above M1 in true score, with each seed"] == above_m1
+    assert below_m2["words: M3 > M2 > M1 in true score, the means"] == "held"
 
 
 def test_a_judge_that_falls_below_m1s_interval_has_not_held():

@@ -40,7 +40,9 @@ def test_the_document_has_every_table_and_says_what_is_not_held(figures: ProofFi
         "Claims", "Models", "Greedy answers", "Each seed", "Gains", "Controls", "Ahead of the controls",
         "By rule: topics", "By rule: words", "The judge", "Scores given and true", "Head to head", "Answers", "Pairs",
     ]  # fmt: skip
-    assert "| topics: M3 > M2 > M1 in true score | held | M1 40.0 (" in text
+    assert "seeds: 5, 6. The slowest" in text
+    assert "| set | model | seed 5 | seed 6 |" in text
+    assert "| topics: M3 > M2 > M1 in true score, the means | held | M1 40.0 (" in text
     assert (
         "| judge: Spearman of M2 on the fixed set not below the interval of M1 | NOT HELD | 0.500 against 1.000" in text
     )
@@ -50,7 +52,7 @@ def test_the_document_has_every_table_and_says_what_is_not_held(figures: ProofFi
     assert "| words | M3 over M1 | +40.0 (-87.1 to +167.1) | +50.0 (" in text
     assert "| topics | M2 | +30.0 (+16.1 to +43.9) | -20.0 (-20.0 to -20.0) | " in text
     assert "| M2 | 20 | 16 | 62.5 | 25.0 | 12.5 | 50.0 |" in text  # of 16 pairs 10 agree, 4 tie, 8 are the ceiling's
-    assert "95 % intervals over prompts and seeds (2)." in text
+    assert "95 % intervals over prompts and seeds (2), " in text
     assert "| lower case | – / 100 |" in text
     assert "| M2 v M1 | the judge M1 | 2 | 0 | 2 | 75.0 |" in text
     assert "| fixed | M3 | given | 2 | 2 | 0 | 0 | 0 | 0 | 2 |" in text
@@ -88,5 +90,5 @@ def test_without_controls_there_is_no_table_of_them():
 def test_one_seed_has_intervals_over_its_prompts_and_no_table_of_seeds():
     figures = pool_figures([seed_rows()])
     text = document(figures, sections(figures, make_claims(figures)))
-    assert "95 % intervals over the prompts of one seed." in text
+    assert "95 % intervals over the prompts of one seed, " in text
     assert "## Each seed" not in text

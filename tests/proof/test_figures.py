@@ -12,7 +12,7 @@ from selfreward_ray.proof.figures import PairCount, pool_figures
 def test_scores_are_pooled_over_seeds_by_set_and_model():
     """M3: 90 with the first seed, 70 with the second. Conditional: quotes kept of [1, 3] once, of [3, 3] twice."""
     figures = pool_figures([seed_rows(), seed_rows(shift=1)])
-    assert (figures.seeds, figures.sets, figures.models) == (2, ["topics", "words"], ["M0", "M1", "M2", "M3"])
+    assert (figures.seeds, figures.sets, figures.models) == ((5, 6), ["topics", "words"], ["M0", "M1", "M2", "M3"])
     found = {model: estimate.mean for model, estimate in figures.true_score["words"].items()}
     assert found == pytest.approx({"M0": 30, "M1": 40, "M2": 60, "M3": 80})
     assert [run.mean for run in figures.true_score["topics"]["M3"].runs] == pytest.approx([90, 70])

@@ -84,9 +84,10 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand,
     monkeypatch.setattr("selfreward_ray.proof.prove.judge", noting)
     wanted = recipe(tiny_model)
     claims = prove(wanted, str(tmp_path), seeds=2, with_controls=True)
-    assert len(claims) == 24
+    assert len(claims) == 26
     found = json.loads((tmp_path / "proof.json").read_text())
     assert (found["seeds"], set(found["true_score"])) == (2, {"topics", "words"})
+    assert "seeds: 0, 1. " in (tmp_path / "proof.md").read_text()
     assert set(found["control"]["random"]["topics"]) == {"M2", "M3"}
     assert set(found["control"]["no_eft"]["topics"]) == {"M1", "M2", "M3"}
     for number in range(2):
@@ -102,7 +103,7 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand,
     # The same again does nothing, and without the controls it only leaves them out.
     trained = len(stand.jobs)
     assert prove(wanted, str(tmp_path), seeds=2, with_controls=True) == claims
-    assert len(prove(wanted, str(tmp_path), seeds=1, with_controls=False)) == 16
+    assert len(prove(wanted, str(tmp_path), seeds=1, with_controls=False)) == 18
     assert len(stand.jobs) == trained == 2 * (3 + 2 + 2 + 2 + 3)
 
 
