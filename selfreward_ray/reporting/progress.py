@@ -36,6 +36,7 @@ class Progress:
         self._started = self._next_line = self._clock()
         self._note = ""
         self._done = self._tokens = 0
+        self._first: tuple[float, int] | None = None  # when the first units were done, and how many
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -59,6 +60,8 @@ class Progress:
     def update(self, done: int, tokens: int = 0) -> None:
         """Say how many units are done and how many tokens were generated or trained, both since the start."""
         self._done, self._tokens = done, tokens
+        if done and self._first is None:
+            self._first = (self._clock(), done)
         self._log()
 
     def note(self, text: str) -> None:
@@ -94,11 +97,14 @@ class Progress:
         return f"{number(self._tokens / elapsed)} tok/s" if self._tokens and elapsed > 0 else ""
 
     def _time(self) -> str:
-        elapsed = self._elapsed()
-        if not 0 < self._done < self._total:
-            return f"{duration(elapsed)} elapsed"
-        left = elapsed * (self._total - self._done) / self._done
-        return f"{duration(elapsed)} elapsed, about {duration(left)} left"
+        """The time left is told by the pace since the first units: engines and workers take their time to start, and
+        what an earlier run has done took none."""
+        shown = f"{duration(self._elapsed())} elapsed"
+        if self._first is None or not self._first[1] < self._done < self._total:
+            return shown
+        began, before = self._first
+        left = (self._clock() - began) * (self._total - self._done) / (self._done - before)
+        return f"{shown}, about {duration(left)} left"
 
     def _elapsed(self) -> float:
         return self._clock() - self._started

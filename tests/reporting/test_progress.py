@@ -51,10 +51,16 @@ def test_a_log_gets_plain_lines_and_a_last_one(log: Console, clock: Clock) -> No
 
 
 def test_speed_and_time_left(log: Console, clock: Clock) -> None:
+    """Eight prompts in half a minute of starting, 49 in 20 seconds: the other 71 will take 29."""
     with Progress(LABEL, total=128, unit="prompts", console=log, clock=clock) as progress:
-        clock.now += 41
+        clock.now += 31
+        progress.update(done=8, tokens=3_000)
+        clock.now += 20
         progress.update(done=57, tokens=25_092)
-    assert lines(log)[0] == "M2 · respond and judge  57/128 prompts  612 tok/s  0:41 elapsed, about 0:51 left"
+    assert lines(log)[:2] == [
+        "M2 · respond and judge  8/128 prompts  97 tok/s  0:31 elapsed",
+        "M2 · respond and judge  57/128 prompts  492 tok/s  0:51 elapsed, about 0:29 left",
+    ]
 
 
 def test_at_most_one_line_in_ten_seconds(log: Console, clock: Clock) -> None:
@@ -87,6 +93,7 @@ def test_a_terminal_gets_a_bar_that_gives_way_to_the_last_line(clock: Clock) -> 
     out = StringIO()
     console = Console(file=out, width=80, force_terminal=True, force_interactive=True, color_system=None)
     with Progress(LABEL, total=128, unit="prompts", console=console, clock=clock) as progress:
+        progress.update(done=17)
         clock.now += 41
         progress.update(done=57, tokens=25_092)
         progress.note("sampling")
@@ -95,7 +102,7 @@ def test_a_terminal_gets_a_bar_that_gives_way_to_the_last_line(clock: Clock) -> 
         clock.now += 51
         progress.update(done=128, tokens=55_292)
     assert LABEL + "  ━━━━" in shown
-    assert "57/128 prompts  612 tok/s  0:41 elapsed, about 0:51 left  sampling" in shown
+    assert "57/128 prompts  612 tok/s  0:41 elapsed, about 1:13 left  sampling" in shown
     assert f"{LABEL}  57/128" not in out.getvalue()
     after_the_bar = out.getvalue().rpartition("\x1b[2K")[2]
     assert after_the_bar.strip() == "✓ M2 · respond and judge  128 prompts  92 s  601 tok/s"
