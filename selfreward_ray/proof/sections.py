@@ -153,7 +153,10 @@ def _rules(figures: ProofFigures, name: str) -> Section:
         (kind, *(_asked_or_not(by_model[model]) for model in figures.models))
         for kind, by_model in figures.rules[name].items()
     ]
-    note = "How often a rule is kept, in percent: asked for / where neither it nor its opposite is asked for (a habit)."
+    note = (
+        "How often a rule is kept, in percent: asked for / where neither it nor its opposite is asked for (a habit; "
+        "then a rule of words is kept with any word that the world has for it, exclude with none)."
+    )
     return Section(f"By rule: {name}", note, ("rule", *figures.models), rows)
 
 
@@ -186,7 +189,9 @@ def _judges(figures: ProofFigures) -> Section:
     ]
     note = (
         "Agreement of a model's verdicts with the verifier, on replies that are the same for all models and on its own "
-        "candidates for prompts of the loop; one verdict a reply."
+        "candidates for prompts of the loop; one verdict a reply. Pairwise: pairs of replies whose better one has the "
+        "greater score; five-best: replies given five points that are the best of their set; exact: sets whose whole "
+        "order is the true one, ties included."
     )
     columns = ("pairwise %", "five-best %", "exact %", "Spearman", "Kendall", "pooled Spearman", "unreadable %")
     return Section("The judge", note, ("replies", "model", *columns, "verdicts"), rows)
