@@ -36,7 +36,7 @@ class Progress:
         self._started = self._next_line = self._clock()
         self._note = ""
         self._done = self._tokens = 0
-        self._first: tuple[float, int] | None = None  # when the first units were done, and how many
+        self._pace_from: tuple[float, int] | None = None  # since when work goes on, and what was done then
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -59,14 +59,18 @@ class Progress:
 
     def update(self, done: int, tokens: int = 0) -> None:
         """Say how many units are done and how many tokens were generated or trained, both since the start."""
+        if done < self._done:  # thrown back to a checkpoint
+            self._pace_from = None
         self._done, self._tokens = done, tokens
-        if done and self._first is None:
-            self._first = (self._clock(), done)
+        if self._pace_from is None and not self._note:
+            self._pace_from = (self._clock(), done)
         self._log()
 
     def note(self, text: str) -> None:
-        """Say in a few words what is going on; the next note replaces it."""
+        """Say in a few words what goes on instead of the work; the next note replaces it, an empty one ends it."""
         self._note = visible(text)
+        if text:
+            self._pace_from = None
         self._log()
 
     def say(self, text: str) -> None:
@@ -97,12 +101,12 @@ class Progress:
         return f"{number(self._tokens / elapsed)} tok/s" if self._tokens and elapsed > 0 else ""
 
     def _time(self) -> str:
-        """The time left is told by the pace since the first units: engines and workers take their time to start, and
+        """The time left is told by the pace since work last began: engines and workers take their time to start, and
         what an earlier run has done took none."""
         shown = f"{duration(self._elapsed())} elapsed"
-        if self._first is None or not self._first[1] < self._done < self._total:
+        if self._pace_from is None or not self._pace_from[1] < self._done < self._total:
             return shown
-        began, before = self._first
+        began, before = self._pace_from
         left = (self._clock() - began) * (self._total - self._done) / (self._done - before)
         return f"{shown}, about {duration(left)} left"
 

@@ -18,7 +18,7 @@ RANDOM, CEILING = {"M2": [1, 2], "M3": [2, 2]}, {"M2": [4, 4], "M3": [5, 5]}
 
 
 def clear(**changed: list[int]) -> SeedRows:
-    """A seed in which everything holds: twelve prompts a set, M1 at 20 to 40 %, M2 at 60 %, M3 at 80 to 100 %."""
+    """A seed in which everything holds: twelve prompts a set, M1 at 20 to 40 %, M2 at 40 to 60 %, M3 at 80 to 100 %."""
     by_model = {"M0": [1, 1], "M1": [1, 2], "M2": [3, 2], "M3": [4, 5]} | changed
     rows = seed_rows()
     judge = {model: judged(0, 1, 2) for model in ("M1", "M2", "M3")}
@@ -108,12 +108,15 @@ def test_a_difference_whose_interval_has_0_in_it_is_not_told_apart(
 
 
 def test_one_seed_that_goes_the_other_way_is_told():
-    """M2 at 60 %: M3 at 50 is above M1's 30 still, at 20 no more; with the other seed all rises."""
-    below_m2, below_m1 = outcomes(clear(), clear(M3=[2, 3])), outcomes(clear(), clear(M3=[1, 1]))
+    """M2 at 50 %: M3 at 40 is above M1's 30 still, at 20 no more; with the other seed all rises."""
+    below_m2, below_m1 = outcomes(clear(), clear(M3=[2, 2])), outcomes(clear(), clear(M3=[1, 1]))
     for found, above_m1 in ((below_m2, "held"), (below_m1, "NOT HELD")):
         assert found["words: M3 > M2 > M1 in true score, with each seed"] == "NOT HELD"
         assert found["words: M3 above M1 in true score, with each seed"] == above_m1
     assert below_m2["words: M3 > M2 > M1 in true score, the means"] == "held"
+    claims = {claim.text: claim for claim in make_claims(pool_figures([clear(), clear(M3=[2, 2])]))}
+    shown = claims["words: M3 > M2 > M1 in true score, with each seed"].figures
+    assert shown == "30.0 → 50.0 → 90.0, 30.0 → 50.0 → 40.0"
 
 
 def test_a_judge_that_falls_below_m1s_interval_has_not_held():

@@ -51,15 +51,47 @@ def test_a_log_gets_plain_lines_and_a_last_one(log: Console, clock: Clock) -> No
 
 
 def test_speed_and_time_left(log: Console, clock: Clock) -> None:
-    """Eight prompts in half a minute of starting, 49 in 20 seconds: the other 71 will take 29."""
+    """Four prompts were done before, four more come after half a minute of starting, and then 49 in 20 seconds: the
+    other 71 will take 29."""
     with Progress(LABEL, total=128, unit="prompts", console=log, clock=clock) as progress:
+        progress.update(done=4)
+        progress.note("starting the engine")
+        progress.update(done=4)
         clock.now += 31
+        progress.note("")
         progress.update(done=8, tokens=3_000)
         clock.now += 20
         progress.update(done=57, tokens=25_092)
-    assert lines(log)[:2] == [
-        "M2 · respond and judge  8/128 prompts  97 tok/s  0:31 elapsed",
+    assert lines(log)[1:3] == [
+        "M2 · respond and judge  4/128 prompts  0:31 elapsed",
         "M2 · respond and judge  57/128 prompts  492 tok/s  0:51 elapsed, about 0:29 left",
+    ]
+
+
+def test_time_left_after_a_start_from_a_checkpoint(log: Console, clock: Clock) -> None:
+    """Twelve steps in 24 seconds, then back to ten: the time that this took is no part of the pace."""
+    with Progress("M1 · SFT", total=20, unit="steps", console=log, clock=clock) as progress:
+        for seconds, done in ((0, 0), (24, 12), (90, 10), (11, 15)):
+            clock.now += seconds
+            progress.update(done)
+    assert [line.partition("elapsed")[2] for line in lines(log)[:4]] == [
+        "",
+        ", about 0:16 left",
+        "",
+        ", about 0:11 left",
+    ]
+
+
+def test_no_time_left_is_told_while_something_else_goes_on(log: Console, clock: Clock) -> None:
+    with Progress("M1 · SFT", total=20, unit="steps", console=log, clock=clock) as progress:
+        progress.update(0)
+        clock.now += 24
+        progress.update(12)
+        clock.now += 24
+        progress.note("writing a checkpoint")
+    assert [line.partition("elapsed")[2] for line in lines(log)[1:3]] == [
+        ", about 0:16 left",
+        "  writing a checkpoint",
     ]
 
 
@@ -96,13 +128,12 @@ def test_a_terminal_gets_a_bar_that_gives_way_to_the_last_line(clock: Clock) -> 
         progress.update(done=17)
         clock.now += 41
         progress.update(done=57, tokens=25_092)
-        progress.note("sampling")
         progress._live.refresh()
         shown = out.getvalue()
         clock.now += 51
         progress.update(done=128, tokens=55_292)
     assert LABEL + "  ━━━━" in shown
-    assert "57/128 prompts  612 tok/s  0:41 elapsed, about 1:13 left  sampling" in shown
+    assert "57/128 prompts  612 tok/s  0:41 elapsed, about 1:13 left" in shown
     assert f"{LABEL}  57/128" not in out.getvalue()
     after_the_bar = out.getvalue().rpartition("\x1b[2K")[2]
     assert after_the_bar.strip() == "✓ M2 · respond and judge  128 prompts  92 s  601 tok/s"
