@@ -64,8 +64,10 @@ def _check(sets: SeedSets, recipe: Recipe) -> None:
             "seed_data.ift above 0"
         )
     if wanted.eft and not sets.eft:
-        written = ", and with seed_data.verdicts=written a verdict on a reply" if wanted.verdicts == "written" else ""
+        written = wanted.verdicts == "written"
+        needed = ", and with seed_data.verdicts=written a verdict on a reply" if written else ""
+        remedy = ", or seed_data.verdicts=baseline, so that M0 learns to write them" if written else ""
         raise SeedError(
             f"{wanted.source} has no set to teach judging with beside those for IFT{left_out}: that takes two replies "
-            f"with different ranks{written}; give such sets, or set seed_data.eft=0"
+            f"with different ranks{needed}; give such sets, or set seed_data.eft=0{remedy}"
         )

@@ -63,6 +63,13 @@ def test_a_source_without_anything_to_learn_from_is_refused(tmp_path: Path):
     seed(recipe(source=single, eft=0), out=str(tmp_path / "out"))
 
 
+def test_ranked_sets_without_verdicts_are_refused_where_verdicts_are_to_be_written(tmp_path: Path):
+    source = jsonl(tmp_path / "sets.jsonl", [ranked(f"s{i}") for i in range(10)])
+    with pytest.raises(UserError, match=r"verdicts=written a verdict on a reply; .*or seed_data.verdicts=baseline"):
+        seed(recipe(source=source, verdicts="written"), out=str(tmp_path / "out"))
+    seed(recipe(source=source, verdicts="baseline"), out=str(tmp_path / "out"))
+
+
 def test_ranks_that_begin_at_one_are_explained(tmp_path: Path):
     """They may still teach judging, but nothing is ranked 0 for IFT."""
     rows = [ranked(f"s{i}") for i in range(10)]
