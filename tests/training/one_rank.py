@@ -46,8 +46,6 @@ def reference():
 
 def train(name: str) -> None:
     """The plan's steps by the worker's own; rank 0 writes what they were into the folder ``ranks{ranks}``."""
-    import torch.distributed as dist
-
     from selfreward_ray.training.batches import plan_batches
     from selfreward_ray.training.export import export_model
     from selfreward_ray.training.step import take_step
@@ -65,4 +63,3 @@ def train(name: str) -> None:
     export_model(engine.module.model, folder, str(out))
     if rank == 0:
         (out / "steps.json").write_text(json.dumps(steps))
-    dist.destroy_process_group()
