@@ -68,6 +68,7 @@ def submit(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[Ca
     port, dashboard = free_port(), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"  # no other node is there to take work over
     # Blocked, it ends with its own processes: `ray stop` would end every other cluster of this machine as well.
     head = [
         "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}",
