@@ -144,7 +144,7 @@ def profiled_rank(config: dict[str, Any]) -> Any:
 
 def by_ours(work: Work, folder: str, rank: Callable[[dict[str, Any]], Any] = watched_rank) -> dict[str, Any]:
     """Losses and seconds of each step."""
-    from selfreward_ray.cluster_session import joined
+    from selfreward_ray.cluster.session import joined
     from selfreward_ray.reporting.progress import Progress
     from selfreward_ray.training import trainer
 

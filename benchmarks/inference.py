@@ -215,7 +215,7 @@ class TimedEngine(Engine):
 def by_pool(stage: Stage) -> dict[str, Any]:
     """`seconds` from the engine's being ready to the last block written, the `lengths` of what was generated,
     `prefix_hit_rate`."""
-    from selfreward_ray.cluster_session import joined
+    from selfreward_ray.cluster.session import joined
     from selfreward_ray.inference.block import Block, Job
     from selfreward_ray.inference.pool import open_pool
     from selfreward_ray.inference.programs import respond_and_judge

@@ -66,7 +66,7 @@ def stage(name: str, rows: int, folder: str) -> str:
 
 def drive(folder: Path) -> dict[str, float]:
     """Pair the table in `folder`. Returns the manifest's counts, the step's seconds and this process's peak in MB."""
-    from selfreward_ray.cluster_session import joined
+    from selfreward_ray.cluster.session import joined
     from selfreward_ray.recipe import Recipe
     from selfreward_ray.steps.pair import pair
 

@@ -74,7 +74,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
     """Run `rows` prompts through `replicas` replicas. Returns seconds and this process's peak memory in MB."""
     from functools import partial
 
-    from selfreward_ray.cluster_session import joined
+    from selfreward_ray.cluster.session import joined
     from selfreward_ray.inference.block import Job
     from selfreward_ray.inference.pool import open_pool
     from selfreward_ray.inference.programs import respond_and_judge

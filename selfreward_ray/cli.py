@@ -339,7 +339,7 @@ def _leave(message: str, code: int) -> None:
 @contextmanager
 def _cluster() -> Iterator[None]:
     """This process joined to the cluster of a job or of RAY_ADDRESS, or to one of its own on this machine."""
-    from selfreward_ray.cluster_session import joined
+    from selfreward_ray.cluster.session import joined
 
     # A stopped job gets SIGTERM; it ends as Ctrl-C does, so that actors are not left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

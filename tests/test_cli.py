@@ -121,7 +121,7 @@ def test_overrides_reach_the_step(recipe: str, tmp_path: Path, monkeypatch: pyte
 
 
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfreward_ray.cluster_session.joined", nullcontext)
+    monkeypatch.setattr("selfreward_ray.cluster.session.joined", nullcontext)
 
 
 @pytest.mark.parametrize(

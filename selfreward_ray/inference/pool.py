@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from selfreward_ray.cluster_session import check_room
+from selfreward_ray.cluster.room import check_room
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.ledger import Ledger

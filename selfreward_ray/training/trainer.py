@@ -10,7 +10,7 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from selfreward_ray.cluster_session import check_room
+from selfreward_ray.cluster.room import check_room
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.storage import Folder, absolute

@@ -9,7 +9,7 @@ import pytest
 from pools import TABLE, Ran, pool_of
 from ray.cluster_utils import Cluster
 
-from selfreward_ray.cluster_session import joined
+from selfreward_ray.cluster.session import joined
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

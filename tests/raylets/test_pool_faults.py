@@ -172,7 +172,7 @@ def test_after_a_killed_driver_only_unfinished_rows_are_asked_again(run: Run, cl
 if __name__ == "__main__":
     from pools import pool_of
 
-    from selfreward_ray.cluster_session import joined
+    from selfreward_ray.cluster.session import joined
 
     folder = Path(sys.argv[1])
     with joined(), pool_of(folder, ["0.4"] * int(sys.argv[2]), f"stand-in://{folder}", {}, {}) as (pool, rows, done):

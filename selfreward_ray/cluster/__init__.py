@@ -1,0 +1,1 @@
+"""The Ray cluster: joining one, what it can hold, rehearsing on one."""
