@@ -54,6 +54,32 @@ def iterate(run_dir: RunDir) -> None:
 
 
 @app.command()
+def rehearse(
+    recipe: RecipeFile,
+    cluster: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--cluster", metavar="FILE", help="A file for `ray up`, whose node types are declared here."),
+    ] = None,
+    run_dir: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run-dir", metavar="URI", help="The real run's folder; a bucket is played by a local server."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run a recipe's whole loop on this machine, much reduced, on nodes and GPUs that are only declared."""
+    from selfreward_ray.recipe_text import load_recipe
+
+    with _explained():
+        from selfreward_ray.cluster.rehearsal.rehearse import rehearse as run_rehearsal
+        from selfreward_ray.cluster.rehearsal.report import print_rehearsed
+
+        found = run_rehearsal(load_recipe(recipe, overrides), cluster, run_dir)
+        print_rehearsed(found)
+    if found.rejected or found.idle or found.left:
+        sys.exit(1)
+
+
+@app.command()
 def proof(
     recipe: RecipeFile,
     run_dir: RunDir,

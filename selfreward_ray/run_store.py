@@ -36,6 +36,8 @@ S = TypeVar("S", bound=BaseModel)
 MANIFEST = "manifest.json"
 _STARTED = "started.json"
 _FILES_AT_A_TIME = 16
+_ROWS_PER_GROUP = 256
+"""What a reader of a few rows of a large file reads at the most."""
 ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
@@ -134,7 +136,7 @@ def count_reasons(table: Folder) -> Counter[str]:
 def write_part(folder: Folder, table: str, records: list[R], record: type[R], part: str) -> None:
     """Write one Parquet file of a table. The same `part` overwrites: a retried block is never there twice."""
     buffer = io.BytesIO()
-    pq.write_table(to_table(records, record), buffer)
+    pq.write_table(to_table(records, record), buffer, row_group_size=_ROWS_PER_GROUP)
     (folder / table).write_bytes(f"{part}.parquet", buffer.getvalue())
 
 

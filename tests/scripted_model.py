@@ -93,8 +93,11 @@ class ScriptedRounds:
         self._backwards = backwards
 
     @contextmanager
-    def __call__(self, _model: str, inference: Any, job: Job, max_blocks: int) -> Iterator["ScriptedRounds"]:
-        self._size, self._job, self._left = inference.rows_per_block, job, max_blocks
+    def __call__(
+        self, _model: str, inference: Any, job: Job, round_rows: int, max_rounds: int
+    ) -> Iterator["ScriptedRounds"]:
+        self._size, self._job = inference.rows_per_block, job
+        self._left = max_rounds * -(-round_rows // self._size)
         yield self
 
     def summary(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
+from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.inference.vitals import Vitals
 from selfreward_ray.models import Adapter, model_and_adapter
@@ -102,19 +103,20 @@ class Engine:
 
 def _defaults(folder: Path, adapter: Adapter | None, inference: Inference, seed: int) -> dict[str, Any]:
     """Arguments of the engine, over which the recipe's go."""
+    gpus = on_gpus(inference.gpus_per_replica)
     arguments: dict[str, Any] = {
         "model": str(folder),
         "tokenizer": str(folder),
         "seed": seed,
-        "tensor_parallel_size": max(1, inference.gpus_per_replica),
+        "tensor_parallel_size": inference.gpus_per_replica if gpus else 1,
         "enable_prefix_caching": True,  # k verdicts of a reply share all but their last tokens
         "disable_log_stats": True,  # those of vLLM; a replica has its own
     }
-    if inference.nodes_per_replica > 1:
+    if gpus and inference.nodes_per_replica > 1:
         arguments |= {"pipeline_parallel_size": inference.nodes_per_replica, "distributed_executor_backend": "ray"}
     if adapter is not None:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _at_least(adapter.rank)}
-    if not inference.gpus_per_replica:
+    if not gpus:
         # Read in pieces, the prompt of a seeded request ends vLLM 0.32's CPU engine: it rewinds the request's
         # generator after each piece, which PyTorch's CPU generators can not do.
         arguments["enable_chunked_prefill"] = False

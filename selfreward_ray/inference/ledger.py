@@ -23,6 +23,8 @@ class Standing:
     """Ids of rows not to be run again."""
     ended: str | None
     """Why the pool is at an end; None while it is not."""
+    restarted: bool
+    """Whether the replica had a process before."""
 
 
 @dataclass
@@ -49,7 +51,8 @@ class Ledger:
 
     def join(self, replica: str) -> Standing:
         """A process of `replica` begins; where there was one before, that died over the rows it had open."""
-        if replica in self._open:
+        restarted = replica in self._open
+        if restarted:
             self._count_death(replica)
         self._open[replica] = set()
         deaths = self._deaths.items()
@@ -57,6 +60,7 @@ class Ledger:
             frozenset(row for row, times in deaths if SUSPECT_AFTER <= times < GIVEN_UP_AFTER),
             frozenset(row for row, times in deaths if times >= GIVEN_UP_AFTER),
             self._ended,
+            restarted,
         )
 
     def came_up(self) -> None:

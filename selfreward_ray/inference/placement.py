@@ -1,47 +1,60 @@
 """Where a replica's engine is: on one node, or in stages on several."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from typing import Any
 
 import ray.util
 from ray.util.placement_group import PlacementGroup
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.recipe import Inference
 
-
-@contextmanager
-def placed(inference: Inference) -> Iterator[dict[str, Any]]:
-    """What each actor of a pool asks of Ray, as arguments of `map_batches`; placement groups are given back at the end.
-
-    On one node the actor itself holds the GPUs of its tensor parallel engine. An engine of several pipeline stages
-    (``nodes_per_replica``) gets a placement group: one bundle a GPU, which is what vLLM's Ray executor wants, packed
-    so that the tensor parallel ranks of a stage share a node wherever nodes have room for them.
-    """
-    if inference.nodes_per_replica == 1:
-        yield {
-            "num_cpus": inference.cpus_per_replica,
-            "num_gpus": inference.gpus_per_replica,
-            "accelerator_type": inference.accelerator_type,
-        }
-        return
-    groups: list[PlacementGroup] = []
-
-    def of_an_actor() -> dict[str, Any]:
-        groups.append(_stages(inference))
-        strategy = PlacementGroupSchedulingStrategy(groups[-1], 0, placement_group_capture_child_tasks=True)
-        return {"num_cpus": 0, "num_gpus": 0, "scheduling_strategy": strategy}
-
-    try:
-        yield {"ray_remote_args_fn": of_an_actor}
-    finally:
-        for group in groups:
-            ray.util.remove_placement_group(group)
+Bundle = dict[str, float]
 
 
-def _stages(inference: Inference) -> PlacementGroup:
-    bundle = {"CPU": inference.cpus_per_replica / inference.gpus_per_replica, "GPU": 1.0}
+def replica_bundles(inference: Inference) -> tuple[Bundle, ...]:
+    """What one replica asks of Ray: a bundle on one node; one a GPU, which is what vLLM's Ray executor wants, where
+    its engine has pipeline stages on several nodes."""
+    bundle: Bundle = {"CPU": inference.cpus_per_replica}
+    if inference.gpus_per_replica:
+        bundle["GPU"] = inference.gpus_per_replica
+    bundles = [bundle]
+    if inference.nodes_per_replica > 1:
+        each = {"CPU": inference.cpus_per_replica / inference.gpus_per_replica, "GPU": 1.0}
+        bundles = [dict(each) for _ in range(inference.nodes_per_replica * inference.gpus_per_replica)]
     if inference.accelerator_type:
-        bundle[f"accelerator_type:{inference.accelerator_type}"] = 0.001
-    return ray.util.placement_group([bundle] * inference.nodes_per_replica * inference.gpus_per_replica, "PACK")
+        for each in bundles:
+            each[f"accelerator_type:{inference.accelerator_type}"] = 0.001
+    return tuple(bundles)
+
+
+def actor_resources(inference: Inference) -> dict[str, Any]:
+    """What the actor of a replica on one node asks of Ray, as arguments of Ray Data's `map`."""
+    return {
+        "num_cpus": inference.cpus_per_replica,
+        "num_gpus": inference.gpus_per_replica,
+        "accelerator_type": inference.accelerator_type,
+    }
+
+
+def pool_size(inference: Inference, rows: int, row_tokens: int) -> int:
+    """Replicas that `rows` rows of at least `row_tokens` tokens each keep busy, within the recipe's bounds."""
+    filled = math.ceil(rows * row_tokens / inference.tokens_in_flight)
+    return min(max(filled, inference.min_replicas), inference.max_replicas)
+
+
+def stages(name: str, inference: Inference) -> PlacementGroup:
+    """The placement group of a replica's stages, by its name; a replica that starts again finds its own.
+
+    Packed, so that the tensor parallel ranks of a stage share a node wherever nodes have room for them.
+    """
+    try:
+        return ray.util.get_placement_group(name)
+    except ValueError:
+        return ray.util.placement_group(list(replica_bundles(inference)), "PACK", name=name)
+
+
+def release_stages(prefix: str) -> None:
+    """Give back the placement groups whose names begin with `prefix`."""
+    for group in ray.util.placement_group_table().values():
+        if group["name"].startswith(prefix) and group["state"] != "REMOVED":
+            ray.util.remove_placement_group(ray.util.get_placement_group(group["name"]))

@@ -1,32 +1,28 @@
 """The pool: Ray Data streams rows through an actor pool of vLLM replicas that run a program on each."""
 
 import math
-import warnings
-from collections.abc import Generator, Iterator
+import uuid
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
 import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
-from ray.data.expressions import col
 from ray.exceptions import RayActorError
-from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selfreward_ray.cluster.room import check_room
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.cut import count_cut, cut_table, read_block
 from selfreward_ray.inference.ledger import Ledger
-from selfreward_ray.inference.placement import placed
-from selfreward_ray.inference.replica import Replica
+from selfreward_ray.inference.placement import actor_resources, pool_size, release_stages
+from selfreward_ray.inference.replica import Replica, StagedReplica
 from selfreward_ray.models import portable
 from selfreward_ray.recipe import Inference
 from selfreward_ray.storage import Folder
-
-# Light operators take next to no CPU: on two cores a replica and its reader must both get theirs, or Ray Data
-# waits for ever without a word.
-LIGHT_CPUS = 0.05
 
 
 class PoolStopped(UserError):
@@ -41,23 +37,31 @@ class Pool:
         self._inference = inference
         self._job = job
         self._ledger = ledger
+        self._id = uuid.uuid4().hex
 
     def run(self, rows: Folder, finished: set[str]) -> Generator[Block, None, None]:
         """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
 
         Raises `PoolStopped` where the replicas can not go on.
         """
-        dataset = read_table(rows, self._inference.rows_per_block)
-        if finished:
-            dataset = dataset.filter(expr=col("id").not_in(list(finished)), num_cpus=LIGHT_CPUS)
-        return self.stream(dataset)
+        blocks = cut_table(rows, finished, self._inference.rows_per_block)
+        if blocks:
+            dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
+            read = partial(read_block, table=rows, record=self._job.record)
+            yield from self.stream(dataset, count_cut(blocks), read)
 
-    def stream(self, dataset: ray.data.Dataset) -> Generator[Block, None, None]:
-        """Run the job on every block of `dataset`, as it is cut, and yield each block's counts when it is written."""
+    def stream(
+        self, dataset: ray.data.Dataset, rows: int, read: Callable[[dict[str, Any]], list[Any]]
+    ) -> Generator[Block, None, None]:
+        """Run the job on every row of `dataset`, a block whose records `read` gives, and yield each block's counts when
+        it is written.
+
+        `rows` is how many records are there at a time: the pool has as many replicas as they keep busy.
+        """
         # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that
         # is asked in rounds has no next one yet.
-        with placed(self._inference) as resources, self._explained():
-            counts = self._counts(dataset, resources)
+        with self._released(), self._explained():
+            counts = self._counts(dataset, pool_size(self._inference, rows, self._job.row_tokens), read)
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 for row in batch.to_pylist():
                     yield Block(**row)
@@ -67,32 +71,43 @@ class Pool:
         counts: dict[str, int] = ray.get(self._ledger.summary.remote())
         return counts
 
-    def _counts(self, dataset: ray.data.Dataset, resources: dict[str, Any]) -> ray.data.Dataset:
+    def _counts(
+        self, blocks: ray.data.Dataset, replicas: int, read: Callable[[dict[str, Any]], list[Any]]
+    ) -> ray.data.Dataset:
         inference = self._inference
         rows = math.ceil(inference.tokens_in_flight / self._job.row_tokens)
         # One block more than fill the engine: the next is there when one ends.
         in_flight = math.ceil(rows / inference.rows_per_block) + 1
-        # `runtime_env` has no other way in.
-        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
-        dataset.context.execution_no_progress_timeout_s = inference.stall_seconds
-        # The pool grows when all places are taken. Ray's own mark lies above that: it counts on tasks that queue in
-        # actors, and ours wait outside, where a new replica finds them.
-        dataset.context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
-        arguments = {"model": self._model, "inference": inference, "job": self._job, "ledger": self._ledger}
-        return dataset.map_batches(
-            Replica,
+        blocks.context.execution_no_progress_timeout_s = inference.stall_seconds
+        arguments = {
+            "model": self._model, "inference": inference, "job": self._job, "read": read, "ledger": self._ledger,
+        }  # fmt: skip
+        actor: type = Replica
+        resources = actor_resources(inference)
+        if inference.nodes_per_replica > 1:
+            actor, resources = StagedReplica, {"num_cpus": 0}
+            arguments |= {"pool": self._id, "blocks_at_a_time": in_flight}
+        # Of a fixed size: Ray Data lets a pool grow within what the cluster has, not what it can have. A replica that
+        # waits for a place keeps nothing waiting, and makes Ray start a node for it where that is possible.
+        return blocks.map(
+            actor,
             fn_constructor_kwargs=arguments,
-            batch_format="pyarrow",
-            batch_size=None,
             compute=ray.data.ActorPoolStrategy(
-                min_size=inference.min_replicas,
-                max_size=inference.max_replicas,
+                size=replicas,
                 max_tasks_in_flight_per_actor=in_flight,
                 max_concurrent_calls_per_actor=in_flight,
             ),
             runtime_env={"env_vars": inference.env},
             **resources,
         )
+
+    @contextmanager
+    def _released(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self._inference.nodes_per_replica > 1:
+                release_stages(self._id)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -115,11 +130,10 @@ class Pool:
 @contextmanager
 def open_pool(model: str, inference: Inference, job: Job) -> Iterator[Pool]:
     """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one."""
-    # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
     cpus, gpus = (
         inference.nodes_per_replica * each for each in (inference.cpus_per_replica, inference.gpus_per_replica)
     )
-    check_room(inference.min_replicas, cpus, gpus, "one replica", "inference.min_replicas", spare_cpus=1)
+    check_room(inference.min_replicas, cpus, gpus, "one replica", "inference.min_replicas")
     ledger = beside_driver(Ledger, inference.max_restarts)
     try:
         yield Pool(model, inference, job, ledger)
@@ -131,10 +145,3 @@ def beside_driver(cls: type, *arguments: Any) -> Any:
     """An actor of `cls` on the driver's own node: without that there is no run to go on."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote(*arguments)
-
-
-def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:
-    """A table of a step as a stream of small blocks, however large its files are."""
-    filesystem, path = rows.filesystem()
-    files = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=LIGHT_CPUS)
-    return files.repartition(target_num_rows_per_block=rows_per_block)

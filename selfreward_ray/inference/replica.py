@@ -13,8 +13,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
 
-import pyarrow as pa
 import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Job, run_block, run_row
@@ -22,25 +23,32 @@ from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.ledger import GIVEN_UP_AFTER
 from selfreward_ray.inference.metrics import Metrics
+from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.reaper import bind_children
 from selfreward_ray.inference.vitals import Vitals
 from selfreward_ray.recipe import Inference
 from selfreward_ray.records import Dropped
-from selfreward_ray.tables import from_table
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
+Read = Callable[[dict[str, Any]], list[Any]]
+"""From a block to its records."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at the engine."""
 
 
 class Replica:
-    """Runs the program of `job` on many rows at a time. `ledger` is the handle of the pool's `Ledger`."""
+    """Runs the program of `job` on many rows at a time.
 
-    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any):
+    `read` gives the records of a block, `ledger` is the handle of the pool's `Ledger`, in which this replica has the
+    `name` of its actor unless another is given.
+    """
+
+    def __init__(self, model: str, inference: Inference, job: Job, read: Read, ledger: Any, name: str | None = None):
         self._job = job
+        self._read = read
         self._ledger = ledger
-        self._name = ray.get_runtime_context().get_actor_id()
+        self._name = name or ray.get_runtime_context().get_actor_id()
         self._standing = ray.get(ledger.join.remote(self._name))
         if self._standing.ended:
             raise RuntimeError(self._standing.ended)
@@ -48,7 +56,7 @@ class Replica:
         self._alone = asyncio.Lock()
         self._gate = TokenGate(inference.tokens_in_flight)
         self._metrics = Metrics(job.step, self._name)
-        if ray.get_runtime_context().was_current_actor_reconstructed:
+        if self._standing.restarted:
             self._metrics.restarted()
         self._engine = self._opened(model, inference)
         ledger.came_up.remote()
@@ -57,19 +65,20 @@ class Replica:
         watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, give_up)
         threading.Thread(target=watch.keep, daemon=True).start()
 
-    async def __call__(self, batch: pa.Table) -> pa.Table:
-        records = from_table(batch, self._job.record)
+    async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+        """Run and write the rows of `block`; returns its counts, the fields of a `Block`."""
+        records = await asyncio.to_thread(self._read, block)
         ids = [record.id for record in records]
         apart = self._standing.suspects | self._standing.given_up
         # Waited for: a row that ends the process at once would else never be counted.
         await self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
         try:
-            block = await run_block(records, self._engine, self._job, self._gate, self._run)
+            counts = await run_block(records, self._engine, self._job, self._gate, self._run)
         except EngineDead as error:
             _die(self._ledger, self._name, f"the engine died: {error}")
         self._ledger.finished.remote(self._name, ids)
-        self._metrics.block(block)
-        return pa.Table.from_pylist([asdict(block)])
+        self._metrics.block(counts)
+        return asdict(counts)
 
     async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
         if record.id in self._standing.given_up:
@@ -94,6 +103,35 @@ class Replica:
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
             engine.shutdown()
+
+
+class StagedReplica:
+    """A replica whose engine has stages on several nodes: a `Replica` in the first bundle of a placement group.
+
+    The actor of Ray Data's pool only hands blocks on: a pool gives all of its actors the same place. It ends with the
+    replica, and Ray Data starts both again. Names of the pool's placement groups begin with `pool`.
+    """
+
+    def __init__(
+        self, model: str, inference: Inference, job: Job, read: Read, ledger: Any, pool: str, blocks_at_a_time: int
+    ):
+        name = ray.get_runtime_context().get_actor_id()
+        group = stages(f"{pool}/{name}", inference)
+        first = PlacementGroupSchedulingStrategy(group, 0, placement_group_capture_child_tasks=True)
+        actor = ray.remote(
+            num_cpus=0,
+            scheduling_strategy=first,
+            max_concurrency=blocks_at_a_time,
+            runtime_env={"env_vars": inference.env},
+        )
+        self._replica = actor(Replica).remote(model, inference, job, read, ledger, name)
+
+    async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+        try:
+            counts: dict[str, Any] = await self._replica.__call__.remote(block)
+        except RayActorError:
+            os._exit(1)
+        return counts
 
 
 def _die(ledger: Any, name: str, error: str) -> NoReturn:

@@ -5,8 +5,10 @@ driver has handed in the rows of their number.
 """
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,9 +16,9 @@ import ray
 import ray.data
 
 from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.pool import LIGHT_CPUS, Pool, beside_driver, open_pool
+from selfreward_ray.inference.pool import Pool, beside_driver, open_pool
 from selfreward_ray.recipe import Inference
-from selfreward_ray.tables import to_table
+from selfreward_ray.tables import from_rows, to_table
 
 
 class Feed:
@@ -65,19 +67,20 @@ class Rounds:
 
 
 @contextmanager
-def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> Iterator[Rounds]:
-    """A pool of `model` for rounds of at most `max_blocks` blocks in all. Engines start with the first round."""
+def open_rounds(model: str, inference: Inference, job: Job, round_rows: int, max_rounds: int) -> Iterator[Rounds]:
+    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows. Engines start with the first round."""
+    max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
     feed = beside_driver(Feed)
     numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
     rows = numbers.map_batches(
         _Take(feed),
         batch_format="pyarrow",
         batch_size=None,
-        num_cpus=LIGHT_CPUS,
+        num_cpus=0,  # it only waits, and replicas may have taken all
         compute=ray.data.TaskPoolStrategy(size=1),  # each waiting task keeps a process
     )
     with open_pool(model, inference, job) as pool:
-        blocks = pool.stream(rows)
+        blocks = pool.stream(rows, round_rows, partial(_records, record=job.record))
         try:
             yield Rounds(feed, pool, blocks, job, inference.rows_per_block)
         finally:
@@ -91,4 +94,10 @@ class _Take:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         (number,) = batch["id"].to_pylist()
-        return ray.get(self._feed.take.remote(number))
+        rows = ray.get(self._feed.take.remote(number)).to_struct_array()
+        rows = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
+        return pa.table({"rows": pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)})
+
+
+def _records(block: dict[str, Any], record: type[Any]) -> list[Any]:
+    return from_rows(block["rows"], record)

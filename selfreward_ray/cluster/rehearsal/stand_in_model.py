@@ -1,0 +1,149 @@
+"""A small random model of another one's architecture, which writes plain words and comes to an end.
+
+A random model as it is made writes bytes of no language without end: no reply of it would be finished, no prompt that
+it proposes would pass the filters, and a rehearsal would end before its first pair. So every token has the same large
+first coordinate, and the output head weighs plain words and the end token by theirs.
+"""
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.models import companions
+
+LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
+_WORDS_BEFORE_THE_END = 10
+_PLAIN = re.compile(r"[Ġ▁ ][A-Za-z]{2,}")
+_PREFERENCE = 6.0
+"""Log of how much more probable a plain word is than another token."""
+
+
+def write_stand_in(name: str, folder: Path, seed: int) -> str:
+    """Make `folder` a model with the architecture, tokenizer and template of the model `name`; says what it is.
+
+    Where these can not be had it is a Llama with a tokenizer made here and the ChatML template.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, said = companions(name)
+    folder.mkdir(parents=True)
+    if source is None:
+        config = _made_up(folder)
+    else:
+        for file in source.iterdir():
+            if file.is_file() and file.suffix != ".safetensors":
+                shutil.copy(file, folder / file.name)
+        config = _reduced(source)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(seed)
+    try:
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    except Exception as error:
+        raise UserError(f"model {name!r}: no small model of its architecture can be made ({error})") from error
+    _prefer_words(model, tokenizer)
+    model.save_pretrained(folder)
+    return f"random {config.architectures[0] if config.architectures else type(model).__name__}, {said}"
+
+
+def _reduced(source: Path) -> Any:
+    """The configuration in `source` with few layers, narrow."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(source)
+    text = config.get_text_config()
+    group = max(1, text.num_attention_heads // (getattr(text, "num_key_value_heads", None) or text.num_attention_heads))
+    sizes = {
+        "num_hidden_layers": LAYERS,
+        "hidden_size": HEADS * HEAD_SIZE,
+        "intermediate_size": 2 * HEADS * HEAD_SIZE,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": max(1, HEADS // group),
+        "head_dim": HEAD_SIZE,
+        "moe_intermediate_size": HEAD_SIZE,
+        "num_experts": 4,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    }
+    for field, size in sizes.items():
+        if getattr(text, field, None) is not None:
+            setattr(text, field, size)
+    if kinds := getattr(text, "layer_types", None):
+        text.layer_types = [kinds[0], kinds[-1]]
+    return config
+
+
+def _made_up(folder: Path) -> Any:
+    """Write a tokenizer of a few hundred tokens to `folder`; a Llama's configuration for it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator([_SENTENCES], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=_CHATML,
+    )
+    tokenizer.save_pretrained(folder)
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=LAYERS,
+        hidden_size=HEADS * HEAD_SIZE,
+        intermediate_size=2 * HEADS * HEAD_SIZE,
+        num_attention_heads=HEADS,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        architectures=["LlamaForCausalLM"],
+    )
+
+
+def _prefer_words(model: Any, tokenizer: Any) -> None:
+    import torch
+
+    from selfreward_ray.chat import ChatCodec
+
+    end = ChatCodec(Path(tokenizer.name_or_path)).end_id
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    # What a norm makes of a coordinate that is far greater than the others.
+    first = math.sqrt(embeddings.shape[1])
+    words = [
+        token_id for token, token_id in tokenizer.get_vocab().items()
+        if token_id < len(head) and _PLAIN.fullmatch(token)
+    ]  # fmt: skip
+    with torch.no_grad():
+        embeddings[:, 0] = 2.0
+        weights = torch.full((len(head),), -_PREFERENCE)
+        weights[words] = _PREFERENCE
+        weights[end] = _PREFERENCE + math.log(max(1, len(words)) / _WORDS_BEFORE_THE_END)
+        # Tied to the embeddings, whose large coordinate then differs a little, it says the same.
+        head[:, 0] = (2.0 if head.data_ptr() == embeddings.data_ptr() else 0.0) + weights / first
+
+
+_SENTENCES = (
+    "Write one sentence about rivers. Name three fruits that grow in a warm country, and say why people like them. "
+    "The reply is relevant, it answers the question, and it is clearly written. Score: 4 Explain how bread is made. "
+    "Honestly, every quiet garden has a golden bridge where people sit together in the evening and talk about books. "
+    "Describe a small town near the sea, its market, its music and the weather in winter and summer. What is a prime "
+    "number, and how can you find all of them below one hundred? Give advice to a friend who wants to learn to cook. "
+) * 8
+_CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)

@@ -1,0 +1,134 @@
+"""What the cluster does while a run goes on: which nodes each step starts, uses and lets go, and how long it waits."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import ray
+from ray.util.state import list_actors, list_tasks
+
+from selfreward_ray.reporting import progress
+
+_LOOK_EVERY = 0.5
+_LOOKS_A_USE = 3
+"""Looks between two at what runs where, each of which takes a while."""
+_AT_MOST = 1000
+
+
+@dataclass
+class StepSeen:
+    """What was seen while one step ran; nodes are ``type/number``, in the order in which they were seen."""
+
+    label: str
+    seconds: float = 0.0
+    started: list[str] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    waits: dict[str, float] = field(default_factory=dict)
+    """Seconds by what was waited for, in the step's own words."""
+
+
+class Watch:
+    """Looks at the cluster that this process joined, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepSeen] = []
+        self._began = time.monotonic()
+        self._note: tuple[str, float] | None = None
+        self._names: dict[str, str] = {}
+        self._alive: set[str] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow the steps and look at the nodes as long as the block lasts."""
+        thread = threading.Thread(target=self._look_on, daemon=True)
+        progress.listeners.append(self.hear)
+        thread.start()
+        try:
+            yield
+        finally:
+            progress.listeners.remove(self.hear)
+            self._stop.set()
+            thread.join()
+
+    def hear(self, label: str, note: str | None) -> None:
+        """A step begins, says what it waits for, or ends (None): a listener of `Progress`."""
+        with self._lock:
+            now = time.monotonic()
+            self._close(now)
+            if note is None:
+                self.steps[-1].seconds = round(now - self._began, 1)
+                return
+            if not self.steps or self.steps[-1].label != label or self.steps[-1].seconds:
+                self._began = now
+                self.steps.append(StepSeen(label))
+            if note:
+                self._note = (note, now)
+
+    def rows(self) -> list[dict[str, object]]:
+        """The steps seen, as plain dicts."""
+        with self._lock:
+            return [dataclasses.asdict(step) for step in self.steps]
+
+    def waited(self) -> bool:
+        """Whether the step under way has waited for something: its work has begun."""
+        return bool(self.steps and self.steps[-1].waits)
+
+    def nodes(self) -> list[str]:
+        """Nodes beside the head that are alive now."""
+        self._see_nodes()
+        with self._lock:
+            return sorted(self._names[node] for node in self._alive)
+
+    def _close(self, now: float) -> None:
+        """The wait that was under way is over."""
+        if self._note is not None:
+            what, since = self._note
+            # What a wait counts up changes all the time: reference log-probs 3/7, 24 placed.
+            kind = what.rstrip("0123456789/ %")
+            waits = self.steps[-1].waits
+            waits[kind] = round(waits.get(kind, 0.0) + now - since, 1)
+            self._note = None
+
+    def _look_on(self) -> None:
+        looks = 0
+        while not self._stop.wait(_LOOK_EVERY):
+            self._see_nodes()
+            if looks % _LOOKS_A_USE == 0:
+                self._see_use()
+            looks += 1
+
+    def _see_nodes(self) -> None:
+        alive = {}
+        for node in ray.nodes():
+            if node["Alive"] and "node:__internal_head__" not in node["Resources"]:
+                alive[node["NodeID"]] = node["Labels"].get("ray.io/node-group", "node")
+        with self._lock:
+            for node, kind in alive.items():
+                if node not in self._names:
+                    self._names[node] = f"{kind}/{sum(n.startswith(f'{kind}/') for n in self._names.values()) + 1}"
+                    self._note_of("started", node)
+            for node in self._alive - alive.keys():
+                self._note_of("ended", node)
+            self._alive = set(alive)
+
+    def _see_use(self) -> None:
+        running = [("state", "=", "ALIVE")], [("state", "=", "RUNNING")]
+        work = [*list_actors(filters=running[0], limit=_AT_MOST, detail=True, raise_on_missing_output=False)]
+        work += list_tasks(filters=running[1], limit=_AT_MOST, detail=True, raise_on_missing_output=False)
+        with self._lock:
+            for one in work:
+                # What asks for nothing, such as an actor that keeps counts, uses no node.
+                if one.node_id in self._alive and one.required_resources:
+                    self._note_of("used", one.node_id)
+
+    def _note_of(self, what: str, node: str) -> None:
+        if self.steps:
+            seen: list[str] = getattr(self.steps[-1], what)
+            if self._names[node] not in seen:
+                seen.append(self._names[node])
