@@ -12,9 +12,9 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.data.expressions import col
 from ray.exceptions import RayActorError
 from ray.util.annotations import RayDeprecationWarning
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from selfreward_ray.cluster.room import check_room
+from selfreward_ray.cluster.placement import on_driver_node
+from selfreward_ray.cluster.room import Ask, check_room, request
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.ledger import Ledger
@@ -116,21 +116,21 @@ class Pool:
 def open_pool(model: str, inference: Inference, job: Job) -> Iterator[Pool]:
     """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one."""
     # One CPU beside the replicas feeds them: Ray Data waits for ever without a word where it finds none.
-    cpus, gpus = (
-        inference.nodes_per_replica * each for each in (inference.cpus_per_replica, inference.gpus_per_replica)
-    )
-    check_room(inference.min_replicas, cpus, gpus, "one replica", "inference.min_replicas", spare_cpus=1)
-    ledger = beside_driver(Ledger, inference.max_restarts)
+    check_room(_ask(inference), spare_cpus=1)
+    ledger = on_driver_node(Ledger, inference.max_restarts)
     try:
         yield Pool(model, inference, job, ledger)
     finally:
         ray.kill(ledger)
 
 
-def beside_driver(cls: type, *arguments: Any) -> Any:
-    """An actor of `cls` on the driver's own node: without that there is no run to go on."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote(*arguments)
+def _ask(inference: Inference) -> Ask:
+    """The least that a pool needs: an actor a replica, or one bundle a GPU where it has several nodes."""
+    cpus, gpus, each = inference.cpus_per_replica, inference.gpus_per_replica, 1
+    if inference.nodes_per_replica > 1:
+        cpus, gpus, each = cpus / gpus, 1, gpus * inference.nodes_per_replica
+    bundle = request(cpus, gpus, inference.accelerator_type)
+    return Ask("one replica", "inference.min_replicas", inference.min_replicas, (bundle,) * each)
 
 
 def read_table(rows: Folder, rows_per_block: int) -> ray.data.Dataset:

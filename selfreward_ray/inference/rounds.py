@@ -13,8 +13,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.pool import LIGHT_CPUS, Pool, beside_driver, open_pool
+from selfreward_ray.inference.pool import LIGHT_CPUS, Pool, open_pool
 from selfreward_ray.recipe import Inference
 from selfreward_ray.tables import to_table
 
@@ -67,7 +68,7 @@ class Rounds:
 @contextmanager
 def open_rounds(model: str, inference: Inference, job: Job, max_blocks: int) -> Iterator[Rounds]:
     """A pool of `model` for rounds of at most `max_blocks` blocks in all. Engines start with the first round."""
-    feed = beside_driver(Feed)
+    feed = on_driver_node(Feed)
     numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
     rows = numbers.map_batches(
         _Take(feed),
