@@ -367,9 +367,9 @@ def _cluster() -> Iterator[None]:
     """This process joined to the cluster of a job or of RAY_ADDRESS, or to one of its own on this machine."""
     from selfreward_ray.cluster.session import joined
 
-    # A stopped job gets SIGTERM; it ends as Ctrl-C does, so that actors are not left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with joined():
+        # A stopped job gets SIGTERM; it ends as Ctrl-C does, and says so. `ray.init` has set a handler of its own.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield
 
 

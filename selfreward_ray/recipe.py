@@ -243,6 +243,9 @@ class Training(_Section):
     offload_parameters: bool = False
     max_failures: NonNegativeInt = 2
     """How often a group of workers in which one failed is started again, from the newest checkpoint."""
+    start_timeout_s: PositiveFloat = 1800
+    """How long workers may wait for room on the cluster, nodes that an autoscaler starts for them included, at the
+    start and after each failure; then the step ends with what Ray says of it."""
     checkpoint_every: NonNegativeInt = 50
     """Optimizer steps between checkpoints. 0: none but at a notice that a node is about to be taken away."""
     max_skipped_steps: NonNegativeInt = 3

@@ -1,27 +1,194 @@
-"""Whether a cluster can hold what a step asks for."""
+"""What a cluster can hold: a request that it never can is refused before anything waits for it."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import ray
+import yaml
 
 from selfreward_ray.errors import UserError
 
+ACCELERATOR = "accelerator_type:"
+"""Prefix of the resource by which Ray knows the kind of a node's GPUs; a request takes 0.001 of it."""
 
-def check_room(count: int, cpus: float, gpus: float, what: str, field: str, spare_cpus: float = 0) -> None:
-    """Raise `UserError` when a cluster of this process's own can never hold what is asked of it.
 
-    Ray would wait for ever without a word. Elsewhere nodes may still come: an autoscaler starts them when asked.
+@dataclass(frozen=True)
+class NodeType:
+    """Nodes that an autoscaler may start, or that are there."""
+
+    name: str
+    resources: Mapping[str, float]
+    """Of one node: ``{"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}``."""
+    most: int
+    """How many of them the cluster can have at a time."""
+    head: bool = False
+    """The head is no worker: the cluster's `max_workers` does not count it."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Units that must find room at the same time."""
+
+    what: str
+    """One unit in words: ``one training worker``."""
+    field: str
+    """The recipe field that says how many: ``training.workers``."""
+    count: int
+    bundles: tuple[Mapping[str, float], ...]
+    """What one unit takes; each bundle must fit on one node."""
+
+    def __str__(self) -> str:
+        """``64 × (8 CPU, 1 GPU, H100)``."""
+        kinds = Counter(describe(bundle) for bundle in self.bundles)
+        return " and ".join(f"{self.count * each} × ({kind})" for kind, each in kinds.items())
+
+
+Types = tuple[list[NodeType], int | None]
+"""Node types, and how many nodes the cluster may have beside its head (None: no limit but that of each type)."""
+
+
+def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None, spare_cpus: float = 0) -> int:
+    """How many of the units asked for find room at a time; `ask.count` where all of them do.
+
+    Nodes that hold most are taken, and filled, first: exact where all bundles are the same. `spare_cpus` must be left
+    over on all nodes together.
     """
-    node = ray._private.worker._global_node
-    if node is None or not node.head:
-        return
-    have = ray.cluster_resources()
-    needed = {"CPU": count * cpus + spare_cpus, "GPU": count * gpus}
-    short = [
-        f"{amount:g} {kind}s, not {have.get(kind, 0):g}"
-        for kind, amount in needed.items()
-        if have.get(kind, 0) < amount
+    useful = ask.count * len(ask.bundles) + math.ceil(spare_cpus)
+
+    def held(node: NodeType) -> int:
+        return sum(_times(bundle, node.resources, useful) for bundle in ask.bundles)
+
+    def nodes(of: Iterable[NodeType]) -> list[dict[str, float]]:
+        ordered = sorted(of, key=held, reverse=True)
+        return [dict(node.resources) for node in ordered for _ in range(min(node.most, useful))]
+
+    workers = nodes(node for node in types if not node.head)
+    left = nodes(node for node in types if node.head) + workers[:max_workers]
+    units = 0
+    while units < ask.count and _place(ask.bundles, left) and sum(n.get("CPU", 0) for n in left) >= spare_cpus:
+        units += 1
+    return units
+
+
+def explain_shortage(ask: Ask, types: Sequence[NodeType], max_workers: int | None, spare_cpus: float = 0) -> str | None:
+    """Why the cluster can never hold what is asked for; None where it can."""
+    room = at_most(ask, types, max_workers, spare_cpus)
+    if room == ask.count:
+        return None
+    spare = f" beside {spare_cpus:g} CPU to spare" if spare_cpus else ""
+    limit = f" (at most {max_workers} nodes beside the head)" if max_workers is not None else ""
+    return (
+        f"{ask.field} = {ask.count} asks for {ask}{spare}, and the cluster can never hold more than {room} of these at "
+        f"a time: its nodes are, or can be, {_listed(types)}{limit}. Lower {ask.field} or what {ask.what} takes, or "
+        "raise what the cluster can have"
+    )
+
+
+def check_room(ask: Ask, spare_cpus: float = 0) -> None:
+    """Raise `UserError` when the cluster that this process joined can never hold what is asked of it.
+
+    Ray would wait for ever without a word.
+    """
+    if (known := cluster_types()) and (shortage := explain_shortage(ask, *known, spare_cpus)):
+        raise UserError(shortage)
+
+
+def request(cpus: float, gpus: float, accelerator_type: str | None) -> dict[str, float]:
+    """The bundle of one process, as Ray asks for it."""
+    kind = {f"{ACCELERATOR}{accelerator_type}": 0.001} if accelerator_type else {}
+    return {"CPU": cpus} | ({"GPU": gpus} if gpus else {}) | kind
+
+
+def describe(resources: Mapping[str, float]) -> str:
+    """``8 CPU, 1 GPU, H100``; without memory, and without Ray's marks of single nodes."""
+    shown = [
+        name.removeprefix(ACCELERATOR) if name.startswith(ACCELERATOR) else f"{amount:g} {name}"
+        for name, amount in sorted(resources.items())
+        if amount and not name.startswith("node:") and name not in ("memory", "object_store_memory")
     ]
-    if short:
-        raise UserError(
-            f"this machine has too little for {field} = {count}: {what} asks for {cpus:g} CPUs and {gpus:g} GPUs, so "
-            f"{' and '.join(short)} are needed; lower {field} or what each asks for, or join a larger cluster"
-        )
+    return ", ".join(shown) or "nothing"
+
+
+def types_of(config: Mapping[str, Any]) -> Types | None:
+    """Node types of a cluster file. None where one declares no resources: what such nodes have shows when they start.
+
+    The head is a node of its type; `max_workers` of that type are workers like others.
+    """
+    limit = config.get("max_workers")
+    declared = config.get("available_node_types") or {}
+    if not all(node.get("resources") for node in declared.values()):
+        return None
+    workers = [
+        # Without a limit of its own, a type has the cluster's; with neither, more than anything asks for.
+        NodeType(name, node["resources"], node.get("max_workers", 1_000_000 if limit is None else limit))
+        for name, node in declared.items()
+    ]
+    head = next(iter(declared)) if len(declared) == 1 else config.get("head_node_type")
+    heads = [NodeType(name, node["resources"], 1, head=True) for name, node in declared.items() if name == head]
+    return heads + [node for node in workers if node.most], limit
+
+
+def cluster_types() -> Types | None:
+    """What the cluster that this process joined can have: by its autoscaler's file, else the nodes that are there.
+
+    None where nobody can know: its autoscaler runs elsewhere, as KubeRay's does, or a type declares no resources.
+    """
+    # A task on the head: Ray 2.60 publishes neither autoscaler's configuration, and the file is there.
+    on_head = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(_autoscaler_file)
+    grows, known = ray.get(on_head.remote())
+    if grows:
+        return known  # type: ignore[no-any-return]
+    return [NodeType("node", node["Resources"], 1) for node in ray.nodes() if node["Alive"]], None
+
+
+def _autoscaler_file() -> tuple[bool, Types | None]:
+    """Whether the cluster of this head may start nodes, and what its autoscaler's file says; the rest of it stays here.
+
+    Every head has a monitor process, whether started by `ray start` or by `ray.init`. One without a file starts no
+    nodes; where there is none, the autoscaler runs elsewhere.
+    """
+    address = f"--gcs-address={ray.get_runtime_context().gcs_address}"
+    option = "--autoscaling-config="
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_text(errors="replace").split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if address not in command or not any(part.endswith("/monitor.py") for part in command):
+            continue
+        files = [part.removeprefix(option) for part in command if part.startswith(option)]
+        if not files:
+            return False, None
+        try:
+            return True, types_of(yaml.safe_load(Path(files[0]).expanduser().read_text(encoding="utf-8")))
+        except OSError:  # not for this user to read
+            return True, None
+    return True, None
+
+
+def _times(bundle: Mapping[str, float], resources: Mapping[str, float], most: int) -> int:
+    """How often `bundle` fits into `resources`, `most` at the most."""
+    return min([most, *(int(resources.get(name, 0) / need + 1e-6) for name, need in bundle.items() if need)])
+
+
+def _place(bundles: Iterable[Mapping[str, float]], left: list[dict[str, float]]) -> bool:
+    """Take `bundles` from what is left on each node; False where one finds no node."""
+    for bundle in bundles:
+        node = next((node for node in left if _times(bundle, node, 1)), None)
+        if node is None:
+            return False
+        for name, need in bundle.items():
+            node[name] = node.get(name, 0) - need
+    return True
+
+
+def _listed(types: Iterable[NodeType]) -> str:
+    """``1 × head (4 CPU), 8 × training (192 CPU, 8 GPU, H100)``."""
+    counts: Counter[str] = Counter()
+    for node in types:
+        counts[f"{node.name} ({describe(node.resources)})"] += node.most
+    return ", ".join(f"{most} × {kind}" for kind, most in counts.items()) or "no node"

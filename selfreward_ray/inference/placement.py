@@ -6,25 +6,8 @@ from typing import Any
 import ray.util
 from ray.util.placement_group import PlacementGroup
 
+from selfreward_ray.cluster.asks import replica_ask
 from selfreward_ray.recipe import Inference
-
-Bundle = dict[str, float]
-
-
-def replica_bundles(inference: Inference) -> tuple[Bundle, ...]:
-    """What one replica asks of Ray: a bundle on one node; one a GPU, which is what vLLM's Ray executor wants, where
-    its engine has pipeline stages on several nodes."""
-    bundle: Bundle = {"CPU": inference.cpus_per_replica}
-    if inference.gpus_per_replica:
-        bundle["GPU"] = inference.gpus_per_replica
-    bundles = [bundle]
-    if inference.nodes_per_replica > 1:
-        each = {"CPU": inference.cpus_per_replica / inference.gpus_per_replica, "GPU": 1.0}
-        bundles = [dict(each) for _ in range(inference.nodes_per_replica * inference.gpus_per_replica)]
-    if inference.accelerator_type:
-        for each in bundles:
-            each[f"accelerator_type:{inference.accelerator_type}"] = 0.001
-    return tuple(bundles)
 
 
 def actor_resources(inference: Inference) -> dict[str, Any]:
@@ -50,7 +33,7 @@ def stages(name: str, inference: Inference) -> PlacementGroup:
     try:
         return ray.util.get_placement_group(name)
     except ValueError:
-        return ray.util.placement_group(list(replica_bundles(inference)), "PACK", name=name)
+        return ray.util.placement_group([dict(bundle) for bundle in replica_ask(inference).bundles], "PACK", name=name)
 
 
 def release_stages(prefix: str) -> None:

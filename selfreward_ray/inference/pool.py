@@ -11,8 +11,9 @@ import ray
 import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from selfreward_ray.cluster.asks import replica_ask
+from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.room import check_room
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
@@ -130,18 +131,9 @@ class Pool:
 @contextmanager
 def open_pool(model: str, inference: Inference, job: Job) -> Iterator[Pool]:
     """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one."""
-    cpus, gpus = (
-        inference.nodes_per_replica * each for each in (inference.cpus_per_replica, inference.gpus_per_replica)
-    )
-    check_room(inference.min_replicas, cpus, gpus, "one replica", "inference.min_replicas")
-    ledger = beside_driver(Ledger, inference.max_restarts)
+    check_room(replica_ask(inference))
+    ledger = on_driver_node(Ledger, inference.max_restarts)
     try:
         yield Pool(model, inference, job, ledger)
     finally:
         ray.kill(ledger)
-
-
-def beside_driver(cls: type, *arguments: Any) -> Any:
-    """An actor of `cls` on the driver's own node: without that there is no run to go on."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote(*arguments)

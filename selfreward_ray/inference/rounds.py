@@ -15,8 +15,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.pool import Pool, beside_driver, open_pool
+from selfreward_ray.inference.pool import Pool, open_pool
 from selfreward_ray.recipe import Inference
 from selfreward_ray.tables import from_rows, to_table
 
@@ -70,7 +71,7 @@ class Rounds:
 def open_rounds(model: str, inference: Inference, job: Job, round_rows: int, max_rounds: int) -> Iterator[Rounds]:
     """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows. Engines start with the first round."""
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
-    feed = beside_driver(Feed)
+    feed = on_driver_node(Feed)
     numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
     rows = numbers.map_batches(
         _Take(feed),

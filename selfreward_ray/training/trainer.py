@@ -10,8 +10,11 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from selfreward_ray.cluster.asks import worker_ask
 from selfreward_ray.cluster.devices import on_gpus
+from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.room import check_room
+from selfreward_ray.cluster.waiting import wait_for_room
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.storage import Folder, absolute
@@ -22,54 +25,87 @@ from selfreward_ray.training.job import TrainJob
 def fit(job: TrainJob, progress: Progress) -> None:
     """Run `job` to its end, from its newest checkpoint where an earlier attempt left one.
 
-    Raises `UserError`, `Diverged` among them, or what Ray Train raises when its restarts are spent.
+    Raises `UserError`, `Diverged` among them, when the cluster has no room for the workers, or what Ray Train raises
+    when its restarts are spent.
     """
     training = job.training
-    gpus = training.gpus_per_worker
     _check_batch(job)
-    check_room(training.workers, training.cpus_per_worker, gpus, "one training worker", "training.workers")
-    board = ray.remote(num_cpus=0)(Board).remote()
+    workers = worker_ask(training)
+    check_room(workers)
+    board = on_driver_node(Board)
     ray_folder = Folder(job.out) / "ray_train"
     _discard_torn(ray_folder, progress)
+    failures = 0
+    try:
+        while True:
+            wait_for_room(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
+            try:
+                final = _attempt(replace(job, progress=board), ray_folder, progress)
+                break
+            except ray.train.TrainingFailedError as error:
+                failures += not _preempted(error)
+                if failures > training.max_failures:
+                    raise _cause(error) from None
+    finally:
+        ray.kill(board)
+    if final is not None:
+        raise final
+    ray_folder.delete()
+
+
+def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | None:
+    """One group of workers from the newest checkpoint on; what ended all of them alike, or raises what Ray Train does.
+
+    Ray Train restarts nothing by itself. It would wait for room again and again without a word, and where it waits it
+    hears no Ctrl-C; `wait_for_room` does and has a limit.
+    """
+    training = job.training
     trainer = TorchTrainer(
         _rank,
-        train_loop_config={"job": replace(job, progress=board)},
-        torch_config=TorchConfig(backend="nccl" if on_gpus(gpus) else "gloo"),
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if on_gpus(training.gpus_per_worker) else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": training.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
-            accelerator_type=training.accelerator_type,
+            use_gpu=training.gpus_per_worker > 0,
+            resources_per_worker=dict(worker_ask(training).bundles[0]),
         ),
         run_config=RunConfig(
             name="train",
             storage_path=absolute(ray_folder.uri),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            failure_config=FailureConfig(max_failures=training.max_failures),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             worker_runtime_env={"env_vars": environment(job)},
         ),
     )
+    job.progress.note.remote("starting workers")
     stop = threading.Event()
-    follower = threading.Thread(target=_follow, args=(board, progress, stop), daemon=True)
+    follower = threading.Thread(target=_follow, args=(job.progress, progress, stop), daemon=True)
     follower.start()
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        result = trainer.fit()
+        final: Final | None = trainer.fit().return_value
     except SystemExit:
         raise KeyboardInterrupt from None  # Ray Train's own handler of Ctrl-C leaves the process, with success
-    except ray.train.WorkerGroupError as error:
-        for failure in error.worker_failures.values():
-            if isinstance(cause := getattr(failure, "cause", failure), UserError | OSError):
-                raise cause from None
-        raise
     finally:
         signal.signal(signal.SIGINT, interrupt)
         stop.set()
         follower.join()
-        ray.kill(board)
-    if result.return_value is not None:
-        raise result.return_value
-    ray_folder.delete()
+    return final
+
+
+def _preempted(error: ray.train.TrainingFailedError) -> bool:
+    """Whether workers ended because a node was taken back: no fault of theirs, and so not counted."""
+    failures = getattr(error, "worker_failures", {}).values()
+    deaths = [getattr(failure, "health_check_failure", failure) for failure in failures]
+    return isinstance(error, ray.train.PreemptionError) or any(getattr(each, "preempted", False) for each in deaths)
+
+
+def _cause(error: Exception) -> Exception:
+    """What a worker raised for the user to read, else `error`."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        if isinstance(cause := getattr(failure, "cause", failure), UserError | OSError):
+            return cause
+    return error
 
 
 def _discard_torn(ray_folder: Folder, progress: Progress) -> None:

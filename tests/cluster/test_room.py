@@ -1,50 +1,137 @@
+"""What node types can hold, by numbers. `tests/raylets/test_room_on_raylets.py` asks real clusters."""
+
+from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from selfreward_ray.cluster.room import check_room
-from selfreward_ray.errors import UserError
+from selfreward_ray.cluster.room import Ask, NodeType, at_most, explain_shortage, request, types_of
+
+HEAD = NodeType("head", {"CPU": 4}, 1, head=True)
+L40S = NodeType("inference", {"CPU": 192, "GPU": 8, "accelerator_type:L40S": 1}, 16)
+H100 = NodeType("training", {"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}, 4)
 
 
-class Node:
-    def __init__(self, head: bool):
-        self.head = head
+def workers(count: int, cpus: float = 8, kind: str | None = "H100") -> Ask:
+    return Ask("one training worker", "training.workers", count, (request(cpus, 1, kind),))
 
 
-@pytest.fixture
-def on_cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A cluster of two CPUs, this process's own or joined, without starting one."""
-
-    def set_up(own: bool) -> None:
-        monkeypatch.setattr(ray._private.worker, "_global_node", Node(own))
-        monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-
-    return set_up
+def replicas(count: int, cpus: float = 1, gpus: float = 0) -> Ask:
+    return Ask("one replica", "inference.min_replicas", count, (request(cpus, gpus, None),))
 
 
 @pytest.mark.parametrize(
-    ("count", "cpus", "gpus", "spare", "message"),
+    ("ask", "room"),
     [
-        (2, 1, 0, 1, "3 CPUs, not 2 are needed"),
-        (1, 1, 1, 1, "1 GPUs, not 0 are needed"),
-        (3, 1, 2, 0, "3 CPUs, not 2 and 6 GPUs, not 0 are needed"),
+        (workers(32), 32),
+        (workers(40), 32),
+        (workers(200, kind=None), 160),
+        (workers(40, cpus=48), 16),  # four a node, by its CPUs
+        (workers(1, kind="A100"), 0),
+        (workers(1, cpus=193), 0),
+        (replicas(5, cpus=4), 5),  # on nodes with GPUs where the head is full
     ],
 )
-def test_what_this_machine_can_never_hold_is_refused(
-    on_cluster: Any, count: int, cpus: float, gpus: float, spare: float, message: str
+def test_a_node_is_of_one_kind_and_holds_whole_units(ask: Ask, room: int):
+    assert at_most(ask, [HEAD, L40S, H100], 20) == room
+
+
+def test_all_types_together_have_a_limit():
+    """Of the nodes that may be there beside the head those count that hold most."""
+    small = NodeType("small", {"CPU": 96, "GPU": 4, "accelerator_type:H100": 1}, 4)
+    assert at_most(workers(100), [HEAD, small, H100], 5) == 4 * 8 + 4
+    assert at_most(workers(100), [HEAD, small, H100], None) == 4 * 8 + 4 * 4
+
+
+def test_bundles_of_one_unit_may_be_on_several_nodes():
+    """Stages of four GPUs fit once on nodes that have six; bundles of one GPU fill them."""
+    nodes = [NodeType("node", {"CPU": 64, "GPU": 6}, 2)]
+    stages = Ask("one replica", "inference.min_replicas", 2, (request(1, 4, None),) * 2)
+    single = Ask("one replica", "inference.min_replicas", 2, (request(1, 1, None),) * 6)
+    assert (at_most(stages, nodes, None), at_most(single, nodes, None)) == (1, 2)
+
+
+def test_cpus_to_spare_are_left_over():
+    two = [NodeType("node", {"CPU": 2}, 1)]
+    assert [at_most(replicas(2), two, None, spare) for spare in (0, 0.5, 1, 2)] == [2, 1, 1, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 4)), max_size=4),
+    st.integers(1, 40),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.none() | st.integers(0, 6),
+)
+def test_for_equal_bundles_it_is_what_counting_says(
+    nodes: list[tuple[int, int, int]], count: int, cpus: int, bundles: int, limit: int | None
 ):
-    on_cluster(own=True)
-    with pytest.raises(UserError, match=f"inference.min_replicas = {count}.*{message}"):
-        check_room(count, cpus, gpus, "one replica", "inference.min_replicas", spare_cpus=spare)
+    types = [NodeType(f"t{i}", {"CPU": c, "GPU": g}, most) for i, (c, g, most) in enumerate(nodes)]
+    a_node = sorted((min(c // cpus, g) for c, g, most in nodes for _ in range(most)), reverse=True)
+    ask = Ask("one", "field", count, (request(cpus, 1, None),) * bundles)
+    assert at_most(ask, types, limit) == min(count, sum(a_node[:limit]) // bundles)
 
 
-def test_what_fits_is_let_through(on_cluster: Any):
-    on_cluster(own=True)
-    check_room(1, 1, 0, "one replica", "inference.min_replicas", spare_cpus=1)
-    check_room(2, 1, 0, "one training worker", "training.workers")
+def test_the_message_names_type_count_and_remedy():
+    assert explain_shortage(workers(32), [HEAD, L40S, H100], 20) is None
+    assert explain_shortage(workers(40), [HEAD, L40S, H100], 20) == (
+        "training.workers = 40 asks for 40 × (8 CPU, 1 GPU, H100), and the cluster can never hold more than 32 of "
+        "these at a time: its nodes are, or can be, 1 × head (4 CPU), 16 × inference (192 CPU, 8 GPU, L40S), 4 × "
+        "training (192 CPU, 8 GPU, H100) (at most 20 nodes beside the head). Lower training.workers or what one training worker "
+        "takes, or raise what the cluster can have"
+    )
 
 
-def test_a_joined_cluster_may_still_grow(on_cluster: Any):
-    on_cluster(own=False)
-    check_room(16, 8, 8, "one replica", "inference.min_replicas")
+def test_nodes_that_are_there_are_counted_by_what_they_have():
+    """Ray adds its own resources to those of a node."""
+    marks = {"memory": 1e9, "object_store_memory": 1e9}
+    nodes = [NodeType("node", {"CPU": 2, f"node:10.0.0.{i}": 1} | marks, 1) for i in range(2)]
+    message = explain_shortage(replicas(5, cpus=1), nodes, None, spare_cpus=1)
+    assert message is not None
+    assert "5 × (1 CPU) beside 1 CPU to spare, and the cluster can never hold more than 3 of these" in message
+    assert "are, or can be, 2 × node (2 CPU). Lower" in message
+
+
+@pytest.fixture
+def aws() -> dict[str, Any]:
+    file = Path(__file__).parents[2] / "cluster/aws-autoscaling.yaml"
+    loaded: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_a_cluster_file_says_what_there_can_be(aws: dict[str, Any]):
+    known = types_of(aws)
+    assert known is not None
+    types, limit = known
+    assert [(node.name, node.most, node.head) for node in types] == [
+        ("head", 1, True),
+        ("inference", 16, False),
+        ("training", 8, False),
+    ]
+    assert limit == aws["max_workers"]
+    assert (at_most(workers(64), types, limit), at_most(workers(65), types, limit)) == (64, 64)
+
+
+def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_workers_too():
+    node = {"resources": {"CPU": 8}}
+    file = {
+        "max_workers": 5,
+        "head_node_type": "a",
+        "available_node_types": {"a": node | {"max_workers": 2}, "b": node},
+    }
+    known = types_of(file)
+    assert known is not None
+    assert [(node.name, node.most, node.head) for node in known[0]] == [
+        ("a", 1, True),
+        ("a", 2, False),
+        ("b", 5, False),
+    ]
+    assert at_most(replicas(10, cpus=8), *known) == 6
+
+
+def test_a_type_that_declares_nothing_may_hold_anything():
+    """As a cluster of given machines does: what they have is seen when they start."""
+    assert types_of({"max_workers": 2, "available_node_types": {"local": {"resources": {}}}}) is None

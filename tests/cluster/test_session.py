@@ -1,4 +1,8 @@
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +35,6 @@ def test_a_port_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch):
 def test_a_cluster_of_this_machine_is_asked_for_and_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
     with pytest.raises(UserError, match="RAY_ADDRESS=auto: no Ray cluster runs here"), joined():
         pass
 
@@ -44,3 +47,24 @@ def test_what_a_crashed_cluster_left_behind_is_refused_at_once(
     (tmp_path / "ray" / "ray_current_cluster").write_text(gone)
     with pytest.raises(UserError, match=f"{gone} takes no connections .*`ray stop` forgets it"), joined():
         pass
+
+
+@pytest.mark.engines
+def test_a_stopped_job_ends_as_one_that_ctrl_c_ends():
+    """`ray job stop` sends SIGTERM, for which Ray sets a handler when a cluster is joined."""
+    code = """
+import time
+from selfreward_ray.cli import _cluster, _explained
+with _explained(), _cluster():
+    print("joined", flush=True)
+    time.sleep(60)
+"""
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "joined\n"
+        driver.send_signal(signal.SIGTERM)
+        _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "interrupted; finished work is kept" in said

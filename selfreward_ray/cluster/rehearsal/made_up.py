@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from selfreward_ray.judging.rubric import Rubric
 
@@ -46,5 +47,5 @@ def write_prompts(file: Path) -> None:
     _write(file, [{"prompt": f"{asked.format('desert')} Case {n}."} for n in range(8) for asked in _ASKED])
 
 
-def _write(file: Path, rows: list[dict[str, object]]) -> None:
+def _write(file: Path, rows: list[Any]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

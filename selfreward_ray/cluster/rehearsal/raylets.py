@@ -67,6 +67,10 @@ def raylets(shape: Shape, idle_seconds: float, environment: dict[str, str]) -> I
                 _end(head)
 
 
+_EMPTY = (
+    "setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands",
+    "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter",
+)  # fmt: skip
 _HEAD_ENVIRONMENT = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     "RAY_FAKE_CLUSTER": "1",
@@ -94,10 +98,9 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
             "gcs_address": address,
         },
         # Nothing is installed on nodes that are this machine, but Ray looks for each of these.
-        **dict.fromkeys(("setup_commands", "head_setup_commands", "worker_setup_commands"), []),
-        **dict.fromkeys(("initialization_commands", "head_start_ray_commands", "worker_start_ray_commands"), []),
-        **dict.fromkeys(("cluster_synced_files", "rsync_exclude", "rsync_filter"), []),
-        **dict.fromkeys(("file_mounts", "auth"), {}),
+        **{key: [] for key in _EMPTY},
+        "file_mounts": {},
+        "auth": {},
         "head_node_type": FAKE_HEAD_NODE_TYPE,
         "available_node_types": {FAKE_HEAD_NODE_TYPE: head}
         | {

@@ -1,6 +1,5 @@
 """A recipe cut down to what two cores do in minutes. What decides where things run stays as it is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,5 +141,3 @@ def _inference(inference: Inference) -> dict[str, Any]:
         "engine": _ENGINE,
         "env": inference.env | _ENGINE_ENV,
     }
-
-

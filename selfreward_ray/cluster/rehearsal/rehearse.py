@@ -13,19 +13,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.rehearsal.bucket import bucket
 from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
 from selfreward_ray.cluster.rehearsal.raylets import raylets
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
 from selfreward_ray.cluster.rehearsal.shape import Shape, shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
-from selfreward_ray.cluster.room import Ask, NodeType, explain_shortage
+from selfreward_ray.cluster.room import NodeType, explain_shortage
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.placement import replica_ask
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import dump_recipe
-from selfreward_ray.training.placement import worker_ask
 
 IDLE_SECONDS = 10.0
 """How long a node of the rehearsal stays without work: seconds in the place of a cluster's minutes."""
@@ -87,7 +86,7 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
 
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
     """What of the recipe's own numbers `shape` can never hold."""
-    asks: list[Ask] = [worker_ask(recipe.training), replica_ask(recipe.inference)]
+    asks = (worker_ask(recipe.training), replica_ask(recipe.inference))
     types = [
         NodeType("head", shape.head, 1, head=True),
         *(NodeType(name, node.resources, node.most) for name, node in shape.workers.items()),

@@ -30,7 +30,9 @@ def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
     _list(console, "The real run would be rejected", found.rejected, style="red")
     wrong = bool(found.idle or found.left or found.rejected)
     outcome = "with faults, see above" if wrong else "nothing would be rejected, and every node was used and let go"
-    console.print(Text(f"The whole loop ran in {duration(found.seconds)}: {outcome}", style="red" if wrong else "green"))
+    console.print(
+        Text(f"The whole loop ran in {duration(found.seconds)}: {outcome}", style="red" if wrong else "green")
+    )
 
 
 def _list(console: Console, title: str, lines: list[str], style: str = "") -> None:

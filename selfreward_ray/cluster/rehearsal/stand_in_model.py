@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models import companions
+from selfreward_ray.models import local_model
 
 LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
 _WORDS_BEFORE_THE_END = 10
@@ -29,7 +29,7 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source, said = companions(name)
+    source, said = _companions(name)
     folder.mkdir(parents=True)
     if source is None:
         config = _made_up(folder)
@@ -47,6 +47,18 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
     _prefer_words(model, tokenizer)
     model.save_pretrained(folder)
     return f"random {config.architectures[0] if config.architectures else type(model).__name__}, {said}"
+
+
+def _companions(name: str) -> tuple[Path | None, str]:
+    """The folder of the model's configuration, tokenizer and template; where they come from, in words."""
+    said = "with its own tokenizer and template"
+    if "://" in name or Path(name).is_dir():
+        return local_model(name, weights=False), said
+    try:
+        return local_model(name, weights=False), said
+    except UserError as error:
+        reason = str(error).splitlines()[0][:200]
+        return None, f"with a tokenizer and a template made here: {reason}"
 
 
 def _reduced(source: Path) -> Any:
@@ -93,8 +105,8 @@ def _made_up(folder: Path) -> Any:
     core.train_from_iterator([_SENTENCES], trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",  # noqa: S106
+        pad_token="<|endoftext|>",  # noqa: S106
         additional_special_tokens=["<|im_start|>"],
         chat_template=_CHATML,
     )

@@ -1,0 +1,59 @@
+"""Waiting for room on a cluster: for a limited time, saying what is waited for, and why it did not come."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import ray
+from ray.autoscaler.v2.schema import ClusterStatus
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.util import placement_group, placement_group_table, remove_placement_group
+
+from selfreward_ray.cluster.room import Ask, NodeType, at_most
+from selfreward_ray.errors import UserError
+
+
+def wait_for_room(ask: Ask, timeout_s: float, timeout_field: str, note: Callable[[str], None]) -> None:
+    """Return when the cluster has room for all that is asked for: a placement group of it was placed, and given back.
+
+    The placement group is also what an autoscaler starts nodes for. Every second `note` is told what is waited for.
+    Raises `UserError`, with what Ray says of it, after `timeout_s`.
+    """
+    group = placement_group([dict(bundle) for bundle in ask.bundles] * ask.count, strategy="PACK")
+    end = time.monotonic() + timeout_s
+    try:
+        while not group.wait(timeout_seconds=1):
+            status = get_cluster_status(ray.get_runtime_context().gcs_address)
+            waiting = f"{ask}: room for {_room_now(ask, status)} of {ask.count} now"
+            coming = _coming(status)
+            note(f"waiting for {waiting}" + (f"; starting {coming}" if coming else ""))
+            if time.monotonic() > end:
+                state = placement_group_table(group)["stats"]["scheduling_state"]
+                raise UserError(
+                    f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {waiting}. Ray: "
+                    + "; ".join([f"placement group {state}", *_failures(status), f"starting {coming or 'no node'}"])
+                    + f". Raise {timeout_field} where nodes take longer, or lower {ask.field}"
+                )
+    finally:
+        remove_placement_group(group)
+
+
+def _room_now(ask: Ask, status: ClusterStatus) -> int:
+    """Units for which there is room by what nodes have left."""
+    there = [*status.active_nodes, *status.idle_nodes]
+    return at_most(ask, [NodeType(node.ray_node_type_name, node.available_resources(), 1) for node in there], None)
+
+
+def _coming(status: ClusterStatus) -> str:
+    """Nodes that an autoscaler starts, by type: ``3 × training``."""
+    counts = Counter(node.ray_node_type_name for node in status.pending_nodes)
+    for launch in status.pending_launches:
+        counts[launch.ray_node_type_name] += launch.count
+    return ", ".join(f"{count} × {name}" for name, count in counts.items())
+
+
+def _failures(status: ClusterStatus) -> list[str]:
+    """The newest failed launch of each type, in the cloud's words."""
+    launches = sorted(status.failed_launches, key=lambda launch: launch.failed_ts_s or 0)
+    newest = {launch.ray_node_type_name: launch for launch in launches}
+    return [f"{launch.count} × {name} failed to start: {launch.details}" for name, launch in newest.items()]
