@@ -35,7 +35,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
     if not layout.root.is_file("recipe.yaml"):
-        local_model(recipe.model)  # a name that leads nowhere must not be what the folder is bound to
+        local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
     claim_run(layout.root, recipe)
     first_model(recipe, layout)
     for t in range(1, recipe.iterations + 1):

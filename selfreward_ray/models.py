@@ -1,20 +1,25 @@
 """Where a model's weights are: a local folder, a hub name, or an object-store URI."""
 
-import fcntl
 import hashlib
+import io
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-
-from pyarrow import fs
+from typing import Any
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.fetch import FetchProgress, fetch, ignore_progress
 from selfreward_ray.run_store import ADAPTER_CONFIG
 from selfreward_ray.storage import Folder, absolute
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHTS = "*.safetensors"
+_NEVER_READ = ("*.bin", "*.pth", "*.pt", "*.gguf")
+"""Pickled weights, and those of other programs: nothing here loads them."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,15 @@ class Adapter:
     rank: int
 
 
-def model_and_adapter(uri: str) -> tuple[Path, Adapter | None]:
+def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tuple[Path, Adapter | None]:
     """Local folders of a model, or of a LoRA adapter and the model that its configuration names as its base.
 
     Raises `UserError` as `local_model` does.
     """
-    folder = _local(uri)
-    if not (folder / ADAPTER_CONFIG).exists():
-        _check(folder, uri)
+    here = _local(uri, True, progress)
+    folder = here.folder
+    if ADAPTER_CONFIG not in here.names:
+        _check(here, uri)
         return folder, None
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
@@ -52,19 +58,20 @@ def model_and_adapter(uri: str) -> tuple[Path, Adapter | None]:
         raise UserError(
             f"adapter {uri!r}: its base {base!r} is a relative path; write the absolute one in {ADAPTER_CONFIG}"
         )
-    if not (folder / "adapter_model.safetensors").exists():
+    if "adapter_model.safetensors" not in here.names:
         raise UserError(f"adapter {uri!r} has no adapter_model.safetensors (pickled weights are not read)")
-    return local_model(base), Adapter(folder, rank)
+    return local_model(base, progress=progress), Adapter(folder, rank)
 
 
-def local_model(uri: str) -> Path:
-    """A complete local folder of the model, fetched to this node's cache when it is not local.
+def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ignore_progress) -> Path:
+    """A local folder of the model, fetched to this node's cache when it is not local.
 
-    Raises `UserError` when there is no model, or it has no tokenizer or no chat template.
+    Without `weights` only its other files are fetched: configuration, tokenizer, chat template. `progress` is told how
+    a fetch goes on. Raises `UserError` when there is no model, or it has no weights, no tokenizer or no chat template.
     """
-    folder = _local(uri)
-    _check(folder, uri)
-    return folder
+    here = _local(uri, weights, progress)
+    _check(here, uri)
+    return here.folder
 
 
 def portable(uri: str, *, adapters: bool = False) -> str:
@@ -78,25 +85,44 @@ def portable(uri: str, *, adapters: bool = False) -> str:
     if adapters:
         model_and_adapter(uri)
     else:
-        _check(Path(uri), uri)
+        local_model(uri)
     return absolute(uri)
 
 
-def _local(uri: str) -> Path:
+@dataclass(frozen=True)
+class _Here:
+    """A model's folder on this node, and the names of its files where it comes from."""
+
+    folder: Path
+    names: frozenset[str]
+
+
+def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
     if "://" in uri and not uri.startswith("file://"):
-        return _fetch(uri)
-    if Path(uri.removeprefix("file://")).is_dir():
-        return Path(uri.removeprefix("file://"))
+        return _fetched(uri, weights, progress)
+    folder = Path(uri.removeprefix("file://"))
+    if folder.is_dir():
+        return _Here(folder, _names(folder))
     if _HUB_NAME.fullmatch(uri):
-        return _from_hub(uri)
+        return _from_hub(uri, weights, progress)
     raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.iterdir())
 
+
+def _from_hub(name: str, weights: bool, progress: FetchProgress) -> _Here:
+    import huggingface_hub
+
+    unwanted = [*_NEVER_READ, *([] if weights else [_WEIGHTS])]
     try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pth", "*.pt", "*.gguf"]))
+        folder = Path(
+            huggingface_hub.snapshot_download(name, ignore_patterns=unwanted, tqdm_class=_bar_telling(progress))
+        )
+        if weights or huggingface_hub.is_offline_mode():
+            return _Here(folder, _names(folder))
+        return _Here(folder, frozenset(huggingface_hub.list_repo_files(name)))
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status == 429 or status >= 500:
@@ -106,39 +132,51 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _fetch(uri: str) -> Path:
-    cache = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser()
-    source, path = Folder(uri).filesystem()
-    infos = source.get_file_info(fs.FileSelector(path, recursive=False, allow_not_found=True))
-    files = [i for i in infos if i.type == fs.FileType.File]
+def _bar_telling(progress: FetchProgress) -> type[Any]:
+    """A progress bar for the hub's client, which shows nothing and tells `progress` of the bytes that are here."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **settings: Any):
+            super().__init__(*arguments, **(settings | {"file": io.StringIO(), "mininterval": 60}))
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown: bool | None = super().update(n)
+            if self.unit == "B":  # another bar counts files
+                progress(int(self.n), int(self.total or self.n))
+            return shown
+
+    return Bar
+
+
+def _fetched(uri: str, weights: bool, progress: FetchProgress) -> _Here:
+    source, _ = Folder(uri).filesystem()
+    files = [info for info in Folder(uri).infos() if not _fits(info.base_name, _NEVER_READ)]
     # Size and time of every file are in the key: a folder that was written again is fetched again.
     key = hashlib.sha256("\n".join([uri, *(f"{i.path} {i.size} {i.mtime_ns}" for i in files)]).encode()).hexdigest()
-    target = cache / key[:24]
-    target.mkdir(parents=True, exist_ok=True)
-    with (target / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a node fetches, the others wait for it
-        if not (target / "fetched").exists():
-            here = fs.LocalFileSystem()
-            for info in files:
-                copy = str(target / info.base_name)
-                fs.copy_files(info.path, copy, source_filesystem=source, destination_filesystem=here)
-            (target / "fetched").touch()
-    return target
+    folder = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser() / key[:24]
+    wanted = files if weights else [i for i in files if not _fits(i.base_name, [_WEIGHTS])]
+    fetch(source, wanted, folder, progress)
+    return _Here(folder, frozenset(i.base_name for i in files))
 
 
-def _check(folder: Path, uri: str) -> None:
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _check(here: _Here, uri: str) -> None:
     def lacks(what: str, remedy: str) -> UserError:
         return UserError(f"model {uri!r} has no {what}; {remedy}")
 
-    if (folder / ADAPTER_CONFIG).exists():
+    if ADAPTER_CONFIG in here.names:
         raise UserError(f"{uri!r} is a LoRA adapter; a model is needed here: merge it into its base first")
-    if not (folder / "config.json").exists():
+    if "config.json" not in here.names:
         raise lacks("config.json", "it must be a folder that transformers' save_pretrained wrote")
-    if not any(folder.glob("*.safetensors")):
+    if not any(_fits(name, [_WEIGHTS]) for name in here.names):
         raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+    if not here.names & {"tokenizer.json", "tokenizer.model"}:
         raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
-    config = folder / "tokenizer_config.json"
+    config = here.folder / "tokenizer_config.json"
     in_config = config.exists() and '"chat_template"' in config.read_text(encoding="utf-8")
-    if not in_config and not (folder / "chat_template.jinja").exists():
+    if not in_config and "chat_template.jinja" not in here.names:
         raise lacks("chat template", "add a chat_template.jinja: a base model needs one to be asked anything")

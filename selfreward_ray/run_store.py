@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from pyarrow.fs import FileType
 from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.identity import content_digest
 from selfreward_ray.recipe import MODEL_FIELDS, PASS_FIELDS, Recipe
 from selfreward_ray.recipe_text import differing_fields, dump_recipe, parse_recipe
 from selfreward_ray.records import Dropped
@@ -178,24 +180,24 @@ def finished_ids(folder: Folder) -> set[str]:
 
 
 def input_fingerprint(uri: str) -> str:
-    """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name."""
+    """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name.
+
+    The content is that of `identity`: of large weight files a few MB are read.
+    """
     folder = Folder(uri)
     manifest = read_manifest(folder)
     if manifest is not None:
         return manifest.fingerprint
     filesystem, path = folder.filesystem()
-    kind = filesystem.get_file_info(path).type
-    files = [path] if kind == FileType.File else [p for p in folder.files() if p.endswith(_HASHED_SUFFIXES)]
+    info = filesystem.get_file_info(path)
+    infos = [info] if info.type == FileType.File else [i for i in folder.infos() if i.path.endswith(_HASHED_SUFFIXES)]
     digest = hashlib.sha256()
     if folder.is_file(ADAPTER_CONFIG):
         digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
-    for file in files:
-        # With its name and size, or two folders whose files break off at other places could read the same.
-        digest.update(f"{file.removeprefix(path)} {filesystem.get_file_info(file).size}\n".encode())
-        with filesystem.open_input_stream(file) as stream:
-            while chunk := stream.read(1 << 24):
-                digest.update(chunk)
-    return digest.hexdigest() if files else uri
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+        for info, content in zip(infos, pool.map(partial(content_digest, filesystem), infos), strict=True):
+            digest.update(f"{info.path.removeprefix(path)} {content}\n".encode())
+    return digest.hexdigest() if infos else uri
 
 
 class Step:

@@ -40,9 +40,13 @@ class Folder:
 
     def files(self, suffix: str = "") -> list[str]:
         """Paths, as `filesystem` understands them, of the files directly inside; empty when there is no folder."""
+        return [info.path for info in self.infos() if info.path.endswith(suffix)]
+
+    def infos(self) -> list[fs.FileInfo]:
+        """The files directly inside, with size and time, in the order of their names."""
         filesystem, path = self.filesystem()
         infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        return sorted(i.path for i in infos if i.type == fs.FileType.File and i.path.endswith(suffix))
+        return sorted((i for i in infos if i.type == fs.FileType.File), key=lambda info: info.path)
 
     def folders(self) -> list[str]:
         """Names of the folders directly inside."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
+from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
 from selfreward_ray.models import Adapter, local_model, model_and_adapter, portable
 from selfreward_ray.storage import Folder
@@ -65,6 +66,47 @@ def test_a_hub_models_snapshot_is_checked_too(monkeypatch: pytest.MonkeyPatch, t
         local_model("owner/model")
 
 
+def test_a_hub_model_without_weights_is_checked_by_the_hubs_list(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path, copy: Path
+):
+    """Weights are no part of what is downloaded, but must be there."""
+    (copy / "model.safetensors").unlink()
+    unwanted: list[str] = []
+
+    def download(name: str, ignore_patterns: list[str], **_: Any) -> str:
+        unwanted[:] = ignore_patterns
+        return str(copy)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda name: [path.name for path in tiny_model.iterdir()])
+    assert local_model("owner/model", weights=False) == copy
+    assert "*.safetensors" in unwanted
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda name: [path.name for path in copy.iterdir()])
+    with pytest.raises(UserError, match=r"model 'owner/model' has no \*.safetensors weights"):
+        local_model("owner/model", weights=False)
+
+
+def test_a_download_from_the_hub_reports_its_bytes(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+):
+    """By bars as the hub's client makes them: one of bytes, whose total grows, and one of files."""
+
+    def download(name: str, tqdm_class: Any, **_: Any) -> str:
+        bar = tqdm_class(desc="Reconstructing", total=0, initial=0, unit="B", unit_scale=True)
+        files = tqdm_class(desc="Fetching 2 files", total=2)
+        bar.total += 30
+        for size in (10, 20):
+            bar.update(size)
+            files.update()
+        return str(tiny_model)
+
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    local_model("owner/model", progress=lambda here, total: told.append((here, total)))
+    assert told == [(10, 30), (30, 30)]
+    assert capfd.readouterr().err == ""
+
+
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An object store under ``mock://``, and an empty cache of this node."""
@@ -76,17 +118,41 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: pytest.MonkeyPatch):
     (copy / "checkpoints").mkdir()
+    (copy / "pytorch_model.bin").touch()
     fetched = local_model("mock://m1")
     assert fetched.parent == bucket.parent / "cache"
-    names = {path.name for path in copy.iterdir()} - {"checkpoints"} | {"fetched", ".lock"}
+    names = {path.name for path in copy.iterdir()} - {"checkpoints", "pytorch_model.bin"} | {".lock"}
     assert {path.name for path in fetched.iterdir()} == names
     assert (fetched / "model.safetensors").read_bytes() == (copy / "model.safetensors").read_bytes()
 
     def again(*_: object, **__: object) -> None:
         raise AssertionError("copied twice")
 
-    monkeypatch.setattr("selfreward_ray.models.fs.copy_files", again)
+    monkeypatch.setattr("selfreward_ray.fetch._fetch", again)
     assert local_model("mock://m1") == fetched
+
+
+def test_without_weights_only_the_other_files_of_a_stored_model_are_fetched(bucket: Path, copy: Path):
+    fetched = local_model("mock://m1", weights=False)
+    assert ChatCodec(fetched).prompt_ids("Why?") == ChatCodec(copy).prompt_ids("Why?")
+    assert {path.name for path in copy.iterdir()} - {path.name for path in fetched.iterdir()} == {"model.safetensors"}
+    assert local_model("mock://m1") == fetched
+    assert (fetched / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_what_a_stored_model_lacks_is_known_without_its_weights(bucket: Path, copy: Path, missing: str):
+    (copy / missing).unlink()
+    with pytest.raises(UserError, match="model 'mock://m1' has no"):
+        local_model("mock://m1", weights=False)
+
+
+def test_a_fetch_reports_its_bytes(bucket: Path, copy: Path):
+    told: list[tuple[int, int]] = []
+    fetched = local_model("mock://m1", progress=lambda here, total: told.append((here, total)))
+    size = sum(path.stat().st_size for path in fetched.iterdir())
+    assert (told[0], told[-1]) == ((0, size), (size, size))
+    assert told == sorted(told)
 
 
 def test_a_stored_model_that_was_written_again_is_fetched_again(bucket: Path, copy: Path):
@@ -97,9 +163,8 @@ def test_a_stored_model_that_was_written_again_is_fetched_again(bucket: Path, co
     assert (after / "model.safetensors").read_bytes() == b"new weights"
 
 
-def test_an_interrupted_fetch_is_taken_up_again(bucket: Path, copy: Path):
+def test_a_file_that_is_gone_is_fetched_again(bucket: Path, copy: Path):
     fetched = local_model("mock://m1")
-    (fetched / "fetched").unlink()
     (fetched / "model.safetensors").unlink()
     assert (local_model("mock://m1") / "model.safetensors").exists()
 

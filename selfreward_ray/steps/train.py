@@ -88,7 +88,7 @@ def dpo(recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: 
 
 def _codec_of(model: str) -> Callable[[], ChatCodec]:
     """Opens the model's codec when it is first called: pairs that an engine wrote do without."""
-    return cache(lambda: ChatCodec(local_model(model)))
+    return cache(lambda: ChatCodec(local_model(model, weights=False)))
 
 
 def _train(

@@ -1,0 +1,182 @@
+"""Copy files of an object store to this node's disk: many parts at a time, and only the parts that are missing.
+
+A file is written in place, part by part, under a hidden name. A journal beside it lists its finished parts, so that a
+fetch that was killed continues where it was. The file gets its final name when it is whole.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pyarrow import fs
+
+from selfreward_ray.errors import UserError
+
+PART_BYTES = 64 * 2**20
+PARTS_AT_A_TIME = 16
+"""An object store sends each answer at some ten MB/s, and many at once. The parts in flight take up to 1 GiB."""
+_LOOK_AGAIN_S = 1.0
+
+FetchProgress = Callable[[int, int], None]
+"""Receives how many bytes are on this node, and how many there will be."""
+
+
+def ignore_progress(_here: int, _total: int) -> None:
+    """The `FetchProgress` of callers that show none."""
+
+
+def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, progress: FetchProgress) -> None:
+    """Copy `files`, as `source` lists them, into `folder`; files that are there already are left alone.
+
+    Of several processes on a node one fetches; the others wait and report its progress. When it dies, the next one
+    continues. Raises `UserError` when the disk is too small, and `OSError` when the storage still fails after its own
+    retries or a file changes meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Small files first: a process that wants only the configuration does not wait for the weights.
+    copies = [_Copy(info, folder) for info in sorted(files, key=lambda info: int(info.size))]
+    with (folder / ".lock").open("w") as lock:
+        while not all(copy.is_whole() for copy in copies):
+            counter = _Counter(copies, progress)
+            if _try_lock(lock):
+                try:
+                    _fetch([copy for copy in copies if not copy.is_whole()], source, counter)
+                finally:
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+            else:
+                counter.add(0)
+                time.sleep(_LOOK_AGAIN_S)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """The copy of one stored file, whole or in parts."""
+
+    info: fs.FileInfo
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / str(self.info.base_name)
+
+    @property
+    def partial(self) -> Path:
+        return self.folder / f".{self.info.base_name}.partial"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / f".{self.info.base_name}.parts"
+
+    def is_whole(self) -> bool:
+        return self.path.exists() and self.path.stat().st_size == self.info.size
+
+    def finished(self) -> set[tuple[int, int]]:
+        """Where each part begins and ends that the partial file has."""
+        if not (self.journal.exists() and self.partial.exists()):
+            return set()
+        lines = self.journal.read_text().splitlines(keepends=True)
+        # A process that was killed may have left half a line.
+        return {(int(begin), int(end)) for begin, end in (line.split() for line in lines if line.endswith("\n"))}
+
+    def missing(self) -> list[tuple[int, int]]:
+        size, finished = int(self.info.size), self.finished()
+        parts = [(begin, min(begin + PART_BYTES, size)) for begin in range(0, size, PART_BYTES)]
+        return [part for part in parts if part not in finished]
+
+    def bytes_here(self) -> int:
+        return int(self.info.size) if self.is_whole() else sum(end - begin for begin, end in self.finished())
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[int, int]]:
+        """Descriptors of the partial file, which has its full size, and of the journal."""
+        known = self.partial.exists()
+        with self.journal.open("ab" if known else "wb") as journal, self.partial.open("r+b" if known else "wb") as file:
+            try:
+                if self.info.size:
+                    os.posix_fallocate(file.fileno(), 0, self.info.size)
+                yield file.fileno(), journal.fileno()
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise UserError(
+                    f"no room for {self.info.path} ({self.info.size / 1e9:.1f} GB) in {self.folder}; make room, or "
+                    "name a folder on a larger disk in SELFREWARD_CACHE"
+                ) from None
+
+    def publish(self, source: fs.FileSystem) -> None:
+        """Give the file its final name. Raises `OSError` when the stored file is no longer the one that was listed."""
+        now = source.get_file_info(self.info.path)
+        if (now.size, now.mtime_ns) != (self.info.size, self.info.mtime_ns):
+            self.partial.unlink()
+            raise OSError(f"{self.info.path} was written again while it was fetched")
+        self.partial.rename(self.path)
+        self.journal.unlink()
+
+
+class _Counter:
+    """Counts the bytes of `copies` that are on this node, and tells `progress`."""
+
+    def __init__(self, copies: Sequence[_Copy], progress: FetchProgress):
+        self._here = sum(copy.bytes_here() for copy in copies)
+        self._total = sum(int(copy.info.size) for copy in copies)
+        self._progress = progress
+
+    def add(self, count: int) -> None:
+        self._here += count
+        self._progress(self._here, self._total)
+
+
+def _fetch(copies: list[_Copy], source: fs.FileSystem, counter: _Counter) -> None:
+    """Fetch what is missing of `copies`. The caller holds the folder's lock."""
+    counter.add(0)
+    missing = [copy.missing() for copy in copies]
+    with ExitStack() as stack, ThreadPoolExecutor(PARTS_AT_A_TIME) as pool:
+        # All of them first, so that a disk that is too small is noticed before anything is fetched.
+        descriptors = [stack.enter_context(copy.opened()) for copy in copies]
+        running: dict[Future[int], int] = {}
+        try:
+            for number, copy in enumerate(copies):
+                if not missing[number]:
+                    copy.publish(source)
+                    continue
+                stored = stack.enter_context(source.open_input_file(copy.info.path))
+                for part in missing[number]:
+                    running[pool.submit(_fetch_part, stored, part, *descriptors[number])] = number
+            left = [len(parts) for parts in missing]
+            for done in as_completed(running):
+                counter.add(done.result())
+                left[running[done]] -= 1
+                if not left[running[done]]:
+                    copies[running[done]].publish(source)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch_part(stored: Any, part: tuple[int, int], file: int, journal: int) -> int:
+    """Copy one part, and note it in the journal once it is on disk. Returns its bytes."""
+    begin, end = part
+    data = memoryview(stored.read_at(end - begin, begin))
+    if len(data) != end - begin:
+        raise OSError(f"storage gave {len(data)} bytes at {begin}, not {end - begin}")
+    written = 0
+    while written < len(data):
+        written += os.pwrite(file, data[written:], begin + written)
+    os.fdatasync(file)
+    os.write(journal, f"{begin} {end}\n".encode())
+    return written
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

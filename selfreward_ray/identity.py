@@ -1,0 +1,69 @@
+"""What a stored file holds, told from a part of it that is cheap to read.
+
+The fingerprint of a step has the content of its inputs in it, and a model of 70B parameters has 138 GB. A hash of all
+bytes would take the driver an hour a command from an object store. Times of modification change when a folder is moved,
+ETags depend on how a file was uploaded, and a cache of hashes still reads everything once. So weights are sampled: the
+same bytes give the same digest wherever they are, and an update by an optimizer, which changes most of the elements of
+what it trains, can not be missed. An edit by hand of less than a percent of one large tensor can be.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pyarrow import fs
+
+from selfreward_ray.errors import UserError
+
+WHOLE_BYTES = 64 * 2**20
+"""Weight files up to this size, and all other files, are hashed whole."""
+SAMPLE_BYTES = 4096
+"""Of each tensor so much is read at its beginning, in its middle and at its end: 2048 elements of bfloat16."""
+_CHUNK_BYTES = 2**24
+
+
+def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:
+    """SHA-256 of the file's content, or of a large safetensors file's size, header and samples of every tensor.
+
+    Raises `UserError` for a large file that is no safetensors file by its header.
+    """
+    digest = hashlib.sha256()
+    if info.size > WHOLE_BYTES and info.extension == "safetensors":
+        with filesystem.open_input_file(info.path) as file:
+            for piece in _sampled(file, info):
+                digest.update(piece)
+    else:
+        with filesystem.open_input_stream(info.path) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sampled(file: Any, info: fs.FileInfo) -> Iterator[bytes]:
+    length = int.from_bytes(file.read_at(8, 0), "little")
+    header = bytes(file.read_at(length, 8)) if length < info.size else b""
+    try:
+        offsets = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{info.path} has no safetensors header; is the file whole?") from None
+    yield f"{info.size}".encode()
+    yield header
+    for begin, end in _ranges(offsets):
+        yield bytes(file.read_at(end - begin, 8 + length + begin))
+
+
+def _ranges(offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where samples begin and end, in order; neighbours are joined, so that they are one request."""
+    samples = [
+        (max(start, begin), min(start + SAMPLE_BYTES, end))
+        for begin, end in offsets
+        for start in (begin, (begin + end - SAMPLE_BYTES) // 2, end - SAMPLE_BYTES)
+    ]
+    joined: list[tuple[int, int]] = []
+    for begin, end in sorted(samples):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined

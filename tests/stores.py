@@ -1,0 +1,68 @@
+"""A stand-in for an object store: a local folder whose reads are logged, and may be held up."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+
+class Store:
+    """`folder` has the files, and in ``.reads`` a line for each range that was read: file, begin, end, time.
+
+    While the folder has a file ``.hold`` with a number, reads wait once so many are logged.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files = fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
+
+    def listed(self) -> list[fs.FileInfo]:
+        infos = self._files.get_file_info(fs.FileSelector(""))
+        return [info for info in infos if not info.base_name.startswith(".")]
+
+    def get_file_info(self, path: str) -> fs.FileInfo:
+        return self._files.get_file_info(path)
+
+    def open_input_file(self, path: str) -> "_File":
+        return _File(self, path, self._files.open_input_file(path))
+
+    def reads(self) -> list[tuple[str, int, int]]:
+        """Ranges that were read to their end."""
+        log = self.folder / ".reads"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [tuple(json.loads(line)) for line in lines]
+
+    def wait(self) -> None:
+        hold = self.folder / ".hold"
+        while hold.exists() and len(self.reads()) >= int(hold.read_text() or 0):
+            time.sleep(0.02)
+
+
+class _File:
+    def __init__(self, store: Store, path: str, file: Any):
+        self._store, self._path, self._file = store, path, file
+
+    def __enter__(self) -> "_File":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read_at(self, nbytes: int, offset: int) -> bytes:
+        self._store.wait()
+        data: bytes = self._file.read_at(nbytes, offset)
+        with (self._store.folder / ".reads").open("a") as log:
+            log.write(json.dumps([self._path, offset, offset + nbytes]) + "\n")
+        return data
+
+
+if __name__ == "__main__":  # a process that fetches: STORE TARGET PART_BYTES PARTS_AT_A_TIME SUFFIX
+    from selfreward_ray import fetch
+
+    store, target, suffix = Store(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[5]
+    fetch.PART_BYTES, fetch.PARTS_AT_A_TIME = int(sys.argv[3]), int(sys.argv[4])
+    files = [info for info in store.listed() if info.base_name.endswith(suffix)]
+    fetch.fetch(store, files, target, lambda here, total: print(here, total, flush=True))

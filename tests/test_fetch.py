@@ -1,0 +1,244 @@
+"""Fetching a model: in parts, by one process of a node, continued where a process was killed."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import stores
+from stores import Store
+
+from selfreward_ray import fetch
+from selfreward_ray.errors import UserError
+
+PART = 1000
+SIZES = {"config.json": 40, "a.safetensors": 10_500, "b.safetensors": 3000, "empty.txt": 0}
+PARTS = {"config.json": 1, "a.safetensors": 11, "b.safetensors": 3, "empty.txt": 0}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(fetch, "PART_BYTES", PART)
+    monkeypatch.setattr(fetch, "_LOOK_AGAIN_S", 0.02)
+    (tmp_path / "store").mkdir()
+    for name, size in SIZES.items():
+        (tmp_path / "store" / name).write_bytes(random.Random(name).randbytes(size))
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "model"
+
+
+@pytest.fixture
+def start(store: Store, target: Path) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    """Starts a process that fetches the files of this suffix, two parts at a time."""
+    started: list[subprocess.Popen[str]] = []
+
+    def process(suffix: str = "") -> "subprocess.Popen[str]":
+        command = [sys.executable, stores.__file__, store.folder, target, PART, 2, suffix]
+        started.append(subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield process
+    for one in started:
+        one.kill()
+        one.communicate()
+
+
+def run(store: Store, target: Path) -> list[tuple[int, int]]:
+    """Fetch everything here; what was told meanwhile."""
+    told: list[tuple[int, int]] = []
+    fetch.fetch(store, store.listed(), target, lambda *bytes_: told.append(bytes_))
+    return told
+
+
+def visible(target: Path) -> set[str]:
+    return {path.name for path in target.iterdir() if not path.name.startswith(".")}
+
+
+def check(store: Store, target: Path) -> None:
+    """All files, byte for byte, and nothing else but the lock."""
+    assert {path.name for path in target.iterdir()} == {*SIZES, ".lock"}
+    for name in SIZES:
+        assert (target / name).read_bytes() == (store.folder / name).read_bytes(), name
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_files_are_fetched_in_parts_small_ones_first(store: Store, target: Path):
+    told = run(store, target)
+    check(store, target)
+    assert Counter(name for name, _, _ in store.reads()) == {name: count for name, count in PARTS.items() if count}
+    assert max(end - begin for _, begin, end in store.reads()) == PART
+    total = sum(SIZES.values())
+    assert (told[0], told[-1], len(told)) == ((0, total), (total, total), 1 + sum(PARTS.values()))
+    assert told == sorted(told)
+
+
+def test_parts_are_read_side_by_side_and_no_more_than_wanted(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every read waits for three others: one at a time would wait for ever."""
+    monkeypatch.setattr(fetch, "PARTS_AT_A_TIME", 4)
+    together = threading.Barrier(4)
+    reading: list[int] = []
+
+    def wait() -> None:
+        reading.append(1)
+        together.wait(timeout=30)
+        assert len(reading) <= 4
+        reading.pop()
+
+    (store.folder / "c.safetensors").write_bytes(bytes(PART))  # sixteen parts
+    monkeypatch.setattr(store, "wait", wait)
+    run(store, target)
+    assert len(store.reads()) == 16
+
+
+def test_a_killed_fetch_goes_on_with_the_parts_that_are_missing(
+    store: Store, target: Path, start: Callable[..., object]
+):
+    (store.folder / ".hold").write_text("6")
+    killed = start()
+    until(lambda: len(store.reads()) >= 6 and "a.safetensors" not in visible(target) and journalled(target) >= 2)
+    killed.kill()
+    killed.wait()
+    (store.folder / ".hold").unlink()
+    assert visible(target) == {"config.json", "b.safetensors", "empty.txt"}
+    before = len(store.reads())
+    here = SIZES["config.json"] + SIZES["b.safetensors"] + PART * journalled(target)
+    told = run(store, target)
+    check(store, target)
+    again = Counter(store.reads())
+    assert told[0] == (here, sum(SIZES.values()))
+    # What was read but not noted by the time of the kill: at most the parts in flight.
+    assert sum(again.values()) - len(again) <= 2
+    assert len(store.reads()) - before <= 11 - 2 + 2
+
+
+def journalled(target: Path) -> int:
+    journal = target / ".a.safetensors.parts"
+    return journal.read_text().count("\n") if journal.exists() else 0
+
+
+def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(store: Store, target: Path):
+    target.mkdir(parents=True)
+    (target / ".a.safetensors.partial").write_bytes(bytes(10_500))
+    (target / ".a.safetensors.parts").write_text("0 1000\n1000 2")
+    run(store, target)
+    assert ("a.safetensors", 1000, 2000) in store.reads()
+    assert ("a.safetensors", 0, 1000) not in store.reads()
+
+
+def test_a_journal_without_its_file_is_not_believed(store: Store, target: Path):
+    target.mkdir(parents=True)
+    (target / ".a.safetensors.parts").write_text("0 1000\n")
+    run(store, target)
+    check(store, target)
+
+
+def test_one_process_fetches_and_the_others_wait_and_see_how_far_it_is(
+    store: Store, target: Path, start: Callable[..., "subprocess.Popen[str]"]
+):
+    (store.folder / ".hold").write_text("6")
+    first = start()
+    until(lambda: len(store.reads()) >= 6)
+    told: list[tuple[int, int]] = []
+    waiting = [start(), start()]
+    thread = threading.Thread(target=lambda: told.extend(run(store, target)))
+    thread.start()
+    time.sleep(0.5)
+    (store.folder / ".hold").unlink()
+    for process in (first, *waiting):
+        assert process.wait(30) == 0
+    thread.join()
+    check(store, target)
+    assert len(store.reads()) == sum(PARTS.values())  # nobody read a part twice
+    assert 4000 < told[0][0] < sum(SIZES.values())
+
+
+def test_when_the_one_that_fetches_dies_one_that_waits_goes_on(
+    store: Store, target: Path, start: Callable[..., "subprocess.Popen[str]"]
+):
+    (store.folder / ".hold").write_text("6")
+    first = start()
+    until(lambda: len(store.reads()) >= 6)
+    second = start()
+    assert second.stdout is not None
+    second.stdout.readline()  # it waits, and tells so
+    first.kill()
+    (store.folder / ".hold").unlink()
+    assert second.wait(30) == 0
+    check(store, target)
+    assert len(store.reads()) <= sum(PARTS.values()) + 2
+
+
+def test_who_wants_the_configuration_does_not_wait_for_the_weights(
+    store: Store, target: Path, start: Callable[..., "subprocess.Popen[str]"]
+):
+    (store.folder / ".hold").write_text("6")
+    start()
+    until(lambda: len(store.reads()) >= 6)
+    assert start(".json").wait(30) == 0
+    assert "a.safetensors" not in visible(target)
+
+
+def test_a_failed_read_leaves_no_file_under_its_name_and_costs_its_part_alone(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail() -> None:
+        if len(store.reads()) >= 8:
+            raise OSError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "wait", fail)
+        with pytest.raises(OSError, match="the store is away"):
+            run(store, target)
+    assert "a.safetensors" not in visible(target)
+    run(store, target)
+    check(store, target)
+    assert len(store.reads()) == sum(PARTS.values())
+
+
+def test_a_file_that_changes_meanwhile_is_not_published(store: Store, target: Path, monkeypatch: pytest.MonkeyPatch):
+    listed = store.listed()
+    os.utime(store.folder / "a.safetensors", ns=(1, 1))
+    with pytest.raises(OSError, match=r"a\.safetensors was written again while it was fetched"):
+        fetch.fetch(store, listed, target, fetch.ignore_progress)
+    assert "a.safetensors" not in visible(target)
+    run(store, target)
+    check(store, target)
+
+
+def test_a_disk_that_is_too_small_is_named_before_anything_is_read(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no room for \S+ \(0\.0 GB\) in \S+model; .* SELFREWARD_CACHE"):
+        run(store, target)
+    assert store.reads() == []
+
+
+def test_a_short_answer_is_an_error(store: Store, target: Path):
+    listed = store.listed()
+    (store.folder / "b.safetensors").write_bytes(b"short")
+    with pytest.raises(OSError, match="storage gave .* bytes at"):
+        fetch.fetch(store, listed, target, fetch.ignore_progress)
+    assert "b.safetensors" not in visible(target)

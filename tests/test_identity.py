@@ -1,0 +1,151 @@
+"""Large weight files are told apart by samples of each tensor; everything else by all of its bytes."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import fs
+from safetensors.numpy import save_file
+
+from selfreward_ray import identity
+from selfreward_ray.errors import UserError
+from selfreward_ray.identity import SAMPLE_BYTES, _ranges
+from selfreward_ray.run_store import input_fingerprint
+from selfreward_ray.storage import Folder
+
+LARGE = 3 * 2**20
+WEIGHTS = {"embed": 400_000, "layer.0": 300_000, "norm": 64, "layer.1": 300_000, "head": 400_000}
+"""Elements of float16: 2.8 MB."""
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(identity, "WHOLE_BYTES", 2**20)
+    return write(tmp_path / "model", weights())
+
+
+def weights(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(count).astype(np.float16) for name, count in WEIGHTS.items()}
+
+
+def write(folder: Path, tensors: dict[str, np.ndarray]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def test_it_is_that_of_the_content_wherever_it_is_and_whenever_it_was_written(model: Path, tmp_path: Path):
+    known = input_fingerprint(str(model))
+    copy = shutil.copytree(model, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    os.utime(copy / "model.safetensors", ns=(1, 1))
+    assert input_fingerprint(str(copy)) == input_fingerprint(f"file://{copy}") == known
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_tensor_of_which_one_percent_changed_is_another_model_of_the_same_size(model: Path, name: str):
+    known, size = input_fingerprint(str(model)), (model / "model.safetensors").stat().st_size
+    changed = weights()
+    rng = np.random.default_rng(1)
+    where = rng.choice(WEIGHTS[name], max(1, WEIGHTS[name] // 100), replace=False)
+    changed[name][where] += 1
+    write(model, changed)
+    assert (model / "model.safetensors").stat().st_size == size
+    assert input_fingerprint(str(model)) != known
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_first_and_the_last_element_of_a_tensor_are_looked_at(model: Path, place: int):
+    """New tokens stand at the end of an embedding."""
+    known = input_fingerprint(str(model))
+    changed = weights()
+    changed["embed"][place] += 1
+    assert input_fingerprint(str(write(model, changed))) != known
+
+
+def test_other_names_shapes_and_files_are_another_model(model: Path):
+    known = [input_fingerprint(str(model))]
+    renamed = {name.replace("layer", "block"): tensor for name, tensor in weights().items()}
+    shaped = {name: tensor.reshape(-1, 2) for name, tensor in weights().items()}
+    for tensors in (renamed, shaped):
+        known.append(input_fingerprint(str(write(model, tensors))))
+    (model / "model.safetensors").rename(model / "other.safetensors")
+    known.append(input_fingerprint(str(model)))
+    (model / "config.json").write_text("[]")
+    known.append(input_fingerprint(str(model)))
+    assert len(set(known)) == 5
+
+
+def test_a_large_file_is_read_in_small_part_and_a_small_one_whole(model: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two commands of two steps each read less than the weights once."""
+    read: list[int] = []
+    opened = fs.SubTreeFileSystem("/", fs.LocalFileSystem())
+
+    class Counted:
+        get_file_info = opened.get_file_info
+
+        def open_input_stream(self, path: str) -> object:
+            read.append(opened.get_file_info(path).size)
+            return opened.open_input_stream(path)
+
+        def open_input_file(self, path: str) -> object:
+            return CountedFile(opened.open_input_file(path))
+
+    class CountedFile:
+        def __init__(self, file: object):
+            self._file = file
+
+        def read_at(self, nbytes: int, offset: int) -> bytes:
+            read.append(nbytes)
+            return self._file.read_at(nbytes, offset)
+
+        def __enter__(self) -> "CountedFile":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(Folder, "filesystem", lambda self: (Counted(), self.uri))
+    for _ in range(4):
+        input_fingerprint(str(model))
+    size = (model / "model.safetensors").stat().st_size
+    assert sum(read) < 4 * (len(WEIGHTS) * 3 * SAMPLE_BYTES + 1000) < size
+    read.clear()
+    monkeypatch.setattr(identity, "WHOLE_BYTES", LARGE)
+    input_fingerprint(str(model))
+    assert sum(read) == size + 2
+
+
+@pytest.mark.parametrize(
+    "header", [b"\xff" * 8, (5).to_bytes(8, "little") + b"{{{{{", (2).to_bytes(8, "little") + b"[]"]
+)
+def test_a_large_file_without_a_header_is_named(model: Path, header: bytes):
+    (model / "model.safetensors").write_bytes(header + bytes(LARGE))
+    with pytest.raises(UserError, match=r"model\.safetensors has no safetensors header"):
+        input_fingerprint(str(model))
+
+
+def test_samples_by_hand():
+    """Two neighbours share one range where one ends and the other begins; a small tensor is read whole."""
+    s = SAMPLE_BYTES
+    assert _ranges([(0, 100)]) == [(0, 100)]
+    assert _ranges([(0, 10 * s), (10 * s, 20 * s)]) == [
+        (0, s), (9 * s // 2, 11 * s // 2), (9 * s, 11 * s), (29 * s // 2, 31 * s // 2), (19 * s, 20 * s)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.integers(0, 5 * SAMPLE_BYTES), max_size=20))
+def test_ranges_are_apart_and_inside_the_tensors(sizes: list[int]):
+    ends = list(np.cumsum(sizes, dtype=int))
+    tensors = [(int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]
+    ranges = _ranges(tensors)
+    assert all(a[1] < b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    assert json.dumps(ranges)  # plain numbers
+    for begin, end in tensors:
+        covered = sum(max(0, min(end, b) - max(begin, a)) for a, b in ranges)
+        assert covered >= min(end - begin, 3 * SAMPLE_BYTES)
