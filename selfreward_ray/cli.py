@@ -73,6 +73,7 @@ def rehearse(
         from selfreward_ray.cluster.rehearsal.rehearse import rehearse as run_rehearsal
         from selfreward_ray.cluster.rehearsal.report import print_rehearsed
 
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # its cluster ends with it
         found = run_rehearsal(load_recipe(recipe, overrides), cluster, run_dir)
         print_rehearsed(found)
     if found.rejected or found.idle or found.left:

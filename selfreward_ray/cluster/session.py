@@ -22,11 +22,10 @@ def joined() -> Iterator[None]:
     Raises `UserError` when the one to join takes no connections.
     """
     address = _address()
-    if address == "local":
-        # Ray 2.60 prints an error about every actor pool that may restart. Its processes read the variable when they
-        # start: on a joined cluster it would only thin out the log of this driver.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    else:
+    # Ray 2.60 prints an error about every actor pool that may restart. Only this process reads the variable, and those
+    # of a cluster that it starts.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address != "local":
         _refuse_a_dead_cluster(address)
     # Children of "ray.data": Ray Data sets that logger's own level back at each dataset.
     for quiet in ("progress", "execution", "logging", "logical", "util"):

@@ -30,7 +30,8 @@ class StandIn:
         self.vitals = Vitals()
         group = ray.util.get_current_placement_group()
         nodes = list(placement_group_table(group)["bundles_to_node_id"].values()) if group else []
-        self._say("started", node=ray.get_runtime_context().get_node_id(), bundles=nodes)
+        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        self._say("started", node=ray.get_runtime_context().get_node_id(), bundles=nodes, gpus=gpus)
         if (self._folder / "refuse").exists():
             raise RuntimeError("no memory for the KV cache")
 

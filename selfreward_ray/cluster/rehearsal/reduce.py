@@ -132,11 +132,10 @@ def _units(node: dict[str, float], needed: dict[str, float]) -> int:
 
 
 def _inference(inference: Inference) -> dict[str, Any]:
-    least = min(inference.min_replicas, 2)
     return {
-        "min_replicas": least,
-        "max_replicas": least if inference.nodes_per_replica > 1 else min(inference.max_replicas, 2),
-        "tokens_in_flight": 512,  # so that some rows fill two replicas
+        "min_replicas": 1,
+        "max_replicas": 1 if inference.nodes_per_replica > 1 else min(inference.max_replicas, 2),
+        "tokens_in_flight": 512,  # so that the rows of some steps fill two replicas
         "rows_per_block": min(inference.rows_per_block, 2),
         "engine": _ENGINE,
         "env": inference.env | _ENGINE_ENV,

@@ -27,8 +27,9 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
     Where these can not be had it is a Llama with a tokenizer made here and the ChatML template.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
+    logging.disable_progress_bar()
     source, said = _companions(name)
     folder.mkdir(parents=True)
     if source is None:
