@@ -14,7 +14,7 @@ from typing import Any
 
 import ray.util
 
-HEAD = "head"
+_COMMANDS = "setup", "head_setup", "worker_setup", "initialization", "head_start_ray", "worker_start_ray"
 _HEAD_ID = "f" * 51 + "00000"  # Ray's fake provider knows the head by it
 
 
@@ -46,6 +46,10 @@ def autoscaling(folder: Path, types: dict[str, Any], *, max_workers: int, v2: bo
             "idle_timeout_minutes": 10,
             "provider": provider | ({"launch_multiple": True} if v2 else {}),
             "head_node_type": head_type,
+            "auth": {},
+            "file_mounts": {},
+            "cluster_synced_files": [],
+            **{f"{name}_commands": [] for name in _COMMANDS},
             "available_node_types": types
             | {head_type: {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 0}},
         })

@@ -79,9 +79,9 @@ def test_the_message_names_type_count_and_remedy():
     assert explain_shortage(workers(32), [HEAD, L40S, H100], 20) is None
     assert explain_shortage(workers(40), [HEAD, L40S, H100], 20) == (
         "training.workers = 40 asks for 40 × (8 CPU, 1 GPU, H100), and the cluster can never hold more than 32 of "
-        "these at a time: its nodes are, or can be, 1 × head (4 CPU), 16 × inference (192 CPU, 8 GPU, L40S), 4 × "
-        "training (192 CPU, 8 GPU, H100) (at most 20 nodes beside the head). Lower training.workers or what one training worker "
-        "takes, or raise what the cluster can have"
+        "these at a time: its nodes are, or can be, 1 × head (4 CPU), 16 × inference (192 CPU, 8 GPU, L40S), "
+        "4 × training (192 CPU, 8 GPU, H100) (at most 20 nodes beside the head). Lower training.workers or what one "
+        "training worker takes, or raise what the cluster can have"
     )
 
 
