@@ -4,6 +4,7 @@
 # make test-parity  DPO's steps against TRL's, which it installs (a minute)
 # make lint         formatting, lint, types, layers
 # make bench-dpo  DPO against TRL's: pairs a second, memory, padding, the share of the machine's speed (20 minutes)
+# make bench-fetch  a stored model of 2 GB: requests and seconds, a MiB at a time and in parallel parts; a killed fetch (minutes)
 # make bench-filters  10,000 new prompts against 20,000 for near repeats: time, growth, equality with rouge-score
 # make bench-gpu  PYTHON=… where `pip install ".[gpu]"` was run: DPO of a model of 1B on one GPU, tokens a second, memory, and whether it computes what a CPU does (minutes)
 # make bench-inference  the pool against plain vLLM and ray.data.llm: tokens a second, wall time (40 minutes)
@@ -20,8 +21,8 @@ MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 PROOF_DIR ?= runs/proof
 
-.PHONY: install quickstart proof test test-fast test-parity lint format bench-dpo bench-filters bench-gpu bench-inference \
-	bench-pairs bench-plumbing clean
+.PHONY: install quickstart proof test test-fast test-parity lint format bench-dpo bench-fetch bench-filters bench-gpu \
+	bench-inference bench-pairs bench-plumbing clean
 
 install: $(VENV)/installed
 
@@ -69,6 +70,9 @@ format: $(VENV)/installed
 
 bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json
 	$(BIN)/python benchmarks/dpo.py
+
+bench-fetch: $(VENV)/installed
+	$(BIN)/python benchmarks/fetch.py
 
 bench-filters: $(VENV)/installed
 	$(BIN)/python benchmarks/filters.py

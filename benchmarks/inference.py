@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.chat import ChatCodec
+from selfreward_ray.fetch import FetchProgress
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Inference, Judge, Respond, Sampling, VerdictSampling
@@ -201,8 +202,17 @@ def by_raw(stage: Stage) -> dict[str, Any]:
 class TimedEngine(Engine):
     """The pool's engine; it notes when it is ready, and ends each text at its length."""
 
-    def __init__(self, model: str, inference: Inference, seed: int, *, ready: Path, lengths: dict[str, int]):
-        super().__init__(model, inference, seed)
+    def __init__(
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        progress: FetchProgress,
+        *,
+        ready: Path,
+        lengths: dict[str, int],
+    ):
+        super().__init__(model, inference, seed, progress)
         self._lengths = lengths
         ready.write_text(str(time.time()))
 

@@ -109,7 +109,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 class FreeEngine:
     """Answers at once: the same reply to a prompt, the same verdict to a judge's question."""
 
-    def __init__(self, model, inference, seed):
+    def __init__(self, model, inference, seed, progress):
         from selfreward_ray.inference.vitals import Vitals
         from selfreward_ray.records import Completion
 

@@ -280,7 +280,8 @@ class Inference(_Section):
     hang_seconds: PositiveFloat = 300
     """An engine that makes no step for so long, with requests under way, is killed and started again."""
     stall_seconds: PositiveFloat = 1800
-    """A pool in which nothing moves for so long is at an end: longer than an engine's start, and than a block."""
+    """A pool in which nothing moves for so long is at an end: longer than an engine's start, and than a block. A model
+    that is still being fetched moves."""
     engine: dict[str, Any] = {}
     env: dict[str, str] = {}
     """Environment variables of a replica's process."""

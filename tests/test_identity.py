@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,7 @@ def test_other_names_shapes_and_files_are_another_model(model: Path):
     known = [input_fingerprint(str(model))]
     renamed = {name.replace("layer", "block"): tensor for name, tensor in weights().items()}
     shaped = {name: tensor.reshape(-1, 2) for name, tensor in weights().items()}
-    for tensors in (renamed, shaped):
-        known.append(input_fingerprint(str(write(model, tensors))))
+    known += [input_fingerprint(str(write(model, tensors))) for tensors in (renamed, shaped)]
     (model / "model.safetensors").rename(model / "other.safetensors")
     known.append(input_fingerprint(str(model)))
     (model / "config.json").write_text("[]")
@@ -144,7 +144,7 @@ def test_ranges_are_apart_and_inside_the_tensors(sizes: list[int]):
     ends = list(np.cumsum(sizes, dtype=int))
     tensors = [(int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]
     ranges = _ranges(tensors)
-    assert all(a[1] < b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(ranges))
     assert json.dumps(ranges)  # plain numbers
     for begin, end in tensors:
         covered = sum(max(0, min(end, b) - max(begin, a)) for a, b in ranges)

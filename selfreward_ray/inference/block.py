@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from selfreward_ray.fetch import FetchProgress
 from selfreward_ray.inference.engine import Engine, EngineDead
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import LanguageModel, Program
@@ -43,8 +44,9 @@ class Job:
     seed: int
     row_tokens: int
     """Tokens that the smallest row asks an engine for, replies at their longest, before it waits for one."""
-    open_engine: Callable[[str, Inference, int], Owned] = Engine
-    """Model, pool and seed in, an engine out: a stand-in where an engine is not what is looked at."""
+    open_engine: Callable[[str, Inference, int, FetchProgress], Owned] = Engine
+    """Model, pool, seed and what is told of the model's fetch in, an engine out: a stand-in where an engine is not what
+    is looked at."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from selfreward_ray.chat import ChatCodec
 from selfreward_ray.cluster.devices import on_gpus
+from selfreward_ray.fetch import FetchProgress, ignore_progress
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.inference.vitals import Vitals
 from selfreward_ray.models import Adapter, model_and_adapter
@@ -24,15 +25,16 @@ class Engine:
     """A `LanguageModel` (see `programs`) over vLLM's asynchronous engine.
 
     `seed` is the run's; with ``sampling.seeded`` a request's own seed is derived from it and the request's id.
-    Raises `UserError` for a model that can not be found, `RuntimeError` where vLLM does not start.
+    `progress` is told how the model's fetch goes on. Raises `UserError` for a model that can not be found,
+    `RuntimeError` where vLLM does not start.
     """
 
-    def __init__(self, model: str, inference: Inference, seed: int):
+    def __init__(self, model: str, inference: Inference, seed: int, progress: FetchProgress = ignore_progress):
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._log = log_size()
-        folder, adapter = model_and_adapter(model)
+        folder, adapter = model_and_adapter(model, progress)
         self.vitals = Vitals()
         self._codec = ChatCodec(folder)
         self._seed = seed

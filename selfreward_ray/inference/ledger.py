@@ -2,9 +2,12 @@
 
 One small actor on the driver's node. Ray restarts a replica whose process ended and hands it its blocks again; here
 it is counted, so that neither a row that kills engines nor an engine that can not start is tried for ever.
+Whatever a replica tells is also a sign of life: a pool that gives none for long is at an end.
 """
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SUSPECT_AFTER = 2
@@ -36,6 +39,7 @@ class Ledger:
     """
 
     max_restarts: int
+    clock: Callable[[], float] = time.monotonic
     restarts: int = 0
     retried: int = 0
     """Rows that were begun again."""
@@ -48,9 +52,14 @@ class Ledger:
     _errors: dict[str, str] = field(default_factory=dict)
     _last_error: str | None = None
     _ended: str | None = None
+    _last_sign: float | None = None
+    _fetching: dict[str, float] = field(default_factory=dict)
+    """By replica, how much of the model is on its node, from 0 to 1; not there once it is whole."""
 
     def join(self, replica: str) -> Standing:
         """A process of `replica` begins; where there was one before, that died over the rows it had open."""
+        self._sign()
+        self._fetching.pop(replica, None)
         restarted = replica in self._open
         if restarted:
             self._count_death(replica)
@@ -63,14 +72,26 @@ class Ledger:
             restarted,
         )
 
+    def fetched(self, replica: str, here: int, total: int) -> None:
+        """`here` of `total` bytes of the model are on the node of `replica`. Only news is a sign of life."""
+        share = here / total if total else 1.0
+        if share != self._fetching.get(replica):
+            self._sign()
+        self._fetching[replica] = share
+        if share >= 1:
+            del self._fetching[replica]
+
     def came_up(self) -> None:
+        self._sign()
         self.ready += 1
 
     def began(self, replica: str, rows: list[str]) -> None:
+        self._sign()
         self.retried += sum(row in self._deaths for row in rows)
         self._open[replica].update(rows)
 
     def finished(self, replica: str, rows: list[str]) -> None:
+        self._sign()
         self._open[replica].difference_update(rows)
         if rows:  # a block may be empty: nothing was done for it
             self._deaths_in_a_row.clear()
@@ -88,9 +109,24 @@ class Ledger:
         """Counts for the step's manifest."""
         return {"engine_restarts": self.restarts, "rows_retried": self.retried}
 
+    def idle_seconds(self) -> float | None:
+        """Seconds since the last sign of life; None before the first."""
+        return None if self._last_sign is None else self.clock() - self._last_sign
+
+    def doing(self) -> str:
+        """What the replicas do before the first block is finished, in a few words."""
+        if not self._open:
+            return "waiting for a place for a replica"
+        if self._fetching:
+            return f"fetching the model {min(self._fetching.values()):.0%}"
+        return "starting the engine"
+
     def why(self) -> tuple[str | None, str | None, bool]:
         """Why the pool ended, the last error of a replica, and whether any engine ever came up."""
         return self._ended, self._last_error, self.ready > 0
+
+    def _sign(self) -> None:
+        self._last_sign = self.clock()
 
     def _count_death(self, replica: str) -> None:
         self.restarts += 1

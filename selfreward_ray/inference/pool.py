@@ -21,6 +21,7 @@ from selfreward_ray.inference.cut import count_cut, cut_table, read_block
 from selfreward_ray.inference.ledger import Ledger
 from selfreward_ray.inference.placement import actor_resources, pool_size, release_stages
 from selfreward_ray.inference.replica import Replica, StagedReplica
+from selfreward_ray.inference.stall import StallGuard, told
 from selfreward_ray.models import portable
 from selfreward_ray.recipe import Inference
 from selfreward_ray.storage import Folder
@@ -33,7 +34,8 @@ class PoolStopped(UserError):
 class Pool:
     """Replicas of one model, for one job. Made by `open_pool`."""
 
-    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any):
+    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any, note: Callable[[str], None]):
+        self._note = note
         self._model = portable(model, adapters=True)
         self._inference = inference
         self._job = job
@@ -61,9 +63,10 @@ class Pool:
         """
         # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that
         # is asked in rounds has no next one yet.
-        with self._released(), self._explained():
+        with self._released(), self._explained(), told(self._ledger, self._note) as came:
             counts = self._counts(dataset, pool_size(self._inference, rows, self._job.row_tokens), read)
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                came()
                 for row in batch.to_pylist():
                     yield Block(**row)
 
@@ -79,7 +82,9 @@ class Pool:
         rows = math.ceil(inference.tokens_in_flight / self._job.row_tokens)
         # One block more than fill the engine: the next is there when one ends.
         in_flight = math.ceil(rows / inference.rows_per_block) + 1
-        blocks.context.execution_no_progress_timeout_s = inference.stall_seconds
+        blocks.context.execution_no_progress_timeout_s = -1  # the guard's decision: a fetch is progress too
+        guard: Any = partial(StallGuard, self._ledger, inference.stall_seconds)
+        blocks.context.custom_execution_callback_classes = [guard]
         arguments = {
             "model": self._model, "inference": inference, "job": self._job, "read": read, "ledger": self._ledger,
         }  # fmt: skip
@@ -129,11 +134,16 @@ class Pool:
 
 
 @contextmanager
-def open_pool(model: str, inference: Inference, job: Job) -> Iterator[Pool]:
-    """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one."""
+def open_pool(
+    model: str, inference: Inference, job: Job, note: Callable[[str], None] = lambda _text: None
+) -> Iterator[Pool]:
+    """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one.
+
+    `note` is told what the replicas are doing until the first block is finished.
+    """
     check_room(replica_ask(inference))
     ledger = on_driver_node(Ledger, inference.max_restarts)
     try:
-        yield Pool(model, inference, job, ledger)
+        yield Pool(model, inference, job, ledger, note)
     finally:
         ray.kill(ledger)

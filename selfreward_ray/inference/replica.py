@@ -93,12 +93,15 @@ class Replica:
 
     def _opened(self, model: str, inference: Inference) -> Any:
         try:
-            return self._job.open_engine(model, inference, self._job.seed)
+            return self._job.open_engine(model, inference, self._job.seed, self._fetched)
         except UserError as error:
             ray.get(self._ledger.end.remote(str(error)))
             raise
         except Exception as error:
             _die(self._ledger, self._name, f"the engine did not start: {error}")
+
+    def _fetched(self, here: int, total: int) -> None:
+        self._ledger.fetched.remote(self._name, here, total)
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):

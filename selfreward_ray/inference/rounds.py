@@ -6,7 +6,7 @@ driver has handed in the rows of their number.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -68,8 +68,13 @@ class Rounds:
 
 
 @contextmanager
-def open_rounds(model: str, inference: Inference, job: Job, round_rows: int, max_rounds: int) -> Iterator[Rounds]:
-    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows. Engines start with the first round."""
+def open_rounds(
+    model: str, inference: Inference, job: Job, round_rows: int, max_rounds: int, note: Callable[[str], None]
+) -> Iterator[Rounds]:
+    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows. Engines start with the first round.
+
+    `note` is as in `open_pool`.
+    """
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
     feed = on_driver_node(Feed)
     numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
@@ -80,7 +85,7 @@ def open_rounds(model: str, inference: Inference, job: Job, round_rows: int, max
         num_cpus=0,  # it only waits, and replicas may have taken all
         compute=ray.data.TaskPoolStrategy(size=1),  # each waiting task keeps a process
     )
-    with open_pool(model, inference, job) as pool:
+    with open_pool(model, inference, job, note) as pool:
         blocks = pool.stream(rows, round_rows, partial(_records, record=job.record))
         try:
             yield Rounds(feed, pool, blocks, job, inference.rows_per_block)

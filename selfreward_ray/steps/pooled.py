@@ -57,7 +57,8 @@ def run_pooled(
         progress.update(len(finished))
         if len(finished) < offered:
             progress.note("starting the engine")
-            with open_pool(model, recipe.inference, job) as pool, closing(pool.run(rows, finished)) as blocks:
+            pool_open = open_pool(model, recipe.inference, job, progress.note)
+            with pool_open as pool, closing(pool.run(rows, finished)) as blocks:
                 for block in blocks:
                     counted += block
                     progress.note("")

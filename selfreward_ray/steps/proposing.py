@@ -116,7 +116,8 @@ class _Proposer:
         program = partial(propose_prompt, sampling=wanted.sampling, read=read_proposal)
         row_tokens = wanted.sampling.max_tokens
         job = Job("propose", program, Prompt, Proposal, self._folder.uri, self._recipe.seed, row_tokens)
-        return open_rounds(proposer_of(self._recipe), inference, job, wanted.requests_per_round, self._rounds_at_most)
+        round_rows, max_rounds, note = wanted.requests_per_round, self._rounds_at_most, self._progress.note
+        return open_rounds(proposer_of(self._recipe), inference, job, round_rows, max_rounds, note)
 
     def _gather(self) -> None:
         for path, answers in read_files(self._folder / "rows", Proposal, skip=self._read):

@@ -25,6 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from selfreward_ray.errors import Final, UserError
+from selfreward_ray.training.agreement import agree
 from selfreward_ray.training.history import History
 
 INDEX = "checkpoint.json"
@@ -100,15 +101,12 @@ def restore(engine: Any, checkpoint: Any, fingerprint: str) -> History:
 
 def _together(work: Callable[[], None]) -> None:
     """Do `work`; what went wrong for one rank ends all, which else would wait for it."""
-    wrong: str | None = None
+    wrong: UserError | None = None
     try:
         work()
     except UserError as error:
-        wrong = str(error)
-    found: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, wrong)
-    if first := next(filter(None, found), None):
-        raise Final(first)
+        wrong = error
+    agree(wrong)
 
 
 def _read(checkpoint: Any, written: list[dict[str, str]], parameters: dict[str, Any]) -> None:

@@ -1,19 +1,18 @@
 """From ZeRO-3 shards to a Hugging Face folder: what inference loads and what a user keeps."""
 
-import json
-import shutil
+import os
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch.distributed as dist
-from pyarrow import fs
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig
 
 from selfreward_ray.storage import Folder
+from selfreward_ray.training.agreement import agree, on_rank_0
 from selfreward_ray.training.lora import Weight, saved_weights
 from selfreward_ray.training.shards import (
     INDEX,
@@ -24,6 +23,7 @@ from selfreward_ray.training.shards import (
     expected_shapes,
     plan_shards,
     size_of,
+    write_shard,
 )
 
 SHARD_BYTES = 5 * 10**9
@@ -37,53 +37,97 @@ def export_model(model: Any, source: Path, out: str, shard_bytes: int = SHARD_BY
     """Write `model` to the folder `out`: safetensors shards of at most `shard_bytes`, their index, configuration, and
     `source`'s tokenizer and chat template. A LoRA adapter is merged into it.
 
-    Every rank calls it, and gathers one weight at a time; rank 0 holds one shard in host memory, and reads it back
-    from `out` before it takes the next. Raises `RuntimeError`, which names the tensor, for one that is missing, empty,
-    not finite, or not stored as it was gathered.
+    Every rank calls it, gathers one weight at a time, and stores its share of the shards: it holds one shard in host
+    memory, which is stored and read back while the shards of other ranks are gathered. A node with 8 ranks so needs 8
+    times `shard_bytes`, 40 GB. Raises `RuntimeError`, which names the tensor, for one that is missing, empty, not
+    finite, or not stored as it was gathered, and what the storage raises; an error of one rank ends all.
     """
     shapes = expected_shapes(model.config)
     held = saved_weights(model)
     check_names(set(held), set(shapes))
     sizes = {name: size_of(held[name].tensor, shape) for name, shape in shapes.items()}
     shards = plan_shards(sizes, shard_bytes)
-    with tempfile.TemporaryDirectory() as scratch:
-        for file, names in shards.items():
-            tensors = _gather({name: held[name] for name in names}, shapes)
-            if dist.get_rank() == 0:
-                save_file(tensors, Path(scratch) / file, metadata={"format": "pt"})
-                _upload(Path(scratch) / file, out)
-                check_shard(Folder(out), file, tensors)
-        if dist.get_rank() == 0:
-            weight_map = {name: file for file, names in shards.items() for name in names}
-            index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
-            (Path(scratch) / INDEX).write_text(json.dumps(index, indent=2))
-            for pattern in _COMPANIONS:
-                for path in source.glob(pattern):
-                    shutil.copy(path, Path(scratch) / path.name)
-            config = AutoConfig.from_pretrained(source)  # not the policy's: it has the dropout of training
-            config.dtype = model.config.dtype
-            config.save_pretrained(scratch)
-            for path in Path(scratch).iterdir():
-                _upload(path, out)
-            check_index(Folder(out), set(shapes))
-    dist.barrier()
+    owners, rank = _ranks_in_turn(), dist.get_rank()
+    with ThreadPoolExecutor(1) as thread:
+        share = _Share(Folder(out), thread)
+        for number, (file, names) in enumerate(shards.items()):
+            if number % len(owners) == 0:
+                agree(share.error)
+            owner = owners[number % len(owners)]
+            if rank == owner:
+                share.wait()
+            tensors, fault = _gather({name: held[name] for name in names}, shapes, owner)
+            if rank == owner:
+                share.store(file, tensors, fault)
+        share.wait()
+        agree(share.error)
+    on_rank_0(lambda: _describe(model, source, Folder(out), shards, sizes))
 
 
-def _gather(held: dict[str, Weight], shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The whole tensors in host memory, checked, on rank 0; on the others nothing."""
+class _Share:
+    """What one rank stores, a shard at a time, in a thread beside the gathers."""
+
+    def __init__(self, folder: Folder, thread: ThreadPoolExecutor):
+        self.error: BaseException | None = None
+        """The first; nothing is stored after it."""
+        self._folder = folder
+        self._thread = thread
+        self._storing: Future[None] | None = None
+
+    def wait(self) -> None:
+        """Until the shard before is stored, and out of memory."""
+        if self._storing is not None:
+            self.error = self.error or self._storing.exception()
+            self._storing = None
+
+    def store(self, file: str, tensors: dict[str, Tensor], fault: Exception | None) -> None:
+        self.error = self.error or fault
+        if self.error is None:
+            self._storing = self._thread.submit(_store, self._folder, file, tensors)
+
+
+def _store(folder: Folder, file: str, tensors: dict[str, Tensor]) -> None:
+    write_shard(folder, file, tensors)
+    check_shard(folder, file, tensors)
+
+
+def _ranks_in_turn() -> list[int]:
+    """All ranks, the first of each node before the second of any: nodes store as much as each other."""
+    local: list[int] = [0] * dist.get_world_size()
+    dist.all_gather_object(local, int(os.environ.get("LOCAL_RANK", "0")))
+    return sorted(range(len(local)), key=lambda rank: (local[rank], rank))
+
+
+def _gather(
+    held: dict[str, Weight], shapes: dict[str, tuple[int, ...]], owner: int
+) -> tuple[dict[str, Tensor], Exception | None]:
+    """The whole tensors in host memory on the rank `owner`, and what is wrong with one; on the others nothing.
+
+    The fault is returned: a rank that left would keep the others waiting in the next gather.
+    """
     tensors: dict[str, Tensor] = {}
+    fault: Exception | None = None
     for name, weight in held.items():
         with deepspeed.zero.GatheredParameters(weight.parts()):
-            if dist.get_rank() == 0:
+            if dist.get_rank() != owner or fault is not None:
+                continue
+            try:
                 tensors[name] = weight.value()
                 check_value(name, tensors[name], shapes[name])
-    return tensors
+            except Exception as error:
+                fault = error
+    return tensors, fault
 
 
-def _upload(file: Path, out: str) -> None:
-    filesystem, path = Folder(out).filesystem()
-    filesystem.create_dir(path, recursive=True)
-    fs.copy_files(
-        str(file), f"{path}/{file.name}", source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem
-    )
-    file.unlink()
+def _describe(model: Any, source: Path, folder: Folder, shards: dict[str, list[str]], sizes: dict[str, int]) -> None:
+    """Write what a model's folder has beside its weights; the index and the configuration last."""
+    for path in [path for pattern in _COMPANIONS for path in source.glob(pattern)]:
+        folder.write_bytes(path.name, path.read_bytes())
+    weight_map = {name: file for file, names in shards.items() for name in names}
+    folder.write_json(INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map})
+    check_index(folder, set(sizes))
+    config = AutoConfig.from_pretrained(source)  # not the policy's: it has the dropout of training
+    config.dtype = model.config.dtype
+    with tempfile.TemporaryDirectory() as scratch:
+        config.save_pretrained(scratch)
+        folder.write_bytes("config.json", (Path(scratch) / "config.json").read_bytes())

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -12,6 +13,7 @@ from selfreward_ray.errors import Final, UserError
 from selfreward_ray.models import local_model
 from selfreward_ray.run_store import read_rows
 from selfreward_ray.storage import Folder
+from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.batches import Batch, plan_batches
 from selfreward_ray.training.checkpoints import Schedule, restore, save
 from selfreward_ray.training.export import export_model
@@ -31,7 +33,7 @@ def train(config: dict[str, Any]) -> None:
     torch.manual_seed(job.seed)
     examples = read_rows(Folder(job.out), job.objective.record)
     plan = plan_batches(examples, job.optimization, ranks, job.seed)
-    source = local_model(job.model)
+    source = _fetched_model(job)
     try:
         engine = open_engine(source, job, ranks)
     except UserError as error:
@@ -50,6 +52,21 @@ def train(config: dict[str, Any]) -> None:
     export_model(engine.module.model, source, job.out)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
     ray.train.report(history.summary())
+
+
+def _fetched_model(job: TrainJob) -> Path:
+    """The model's folder on this rank's node; only rank 0's has the weights, which no other rank reads."""
+    shown = ""
+
+    def show(here: int, total: int) -> None:
+        nonlocal shown
+        note = f"fetching the model {here / max(total, 1):.0%}"
+        if note != shown:
+            job.progress.note.remote(note)
+        shown = note
+
+    whole = on_rank_0(lambda: local_model(job.model, progress=show))
+    return whole or local_model(job.model, weights=False)
 
 
 def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history: History, job: TrainJob) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import deepspeed
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.integrations import HfDeepSpeedConfig
+from transformers import AutoConfig
 
 from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.recipe import Optimization, Training
@@ -16,6 +15,7 @@ from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.dropout import set_dropout
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.liger import use_liger_kernels
+from selfreward_ray.training.loading import load_sharded
 from selfreward_ray.training.lora import add_adapter, saved_weights
 from selfreward_ray.training.objectives import LogProbs
 from selfreward_ray.training.packing import pack
@@ -59,18 +59,12 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
 
 
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
-    """DeepSpeed's engine around the policy whose weights are read from the folder `source`."""
+    """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone."""
     settings = deepspeed_config(job.optimization, job.training, ranks)
     deepspeed.init_distributed(dist_backend="nccl" if on_gpus(job.training.gpus_per_worker) else "gloo")
     config = AutoConfig.from_pretrained(source)
     set_dropout(config, job.training.dropout)
-    zero3 = HfDeepSpeedConfig(settings)  # alive while loading: each weight is sharded as it is read
-    model = AutoModelForCausalLM.from_pretrained(
-        source,
-        config=config,
-        dtype=getattr(torch, job.training.dtype),
-    )
-    del zero3
+    model = load_sharded(source, config, settings, getattr(torch, job.training.dtype))
     if job.training.liger_kernels:
         use_liger_kernels(model)
     if job.training.gradient_checkpointing:

@@ -144,3 +144,57 @@ def test_deaths_after_the_end_do_not_change_its_reason():
         ledger.join(replica)
     ended = ledger.join("a").ended
     assert ledger.join("b").ended == ended is not None
+
+
+def test_whatever_a_replica_tells_is_a_sign_of_life():
+    now = [0.0]
+    ledger = Ledger(max_restarts=5, clock=lambda: now[0])
+    assert ledger.idle_seconds() is None
+    signs = [
+        lambda: ledger.join("a"),
+        lambda: ledger.fetched("a", 1, 10),
+        ledger.came_up,
+        lambda: ledger.began("a", ["x"]),
+        lambda: ledger.finished("a", ["x"]),
+    ]
+    for sign in signs:
+        now[0] += 7
+        sign()
+        assert ledger.idle_seconds() == 0
+        now[0] += 3
+        assert ledger.idle_seconds() == 3
+
+
+def test_a_fetch_that_tells_the_same_again_is_none():
+    now = [0.0]
+    ledger = Ledger(max_restarts=5, clock=lambda: now[0])
+    ledger.join("a")
+    ledger.fetched("a", 1, 10)
+    now[0] = 5
+    ledger.fetched("a", 1, 10)
+    assert ledger.idle_seconds() == 5
+    ledger.fetched("a", 2, 10)
+    assert ledger.idle_seconds() == 0
+
+
+def test_the_slowest_fetch_is_shown_until_all_models_are_there():
+    ledger = Ledger(max_restarts=5)
+    shown = [ledger.doing()]
+    for replica, here in [("a", 0), ("b", 5), ("a", 7), ("a", 10), ("b", 10)]:
+        if replica not in ledger._open:
+            ledger.join(replica)
+        ledger.fetched(replica, here, 10)
+        shown.append(ledger.doing())
+    assert shown == [
+        "waiting for a place for a replica",
+        *(f"fetching the model {share}" for share in ("0%", "0%", "50%", "50%")),
+        "starting the engine",
+    ]
+
+
+def test_a_replica_that_died_while_it_fetched_is_not_waited_for():
+    ledger = Ledger(max_restarts=5)
+    ledger.join("a")
+    ledger.fetched("a", 1, 10)
+    ledger.join("a")
+    assert ledger.doing() == "starting the engine"

@@ -56,7 +56,12 @@ class Ran:
 
 @contextmanager
 def pool_of(
-    folder: Path, texts: list[str], model: str, job: dict[str, Any], inference: dict[str, Any]
+    folder: Path,
+    texts: list[str],
+    model: str,
+    job: dict[str, Any],
+    inference: dict[str, Any],
+    note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[Any, Folder, set[str]]]:
     """An open pool over those `texts` that are not finished in `folder` yet."""
     here = Folder(str(folder))
@@ -67,7 +72,7 @@ def pool_of(
         "step": "echo", "program": stand_in.echo, "record": Prompt, "result": Prompt, "out": str(folder / "out"),
         "seed": 0, "row_tokens": 8, "open_engine": stand_in.StandIn,
     }  # fmt: skip
-    with open_pool(model, settings, Job(**(arguments | job))) as pool:
+    with open_pool(model, settings, Job(**(arguments | job)), note) as pool:
         yield pool, here / "offered", finished_ids(here / "out")
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ class StandIn:
     """`model` is ``stand-in://FOLDER``, in which its ``log`` gets a line for each start and each request.
 
     A prompt's text says what becomes of it: seconds to take, ``raise``, ``kill`` (the process ends), or ``hang`` (no
-    step any more, the first time). A file ``refuse`` in the folder keeps engines from starting.
+    step any more, the first time). A file ``refuse`` in the folder keeps engines from starting. A file ``fetch`` names
+    seconds, for which it reports ten times a second that a little more of the model is here; after ``stuck`` seconds
+    it reports the same for ever.
     """
 
-    def __init__(self, model: str, inference: Inference, seed: int):
+    def __init__(self, model: str, inference: Inference, seed: int, progress: Callable[[int, int], None]):
         self._folder = Path(model.removeprefix("stand-in://"))
         self._hung = False
         self.vitals = Vitals()
@@ -34,6 +36,11 @@ class StandIn:
         self._say("started", node=ray.get_runtime_context().get_node_id(), bundles=nodes, gpus=gpus)
         if (self._folder / "refuse").exists():
             raise RuntimeError("no memory for the KV cache")
+        ticks = 10 * self._seconds("fetch", 0)
+        stuck = 10 * self._seconds("stuck", ticks)
+        for tick in range(ticks):
+            progress(min(tick, stuck), ticks)
+            time.sleep(0.1)
 
     def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
         return list(text.encode())
@@ -58,6 +65,10 @@ class StandIn:
         return Completion(what, (1, 2), "stop")
 
     def shutdown(self) -> None: ...
+
+    def _seconds(self, file: str, otherwise: int) -> int:
+        path = self._folder / file
+        return int(path.read_text()) if path.exists() else otherwise
 
     def _say(self, what: str, **fields: Any) -> None:
         with (self._folder / "log").open("a") as log:

@@ -86,14 +86,14 @@ def test_a_shard_that_is_stored_otherwise_stops_the_step(
     """By the step itself, whose trainer is replaced: it has no manifest afterwards. Tensors are stored by name."""
     from selfreward_ray.training import export
 
-    upload = export._upload
+    write = export.write_shard
 
-    def damaged(file: Path, out: str) -> None:
-        upload(file, out)
-        if file.name.startswith("model-00002"):
-            damage(Path(out) / file.name)
+    def damaged(folder: Folder, file: str, tensors: dict[str, torch.Tensor]) -> None:
+        write(folder, file, tensors)
+        if file.startswith("model-00002"):
+            damage(Path(folder.uri) / file)
 
-    monkeypatch.setattr(export, "_upload", damaged)
+    monkeypatch.setattr(export, "write_shard", damaged)
     monkeypatch.setattr(
         "selfreward_ray.steps.train.fit",
         lambda job, progress: export.export_model(load(tiny_model), tiny_model, job.out, shard_bytes=100_000),

@@ -1,0 +1,72 @@
+"""The weights that training starts from, cut into ZeRO-3's shards; only rank 0 reads them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+from transformers.integrations import HfDeepSpeedConfig
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.training.shards import INDEX
+
+
+def load_sharded(source: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype) -> Any:
+    """The model of `config` under ZeRO-3 by DeepSpeed's `settings`, with the weights in rank 0's folder `source`.
+
+    Under ZeRO-3 transformers opens every weight file on every rank, and then uses rank 0's values alone: it gathers
+    each module's weights, fills them in on rank 0, and cuts them again. The other ranks only take part in the same
+    gathers, for which they need the names. So here they get names, shapes and dtypes, and no other rank's node needs
+    the files. Values of saved buffers are sent to all, because ZeRO-3 does not shard these.
+    """
+    with torch.device("meta"):  # no memory, whatever the size
+        plain = AutoModelForCausalLM.from_config(config)
+    state = _shared_state(source, _saved_buffers(plain))
+    zero3 = HfDeepSpeedConfig(settings)  # alive while loading: each weight is sharded as it is read
+    model = type(plain).from_pretrained(None, config=plain.config, dtype=dtype, state_dict=state)
+    del zero3
+    return model
+
+
+def _shared_state(source: Path, buffers: set[str]) -> dict[str, Tensor]:
+    """Rank 0's weights; on the other ranks tensors without values in their place, but for `buffers`."""
+    state = dict(_stored(source)) if dist.get_rank() == 0 else {}
+    described = [
+        [(name, tensor.clone() if name in buffers else (tensor.shape, tensor.dtype)) for name, tensor in state.items()]
+    ]
+    dist.broadcast_object_list(described)
+    if dist.get_rank() == 0:
+        return state
+    return {
+        name: what if isinstance(what, Tensor) else torch.empty(what[0], dtype=what[1], device="meta")
+        for name, what in described[0]
+    }
+
+
+def _stored(source: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a folder's weight files, which are mapped into memory and read when they are used."""
+    for file in _weight_files(source):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                yield name, tensors.get_tensor(name)
+
+
+def _weight_files(source: Path) -> list[Path]:
+    """Those that transformers reads. A folder may hold the same weights in another form beside them."""
+    if (source / "model.safetensors").exists():
+        return [source / "model.safetensors"]
+    if (source / INDEX).exists():
+        listed = json.loads((source / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        return [source / name for name in sorted(set(listed))]
+    raise UserError(f"{source} has neither model.safetensors nor {INDEX}; save the model again with save_pretrained")
+
+
+def _saved_buffers(plain: Any) -> set[str]:
+    """Names of buffers in a folder's files, where they may stand without the base model's prefix."""
+    names: set[str] = plain.state_dict().keys() - dict(plain.named_parameters(remove_duplicate=False)).keys()
+    return names | {name.removeprefix(f"{plain.base_model_prefix}.") for name in names}

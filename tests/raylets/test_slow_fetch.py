@@ -1,0 +1,31 @@
+"""A pool whose replicas fetch a large model for longer than anything else may take."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pools import Ran, pool_of
+
+from selfreward_ray.inference.pool import PoolStopped
+
+pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("cluster")]
+
+
+def test_a_fetch_that_goes_on_is_progress_and_is_shown(tmp_path: Path):
+    """Fifteen seconds of it, in a pool that ends when nothing moves for ten (a process takes some to start)."""
+    (tmp_path / "fetch").write_text("15")
+    notes: list[str] = []
+    arguments = tmp_path, ["0.1"] * 4, f"stand-in://{tmp_path}", {}, {"stall_seconds": 10}
+    with pool_of(*arguments, note=notes.append) as (pool, rows, finished):
+        assert sum(block.rows for block in pool.run(rows, finished)) == 4
+    shares = [int(note.removeprefix("fetching the model ").removesuffix("%")) for note in notes if "fetching" in note]
+    assert shares == sorted(shares)
+    assert len(set(shares)) >= 5
+
+
+def test_a_fetch_that_stands_still_ends_the_pool(run: Callable[..., Ran], tmp_path: Path):
+    """It reports all the time, and always the same."""
+    (tmp_path / "fetch").write_text("60")
+    (tmp_path / "stuck").write_text("2")
+    with pytest.raises(PoolStopped, match="nothing moved for 4 s .* no engine came up"):
+        run(["0.1"] * 4, stall_seconds=4)

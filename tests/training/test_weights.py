@@ -1,0 +1,109 @@
+"""Two ranks: only rank 0 fetches and reads weights, all get them; and each rank stores its share of the export."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import weights_runs
+from ranks import run_ranks
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_model, tmp_path / "llama")
+    return tmp_path
+
+
+def said(folder: Path, name: str) -> list[Any]:
+    """By both ranks."""
+    return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_what_one_rank_meets_ends_all(tmp_path: Path):
+    run_ranks(weights_runs.agreements, tmp_path)
+    first, second = said(tmp_path, "agreements")
+    assert first["nothing"] == second["nothing"] == []
+    assert (first["storage"], second["storage"]) == (["RuntimeError", "rank 1: reset"], ["OSError", "reset"])
+    assert first["user"] == second["user"] == ["Final", "no such model"]
+    assert (first["long"], second["long"]) == ("done", None)
+    assert (first["failed"], second["failed"]) == (["OSError", "no answer"], ["RuntimeError", "rank 0: no answer"])
+
+
+def test_every_rank_has_the_weights_that_rank_0_alone_reads(folder: Path):
+    weights_runs.write_moe(folder / "moe")
+    for name in ("llama", "moe"):
+        without = shutil.copytree(folder / name, folder / f"{name}-without-weights")
+        for file in without.glob("*.safetensors*"):
+            file.unlink()
+    run_ranks(weights_runs.load, folder)
+    for rank, heard in enumerate(said(folder, "load")):
+        for name, found in heard.items():
+            assert found["files"] == (1 if rank == 0 else 0), name
+            assert (found["sharded"], found["left"], found["off"]) == (True, [], 0.0), name
+        assert heard["llama"]["weights"] == 21
+        assert list(heard["moe"]["buffers"].values()) == [[0.0, 1.0, 2.0, 3.0]]
+
+
+def test_only_rank_0_fetches_weights_and_says_how_far_it_is(folder: Path):
+    run_ranks(weights_runs.fetch, folder)
+    first, second = said(folder, "fetch")
+    assert set(first["files"]) - set(second["files"]) == {"model.safetensors"}
+    assert second["notes"] == []
+    assert (first["notes"][0], first["notes"][-1]) == ("fetching the model 0%", "fetching the model 100%")
+    assert len(set(first["notes"])) == len(first["notes"]) > 5
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    shutil.copytree(tiny_model, folder / "llama")
+    run_ranks(weights_runs.export, folder)
+    return folder
+
+
+def test_ranks_store_shards_in_turn_and_their_folder_is_the_model(exported: Path):
+    stored = [[file for what, file, _ in events if what == "end"] for events in said(exported, "well")]
+    files = sorted(path.name for path in (exported / "well").glob("*.safetensors"))
+    assert stored == [files[::2], files[1::2]]
+    assert len(files) == 9
+    before = AutoModelForCausalLM.from_pretrained(exported / "llama", dtype=torch.float32).state_dict()
+    after = {name: tensor for file in files for name, tensor in load_file(exported / "well" / file).items()}
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    AutoModelForCausalLM.from_pretrained(exported / "well")
+
+
+def test_a_rank_stores_while_the_next_shard_is_gathered_and_holds_one_at_a_time(exported: Path):
+    """Storing takes half a second here: five and four shards take less than nine would."""
+    first, second = said(exported, "well")
+    times = {(what, file): time for what, file, time in first}
+    gathers = [time for what, _, time in first if what == "gather"]
+    files = [file for what, file, _ in first if what == "begin"]
+    assert gathers[1] < times["end", files[0]]
+    for before, file, gather in zip(files, files[1:], gathers[2::2], strict=False):
+        assert times["end", before] <= gather <= times["begin", file]
+    assert max(time for _, _, time in first + second) - gathers[0] < 9 * 0.5
+
+
+def test_storage_that_fails_for_one_rank_ends_all_and_leaves_no_model(exported: Path):
+    first, second = said(exported, "wrong")
+    assert first["storage"] == ["RuntimeError", "rank 1: connection reset"]
+    assert second["storage"] == ["OSError", "connection reset"]
+    left = {path.name for path in (exported / "storage").iterdir()}
+    assert not left & {"config.json", "model.safetensors.index.json", "model-00002-of-00009.safetensors"}
+    assert len(left) <= 3  # nothing is stored after the error is known
+
+
+def test_a_weight_that_is_not_finite_on_one_rank_ends_all(exported: Path):
+    first, second = said(exported, "wrong")
+    message = "weight 'model.layers.0.self_attn.q_proj.weight' is not finite; the model is not exported"
+    assert first["spoilt"] == ["RuntimeError", f"rank 1: {message}"]
+    assert second["spoilt"] == ["RuntimeError", message]
+    assert not list((exported / "spoilt").glob("*.json"))
