@@ -5,6 +5,7 @@ The estimates of memory are what the recipes' comments say, line by line. They a
 measurement that there is, of a model of 1B on an H100 (docs/benchmarks.md), is held against them.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,12 +165,20 @@ def test_a_step_fills_a_pass_of_every_rank(path: Path):
 
 @each_proposing
 def test_a_round_of_proposals_keeps_every_replica_busy(path: Path):
-    """Of the replicas that are there: a round's blocks are fewer than those that would make the pool grow."""
+    """Of the replicas that there are: the blocks of a round have places in these, so that the pool does not grow."""
     recipe = load_recipe(path)
-    at_once = requests_at_once(recipe, DEMONSTRATIONS + recipe.prompts.sampling.max_tokens)
-    assert recipe.prompts.requests_per_round / recipe.inference.min_replicas >= BUSY * at_once
-    # And half of the prompts at the least are proposed after others were kept, two of which are demonstrations.
-    assert recipe.prompts.requests_per_round <= recipe.prompts.count / 2 or recipe.prompts.count < 100
+    prompts, inference = recipe.prompts, recipe.inference
+    at_once = requests_at_once(recipe, DEMONSTRATIONS + prompts.sampling.max_tokens)
+    assert prompts.requests_per_round / inference.min_replicas >= BUSY * at_once
+    places = math.ceil(math.ceil(inference.tokens_in_flight / prompts.sampling.max_tokens) / inference.rows_per_block)
+    assert math.ceil(prompts.requests_per_round / inference.rows_per_block) <= inference.min_replicas * (places + 1)
+
+
+@each_on_gpus
+def test_most_prompts_are_proposed_after_others_were_kept(path: Path):
+    """Two of the eight demonstrations are new prompts (section 2.2); a first round has none to show."""
+    prompts = load_recipe(path).prompts
+    assert prompts.requests_per_round <= prompts.count / 4
 
 
 @each_on_gpus

@@ -1,7 +1,6 @@
 """A spot notice reaches Ray: a stand-in for EC2's metadata service, and a real cluster of two nodes."""
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +13,14 @@ from typing import Any
 
 import pytest
 import ray
+import ray.train
 from ray.cluster_utils import Cluster
+from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selfreward_ray.cluster.spot import drain_node, reclaimed_at, watch
 
-TOKEN = "of-one-look"
+A_TOKEN = "of-one-look"  # noqa: S105
 
 
 class Metadata:
@@ -32,8 +34,8 @@ class Metadata:
     def serve(self, request: BaseHTTPRequestHandler) -> tuple[int, str]:
         if request.command == "PUT" and request.path == "/latest/api/token":
             named = request.headers["X-aws-ec2-metadata-token-ttl-seconds"]
-            return (200, TOKEN) if named and 1 <= int(named) <= 21_600 else (400, "")
-        if request.headers["X-aws-ec2-metadata-token"] != TOKEN:
+            return (200, A_TOKEN) if named and 1 <= int(named) <= 21_600 else (400, "")
+        if request.headers["X-aws-ec2-metadata-token"] != A_TOKEN:
             self.refused.append(request.path)
             return 401, ""
         if request.path != "/latest/meta-data/spot/instance-action":
@@ -170,16 +172,17 @@ def test_ray_train_hears_of_a_notice_and_the_node_goes_as_preempted(spot_node: A
         metadata.notice = notice(120)
 
     with served(metadata) as url:
-        threading.Thread(target=give_notice).start()
-        watcher = threading.Thread(target=watch, args=(partial(drain_node, node_id=spot_node.node_id), url, 0.2))
+        threading.Thread(target=give_notice, daemon=True).start()
+        drain = partial(drain_node, node_id=spot_node.node_id)
+        watcher = threading.Thread(target=watch, args=(drain, url, 0.2), daemon=True)
         watcher.start()
-        result = ray.train.torch.TorchTrainer(
+        result = TorchTrainer(
             _wait_for_news,
             train_loop_config={"started": str(started)},
             scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1, "spot": 1}),
             run_config=ray.train.RunConfig(storage_path=str(tmp_path / "runs")),
         ).fit()
-        watcher.join()
+        watcher.join(timeout=30)
     assert list(result.return_value["nodes"]) == [spot_node.node_id]
     assert result.return_value["deadline_ms"] == pytest.approx((time.time() + 120) * 1000, abs=60_000)
     # Its work done, a draining node leaves by itself, and Ray knows why.
@@ -200,9 +203,7 @@ def test_without_an_id_the_node_is_the_one_that_it_runs_on(spot_node: Any):
             return str(ray.get_runtime_context().get_node_id())
 
     head = ray.get_runtime_context().get_node_id()
-    busy = Busy.options(
-        scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(head, soft=False)
-    ).remote()
+    busy = Busy.options(scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False)).remote()
     assert ray.get(busy.where.remote()) == head
     assert drain_node(600) is None
     assert list(ray._private.state.state.get_draining_nodes()) == [head]
@@ -210,7 +211,4 @@ def test_without_an_id_the_node_is_the_one_that_it_runs_on(spot_node: Any):
 
 @pytest.mark.engines
 def test_what_ray_says_against_a_drain_is_what_is_returned(spot_node: Any):
-    said = drain_node(60, node_id="f" * 56)
-    assert said is not None
-    assert "not accepted" in said or "Error" in said
-    assert os.environ["RAY_ADDRESS"]
+    assert drain_node(-1) == "SEE"
