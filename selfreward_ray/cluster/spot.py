@@ -59,7 +59,9 @@ def drain_node(seconds: int, node_id: str | None = None) -> str | None:
         *([] if node_id is None else ["--node-id", node_id]),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return None if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]  # before it stands Ray's log
 
 
 def watch(drain: Callable[[int], str | None] = drain_node, metadata: str = METADATA, every: float = EVERY) -> None:
