@@ -5,13 +5,13 @@ The estimates of memory are what the recipes' comments say, line by line. They a
 measurement that there is, of a model of 1B on an H100 (docs/benchmarks.md), is held against them.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from selfreward_ray.inference.placement import pool_size
 from selfreward_ray.judging.rubric import load_pairwise, load_rubric
 from selfreward_ray.recipe import Optimization, Recipe
 from selfreward_ray.recipe_text import load_recipe
@@ -165,13 +165,12 @@ def test_a_step_fills_a_pass_of_every_rank(path: Path):
 
 @each_proposing
 def test_a_round_of_proposals_keeps_every_replica_busy(path: Path):
-    """Of the replicas that there are: the blocks of a round have places in these, so that the pool does not grow."""
+    """Of those that are started for it: as many as the round fills, within the recipe's bounds."""
     recipe = load_recipe(path)
     prompts, inference = recipe.prompts, recipe.inference
+    replicas = pool_size(inference, prompts.requests_per_round, prompts.sampling.max_tokens)
     at_once = requests_at_once(recipe, DEMONSTRATIONS + prompts.sampling.max_tokens)
-    assert prompts.requests_per_round / inference.min_replicas >= BUSY * at_once
-    places = math.ceil(math.ceil(inference.tokens_in_flight / prompts.sampling.max_tokens) / inference.rows_per_block)
-    assert math.ceil(prompts.requests_per_round / inference.rows_per_block) <= inference.min_replicas * (places + 1)
+    assert prompts.requests_per_round / replicas >= BUSY * at_once
 
 
 @each_on_gpus
