@@ -108,11 +108,12 @@ def test_a_cluster_file_says_what_there_can_be(aws: dict[str, Any]):
     types, limit = known
     assert [(node.name, node.most, node.head) for node in types] == [
         ("head", 1, True),
-        ("inference", 16, False),
-        ("training", 8, False),
+        ("inference-on-demand", 2, False),
+        ("inference-spot", 14, False),
+        ("training", 4, False),
     ]
     assert limit == aws["max_workers"]
-    assert (at_most(workers(64), types, limit), at_most(workers(65), types, limit)) == (64, 64)
+    assert (at_most(workers(32), types, limit), at_most(workers(33), types, limit)) == (32, 32)
 
 
 def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_workers_too():
