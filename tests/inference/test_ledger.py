@@ -135,7 +135,9 @@ def test_an_end_is_told_to_every_process_that_begins():
     ledger.join("a")
     ledger.end("there is no such model")
     assert ledger.why() == ("there is no such model", None, False)
-    assert ledger.join("b") == ledger.join("a") == standing(ended="there is no such model")
+    told = standing(ended="there is no such model")
+    assert ledger.join("a") == told
+    assert ledger.join("b") == replace(told, restarted=False)
 
 
 def test_deaths_after_the_end_do_not_change_its_reason():
