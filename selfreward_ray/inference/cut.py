@@ -4,6 +4,7 @@ Replicas read their rows themselves. Reading by Ray Data would take operators of
 CPUs without which the pool would wait for ever.
 """
 
+import asyncio
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -53,8 +54,12 @@ def count_cut(blocks: list[Block]) -> int:
     return sum(len(segment["rows"]) for block in blocks for segment in block["segments"])
 
 
-def read_block(block: Block, table: Folder, record: type[Any]) -> list[Any]:
+async def read_block(block: Block, _replica: str, table: Folder, record: type[Any]) -> list[Any]:
     """The records of a block of `table`. Of each file only the row groups are read that have rows of it."""
+    return await asyncio.to_thread(_read, block, table, record)
+
+
+def _read(block: Block, table: Folder, record: type[Any]) -> list[Any]:
     filesystem, _ = table.filesystem()
     found: list[Any] = []
     for segment in block["segments"]:

@@ -2,7 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.cut import count_cut, cut_table, read_block
 from selfreward_ray.inference.ledger import Ledger
 from selfreward_ray.inference.placement import actor_resources, pool_size, release_stages
-from selfreward_ray.inference.replica import Replica, StagedReplica
+from selfreward_ray.inference.replica import Read, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
 from selfreward_ray.models import portable
 from selfreward_ray.recipe import Inference
@@ -53,9 +53,7 @@ class Pool:
             read = partial(read_block, table=rows, record=self._job.record)
             yield from self.stream(dataset, count_cut(blocks), read)
 
-    def stream(
-        self, dataset: ray.data.Dataset, rows: int, read: Callable[[dict[str, Any]], list[Any]]
-    ) -> Generator[Block, None, None]:
+    def stream(self, dataset: ray.data.Dataset, rows: int, read: Read) -> Generator[Block, None, None]:
         """Run the job on every row of `dataset`, a block whose records `read` gives, and yield each block's counts when
         it is written.
 
@@ -75,9 +73,7 @@ class Pool:
         counts: dict[str, int] = ray.get(self._ledger.summary.remote())
         return counts
 
-    def _counts(
-        self, blocks: ray.data.Dataset, replicas: int, read: Callable[[dict[str, Any]], list[Any]]
-    ) -> ray.data.Dataset:
+    def _counts(self, blocks: ray.data.Dataset, replicas: int, read: Read) -> ray.data.Dataset:
         inference = self._inference
         rows = math.ceil(inference.tokens_in_flight / self._job.row_tokens)
         # One block more than fill the engine: the next is there when one ends.

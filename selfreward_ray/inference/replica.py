@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
@@ -31,8 +31,8 @@ from selfreward_ray.recipe import Inference
 from selfreward_ray.records import Dropped
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
-Read = Callable[[dict[str, Any]], list[Any]]
-"""From a block to its records."""
+Read = Callable[[dict[str, Any], str], Awaitable[list[Any]]]
+"""From a block, and the name of the replica that runs it, to its records."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at the engine."""
 
@@ -67,7 +67,7 @@ class Replica:
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         """Run and write the rows of `block`; returns its counts, the fields of a `Block`."""
-        records = await asyncio.to_thread(self._read, block)
+        records = await self._read(block, self._name)
         ids = [record.id for record in records]
         apart = self._standing.suspects | self._standing.given_up
         # Waited for: a row that ends the process at once would else never be counted.

@@ -1,11 +1,12 @@
 """A pool that is asked in rounds: what the next round asks may depend on what the last one answered.
 
-The engines stay up between rounds. To Ray Data it is one stream of numbered blocks, whose tasks wait until the
-driver has handed in the rows of their number.
+The engines stay up between rounds. To Ray Data it is one stream of numbered blocks; a replica that is given a number
+waits until the driver has handed in rows for it.
 """
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,41 +20,50 @@ from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.pool import Pool, open_pool
 from selfreward_ray.recipe import Inference
-from selfreward_ray.tables import from_rows, to_table
+from selfreward_ray.tables import from_table, to_table
 
 
-class Feed:
+class RoundQueue:
     """Actor: the blocks of the round that the driver handed in last, which it does when the one before is done."""
 
     def __init__(self) -> None:
-        self._blocks: dict[int, pa.Table] = {}
-        self._count = 0
-        self._places: dict[int, int] = {}
-        self._handed_in = asyncio.Condition()
+        self._open: list[pa.Table] = []
+        self._given: dict[int, pa.Table] = {}
+        self._held: Counter[str] = Counter()
+        """Blocks of the round by the replica that took them."""
+        self._waiting: dict[int, tuple[str, asyncio.Event]] = {}
 
     async def put(self, blocks: list[pa.Table]) -> None:
-        async with self._handed_in:
-            self._blocks = dict(enumerate(blocks, start=self._count))
-            self._count += len(blocks)
-            self._handed_in.notify_all()
+        self._open = list(blocks)
+        self._given.clear()
+        self._held.clear()
+        self._hand_out()
 
-    async def take(self, number: int) -> pa.Table:
-        """The next block, as soon as it is there; the same one again for a `number` that comes again.
+    async def take(self, number: int, replica: str) -> pa.Table:
+        """A block of `replica`'s, as soon as there is one; the same one again for a `number` that comes again."""
+        if number not in self._given:
+            _, handed = self._waiting.get(number, (replica, asyncio.Event()))
+            self._waiting[number] = replica, handed
+            self._hand_out()
+            await handed.wait()
+        return self._given[number]
 
-        Tasks come in any order, so the first to ask has the first block; one that is retried has the same number.
-        """
-        place = self._places.setdefault(number, len(self._places))
-        async with self._handed_in:
-            await self._handed_in.wait_for(lambda: place < self._count)
-            return self._blocks[place]
+    def _hand_out(self) -> None:
+        """Of those that wait, first to the replica that has the fewest blocks: each waits with several numbers."""
+        while self._open and self._waiting:
+            number = min(self._waiting, key=lambda waiting: self._held[self._waiting[waiting][0]])
+            replica, handed = self._waiting.pop(number)
+            self._held[replica] += 1
+            self._given[number] = self._open.pop(0)
+            handed.set()
 
 
 class Rounds:
     """What `open_rounds` gives: `ask` runs the rows of one round and yields the counts of its blocks."""
 
-    def __init__(self, feed: Any, pool: Pool, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
+    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
         self.summary = pool.summary
-        self._feed = feed
+        self._queue = queue
         self._blocks = blocks
         self._job = job
         self._rows_per_block = rows_per_block
@@ -62,7 +72,7 @@ class Rounds:
         """Run the job on `records`; it is done when the iterator ends."""
         cuts = range(0, len(records), self._rows_per_block)
         cut = [to_table(records[i : i + self._rows_per_block], self._job.record) for i in cuts]
-        ray.get(self._feed.put.remote(cut))
+        ray.get(self._queue.put.remote(cut))
         for _ in cut:
             yield next(self._blocks)
 
@@ -76,34 +86,16 @@ def open_rounds(
     `note` is as in `open_pool`.
     """
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
-    feed = on_driver_node(Feed)
-    numbers = ray.data.range(max_blocks, override_num_blocks=max_blocks)
-    rows = numbers.map_batches(
-        _Take(feed),
-        batch_format="pyarrow",
-        batch_size=None,
-        num_cpus=0,  # it only waits, and replicas may have taken all
-        compute=ray.data.TaskPoolStrategy(size=1),  # each waiting task keeps a process
-    )
+    queue = on_driver_node(RoundQueue)
+    numbers = ray.data.from_items([{"number": n} for n in range(max_blocks)], override_num_blocks=max_blocks)
     with open_pool(model, inference, job, note) as pool:
-        blocks = pool.stream(rows, round_rows, partial(_records, record=job.record))
+        blocks = pool.stream(numbers, round_rows, partial(_taken, queue=queue, record=job.record))
         try:
-            yield Rounds(feed, pool, blocks, job, inference.rows_per_block)
+            yield Rounds(queue, pool, blocks, job, inference.rows_per_block)
         finally:
             blocks.close()
-            ray.kill(feed)
+            ray.kill(queue)
 
 
-class _Take:
-    def __init__(self, feed: Any) -> None:
-        self._feed = feed
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        (number,) = batch["id"].to_pylist()
-        rows = ray.get(self._feed.take.remote(number)).to_struct_array()
-        rows = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
-        return pa.table({"rows": pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)})
-
-
-def _records(block: dict[str, Any], record: type[Any]) -> list[Any]:
-    return from_rows(block["rows"], record)
+async def _taken(block: dict[str, Any], replica: str, queue: Any, record: type[Any]) -> list[Any]:
+    return from_table(await queue.take.remote(block["number"], replica), record)

@@ -1,41 +1,72 @@
-"""The feed of a pool that is asked in rounds. The pool itself needs Ray: see tests/end_to_end."""
+"""The queue of a pool that is asked in rounds, without Ray."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import pyarrow as pa
 
-from selfreward_ray.inference.rounds import Feed
+from selfreward_ray.inference.rounds import RoundQueue
 
 
-def block(number: int) -> pa.Table:
-    return pa.table({"x": [number]})
+def blocks(*names: str) -> list[pa.Table]:
+    return [pa.table({"name": [name]}) for name in names]
 
 
-def played(scenario: Coroutine[Any, Any, list[pa.Table]]) -> list[int]:
-    return [taken["x"][0].as_py() for taken in asyncio.run(asyncio.wait_for(scenario, timeout=5))]
+def name(block: pa.Table) -> str:
+    return str(block["name"][0].as_py())
 
 
-def test_a_task_waits_for_its_block():
-    async def scenario() -> list[pa.Table]:
-        feed = Feed()
-        waiting = [asyncio.create_task(feed.take(number)) for number in (0, 1)]
-        await feed.put([block(10)])
-        first = await waiting[0]
-        assert not waiting[1].done()
-        await feed.put([block(11)])
-        return [first, await waiting[1]]
+def test_a_block_is_waited_for_and_given_again_to_the_same_number():
+    async def go() -> None:
+        queue = RoundQueue()
+        waiting = asyncio.create_task(queue.take(7, "a"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await queue.put(blocks("first", "second"))
+        assert name(await waiting) == "first"
+        assert name(await queue.take(3, "a")) == "second"
+        assert name(await queue.take(7, "b")) == "first"  # its replica died: another one has the number now
 
-    assert played(scenario()) == [10, 11]
+    asyncio.run(go())
 
 
-def test_tasks_may_come_in_any_order_and_again():
-    """One task at a time, as in the pool: number 7 first must not wait for a later round."""
+def test_a_number_whose_replica_died_while_it_waited_gets_one_block():
+    async def go() -> None:
+        queue = RoundQueue()
+        dead = asyncio.create_task(queue.take(0, "a"))
+        again = asyncio.create_task(queue.take(0, "b"))
+        other = asyncio.create_task(queue.take(1, "b"))
+        await asyncio.sleep(0)
+        await queue.put(blocks("first", "second"))
+        assert name(await again) == name(await dead)
+        assert {name(await again), name(await other)} == {"first", "second"}
 
-    async def scenario() -> list[pa.Table]:
-        feed = Feed()
-        await feed.put([block(10), block(11)])
-        return [await feed.take(7), await feed.take(2), await feed.take(7)]
+    asyncio.run(go())
 
-    assert played(scenario()) == [10, 11, 10]
+
+def test_replicas_share_a_round_however_many_numbers_each_waits_with():
+    async def go() -> None:
+        queue = RoundQueue()
+        waiting = [("a", asyncio.create_task(queue.take(n, "a"))) for n in range(5)]
+        waiting += [("b", asyncio.create_task(queue.take(n, "b"))) for n in range(5, 8)]
+        await asyncio.sleep(0)
+        await queue.put(blocks("1", "2", "3", "4"))
+        await asyncio.sleep(0)
+        done = [replica for replica, task in waiting if task.done()]
+        assert sorted(done) == ["a", "a", "b", "b"]
+        for _, task in waiting:
+            task.cancel()
+
+    asyncio.run(go())
+
+
+def test_a_second_round_goes_on_with_those_that_wait():
+    async def go() -> None:
+        queue = RoundQueue()
+        await queue.put(blocks("first"))
+        assert name(await queue.take(0, "a")) == "first"
+        waiting = asyncio.create_task(queue.take(1, "a"))
+        await asyncio.sleep(0)
+        await queue.put(blocks("second"))
+        assert name(await waiting) == "second"
+
+    asyncio.run(go())
