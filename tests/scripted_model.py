@@ -94,7 +94,7 @@ class ScriptedRounds:
 
     @contextmanager
     def __call__(
-        self, _model: str, inference: Any, job: Job, round_rows: int, max_rounds: int
+        self, _model: str, inference: Any, job: Job, round_rows: int, max_rounds: int, note: Any
     ) -> Iterator["ScriptedRounds"]:
         self._size, self._job = inference.rows_per_block, job
         self._left = max_rounds * -(-round_rows // self._size)

@@ -128,8 +128,8 @@ def test_the_pool_is_told_what_a_row_asks_at_once(
     inputs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, run: Callable[[SimpleNamespace], Any], tokens: int
 ):
     """Of the smallest row there can be: told too many, the pool would take fewer rows than fill its engines."""
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", lambda _model, _inference, job: Refusing(job))
-    monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", lambda _m, _i, job, _rows, _rounds: Refusing(job))
+    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", lambda _m, _i, job, _note: Refusing(job))
+    monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", lambda _m, _i, job, *_: Refusing(job))
     with pytest.raises(Looked) as looked:
         run(inputs)
     job, record = looked.value.args

@@ -110,6 +110,7 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
                 "node_config": {},
                 "min_workers": node.least,
                 "max_workers": node.most,
+                "priority": node.priority,
             }
             for name, node in shape.workers.items()
         },

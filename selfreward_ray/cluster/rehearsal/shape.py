@@ -21,6 +21,8 @@ class Nodes:
     most: int
     least: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+    priority: int = 0
+    """Of types that serve equally well Ray starts the one of the highest first."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def shape_of_file(path: str) -> Shape:
                 most=int(node.get("max_workers", limit)),
                 least=int(node.get("min_workers", 0)),
                 labels=dict(node.get("labels") or {}),
+                priority=int(node.get("priority", 0)),
             )
             for name, node in types.items()
             if name != config["head_node_type"]

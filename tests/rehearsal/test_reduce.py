@@ -1,0 +1,79 @@
+"""What a rehearsal leaves of a recipe."""
+
+from pathlib import Path
+
+import pytest
+
+from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.rehearsal.rehearse import rejections
+from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
+from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe_text import load_recipe, parse_recipe
+
+ROOT = Path(__file__).parents[2]
+AWS = ROOT / "cluster" / "aws-autoscaling.yaml"
+STAND_INS = StandIns("/made/model", "/made/proposer", "/made/rankings.jsonl", "/made/prompts.jsonl")
+
+
+def paper() -> Recipe:
+    return load_recipe(ROOT / "jobs" / "recipes" / "llama2-70b.yaml")
+
+
+def test_workers_that_need_several_nodes_have_one_each():
+    recipe, shape = paper(), shape_of_file(str(AWS))
+    training = reduced(recipe, shape, STAND_INS).training
+    assert (training.workers, training.cpus_per_worker) == (2, 192)
+    assert (training.gpus_per_worker, training.accelerator_type) == (1, recipe.training.accelerator_type)
+
+
+def test_workers_that_fit_on_one_node_stay_there():
+    recipe = load_recipe(ROOT / "jobs" / "recipes" / "llama3.1-8b-8gpu.yaml")
+    training = reduced(recipe, shape_of_recipe(recipe), STAND_INS).training
+    assert training.workers == 2
+    assert training.cpus_per_worker == recipe.training.cpus_per_worker
+
+
+def test_what_decides_the_method_and_the_place_of_a_replica_stays():
+    recipe = paper()
+    rehearsed = reduced(recipe, shape_of_file(str(AWS)), STAND_INS)
+    assert replica_ask(rehearsed.inference).bundles == replica_ask(recipe.inference).bundles
+    assert rehearsed.pairs.policy == recipe.pairs.policy
+    assert rehearsed.dpo.loss == recipe.dpo.loss
+    assert rehearsed.judge.rubric == recipe.judge.rubric
+    assert rehearsed.seed_data.verdicts == recipe.seed_data.verdicts == "baseline"
+    assert (rehearsed.model, rehearsed.prompts.proposer) == ("/made/model", "/made/proposer")
+    assert rehearsed.seed_data.source == "/made/rankings.jsonl"
+
+
+def test_each_reduction_is_told():
+    recipe = paper()
+    told = reductions(recipe, reduced(recipe, shape_of_file(str(AWS)), STAND_INS))
+    assert f"training.workers: {recipe.training.workers} → 2" in told
+    assert "prompts.count: 5000 → 10" in told
+    assert "judge.constrained: False → True" in told
+
+
+def test_rows_of_ones_own_are_read_in_the_rehearsal_too(tmp_path: Path):
+    rows = tmp_path / "rows.jsonl"
+    rows.touch()
+    recipe = parse_recipe({"model": "none", "seed_data": {"source": str(rows)}, "prompts": {"source": str(rows)}})
+    rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
+    assert rehearsed.seed_data.source == rehearsed.prompts.source == str(rows)
+
+
+@pytest.mark.parametrize(("workers", "most"), [(32, None), (72, 64)])
+def test_the_real_numbers_are_held_against_the_nodes(workers: int, most: int | None):
+    recipe, shape = paper(), shape_of_file(str(AWS))
+    held = sum(node.most * 8 for node in shape.workers.values() if "accelerator_type:H100" in node.resources)
+    asked = recipe.model_copy(
+        update={"training": recipe.training.model_copy(update={"workers": held + 1 if most else workers})}
+    )
+    assert worker_ask(asked.training).count == (held + 1 if most else workers)
+    found = rejections(asked, shape)
+    if most is None:
+        assert found == []
+    else:
+        (line,) = found
+        assert f"training.workers = {held + 1}" in line
+        assert f"never hold more than {held}" in line
