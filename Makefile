@@ -1,6 +1,7 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
 # make proof        three seeds and their controls, and what of the claim they hold: docs/proof.md (hours)
-# make test         every test but those of parity, the real engines included;  make test-fast: those that take seconds
+# make test         every test but those two sorts, the real engines included;  make test-fast: those that take seconds
+# make test-cluster each shipped recipe rehearsed on declared nodes: the whole loop (half an hour)
 # make test-parity  DPO's steps against TRL's, which it installs (a minute)
 # make lint         formatting, lint, types, layers
 # make bench-dpo  DPO against TRL's: pairs a second, memory, padding, the share of the machine's speed (20 minutes)
@@ -21,7 +22,7 @@ MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 PROOF_DIR ?= runs/proof
 
-.PHONY: install quickstart proof test test-fast test-parity lint format bench-dpo bench-fetch bench-filters bench-gpu \
+.PHONY: install quickstart proof test test-cluster test-fast test-parity lint format bench-dpo bench-fetch bench-filters bench-gpu \
 	bench-inference bench-pairs bench-plumbing clean
 
 install: $(VENV)/installed
@@ -46,10 +47,13 @@ proof: $(VENV)/installed $(MODEL)/config.json
 	cp $(PROOF_DIR)/proof.json docs/proof.json
 
 test: $(VENV)/installed
-	$(BIN)/pytest -m "not parity"
+	$(BIN)/pytest -m "not parity and not rehearsal"
+
+test-cluster: $(VENV)/installed
+	$(BIN)/pytest -m rehearsal
 
 test-fast: $(VENV)/installed
-	$(BIN)/pytest -m "not engines"
+	$(BIN)/pytest -m "not engines and not parity and not rehearsal"
 
 test-parity: $(VENV)/installed-parity
 	$(BIN)/pytest -m parity

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
-from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
+from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import load_recipe, parse_recipe
