@@ -96,8 +96,11 @@ class _Copy:
     @contextmanager
     def opened(self) -> Iterator[tuple[int, int]]:
         """Descriptors of the partial file, which has its full size, and of the journal."""
-        known = self.partial.exists()
-        with self.journal.open("ab" if known else "wb") as journal, self.partial.open("r+b" if known else "wb") as file:
+        finished = self.finished()
+        with self.journal.open("wb") as journal, self.partial.open("r+b" if finished else "wb") as file:
+            for begin, end in finished:  # written again, because the last line may be half a line
+                journal.write(f"{begin} {end}\n".encode())
+            journal.flush()
             try:
                 if self.info.size:
                     os.posix_fallocate(file.fileno(), 0, self.info.size)
