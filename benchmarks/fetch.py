@@ -255,7 +255,12 @@ def serve(root: Path, log: Path, latency_ms: float) -> None:
         with log.open("a") as lines:
             lines.write(f"{method} {count}\n")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *arguments: object) -> None:
+            if not isinstance(sys.exception(), ConnectionError):  # a client that was killed says no goodbye
+                super().handle_error(*arguments)
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     print(server.server_port, flush=True)
     server.serve_forever()

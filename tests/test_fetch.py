@@ -135,13 +135,27 @@ def journalled(target: Path) -> int:
     return journal.read_text().count("\n") if journal.exists() else 0
 
 
-def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(store: Store, target: Path):
+@pytest.mark.parametrize("torn", ["2", "2000 ", "2000 3"])
+def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch, torn: str
+):
+    """Nor by the fetch after the next one, which fails, and has written more lines."""
     target.mkdir(parents=True)
-    (target / ".a.safetensors.partial").write_bytes(bytes(10_500))
-    (target / ".a.safetensors.parts").write_text("0 1000\n1000 2")
+    (target / ".a.safetensors.partial").write_bytes((store.folder / "a.safetensors").read_bytes()[:2000])
+    (target / ".a.safetensors.parts").write_text(f"0 1000\n1000 2000\n{torn}")
+
+    def fail() -> None:
+        if len(store.reads()) >= 8:
+            raise OSError("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "wait", fail)
+        with pytest.raises(OSError, match="the store is away"):
+            run(store, target)
     run(store, target)
-    assert ("a.safetensors", 1000, 2000) in store.reads()
-    assert ("a.safetensors", 0, 1000) not in store.reads()
+    check(store, target)
+    read = [begin for name, begin, _ in store.reads() if name == "a.safetensors"]
+    assert sorted(read) == list(range(2000, 10_500, PART))
 
 
 def test_a_journal_without_its_file_is_not_believed(store: Store, target: Path):
