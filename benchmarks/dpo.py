@@ -7,9 +7,10 @@ one epoch, 16 pairs a step, by two CPU workers under ZeRO-3 in bfloat16 with gra
     trl-live         TRL's DPOTrainer under torchrun, with its default reference: a second model beside the policy
     trl-precomputed  the same, its reference's log-probs computed before the first step
     trl-tuned        the same as we found it to be fastest
+    ours-profiled    ours again, with the seconds of each phase; slower, and in no figure of the last line
 
-each in processes of its own, in turns; one turn measures ours three times and each of TRL's once. `--turn` names other
-sides, `--turn ours` those that need no TRL; what the last line says of a side that was not measured is left out.
+each in processes of its own, in turns; one turn measures ours three times and each other side once. `--turn` names
+other sides: `--turn ours` needs no TRL. The last line leaves out what it would say of a side that was not measured.
 A run's seconds count on each rank from its beginning to load the model to the end of its last optimizer step, so the
 reference is in them, on every side; starting Ray or torchrun, imports, and writing the model (only ours does) are not,
 but all are in "in all", the seconds of the whole process. Peak memory is the largest resident set of a rank's process
@@ -54,7 +55,7 @@ from selfreward_ray.run_store import read_rows, write_part
 from selfreward_ray.storage import Folder
 
 MODEL = Path(__file__).resolve().parents[1] / "models" / "SmolLM2-135M-Instruct"
-TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned")
+TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned", "ours-profiled")
 GROWTH_LENGTHS = (128, 256, 512, 1024, 2048)
 GROWTH_WORKERS = (1, 2, 4)
 
@@ -98,12 +99,13 @@ def measure(side: str, work: Work) -> dict[str, Any]:
         "seconds": max(rank["seconds"] for rank in ranks),
         "peak_mb": max(rank["peak_mb"] for rank in ranks),
         "padding": sum(rank["padding_tokens"] for rank in ranks) / sum(rank["computed_tokens"] for rank in ranks),
-        "phases": [rank.get("phases") for rank in ranks],
+        "phases": [rank["phases"] for rank in ranks if "phases" in rank],
         "flops": ModelFlops.of(config_of(work)).training(sequences),
     }
     found["rate"] = work.pairs / found["seconds"]
     losses = " ".join(f"{loss:.4f}" for loss in found["losses"])
     print(f"{side:15} {line(found)}, {tokens:,} tokens, losses {losses}", flush=True)
+    show_phases(found)
     # TRL's own passes of a precomputed reference are not those that it trains with; in bfloat16 that shows.
     if abs(found["losses"][0] - math.log(2)) > (1e-2 if side == "trl-precomputed" else 1e-3):
         raise SystemExit(f"the first step's loss of {side} is {found['losses'][0]}, not ln 2")
@@ -132,9 +134,8 @@ def products(work: Work) -> float:
     return max(rates.values())
 
 
-def profile(work: Work) -> None:
-    """Where the time of each of our ranks goes."""
-    found = measure("ours-profiled", work)
+def show_phases(found: dict[str, Any]) -> None:
+    """Where the time of each rank went."""
     for rank, phases in enumerate(found["phases"]):
         phases["other"] = found["seconds"] - sum(phases.values())
         shares = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in sorted(phases.items(), key=lambda p: -p[1]))
@@ -162,7 +163,6 @@ def compare(work: Work, turn: Sequence[str], repeats: int) -> dict[str, float]:
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in turn}
     for side in [*turn] * repeats:
         runs[side].append(measure(side, work))
-    profile(work)
     medians = {
         side: {name: statistics.median(run[name] for run in found) for name in ("rate", "peak_mb", "padding")}
         for side, found in runs.items()
@@ -177,7 +177,7 @@ def compare(work: Work, turn: Sequence[str], repeats: int) -> dict[str, float]:
     def memory_over(sides: list[str]) -> float:
         return round(ours["peak_mb"] / min(medians[side]["peak_mb"] for side in sides), 3)
 
-    theirs = [side for side in medians if side != "ours"]
+    theirs = [side for side in medians if side.startswith("trl")]
     figures = {f"pairs_per_s_over_{side.replace('-', '_')}": rate_over(side) for side in theirs}
     for name, sides in (("", ["trl-live", "trl-precomputed"]), ("_tuned", ["trl-tuned"])):
         if measured := [side for side in sides if side in theirs]:
@@ -190,7 +190,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=MODEL, help="a model's folder")
     parser.add_argument("--pairs", type=int, default=Work.pairs)
     parser.add_argument("--turn", nargs="+", choices=sorted(set(TURN)), default=TURN, help="the sides to measure")
-    parser.add_argument("--repeats", type=int, default=1, help=f"turns; each is {', '.join(TURN)} or as --turn says")
+    parser.add_argument("--repeats", type=int, default=1, help=f"turns; each is {', '.join(TURN)}, or as --turn says")
     parser.add_argument("--trl-pairs-a-pass", type=int, default=TRL_PAIRS_A_PASS)
     parser.add_argument("--products", type=int, nargs=3, action="append", metavar=("ROWS", "INNER", "COLUMNS"),
                         help="a shape to measure the machine's rate with; give it once for each")  # fmt: skip
@@ -198,8 +198,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if "ours" not in arguments.turn:
         parser.error("--turn needs ours: it is what the others are compared with")
-    compared = not arguments.growth and set(arguments.turn) != {"ours"}
-    if compared and importlib.util.find_spec("trl") is None:
+    asked = () if arguments.growth else arguments.turn
+    if any(side.startswith("trl") for side in asked) and importlib.util.find_spec("trl") is None:
         raise SystemExit("TRL is not installed; install the extra `parity`: pip install -e '.[parity]'")
     model = str(arguments.model.resolve())
     if arguments.growth:

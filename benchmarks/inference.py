@@ -11,6 +11,7 @@ verdicts a candidate, asked once) by
 on the same model, engine settings and sampling, each in a process of its own, in turns. Each reply and each verdict has
 exactly its number of tokens on every side: with fixed lengths all replies are alike and all verdicts; natural lengths
 are those that plain vLLM ended by itself in a run before the measured ones, few of them long.
+`--without` leaves sides out, and the last line then what it would say of them.
 
 The last line is JSON. `pool_over_raw`: tokens a second, engines started, with fixed lengths;
 `pool_over_raw_natural_lengths`: with natural lengths; `ray_data_llm_over_pool`: seconds of the whole process, start to
@@ -58,6 +59,8 @@ WORK = {
     "natural": Work(prompts=8, reply=768, verdict=256, context=2048, sequences=32),
     "short": Work(prompts=64, reply=8, verdict=16, context=512),
 }
+SIZES = {"prompts": "how many", "reply": "tokens", "verdict": "tokens", "cache_mb": "MiB of the engine's KV cache"}
+"""Fields of `Work` that the command line may set."""
 
 
 def made_prompts(count: int) -> list[Prompt]:
@@ -124,9 +127,8 @@ def line(found: dict[str, float]) -> str:
     return f"{text} {found['seconds']:7.1f} s generating {found['rate']:7.0f} tokens/s"
 
 
-def compare(bench: Bench, repeats: int) -> dict[str, dict[str, float]]:
+def compare(bench: Bench, sides: list[str], repeats: int) -> dict[str, dict[str, float]]:
     """The medians of each side, measured in turns, so that what else the machine does meets them alike."""
-    sides = list(SIDES) if bench.mode == "fixed" else ["raw", "pool"]
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     lengths = bench.lengths()
     for repeat, side in product(range(repeats), sides):
@@ -147,30 +149,37 @@ def grow(model: str, cores: str) -> dict[str, Any]:
     return {"pool_seconds": {count: round(took, 1) for count, took in seconds.items()}}
 
 
-def compare_all(benches: list[Bench], repeats: int) -> dict[str, float]:
-    medians = {bench.mode: compare(bench, repeats) for bench in benches}
+def compare_all(benches: list[Bench], sides: list[str], repeats: int) -> dict[str, float]:
+    """The figures of the last line: with fixed lengths all `sides`, with natural ones the pool and plain vLLM."""
+    medians = {
+        bench.mode: compare(bench, sides if bench.mode == "fixed" else ["raw", "pool"], repeats) for bench in benches
+    }
     print(f"\nmedians of {repeats}, vLLM's threads on core {benches[0].cores}")
     figures: dict[str, float] = {}
-    for mode, sides in medians.items():
-        for side, found in sides.items():
-            print(f"{mode:8}    {side:13} {line(found)}")
+    for mode, found in medians.items():
+        for side, median in found.items():
+            print(f"{mode:8}    {side:13} {line(median)}")
+        raw, pool = found["raw"], found["pool"]
         name = "pool_over_raw" if mode == "fixed" else f"pool_over_raw_{mode}_lengths"
-        figures[name] = sides["pool"]["rate"] / sides["raw"]["rate"]
-        if mode == "fixed":
-            figures["ray_data_llm_over_pool"] = sides["ray.data.llm"]["wall"] / sides["pool"]["wall"]
-            figures["seeded_over_pool"] = sides["seeded pool"]["rate"] / sides["pool"]["rate"]
-        figures.setdefault("prefix_hit_rate", sides["pool"]["prefix_hit_rate"])
+        figures[name] = pool["rate"] / raw["rate"]
+        if "ray.data.llm" in found:
+            figures["ray_data_llm_over_pool"] = found["ray.data.llm"]["wall"] / pool["wall"]
+        if "seeded pool" in found:
+            figures["seeded_over_pool"] = found["seeded pool"]["rate"] / pool["rate"]
+        figures.setdefault("prefix_hit_rate", pool["prefix_hit_rate"])
     return {name: round(figure, 3) for name, figure in figures.items()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=MODEL, help="a model's folder")
-    for name in ("prompts", "reply", "verdict"):
-        unit = "" if name == "prompts" else ", in tokens"
-        parser.add_argument(f"--{name}", type=int, help=f"instead of that of each kind of lengths{unit}")
+    for name, unit in SIZES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"{unit}; each kind of lengths has its own")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--only", choices=["fixed", "natural"], help="measure with these lengths alone")
+    parser.add_argument(
+        "--without", nargs="+", choices=["seeded pool", "ray.data.llm"], default=[], help="sides to leave out"
+    )
     parser.add_argument("--cores", default="0", help="those that vLLM's threads are bound to, as 0 or 0-3")
     parser.add_argument("--settle", type=float, default=SETTLE, help="seconds between two processes")
     parser.add_argument("--growth", action="store_true", help=f"measure the pool alone, with {GROWTH} prompts")
@@ -179,12 +188,13 @@ def main() -> int:
     if arguments.growth:
         print(json.dumps(grow(model, arguments.cores)))
         return 0
-    given = {name: value for name in ("prompts", "reply", "verdict") if (value := getattr(arguments, name))}
+    given = {name: value for name in SIZES if (value := getattr(arguments, name))}
     benches = [
         Bench(mode, replace(WORK[mode], **given), model, arguments.cores, arguments.settle)
         for mode in ([arguments.only] if arguments.only else ["fixed", "natural"])
     ]
-    print(json.dumps(compare_all(benches, arguments.repeats)))
+    sides = [side for side in SIDES if side not in arguments.without]
+    print(json.dumps(compare_all(benches, sides, arguments.repeats)))
     return 0
 
 

@@ -24,10 +24,6 @@ from selfreward_ray.storage import Folder
 
 # Ray and vLLM are imported by the sides that need them: the time of a process is compared with another's.
 
-ENV = {
-    "VLLM_CPU_KVCACHE_SPACE": "2",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-}
 RUBRIC = load_rubric("checklist")
 
 
@@ -41,6 +37,8 @@ class Work:
     context: int
     sequences: int = 128
     """At most at a time: vLLM's `max_num_seqs`."""
+    cache_mb: int = 2048
+    """The engine's KV cache."""
     seeded: bool = False
 
     @property
@@ -65,6 +63,7 @@ class Work:
             "enable_prefix_caching": True,
             "enable_chunked_prefill": False,
             "disable_log_stats": True,
+            "kv_cache_memory_bytes": self.cache_mb << 20,
         }
 
     def fixed_lengths(self, prompts: list[Prompt]) -> dict[str, int]:
@@ -108,7 +107,7 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**ENV, "VLLM_CPU_OMP_THREADS_BIND": self.cores}
+        return {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CPU_OMP_THREADS_BIND": self.cores}
 
 
 def parameters(sampling: Sampling, length: int | None, codec: ChatCodec) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The DPO benchmark: its minimal form, what it gives its sides, and how it counts a rank's time.
 
-`tests/parity/test_dpo_benchmark_sides.py` runs the sides that need TRL.
+`tests/parity/test_dpo_sides.py` runs the sides that need TRL.
 """
 
 import math
@@ -30,20 +30,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.engines
 def test_our_side_trains_on_a_few_pairs(model: str):
-    """Twice, once with the time of each phase; a first loss other than ln 2 ends the benchmark with an error."""
-    small = ("--pairs", 4, "--products", 32, 32, 32)
-    done = run_benchmark("dpo", "--model", model, "--turn", "ours", *small)
+    """A first loss other than ln 2 ends the benchmark with an error."""
+    done = run_benchmark("dpo", "--model", model, "--turn", "ours", "--pairs", 4, "--products", 32, 32, 32)
     assert set(done.figures) == {"padding_share", "matmul_peak_share"}
     assert done.figures["padding_share"] == 0
     assert 0 < done.figures["matmul_peak_share"] < math.inf
     tokens = sum(len(s.prompt_ids) + len(s.target_ids) for p in made_pairs(Work(model, pairs=4)) for s in p.sequences())
-    assert re.findall(r"^(\S+) .* ([\d,]+) tokens, losses (.*)$", done.out, re.MULTILINE) == [
-        (side, f"{tokens:,}", "0.6931") for side in ("ours", "ours-profiled")
-    ]
-    ranks = re.findall(r"^rank (\d), seconds: (.*)$", done.out, re.MULTILINE)
-    assert [rank for rank, _ in ranks] == ["0", "1"]
-    for _, phases in ranks:
-        assert {"forward", "backward", "reference", "optimizer", "reduce", "other"} <= set(phases.split()[::2])
+    [said] = re.findall(r"^ours .*$", done.out, re.MULTILINE)
+    assert said.endswith(f", {tokens:,} tokens, losses 0.6931")
 
 
 def test_trls_sides_are_measured_beside_ours(model: str):
