@@ -51,7 +51,9 @@ def test_a_pool_that_is_asked_in_rounds_holds_gpus(nodes: dict[str, str], tmp_pa
     """Rounds of fewer rows than fill a block come through: nothing waits for more rows."""
     settings = Inference(gpus_per_replica=1, accelerator_type="L40S", rows_per_block=4)
     job = Job("echo", stand_in.echo, Prompt, Prompt, str(tmp_path / "out"), 0, 8, stand_in.StandIn)
-    with open_rounds(f"stand-in://{tmp_path}", settings, job, round_rows=6, max_rounds=30, note=lambda _: None) as rounds:
+    with open_rounds(
+        f"stand-in://{tmp_path}", settings, job, round_rows=6, max_rounds=30, note=lambda _: None
+    ) as rounds:
         for number in range(3):
             prompts = [Prompt(f"p{number}{i}", "0.1") for i in range(6)]
             assert sum(block.rows for block in rounds.ask(prompts)) == 6
