@@ -7,8 +7,10 @@ one epoch, 16 pairs a step, by two CPU workers under ZeRO-3 in bfloat16 with gra
     trl-live         TRL's DPOTrainer under torchrun, with its default reference: a second model beside the policy
     trl-precomputed  the same, its reference's log-probs computed before the first step
     trl-tuned        the same as we found it to be fastest
+    ours-profiled    ours again, with the seconds of each phase; slower, and in no figure of the last line
 
-each in processes of its own, in turns; one turn (`--repeats`) measures ours three times and each of TRL's once.
+each in processes of its own, in turns; one turn measures ours three times and each other side once. `--turn` names
+other sides: `--turn ours` needs no TRL. The last line leaves out what it would say of a side that was not measured.
 A run's seconds count on each rank from its beginning to load the model to the end of its last optimizer step, so the
 reference is in them, on every side; starting Ray or torchrun, imports, and writing the model (only ours does) are not,
 but all are in "in all", the seconds of the whole process. Peak memory is the largest resident set of a rank's process
@@ -40,12 +42,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dpo_sides import SIDES
-from dpo_work import TRL_PAIRS_A_PASS, Work, made_pairs
+from dpo_work import PRODUCTS, TRL_PAIRS_A_PASS, Work, made_pairs
 from model_flops import ModelFlops
 
 from selfreward_ray.records import PairTokens
@@ -53,7 +55,7 @@ from selfreward_ray.run_store import read_rows, write_part
 from selfreward_ray.storage import Folder
 
 MODEL = Path(__file__).resolve().parents[1] / "models" / "SmolLM2-135M-Instruct"
-TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned")
+TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned", "ours-profiled")
 GROWTH_LENGTHS = (128, 256, 512, 1024, 2048)
 GROWTH_WORKERS = (1, 2, 4)
 
@@ -97,12 +99,13 @@ def measure(side: str, work: Work) -> dict[str, Any]:
         "seconds": max(rank["seconds"] for rank in ranks),
         "peak_mb": max(rank["peak_mb"] for rank in ranks),
         "padding": sum(rank["padding_tokens"] for rank in ranks) / sum(rank["computed_tokens"] for rank in ranks),
-        "phases": [rank.get("phases") for rank in ranks],
+        "phases": [rank["phases"] for rank in ranks if "phases" in rank],
         "flops": ModelFlops.of(config_of(work)).training(sequences),
     }
     found["rate"] = work.pairs / found["seconds"]
     losses = " ".join(f"{loss:.4f}" for loss in found["losses"])
     print(f"{side:15} {line(found)}, {tokens:,} tokens, losses {losses}", flush=True)
+    show_phases(found)
     # TRL's own passes of a precomputed reference are not those that it trains with; in bfloat16 that shows.
     if abs(found["losses"][0] - math.log(2)) > (1e-2 if side == "trl-precomputed" else 1e-3):
         raise SystemExit(f"the first step's loss of {side} is {found['losses'][0]}, not ln 2")
@@ -131,8 +134,8 @@ def products(work: Work) -> float:
     return max(rates.values())
 
 
-def profile(work: Work) -> None:
-    found = measure("ours-profiled", work)
+def show_phases(found: dict[str, Any]) -> None:
+    """Where the time of each rank went."""
     for rank, phases in enumerate(found["phases"]):
         phases["other"] = found["seconds"] - sum(phases.values())
         shares = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in sorted(phases.items(), key=lambda p: -p[1]))
@@ -154,12 +157,12 @@ def grow(model: str) -> dict[str, Any]:
     return figures
 
 
-def compare(work: Work, repeats: int) -> dict[str, float]:
+def compare(work: Work, turn: Sequence[str], repeats: int) -> dict[str, float]:
+    """The figures of the last line, from `repeats` turns of the sides in `turn`, ours among them."""
     peak = products(work)
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in TURN}
-    for side in TURN * repeats:
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in turn}
+    for side in [*turn] * repeats:
         runs[side].append(measure(side, work))
-    profile(work)
     medians = {
         side: {name: statistics.median(run[name] for run in found) for name in ("rate", "peak_mb", "padding")}
         for side, found in runs.items()
@@ -171,42 +174,40 @@ def compare(work: Work, repeats: int) -> dict[str, float]:
     def rate_over(side: str) -> float:
         return round(ours["rate"] / medians[side]["rate"], 2)
 
-    def memory_over(*sides: str) -> float:
+    def memory_over(sides: list[str]) -> float:
         return round(ours["peak_mb"] / min(medians[side]["peak_mb"] for side in sides), 3)
 
-    return {
-        "pairs_per_s_over_trl_live": rate_over("trl-live"),
-        "pairs_per_s_over_trl_precomputed": rate_over("trl-precomputed"),
-        "pairs_per_s_over_trl_tuned": rate_over("trl-tuned"),
-        "peak_memory_over_trl": memory_over("trl-live", "trl-precomputed"),
-        "peak_memory_over_trl_tuned": memory_over("trl-tuned"),
-        "padding_share": round(ours["padding"], 4),
-        "matmul_peak_share": round(reached / peak, 3),
-    }
+    theirs = [side for side in medians if side.startswith("trl")]
+    figures = {f"pairs_per_s_over_{side.replace('-', '_')}": rate_over(side) for side in theirs}
+    for name, sides in (("", ["trl-live", "trl-precomputed"]), ("_tuned", ["trl-tuned"])):
+        if measured := [side for side in sides if side in theirs]:
+            figures[f"peak_memory_over_trl{name}"] = memory_over(measured)
+    return {**figures, "padding_share": round(ours["padding"], 4), "matmul_peak_share": round(reached / peak, 3)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=MODEL, help="a model's folder")
     parser.add_argument("--pairs", type=int, default=Work.pairs)
-    parser.add_argument("--repeats", type=int, default=1, help=f"turns; each is {', '.join(TURN)}")
+    parser.add_argument("--turn", nargs="+", choices=sorted(set(TURN)), default=TURN, help="the sides to measure")
+    parser.add_argument("--repeats", type=int, default=1, help=f"turns; each is {', '.join(TURN)}, or as --turn says")
     parser.add_argument("--trl-pairs-a-pass", type=int, default=TRL_PAIRS_A_PASS)
-    parser.add_argument("--only", choices=sorted(SIDES), help="measure this side alone, once")
+    parser.add_argument("--products", type=int, nargs=3, action="append", metavar=("ROWS", "INNER", "COLUMNS"),
+                        help="a shape to measure the machine's rate with; give it once for each")  # fmt: skip
     parser.add_argument("--growth", action="store_true", help="measure ours alone, over lengths and workers")
     arguments = parser.parse_args()
-    asked = () if arguments.growth else (arguments.only,) if arguments.only else TURN
+    if "ours" not in arguments.turn:
+        parser.error("--turn needs ours: it is what the others are compared with")
+    asked = () if arguments.growth else arguments.turn
     if any(side.startswith("trl") for side in asked) and importlib.util.find_spec("trl") is None:
         raise SystemExit("TRL is not installed; install the extra `parity`: pip install -e '.[parity]'")
     model = str(arguments.model.resolve())
-    work = Work(model, arguments.pairs, trl_pairs_a_pass=arguments.trl_pairs_a_pass)
-    if arguments.only == "products":
-        products(work)
-    elif arguments.only == "ours-profiled":
-        profile(work)
-    elif arguments.only:
-        measure(arguments.only, work)
-    else:
-        print(json.dumps(grow(model) if arguments.growth else compare(work, arguments.repeats)))
+    if arguments.growth:
+        print(json.dumps(grow(model)))
+        return 0
+    shapes = tuple(map(tuple, arguments.products or PRODUCTS))
+    work = Work(model, arguments.pairs, trl_pairs_a_pass=arguments.trl_pairs_a_pass, products=shapes)
+    print(json.dumps(compare(work, arguments.turn, arguments.repeats)))
     return 0
 
 

@@ -21,9 +21,6 @@ from dpo_work import RATE, Work
 
 # Ray, torch and TRL are imported by the sides that need them: the time of a process is compared with another's.
 
-SHAPES = ((512, 576, 1536), (1024, 576, 1536), (1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 4096))
-"""Matrix products `[a, b] × [b, c]` that the machine's rate is measured with."""
-
 
 class Watch:
     """What a rank notes from its beginning to load the model to the end of its last optimizer step."""
@@ -279,13 +276,13 @@ def by_trl(work: Work, folder: str, rows: str, more: dict[str, Any], *, precompu
 
 def by_products(work: Work, folder: str) -> dict[str, Any]:
     """TFLOP/s of all ranks together in bfloat16 products, by shape; under torchrun."""
-    del work, folder
+    del folder
     import torch
     import torch.distributed as dist
 
     dist.init_process_group("gloo")
     rates = {}
-    for rows, inner, columns in SHAPES:
+    for rows, inner, columns in work.products:
         left, right = torch.randn(rows, inner).bfloat16(), torch.randn(inner, columns).bfloat16()
         left @ right
         dist.barrier()

@@ -14,6 +14,8 @@ from selfreward_ray.records import PairTokens
 
 TRL_PAIRS_A_PASS = 2
 RATE = 3e-5
+PRODUCTS = ((512, 576, 1536), (1024, 576, 1536), (1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 4096))
+"""Matrix products `[a, b] × [b, c]` that the machine's rate is measured with."""
 WORDS = (
     "the a of to and in that it is was for on are with as be at one have this from by hot but what some we can out "
     "other were all your when up use how said an each she which do their time if will way about many then them write "
@@ -33,6 +35,7 @@ class Work:
     trl_pairs_a_pass: int = TRL_PAIRS_A_PASS
     reply_tokens: int | None = None
     """All replies are so long; None draws their lengths."""
+    products: tuple[tuple[int, ...], ...] = PRODUCTS
     seed: int = 0
 
     @property

@@ -2,8 +2,9 @@
 
 A table of made-up judged prompts (4 candidates, 3 verdicts each; in files of eight, as a respond step writes them) is
 paired by the real step, on a Ray of this machine's own, by a driver process that does nothing else: once with a tenth
-of the rows, once with all of them. The last line is one JSON object; the exit status is 1 when the peak resident memory
-of the driver grew by more than a quarter: the names of the files are all that it should hold more of.
+of the rows, once with all of them. The last line is one JSON object about the larger table; `driver_growth` is its
+driver's peak resident memory over that of the smaller table. The exit status is 1 where it is more than 1.25: the names
+of the files are all that a driver should hold more of.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def main() -> int:
     small, large = (measure(rows) for rows in (arguments.rows // 10, arguments.rows))
     growth = large["driver_peak_mb"] / small["driver_peak_mb"]
     print(f"driver peak: {small['driver_peak_mb']} MB → {large['driver_peak_mb']} MB, {growth:.2f} times", flush=True)
-    print(json.dumps(large))
+    print(json.dumps({**large, "driver_growth": round(growth, 3)}))
     return int(growth > MOST_GROWTH)
 
 
@@ -51,7 +52,7 @@ def measure(rows: int) -> dict[str, float]:
         stage("make", rows, folder)
         print(f"{rows:,} rows: pairing", flush=True)
         measured: dict[str, float] = json.loads(stage("drive", rows, folder).splitlines()[-1])
-    kept, dropped, caught = (measured.pop(name) for name in ("kept", "dropped", "caught"))
+    kept, dropped, caught = (measured[name] for name in ("kept", "dropped", "caught"))
     if kept + dropped != rows:
         raise SystemExit(f"{rows} rows were offered, but {kept} kept and {dropped} dropped")
     print(f"{rows:,} rows: {kept:,} kept, {dropped:,} dropped, {caught:,} replies caught", end=", ")
@@ -84,21 +85,26 @@ def drive(folder: Path) -> dict[str, float]:
 
 
 def make_table(judged: Path, rows: int) -> None:
-    """`JudgedPrompt` rows in files of `ROWS_PER_FILE`. The texts are those of a few thousand templates, dealt in
-    another order to each file; ids and scores are each row's own."""
+    """A finished respond step: `JudgedPrompt` rows in files of `ROWS_PER_FILE`. The texts are those of a few thousand
+    templates, dealt in another order to each file; ids and scores are each row's own."""
     import numpy as np
     import pyarrow.parquet as pq
 
+    from selfreward_ray.run_store import Step
+
+    step = Step("respond", str(judged), {}, {})
+    step.is_done()  # claims the folder
     rng = np.random.default_rng(0)
-    block = template(rng)
-    (judged / "rows").mkdir(parents=True)
+    block = template(rng, min(TEMPLATES, rows))
+    (judged / "rows").mkdir()
     for first in range(0, rows, ROWS_PER_FILE):
         count = min(ROWS_PER_FILE, rows - first)
         pq.write_table(vary(block, first, count, rng), judged / "rows" / f"part-{first:07d}.parquet")
+    step.finish(offered=rows)
 
 
-def template(rng):
-    """`TEMPLATES` judged prompts: questions of a dozen words, replies of 40 to 70, 60 to 100 token ids each."""
+def template(rng, count: int):
+    """`count` judged prompts: questions of a dozen words, replies of 40 to 70, 60 to 100 token ids each."""
     import numpy as np
 
     from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
@@ -120,7 +126,7 @@ def template(rng):
     return to_table(
         [
             JudgedPrompt("", text(8, 16), ids(20, 40), tuple(candidate() for _ in range(CANDIDATES)))
-            for _ in range(TEMPLATES)
+            for _ in range(count)
         ],
         JudgedPrompt,
     )
@@ -137,7 +143,8 @@ def vary(block, first: int, count: int, rng):
         numbers = pa.array(np.tile(np.arange(each), len(parents))).cast(pa.string())
         return pc.binary_join_element_wise(parents.take(np.repeat(np.arange(len(parents)), each)), numbers, f"/{what}")
 
-    rows = block.take(np.concatenate([rng.permutation(TEMPLATES) for _ in range(count // TEMPLATES + 1)])[:count])
+    orders = [rng.permutation(len(block)) for _ in range(count // len(block) + 1)]
+    rows = block.take(np.concatenate(orders)[:count])
     prompts = pa.array([f"it1/p{i:06d}" for i in range(first, first + count)])
     candidates = rows["candidates"].combine_chunks().flatten()
     verdicts = candidates.field("verdicts").flatten()

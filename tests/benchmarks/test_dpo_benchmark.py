@@ -1,15 +1,23 @@
-"""What the DPO benchmark gives its sides, and how it counts a rank's time."""
+"""The DPO benchmark: its minimal form, what it gives its sides, and how it counts a rank's time.
 
+`tests/parity/test_dpo_sides.py` runs the sides that need TRL.
+"""
+
+import math
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from benchmark_runs import BENCHMARKS, run_benchmark
 from tiny_model import write_tiny_model
 
 from selfreward_ray.chat import ChatCodec
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.insert(0, str(BENCHMARKS))
 
+import dpo
 import dpo_sides
 from dpo_sides import Phases
 from dpo_work import Work, made_pairs
@@ -18,6 +26,36 @@ from dpo_work import Work, made_pairs
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.mark.engines
+def test_our_side_trains_on_a_few_pairs(model: str):
+    """A first loss other than ln 2 ends the benchmark with an error."""
+    done = run_benchmark("dpo", "--model", model, "--turn", "ours", "--pairs", 4, "--products", 32, 32, 32)
+    assert set(done.figures) == {"padding_share", "matmul_peak_share"}
+    assert done.figures["padding_share"] == 0
+    assert 0 < done.figures["matmul_peak_share"] < math.inf
+    tokens = sum(len(s.prompt_ids) + len(s.target_ids) for p in made_pairs(Work(model, pairs=4)) for s in p.sequences())
+    [said] = re.findall(r"^ours .*$", done.out, re.MULTILINE)
+    assert said.endswith(f", {tokens:,} tokens, losses 0.6931")
+
+
+def test_trls_sides_are_measured_beside_ours(model: str):
+    done = run_benchmark("dpo", "--model", model, "--turn", "trl-live")
+    assert done.status == 2
+    assert "--turn needs ours" in done.errors
+
+
+def test_growth_is_by_length_and_by_workers(model: str, monkeypatch: pytest.MonkeyPatch):
+    def measure(side: str, work: Work) -> dict[str, Any]:
+        assert (side, work.pairs, work.recipe.dpo.batch_size) == ("ours", 4, 4)
+        return {"seconds": work.reply_tokens, "peak_mb": 100 * work.recipe.training.workers}
+
+    monkeypatch.setattr(dpo, "measure", measure)
+    assert dpo.grow(model) == {
+        "reply_tokens": {length: {"seconds": length, "peak_mb": 200} for length in (128, 256, 512, 1024, 2048)},
+        "workers": {workers: {"seconds": 256, "peak_mb": 100 * workers} for workers in (1, 2, 4)},
+    }
 
 
 def test_pairs_are_the_seeds_and_of_the_lengths_that_are_told(model: str):
