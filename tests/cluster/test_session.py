@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selfreward_ray.cluster.session import joined
+from selfreward_ray.cluster.session import _refuse_a_dead_cluster, joined
 from selfreward_ray.errors import UserError
 
 
@@ -47,6 +47,11 @@ def test_what_a_crashed_cluster_left_behind_is_refused_at_once(
     (tmp_path / "ray" / "ray_current_cluster").write_text(gone)
     with pytest.raises(UserError, match=f"{gone} takes no connections .*`ray stop` forgets it"), joined():
         pass
+
+
+def test_the_address_of_a_ray_client_is_left_to_ray():
+    """What it connects to is no port of a cluster's own."""
+    _refuse_a_dead_cluster("ray://no-such-host:10001")
 
 
 @pytest.mark.engines

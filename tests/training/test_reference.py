@@ -97,6 +97,13 @@ def test_other_token_ids_and_another_dtype_are_another_reference(job: TrainJob, 
     assert ask(replace(job, training=Training(dtype="float32")))
 
 
+def test_a_gpu_and_its_kernels_have_another_reference(job: TrainJob, ask: Any):
+    assert ask(job)
+    assert ask(replace(job, training=Training(gpus_per_worker=1)))
+    assert not ask(replace(job, training=Training(gpus_per_worker=2)))
+    assert ask(replace(job, training=Training(gpus_per_worker=1, liger_kernels=True)))
+
+
 @pytest.mark.parametrize(("loss", "expected"), [(0.6935, 0.6931472), (25.02, 25.0), (2499.0, 2500.0), (0.0105, 0.01)])
 def test_what_an_untouched_model_must_cost_may_differ_by_a_thousandth(loss: float, expected: float):
     check_first_loss(loss, expected)
