@@ -165,8 +165,9 @@ class _Names:
                 return self._named(text)
             case ast.Call(func=ast.Name(id=name)) if name not in _TRANSPARENT:
                 return self._named(name)
-            case ast.Call(func=ast.Attribute() as function):
-                return self.match(function)
+            case ast.Call(func=ast.Attribute() as function, args=arguments):
+                literals = [argument for argument in arguments if isinstance(argument, ast.Constant)]
+                return self.match(function) or any(map(self.match, literals))
         return any(self.match(child) for child in ast.iter_child_nodes(node))
 
     def _named(self, text: str) -> bool:
