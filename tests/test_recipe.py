@@ -73,6 +73,10 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
         ({"sft": {"final_learning_rate": 1.0}}, "recipe field 'sft': final_learning_rate must not exceed"),
         ({"inference": {"min_replicas": 3, "max_replicas": 2}}, "recipe field 'inference': min_replicas"),
         (
+            {"training": {"liger_kernels": True}},
+            "recipe field 'training': liger_kernels needs gpus_per_worker: Liger's kernels run on GPUs alone",
+        ),
+        (
             {"inference": {"nodes_per_replica": 2}},
             "recipe field 'inference': nodes_per_replica above 1 needs gpus_per_replica",
         ),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.storage import Folder, absolute
@@ -42,6 +43,16 @@ def test_writing_replaces_and_leaves_no_partial_file(folder: Folder, tmp_path: P
     folder.write_bytes("x", b"short")
     assert folder.read_bytes("x") == b"short"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["x"]
+
+
+def test_an_object_store_is_written_to_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It shows an object only when it is whole, and a rename would be a copy."""
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(Folder, "filesystem", lambda self: (store, self.uri.removeprefix("mock://")))
+    with Folder("mock://a").writing("x") as stream:
+        stream.write(b"1")
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["x"]
+    assert Folder("mock://a").read_bytes("x") == b"1"
 
 
 def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path):

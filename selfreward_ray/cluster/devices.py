@@ -9,3 +9,8 @@ DECLARED_GPUS = "SELFREWARD_DECLARED_GPUS"
 def on_gpus(gpus: int) -> bool:
     """Whether work that holds `gpus` GPUs runs on them; where they are only declared it runs on CPUs."""
     return gpus > 0 and DECLARED_GPUS not in os.environ
+
+
+def collectives(gpus: int) -> str:
+    """PyTorch's backend for ranks that hold `gpus` GPUs each: NCCL knows GPUs alone."""
+    return "nccl" if on_gpus(gpus) else "gloo"

@@ -151,9 +151,13 @@ def _autoscaler_file() -> tuple[bool, Types | None]:
     Every head has a monitor process, whether started by `ray start` or by `ray.init`. One without a file starts no
     nodes; where there is none, the autoscaler runs elsewhere.
     """
-    address = f"--gcs-address={ray.get_runtime_context().gcs_address}"
+    return _monitors_file(ray.get_runtime_context().gcs_address, Path("/proc"))
+
+
+def _monitors_file(gcs_address: str, processes: Path) -> tuple[bool, Types | None]:
+    address = f"--gcs-address={gcs_address}"
     option = "--autoscaling-config="
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in processes.glob("[0-9]*/cmdline"):
         try:
             command = process.read_text(errors="replace").split("\0")
         except OSError:  # it has ended meanwhile

@@ -30,7 +30,7 @@ class _TargetLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
         picked, log_sums = [], []
-        most, most_float = _rows_at_a_time(weight_VD)
+        most, most_float = _rows_at_a_time(len(weight_VD), weight_VD.device.type)
         for rows in _parts(len(targets_N), most):
             logits = hidden_ND[rows] @ weight_VD.T
             picked.append(logits.gather(1, targets_N[rows, None])[:, 0].float())
@@ -44,7 +44,7 @@ class _TargetLogProbs(torch.autograd.Function):
         hidden_ND, weight_VD, targets_N, log_sums_N = ctx.saved_tensors
         hidden_gradient = torch.empty_like(hidden_ND)
         weight_gradient = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
-        most, most_float = _rows_at_a_time(weight_VD)
+        most, most_float = _rows_at_a_time(len(weight_VD), weight_VD.device.type)
         for rows in _parts(len(targets_N), most):
             logits = hidden_ND[rows] @ weight_VD.T
             log_sums, targets, gradient = log_sums_N[rows], targets_N[rows], gradient_N[rows]
@@ -59,9 +59,9 @@ class _TargetLogProbs(torch.autograd.Function):
         return hidden_gradient, weight_gradient, None
 
 
-def _rows_at_a_time(weight_VD: Tensor) -> tuple[int, int]:
+def _rows_at_a_time(vocabulary: int, device: str) -> tuple[int, int]:
     """Rows of logits that may be alive in the model's dtype, and of these in float32."""
-    most, most_float = (max(1, logits // len(weight_VD)) for logits in _LOGITS[weight_VD.device.type])
+    most, most_float = (max(1, logits // vocabulary) for logits in _LOGITS[device])
     return most, most_float
 
 

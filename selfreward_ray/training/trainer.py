@@ -11,7 +11,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from selfreward_ray.cluster.asks import worker_ask
-from selfreward_ray.cluster.devices import on_gpus
+from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.room import check_room
 from selfreward_ray.cluster.waiting import wait_for_room
@@ -63,7 +63,7 @@ def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | N
     trainer = TorchTrainer(
         _rank,
         train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if on_gpus(training.gpus_per_worker) else "gloo"),
+        torch_config=TorchConfig(backend=collectives(training.gpus_per_worker)),
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.gpus_per_worker > 0,

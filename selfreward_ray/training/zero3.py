@@ -9,7 +9,7 @@ import deepspeed
 import torch
 from transformers import AutoConfig
 
-from selfreward_ray.cluster.devices import on_gpus
+from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.recipe import Optimization, Training
 from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.dropout import set_dropout
@@ -61,7 +61,7 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone."""
     settings = deepspeed_config(job.optimization, job.training, ranks)
-    deepspeed.init_distributed(dist_backend="nccl" if on_gpus(job.training.gpus_per_worker) else "gloo")
+    deepspeed.init_distributed(dist_backend=collectives(job.training.gpus_per_worker))
     config = AutoConfig.from_pretrained(source)
     set_dropout(config, job.training.dropout)
     model = load_sharded(source, config, settings, getattr(torch, job.training.dtype))

@@ -8,7 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.cluster.room import Ask, NodeType, at_most, explain_shortage, request, types_of
+from selfreward_ray.cluster import room
+from selfreward_ray.cluster.room import Ask, NodeType, at_most, check_room, explain_shortage, request, types_of
+from selfreward_ray.errors import UserError
 
 HEAD = NodeType("head", {"CPU": 4}, 1, head=True)
 L40S = NodeType("inference", {"CPU": 192, "GPU": 8, "accelerator_type:L40S": 1}, 16)
@@ -136,3 +138,48 @@ def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_wor
 def test_a_type_that_declares_nothing_may_hold_anything():
     """As a cluster of given machines does: what they have is seen when they start."""
     assert types_of({"max_workers": 2, "available_node_types": {"local": {"resources": {}}}}) is None
+
+
+def test_nothing_is_refused_where_nobody_knows_what_there_can_be(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(room, "cluster_types", lambda: None)
+    check_room(workers(1000))
+    monkeypatch.setattr(room, "cluster_types", lambda: ([H100], 4))
+    with pytest.raises(UserError, match="never hold more than 32"):
+        check_room(workers(1000))
+
+
+class TestMonitor:
+    """The head's monitor process, by which it is known whether the cluster grows, and by which file."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        file = tmp_path / "bootstrap.yaml"
+        file.write_text(yaml.safe_dump({"max_workers": 3, "available_node_types": {"a": {"resources": {"CPU": 8}}}}))
+        return file
+
+    def ask(self, tmp_path: Path, *commands: list[str]) -> Any:
+        for number, command in enumerate(commands):
+            (tmp_path / "proc" / str(number)).mkdir(parents=True)
+            (tmp_path / "proc" / str(number) / "cmdline").write_text("\0".join(command))
+        (tmp_path / "proc" / "77" / "cmdline").mkdir(parents=True)  # can not be read, as that of a process that ended
+        return room._monitors_file("10.0.0.1:6379", tmp_path / "proc")
+
+    def test_the_file_of_the_own_clusters_monitor_is_read(self, tmp_path: Path, file: Path):
+        ours = ["python", "/ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.1:6379"]
+        other = [*ours[:2], "--gcs-address=10.0.0.2:6379"]
+        agent = ["python", "/ray/dashboard/agent.py", "--gcs-address=10.0.0.1:6379"]
+        grows, known = self.ask(tmp_path, other, agent, [*ours, f"--autoscaling-config={file}"])
+        assert grows
+        assert known is not None
+        assert [(node.name, node.most) for node in known[0]] == [("a", 1), ("a", 3)]
+
+    def test_a_monitor_without_a_file_starts_no_nodes(self, tmp_path: Path):
+        ours = ["python", "/ray/autoscaler/_private/monitor.py", "--gcs-address=10.0.0.1:6379"]
+        assert self.ask(tmp_path, ours) == (False, None)
+
+    def test_a_file_that_is_not_for_this_user_may_say_anything(self, tmp_path: Path):
+        ours = ["python", "/ray/monitor.py", "--gcs-address=10.0.0.1:6379", f"--autoscaling-config={tmp_path}/none"]
+        assert self.ask(tmp_path, ours) == (True, None)
+
+    def test_without_a_monitor_the_autoscaler_runs_elsewhere(self, tmp_path: Path):
+        assert self.ask(tmp_path) == (True, None)

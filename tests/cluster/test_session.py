@@ -4,10 +4,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from selfreward_ray.cluster.session import joined
+from selfreward_ray.cluster.session import _address, _refuse_a_dead_cluster, joined
 from selfreward_ray.errors import UserError
 
 
@@ -47,6 +48,48 @@ def test_what_a_crashed_cluster_left_behind_is_refused_at_once(
     (tmp_path / "ray" / "ray_current_cluster").write_text(gone)
     with pytest.raises(UserError, match=f"{gone} takes no connections .*`ray stop` forgets it"), joined():
         pass
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "said"), [("", ""), ("127.0.0.1:8265", "Ray dashboard: http://127.0.0.1:8265\n")]
+)
+def test_only_a_cluster_of_its_own_is_kept_from_looking_for_issues(
+    dashboard: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    data = SimpleNamespace(enable_progress_bars=True, issue_detectors_config=SimpleNamespace(detectors=["hanging"]))
+    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+    monkeypatch.setattr("ray.init", lambda **_: SimpleNamespace(dashboard_url=dashboard))
+    monkeypatch.setattr("ray.data.DataContext.get_current", lambda: data)
+    with socket.create_server(("127.0.0.1", 0)) as cluster:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{cluster.getsockname()[1]}")
+        with joined():
+            assert data.issue_detectors_config.detectors == ["hanging"]
+    assert not data.enable_progress_bars
+    assert capsys.readouterr().err == said
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with joined():
+        assert data.issue_detectors_config.detectors == []
+
+
+def test_a_cluster_is_looked_for_where_ray_leaves_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("ours", "rays"):
+        (tmp_path / name / "ray").mkdir(parents=True)
+        (tmp_path / name / "ray" / "ray_current_cluster").write_text(f"{name}:6379\n")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert _address() == "local"
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "ours"))
+    assert _address() == "ours:6379"
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "rays"))
+    assert _address() == "rays:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert _address() == "10.0.0.1:6379"
+
+
+def test_the_address_of_a_ray_client_is_left_to_ray():
+    """What it connects to is no port of a cluster's own."""
+    _refuse_a_dead_cluster("ray://no-such-host:10001")
 
 
 @pytest.mark.engines

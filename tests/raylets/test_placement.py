@@ -1,7 +1,10 @@
 """An engine in pipeline stages on two nodes, of which each has two GPUs, as far as Ray knows."""
 
+import os
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -10,20 +13,41 @@ from ray.cluster_utils import Cluster
 
 pytestmark = pytest.mark.engines
 
+STAGED = {"min_replicas": 1, "max_replicas": 1, "nodes_per_replica": 2, "gpus_per_replica": 2, "cpus_per_replica": 1}
 
-def test_the_gpus_of_a_stage_are_on_one_node_and_are_given_back(run: Callable[..., Ran], cluster: Cluster):
-    """One bundle a GPU, the replica beside the first of them; vLLM's Ray executor takes its workers' places there."""
+
+@pytest.fixture
+def nodes(cluster: Cluster) -> Iterator[list[str]]:
+    """Ids of two nodes of two GPUs each."""
     added = [cluster.add_node(num_cpus=2, num_gpus=2) for _ in range(2)]
-    try:
-        ran = run(
-            ["0.1"] * 6, min_replicas=1, max_replicas=1, nodes_per_replica=2, gpus_per_replica=2, cpus_per_replica=1
-        )
-        (started,) = ran.events("started")
-        assert Counter(started["bundles"]) == Counter({node.node_id: 2 for node in added})
-        assert started["node"] == started["bundles"][0]
-        assert len(ran.kept) == 6
-        states = {group["state"] for group in ray.util.placement_group_table().values()}
-        assert states == {"REMOVED"}
-    finally:
-        for node in added:
-            cluster.remove_node(node)
+    yield [node.node_id for node in added]
+    for node in added:
+        cluster.remove_node(node)
+
+
+def test_the_gpus_of_a_stage_are_on_one_node_and_are_given_back(run: Callable[..., Ran], nodes: list[str]):
+    """One bundle a GPU, the replica beside the first of them; vLLM's Ray executor takes its workers' places there."""
+    ran = run(["0.1"] * 6, **STAGED)
+    (started,) = ran.events("started")
+    assert Counter(started["bundles"]) == Counter(dict.fromkeys(nodes, 2))
+    assert started["node"] == started["bundles"][0]
+    assert len(ran.kept) == 6
+    states = {group["state"] for group in ray.util.placement_group_table().values()}
+    assert states == {"REMOVED"}
+
+
+def test_a_replica_in_stages_that_was_killed_starts_again_where_it_was(
+    run: Callable[..., Ran], nodes: list[str], tmp_path: Path
+):
+    killed: list[int] = []
+
+    def kill(done: int) -> None:
+        if done >= 3 and not killed:
+            killed.append(Ran(tmp_path, 0, {}).events("started")[0]["pid"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    ran = run(["0.3"] * 12, kill, **STAGED)
+    first, second = ran.events("started")
+    assert (first["bundles"], first["node"]) == (second["bundles"], second["node"])
+    assert first["pid"] == killed[0] != second["pid"]
+    ran.check("staged replica killed")

@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from ranks import Silent
 from tiny_model import write_tiny_model
 
@@ -95,6 +97,30 @@ def test_other_token_ids_and_another_dtype_are_another_reference(job: TrainJob, 
     assert ask(job)
     assert ask(job, pairs=[*PAIRS[:3], replace(PAIRS[3], rejected_ids=(5,))])
     assert ask(replace(job, training=Training(dtype="float32")))
+
+
+def test_a_gpu_and_its_kernels_have_another_reference(job: TrainJob, ask: Any):
+    assert ask(job)
+    assert ask(replace(job, training=Training(gpus_per_worker=1)))
+    assert ask(replace(job, training=Training(gpus_per_worker=1, liger_kernels=True)))
+
+
+def test_a_pass_that_only_fills_up_a_rank_says_nothing(job: TrainJob, monkeypatch: pytest.MonkeyPatch):
+    """Three pairs on two ranks: the last pass of one rank repeats a pair of the other's."""
+    from selfreward_ray.training import reference
+
+    plan = plan_batches(PAIRS[:3], Dpo(batch_size=3, micro_batch_tokens=1), 2, job.seed)
+
+    def logprobs(engine: Any, micro: Any) -> dict[str, torch.Tensor]:
+        value = torch.nan if micro.blank else -2.0
+        return {s.id: torch.full((2,), value) for pair in micro.examples for s in pair.sequences()}
+
+    monkeypatch.setattr(reference, "logprobs_of", logprobs)
+    engine = SimpleNamespace(eval=lambda: None, train=lambda: None)
+    said = [reference._computed(engine, plan, job, rank) for rank in range(2)]
+    assert sum(micro.blank for ranks in plan[0].ranks for micro in ranks) == 1
+    assert said[0] | said[1] == {s.id: -4.0 for pair in PAIRS[:3] for s in pair.sequences()}
+    assert sorted(len(share) for share in said) == [2, 4]
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.6935, 0.6931472), (25.02, 25.0), (2499.0, 2500.0), (0.0105, 0.01)])

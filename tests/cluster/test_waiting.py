@@ -1,0 +1,77 @@
+"""What is said while room is waited for, by statuses made by hand; `tests/raylets/test_room_on_raylets.py` waits."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from selfreward_ray.cluster import waiting
+from selfreward_ray.cluster.room import Ask, request
+from selfreward_ray.errors import UserError
+
+WORKERS = Ask("one training worker", "training.workers", 16, (request(8, 1, "H100"),))
+
+
+def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None, str], ...] = ()) -> Any:
+    """Of a cluster with one node that has room for eight workers, in whose place there is only one type more."""
+    node = SimpleNamespace(
+        ray_node_type_name="training",
+        available_resources=lambda: {"CPU": 192, "GPU": 8, "accelerator_type:H100": 1},
+    )
+    return SimpleNamespace(
+        active_nodes=[node],
+        idle_nodes=[],
+        pending_nodes=[node] * pending,
+        pending_launches=[SimpleNamespace(ray_node_type_name="training", count=launches)] * bool(launches),
+        failed_launches=[
+            SimpleNamespace(ray_node_type_name="training", count=1, failed_ts_s=at, details=why) for at, why in failed
+        ],
+    )
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Waits with these statuses, one a second, and room after the last of them; returns the notes."""
+
+    def do(*statuses: Any, timeout_s: float = 60) -> list[str]:
+        left, notes, removed = list(statuses), [], []
+        group = SimpleNamespace(wait=lambda timeout_seconds: not left)
+        context = SimpleNamespace(gcs_address="here")
+        monkeypatch.setattr(waiting.ray, "get_runtime_context", lambda: context)
+        monkeypatch.setattr(waiting, "placement_group", lambda bundles, strategy: group)
+        monkeypatch.setattr(waiting, "get_cluster_status", lambda address: left.pop(0))
+        monkeypatch.setattr(waiting, "placement_group_table", lambda _: {"stats": {"scheduling_state": "INFEASIBLE"}})
+        monkeypatch.setattr(waiting, "remove_placement_group", removed.append)
+        try:
+            waiting.wait_for_room(WORKERS, timeout_s, "training.start_timeout_s", notes.append)
+        finally:
+            assert removed == [group]
+        return notes
+
+    return do
+
+
+def test_where_there_is_room_nothing_is_said(wait: Any):
+    assert wait() == []
+
+
+def test_what_is_waited_for_and_what_comes_is_said(wait: Any):
+    said = "waiting for 16 × (8 CPU, 1 GPU, H100): room for 8 of 16 now"
+    assert wait(status(), status(launches=1), status(pending=1, launches=2)) == [
+        said,
+        f"{said}; starting 1 × training",
+        f"{said}; starting 3 × training",
+    ]
+
+
+def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any):
+    failed = ((20.0, "no capacity"), (None, "first of all"), (10.0, "quota"))
+    with pytest.raises(UserError) as ended:
+        wait(status(failed=failed), timeout_s=-1)
+    assert str(ended.value) == (
+        "training.workers = 16: no room within -1 s (training.start_timeout_s) for 16 × (8 CPU, 1 GPU, H100): room for "
+        "8 of 16 now. Ray: placement group INFEASIBLE; 1 × training failed to start: no capacity; starting no node. "
+        "Raise training.start_timeout_s where nodes take longer, or lower training.workers"
+    )
+    with pytest.raises(UserError, match="starting 1 × training"):
+        wait(status(launches=1), timeout_s=-1)

@@ -1,0 +1,44 @@
+"""What of placement needs no cluster. `tests/raylets/test_placement.py` has a real one."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray.util
+
+from selfreward_ray.inference.placement import release_stages, stages
+from selfreward_ray.recipe import Inference
+
+STAGED = Inference(gpus_per_replica=2, nodes_per_replica=2, cpus_per_replica=4)
+
+
+def test_a_replica_that_starts_again_finds_its_own_stages(monkeypatch: pytest.MonkeyPatch):
+    made: dict[str, Any] = {}
+
+    def get(name: str) -> Any:
+        if name not in made:
+            raise ValueError(f"Failed to look up placement group with name: {name}")
+        return made[name]
+
+    def make(bundles: list[dict[str, float]], strategy: str, name: str) -> Any:
+        made[name] = SimpleNamespace(bundles=bundles, strategy=strategy)
+        return made[name]
+
+    monkeypatch.setattr(ray.util, "get_placement_group", get)
+    monkeypatch.setattr(ray.util, "placement_group", make)
+    first = stages("pool/a", STAGED)
+    assert (first.bundles, first.strategy) == ([{"CPU": 2, "GPU": 1}] * 4, "PACK")
+    assert stages("pool/a", STAGED) is first
+    assert stages("pool/b", STAGED) is not first
+
+
+def test_the_stages_of_one_pool_are_given_back_and_those_of_others_are_not(monkeypatch: pytest.MonkeyPatch):
+    """Ray goes on listing the groups that it removed."""
+    names = {"ours/a": "CREATED", "ours/b": "PENDING", "ours/c": "REMOVED", "other/a": "CREATED", "": "CREATED"}
+    table = {str(i): {"name": name, "state": state} for i, (name, state) in enumerate(names.items())}
+    removed: list[str] = []
+    monkeypatch.setattr(ray.util, "placement_group_table", lambda: table)
+    monkeypatch.setattr(ray.util, "get_placement_group", lambda name: name)
+    monkeypatch.setattr(ray.util, "remove_placement_group", removed.append)
+    release_stages("ours")
+    assert removed == ["ours/a", "ours/b"]

@@ -1,0 +1,39 @@
+"""What ZeRO-3 does otherwise on GPUs, of which one is declared here: this rank computes on its CPU."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import one_rank as small
+import pytest
+
+from selfreward_ray.cluster.devices import DECLARED_GPUS
+from selfreward_ray.recipe import Dpo, Training
+
+pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
+
+
+def test_gathers_overlap_with_computing_on_gpus_alone(monkeypatch: pytest.MonkeyPatch):
+    from selfreward_ray.training.zero3 import deepspeed_config
+
+    def overlap(gpus: int) -> Any:
+        return deepspeed_config(Dpo(), Training(gpus_per_worker=gpus), 8)["zero_optimization"]["overlap_comm"]
+
+    monkeypatch.delenv(DECLARED_GPUS, raising=False)
+    assert (overlap(0), overlap(1)) == (False, True)
+    monkeypatch.setenv(DECLARED_GPUS, "1")
+    assert not overlap(1)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_ligers_kernels_are_put_into_the_model_before_it_is_trained(
+    wanted: bool, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from selfreward_ray.training import zero3
+
+    asked: list[Any] = []
+    monkeypatch.setenv(DECLARED_GPUS, "1")
+    monkeypatch.setattr(zero3, "use_liger_kernels", asked.append)
+    training = Training(dtype="float32", gpus_per_worker=1, liger_kernels=wanted)
+    engine = zero3.open_engine(tiny_model, replace(small.job_of(tiny_model), training=training), 1)
+    assert asked == [engine.module.model] * wanted
