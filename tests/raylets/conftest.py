@@ -30,7 +30,10 @@ def cluster() -> Iterator[Cluster]:
         "health_check_failure_threshold": 3,
         "metrics_report_interval_ms": 1000,
     }
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": quick})
+    nodes = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": quick},
+    )
     for _ in range(2):
         nodes.add_node(num_cpus=1)
     before = os.environ.get("RAY_ADDRESS")

@@ -35,7 +35,7 @@ def test_a_shipped_recipe_is_rehearsed(recipe: str):
     print(said)
     assert done.returncode == 0, said[-6000:] + done.stderr[-6000:]
     assert "nothing would be rejected, and every node was used and let go" in said
-    assert re.search(r"M2 · respond and judge +killed", said)
+    assert re.search(r"M2 · pairs +killed", said)
     assert re.search(r"M2 · (DPO|SFT) +\d", said)
     if recipe in ON_A_CLUSTER:
         nodes = {

@@ -28,7 +28,7 @@ from selfreward_ray.recipe_text import dump_recipe
 
 IDLE_SECONDS = 10.0
 """How long a node of the rehearsal stays without work: seconds in the place of a cluster's minutes."""
-INTERRUPTED = "respond and judge"
+INTERRUPTED = "M2 · pairs"
 """The step in which the run is killed once, to go on from there."""
 
 
