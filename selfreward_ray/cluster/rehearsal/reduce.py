@@ -9,8 +9,15 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import ENDING_TOKENS, Inference, Recipe, Training
 from selfreward_ray.recipe_text import differing_fields, parse_recipe
 
-_ENGINE = {"dtype": "bfloat16", "max_model_len": 4096, "max_num_seqs": 16, "enforce_eager": True, "block_size": 32}
-_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+_ENGINE = {
+    "dtype": "bfloat16",
+    "max_model_len": 4096,
+    "max_num_seqs": 16,
+    "enforce_eager": True,
+    "block_size": 32,
+    "distributed_executor_backend": "uni",  # a process less to start for each engine
+}
+_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 _REPLY_TOKENS = 24
 _VERDICT_TOKENS = 48
 _MODEL_TOKENS = 4096
