@@ -142,7 +142,7 @@ def _inference(inference: Inference) -> dict[str, Any]:
     return {
         "min_replicas": 1,
         "max_replicas": 1 if inference.nodes_per_replica > 1 else min(inference.max_replicas, 2),
-        "tokens_in_flight": 512,  # so that the rows of some steps fill two replicas
+        "tokens_in_flight": 2048,  # so that the verdicts of a baseline fill two replicas
         "rows_per_block": min(inference.rows_per_block, 2),
         "engine": _ENGINE,
         "env": inference.env | _ENGINE_ENV,
