@@ -1,13 +1,8 @@
 # make quickstart   install, fetch a small model, run the whole loop on this machine
 # make proof        three seeds and their controls, and what of the claim they hold: docs/proof.md (hours)
-<<<<<<< HEAD
-# make test         every test but those two sorts, the real engines included;  make test-fast: those that take seconds
+# make test         every test but those of the next two;  make test-fast: those that take seconds
 # make test-cluster each shipped recipe rehearsed on declared nodes: the whole loop (half an hour)
-# make test-parity  DPO's steps against TRL's, which it installs (a minute)
-=======
-# make test         every test but those of parity, the real engines included;  make test-fast: those that take seconds
 # make test-parity  DPO's steps against TRL's, which it installs, and the benchmarks' sides of other libraries (minutes)
->>>>>>> bench
 # make lint         formatting, lint, types, layers
 # make bench-dpo  DPO against TRL's: pairs a second, memory, padding, the share of the machine's speed (20 minutes)
 # make bench-fetch  a stored model of 2 GB: requests and seconds, a MiB at a time and in parallel parts; a killed fetch (minutes)
