@@ -114,13 +114,13 @@ def describe(resources: Mapping[str, float]) -> str:
 
 
 def types_of(config: Mapping[str, Any]) -> Types | None:
-    """Node types of a cluster file. None where one declares no resources: what such nodes have shows when they start.
+    """Node types of a cluster file. None where resources are not declared: they show when nodes start.
 
     The head is a node of its type; `max_workers` of that type are workers like others.
     """
     limit = config.get("max_workers")
     declared = config.get("available_node_types") or {}
-    if not all(node.get("resources") for node in declared.values()):
+    if not declared or not all(node.get("resources") for node in declared.values()):
         return None
     workers = [
         # Without a limit of its own, a type has the cluster's; with neither, more than anything asks for.

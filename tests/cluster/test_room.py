@@ -138,6 +138,23 @@ def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_wor
 def test_a_type_that_declares_nothing_may_hold_anything():
     """As a cluster of given machines does: what they have is seen when they start."""
     assert types_of({"max_workers": 2, "available_node_types": {"local": {"resources": {}}}}) is None
+    assert types_of({"max_workers": 2}) is None
+
+
+def test_without_any_limit_there_are_as_many_as_are_asked_for():
+    known = types_of({"available_node_types": {"a": {"resources": {"CPU": 8}}}})
+    assert known is not None
+    assert known[1] is None
+    assert at_most(replicas(5000, cpus=8), *known) == 5000
+
+
+def test_nodes_that_have_nothing_are_said():
+    message = explain_shortage(workers(1), [], None)
+    assert message is not None
+    assert "its nodes are, or can be, no node. Lower" in message
+    message = explain_shortage(workers(1), [NodeType("node", {"CPU": 0}, 1)], None)
+    assert message is not None
+    assert "1 × node (nothing). Lower" in message
 
 
 def test_nothing_is_refused_where_nobody_knows_what_there_can_be(monkeypatch: pytest.MonkeyPatch):

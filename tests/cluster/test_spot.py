@@ -1,6 +1,7 @@
 """A spot notice reaches Ray: a stand-in for EC2's metadata service, and a real cluster of two nodes."""
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 import ray
@@ -133,6 +135,28 @@ def test_a_metadata_service_that_does_not_answer_does_not_end_the_watch(
     said = capsys.readouterr().out
     assert len(drained) == 1
     assert (said.count("gone"), said.count("half an answer")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "said"),
+    [(0, "logged", None), (1, "logged\nError: no cluster\n", "Error: no cluster"), (3, "", "exit status 3")],
+)
+def test_what_ray_says_of_a_drain(code: int, errors: str, said: str | None, monkeypatch: pytest.MonkeyPatch):
+    commands: list[list[str]] = []
+
+    def done(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        commands.append(command)
+        return subprocess.CompletedProcess(command, code, "", errors)
+
+    monkeypatch.setattr(subprocess, "run", done)
+    assert drain_node(90, "abc") == drain_node(90) == said
+    assert commands[0] == [*commands[1], "--node-id", "abc"]
+
+
+def test_a_metadata_service_that_refuses_is_an_error():
+    metadata = Metadata()
+    with served(metadata) as url, pytest.raises(HTTPError, match="404|401"):
+        reclaimed_at(f"{url}/elsewhere")
 
 
 @pytest.fixture

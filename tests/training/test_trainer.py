@@ -94,6 +94,8 @@ def test_each_restart_waits_for_room_again_and_is_counted(run: Any):
 def test_a_node_that_was_taken_back_is_no_failure(run: Any):
     happened = run(failed(TakenBack()), failed(TakenBack()), None, max_failures=0)
     assert happened[1:] == ["wait 7", "start"] * 3 + ["board"]
+    nodes = ray.train.PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"a": [0]})
+    assert run(ray.train.PreemptionError(nodes), None, max_failures=0)[1:] == ["wait 7", "start"] * 2 + ["board"]
 
 
 def test_what_ends_all_workers_alike_is_not_tried_again(run: Any):

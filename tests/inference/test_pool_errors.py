@@ -1,0 +1,36 @@
+"""Which words a pool ends with; `tests/raylets/test_pool_faults.py` has pools that end so."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import RayActorError
+
+from selfreward_ray.inference.pool import Pool, PoolStopped
+from selfreward_ray.recipe import Inference
+
+DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutError("no progress")
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "said"),
+    [
+        (DIED, ("no memory for the KV cache", "", False), "PoolStopped: no memory for the KV cache"),
+        (STALLED, ("no memory for the KV cache", "", True), "PoolStopped: no memory for the KV cache"),
+        (DIED, ("", "", True), "RayActorError: its node is gone"),
+        (STALLED, ("", "", False), "PoolStopped: nothing moved for 5 s (inference.stall_seconds): no engine came up"),
+        (STALLED, ("", "reset", True), "no block was finished; reset"),
+    ],
+)
+def test_a_pool_ends_with_what_its_replicas_said(
+    error: Exception, why: tuple[str, str, bool], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = SimpleNamespace(why=SimpleNamespace(remote=lambda: why))
+    job: Any = None
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    pool = Pool("owner/model", Inference(stall_seconds=5), job, ledger, print)
+    with pytest.raises((PoolStopped, RayActorError)) as raised, pool._explained():
+        raise error
+    assert said in f"{type(raised.value).__name__}: {raised.value}"
