@@ -12,10 +12,10 @@ pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("cluster")]
 
 
 def test_a_fetch_that_goes_on_is_progress_and_is_shown(tmp_path: Path):
-    """Twenty seconds of it, in a pool that ends when nothing moves for fifteen (a process takes some to start)."""
-    (tmp_path / "fetch").write_text("20")
+    """36 seconds of it, in a pool that ends when nothing moves for 30, which a busy machine may take to start it."""
+    (tmp_path / "fetch").write_text("36")
     notes: list[str] = []
-    arguments = tmp_path, ["0.1"] * 4, f"stand-in://{tmp_path}", {}, {"stall_seconds": 15}
+    arguments = tmp_path, ["0.1"] * 4, f"stand-in://{tmp_path}", {}, {"stall_seconds": 30}
     with pool_of(*arguments, note=notes.append) as (pool, rows, finished):
         assert sum(block.rows for block in pool.run(rows, finished)) == 4
     shares = [int(note.removeprefix("fetching the model ").removesuffix("%")) for note in notes if "fetching" in note]
