@@ -56,6 +56,8 @@ def autoscaling(folder: Path, types: dict[str, Any], *, max_workers: int, v2: bo
     )  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+    # As in clusters that tests start in their own process, which reads its mode of authentication only once.
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
     if v2:
         environment |= {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": _HEAD_ID}
         environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = _HEAD_ID
