@@ -1,0 +1,103 @@
+"""Workers whose nodes Ray's own autoscaler is to start: too many of them, such as come, such as do not."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfreward_ray.cluster.rehearsal.raylets import raylets
+from selfreward_ray.cluster.rehearsal.shape import Nodes, Shape
+from selfreward_ray.errors import UserError
+
+pytestmark = pytest.mark.engines
+
+SHAPE = Shape(
+    head={"CPU": 1},
+    workers={
+        "training": Nodes({"CPU": 16, "GPU": 8, "accelerator_type:H100": 1}, most=4),
+        "inference": Nodes({"CPU": 16, "GPU": 8, "accelerator_type:L40S": 1}, most=8),
+        "plain": Nodes({"CPU": 2, "accelerator_type:A10": 1}, most=1),
+        # So small a store of objects is refused when the node starts.
+        "sold-out": Nodes({"CPU": 2, "accelerator_type:T4": 1, "object_store_memory": 1}, most=1),
+    },
+    max_workers=14,
+)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `main` saw, in a process of its own: Ray reads a cluster's token when it is imported."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, __file__, str(tmp_path_factory.mktemp("trainings"))]
+    with raylets(SHAPE, idle_seconds=60, environment=environment) as joining:
+        done = subprocess.run(command, env=joining, stdout=subprocess.PIPE, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_forty_workers_are_refused_where_thirty_two_can_be(seen: dict[str, Any]):
+    """Of GPUs of another kind there could be enough."""
+    ended = seen["forty"]["ended"]
+    assert "training.workers = 40 asks for 40 × (1 CPU, 1 GPU, H100)" in ended
+    assert "never hold more than 32 of these at a time" in ended
+    assert "4 × training (16 CPU, 8 GPU, H100)" in ended
+    assert seen["forty"]["seconds"] < 60
+    assert "waiting" not in seen["forty"]["printed"]
+
+
+def test_thirty_two_are_not_refused(seen: dict[str, Any]):
+    assert seen["thirty-two"] is None
+
+
+def test_a_node_that_comes_is_waited_for(seen: dict[str, Any]):
+    assert seen["comes"]["ended"] is None
+    assert "waiting for 2 × (1 CPU, A10): room for 0 of 2 now; starting 1 × plain" in seen["comes"]["printed"]
+
+
+def test_a_node_that_does_not_come_is_waited_for_until_the_time_is_up(seen: dict[str, Any]):
+    sold_out = seen["sold out"]
+    assert "waiting for 2 × (1 CPU, T4): room for 0 of 2 now" in sold_out["printed"]
+    assert "no room within 20 s (training.start_timeout_s) for 2 × (1 CPU, T4)" in sold_out["ended"]
+    assert "1 × sold-out failed to start: " in sold_out["ended"]
+    assert "object store memory" in sold_out["ended"]
+    assert 20 < sold_out["seconds"] < 40
+
+
+def main(folder: Path) -> dict[str, Any]:
+    from stub_training import train, within
+
+    from selfreward_ray.cluster.room import Ask, check_room, request
+    from selfreward_ray.cluster.session import joined
+
+    def outcome(act: Callable[[StringIO], None]) -> dict[str, Any]:
+        printed, began, ended = StringIO(), time.monotonic(), None
+        try:
+            with within(90):
+                act(printed)
+        except (UserError, AssertionError) as error:
+            ended = str(error)
+        return {"ended": ended, "printed": printed.getvalue(), "seconds": time.monotonic() - began}
+
+    def training(name: str, **fields: Any) -> dict[str, Any]:
+        return outcome(lambda printed: train(folder / name, printed, start_timeout_s=20, **fields))
+
+    with joined():
+        seen: dict[str, Any] = {
+            "forty": training("forty", workers=40, gpus_per_worker=1, accelerator_type="H100"),
+            "thirty-two": check_room(Ask("a worker", "workers", 32, (request(1, 1, "H100"),))),
+            "comes": training("comes", workers=2, accelerator_type="A10"),
+            "sold out": training("sold-out", workers=2, accelerator_type="T4"),
+        }
+    return seen
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    print(json.dumps(main(Path(sys.argv[1]))))
