@@ -35,6 +35,7 @@ def replicas(count: int, cpus: float = 1, gpus: float = 0) -> Ask:
         (workers(1, kind="A100"), 0),
         (workers(1, cpus=193), 0),
         (replicas(5, cpus=4), 5),  # on nodes with GPUs where the head is full
+        (replicas(5, cpus=0), 5),
     ],
 )
 def test_a_node_is_of_one_kind_and_holds_whole_units(ask: Ask, room: int):
@@ -185,6 +186,7 @@ class TestMonitor:
         ours = ["python", "/ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.1:6379"]
         other = [*ours[:2], "--gcs-address=10.0.0.2:6379"]
         agent = ["python", "/ray/dashboard/agent.py", "--gcs-address=10.0.0.1:6379"]
+        assert self.ask(tmp_path / "others", other, agent) == (True, None)
         grows, known = self.ask(tmp_path, other, agent, [*ours, f"--autoscaling-config={file}"])
         assert grows
         assert known is not None

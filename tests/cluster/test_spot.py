@@ -153,10 +153,13 @@ def test_what_ray_says_of_a_drain(code: int, errors: str, said: str | None, monk
     assert commands[0] == [*commands[1], "--node-id", "abc"]
 
 
-def test_a_metadata_service_that_refuses_is_an_error():
-    metadata = Metadata()
-    with served(metadata) as url, pytest.raises(HTTPError, match="404|401"):
-        reclaimed_at(f"{url}/elsewhere")
+def test_a_metadata_service_that_is_busy_is_an_error():
+    class Busy(Metadata):
+        def serve(self, request: BaseHTTPRequestHandler) -> tuple[int, str]:
+            return super().serve(request) if request.command == "PUT" else (503, "")
+
+    with served(Busy()) as url, pytest.raises(HTTPError, match="503"):
+        reclaimed_at(url)
 
 
 @pytest.fixture
