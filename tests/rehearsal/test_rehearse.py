@@ -1,46 +1,53 @@
 """Each shipped recipe is rehearsed: its whole loop, on the nodes that it is meant for."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed, rehearse
+from selfreward_ray.cluster.rehearsal.report import print_rehearsed
+from selfreward_ray.recipe_text import load_recipe
 
 pytestmark = pytest.mark.rehearsal
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.stem for path in (ROOT / "jobs" / "recipes").glob("*.yaml"))
-ON_A_CLUSTER = {"llama2-70b": ["--cluster", "cluster/aws-autoscaling.yaml", "--run-dir", "s3://runs/llama2"]}
+TRAININGS = ("SFT baseline", "SFT", "DPO")
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_shipped_recipe_is_rehearsed(recipe: str):
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch):
+    """No test asks a hub for a tokenizer."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "llama2-70b"])
+def test_a_shipped_recipe_is_rehearsed(name: str):
     """To its end, once after a kill; nothing of it would be rejected, and no node is started in vain or left."""
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("selfreward"),
-            "rehearse",
-            f"jobs/recipes/{recipe}.yaml",
-            *ON_A_CLUSTER.get(recipe, []),
-        ],
-        env=os.environ | {"COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stdout
-    print(said)
-    assert done.returncode == 0, said[-6000:] + done.stderr[-6000:]
-    assert "nothing would be rejected, and every node was used and let go" in said
-    assert re.search(r"M2 · pairs +killed", said)
-    assert re.search(r"M2 · (DPO|SFT) +\d", said)
-    if recipe in ON_A_CLUSTER:
-        nodes = {
-            line.split("  ")[1].strip(): set(re.findall(r"(\w[\w-]*)/\d+", line))
-            for line in said.splitlines()
-            if line.startswith(" M") or line.startswith("  M")
-        }
-        assert nodes
+    found = rehearse(load_recipe(ROOT / "jobs" / "recipes" / f"{name}.yaml"), None, None)
+    print_rehearsed(found)
+    check(found)
+
+
+def test_the_papers_recipe_is_rehearsed_on_its_cluster():
+    """In a bucket; training starts nodes of its own type alone, and sampling of its own."""
+    recipe = load_recipe(ROOT / "jobs" / "recipes" / "llama2-70b.yaml")
+    found = rehearse(recipe, str(ROOT / "cluster" / "aws-autoscaling.yaml"), "s3://runs/llama2")
+    print_rehearsed(found)
+    check(found)
+    for step in found.steps:
+        kinds = {node.split("/")[0] for node in step["started"]}
+        trains = step["label"].split(" · ")[1] in TRAININGS
+        assert kinds <= ({"training"} if trains else {"inference-on-demand", "inference-spot"}), step
+    (baseline,) = [step for step in found.steps if step["label"] == "M1 · SFT baseline"]
+    assert len(baseline["used"]) == 2
+    (pairs, _) = [step for step in found.steps if step["label"] == "M2 · pairs"]
+    assert pairs["started"] == []
+
+
+def check(found: Rehearsed) -> None:
+    assert (found.rejected, found.idle, found.left) == ([], [], [])
+    labels = [step["label"] for step in found.steps]
+    assert labels.count("M2 · pairs") == 2  # killed there, and gone on
+    assert labels.count("M1 · SFT") == labels.count("M2 · DPO") == 1
+    assert labels.count("M2 · evaluate") == 1

@@ -20,7 +20,7 @@ _AT_MOST = 1000
 
 @dataclass
 class StepSeen:
-    """What was seen while one step ran; nodes are ``type/number``, in the order in which they were seen."""
+    """What was seen while one step ran; nodes are ``type/number``, numbered as the autoscaler starts them."""
 
     label: str
     seconds: float = 0.0
@@ -46,6 +46,7 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Follow the steps and look at the nodes as long as the block lasts."""
+        self._see_nodes()  # those that are there before the first step are started by none
         thread = threading.Thread(target=self._look_on, daemon=True)
         progress.listeners.append(self.hear)
         thread.start()
@@ -111,7 +112,7 @@ class Watch:
         with self._lock:
             for node, kind in alive.items():
                 if node not in self._names:
-                    self._names[node] = f"{kind}/{sum(n.startswith(f'{kind}/') for n in self._names.values()) + 1}"
+                    self._names[node] = f"{kind}/{node[-5:].lstrip('0')}"
                     self._note_of("started", node)
             for node in self._alive - alive.keys():
                 self._note_of("ended", node)

@@ -1,0 +1,66 @@
+"""The small model of a rehearsal: of the real one's architecture, and able to write something that ends."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tiny_model import write_tiny_model
+
+from selfreward_ray.chat import ChatCodec
+from selfreward_ray.cluster.rehearsal.stand_in_model import HEADS, LAYERS, write_stand_in
+from selfreward_ray.errors import UserError
+
+
+def sampled(folder: Path, count: int) -> list[str]:
+    """What the model answers, at temperature 1; with its end token where it came to one."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    codec = ChatCodec(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([codec.prompt_ids("Name a river.")] * count)
+    torch.manual_seed(0)
+    out = model.generate(ids, do_sample=True, top_k=0, max_new_tokens=60, eos_token_id=codec.end_id)
+    replies = [reply[ids.shape[1] :].tolist() for reply in out]
+    return [codec.decode(reply) + ("<end>" if codec.end_id in reply else "") for reply in replies]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_it_has_the_models_architecture_tokenizer_and_template(tmp_path: Path, tied: bool):
+    real = write_tiny_model(tmp_path / "real", tied=tied)
+    large = json.loads((real / "config.json").read_text())
+    large |= {"num_hidden_layers": 80, "hidden_size": 8192, "num_attention_heads": 64, "num_key_value_heads": 8}
+    (real / "config.json").write_text(json.dumps(large))
+    said = write_stand_in(str(real), tmp_path / "made", seed=0)
+    assert said == "random LlamaForCausalLM, with its own tokenizer and template"
+    config = json.loads((tmp_path / "made" / "config.json").read_text())
+    assert config["architectures"] == large["architectures"]
+    assert config["tie_word_embeddings"] == tied
+    assert (config["num_hidden_layers"], config["num_attention_heads"], config["num_key_value_heads"]) == (
+        LAYERS, HEADS, 1,
+    )  # fmt: skip
+    assert ChatCodec(tmp_path / "made").prompt_ids("a b") == ChatCodec(real).prompt_ids("a b")
+    replies = sampled(tmp_path / "made", 32)
+    assert sum(reply.endswith("<end>") for reply in replies) >= 30
+    words = re.findall(r"[A-Za-z]+", " ".join(replies))
+    assert len(words) > 32
+
+
+def test_a_model_that_can_not_be_fetched_has_a_stand_in_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    said = write_stand_in("nobody/nothing", tmp_path / "made", seed=0)
+    assert said.startswith("random LlamaForCausalLM, with a tokenizer and a template made here: can not fetch")
+    replies = sampled(tmp_path / "made", 32)
+    assert sum(reply.endswith("<end>") for reply in replies) >= 30
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError("no network")
+
+
+def test_a_folder_that_is_no_model_is_refused_as_the_real_run_would(tmp_path: Path):
+    real = write_tiny_model(tmp_path / "real")
+    (real / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match="has no chat template"):
+        write_stand_in(str(real), tmp_path / "made", seed=0)
