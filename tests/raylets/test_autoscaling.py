@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.cluster.rehearsal.raylets import raylets
+from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE, raylets
 from selfreward_ray.cluster.rehearsal.shape import Nodes, Shape
 
 pytestmark = pytest.mark.engines
@@ -41,7 +41,7 @@ def nodes() -> dict[str, int]:
     """How many nodes of each type run beside the head."""
     import ray
 
-    kinds = [node["Labels"].get("ray.io/node-group", "head") for node in ray.nodes() if node["Alive"]]
+    kinds = [node["Labels"].get(NODE_TYPE, "head") for node in ray.nodes() if node["Alive"]]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds)) if kind in SHAPE.workers}
 
 

@@ -7,6 +7,7 @@ import ray
 from rich.console import Console
 
 from selfreward_ray.cluster.rehearsal import watch as watching
+from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.cluster.rehearsal.report import print_rehearsed
 from selfreward_ray.cluster.rehearsal.watch import Watch
@@ -17,7 +18,7 @@ def node(number: int, kind: str = "gpu", alive: bool = True, head: bool = False)
     return {
         "NodeID": f"ffff{number:05d}",
         "Alive": alive,
-        "Labels": {"ray.io/node-group": kind},
+        "Labels": {NODE_TYPE: kind},
         "Resources": resources,
     }
 

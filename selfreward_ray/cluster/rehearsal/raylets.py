@@ -23,6 +23,9 @@ from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.cluster.rehearsal.shape import Shape
 from selfreward_ray.errors import UserError
 
+NODE_TYPE = "node-type"
+"""The label of each node but the head by which its type is known; Ray's own is the same for all nodes here."""
+
 
 def free_port() -> int:
     """A port of this machine on which nothing listens."""
@@ -106,7 +109,7 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
         | {
             name: {
                 "resources": node.resources,
-                "labels": node.labels,
+                "labels": node.labels | {NODE_TYPE: name},
                 "node_config": {},
                 "min_workers": node.least,
                 "max_workers": node.most,

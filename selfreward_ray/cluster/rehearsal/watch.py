@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import ray
 from ray.util.state import list_actors, list_tasks
 
+from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE
 from selfreward_ray.reporting import progress
 
 _LOOK_EVERY = 0.5
@@ -108,7 +109,7 @@ class Watch:
         alive = {}
         for node in ray.nodes():
             if node["Alive"] and "node:__internal_head__" not in node["Resources"]:
-                alive[node["NodeID"]] = node["Labels"].get("ray.io/node-group", "node")
+                alive[node["NodeID"]] = node["Labels"].get(NODE_TYPE, "node")
         with self._lock:
             for node, kind in alive.items():
                 if node not in self._names:
