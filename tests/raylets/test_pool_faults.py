@@ -144,8 +144,14 @@ def test_a_pool_whose_engines_do_not_start_ends_with_their_error(run: Run, tmp_p
 
 
 def test_a_pool_without_a_place_ends_within_its_time(run: Run):
-    with pytest.raises(PoolStopped, match="nothing moved for 5 s .* no engine came up"):
-        run(["0.1"] * 4, cpus_per_replica=64, stall_seconds=5)
+    """All places are taken; a pool that could never have one is refused before, by `check_room`."""
+    others = ray.util.placement_group([{"CPU": 1}] * 3)
+    assert others.wait(60)
+    try:
+        with pytest.raises(PoolStopped, match="nothing moved for 5 s .* no engine came up"):
+            run(["0.1"] * 4, min_replicas=1, max_replicas=1, stall_seconds=5)
+    finally:
+        ray.util.remove_placement_group(others)
 
 
 def test_after_a_killed_driver_only_unfinished_rows_are_asked_again(run: Run, cluster: Cluster, tmp_path: Path):
