@@ -60,7 +60,7 @@ def pool_of(model: ScriptedModel, stop_after: int | None = None) -> Callable[...
 
 
 class ScriptedPool(AbstractContextManager["ScriptedPool"]):
-    def __init__(self, model: ScriptedModel, stop_after: int | None, _model: str, inference: Any, job: Job):
+    def __init__(self, model: ScriptedModel, stop_after: int | None, _model: str, inference: Any, job: Job, note: Any):
         self._model = model
         self._stop_after = stop_after
         self._size = inference.rows_per_block
