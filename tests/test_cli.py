@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
+from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.proof.claims import Claim
@@ -19,6 +20,7 @@ from selfreward_ray.run_store import Manifest
 COMMANDS = [
     "run",
     "iterate",
+    "rehearse",
     "proof",
     "seed",
     "sft",
@@ -164,6 +166,24 @@ def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.Monk
         "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; in both orders the first was preferred 3 times, "
         "the second 4 times",
     ]
+
+
+@pytest.mark.parametrize(("rejected", "status"), [([], 0), (["training.workers = 64 asks for more"], 1)])
+def test_a_rehearsal_is_told_what_the_real_run_has_and_its_faults_are_its_status(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, rejected: list[str], status: int
+):
+    asked: list[object] = []
+
+    def spy(loaded: Recipe, cluster: str | None, run_dir: str | None) -> Rehearsed:
+        asked.extend([loaded.seed, cluster, run_dir])
+        return Rehearsed(["prompts.count: 5000 → 10"], [], rejected, [], [], 61.0)
+
+    monkeypatch.setattr("selfreward_ray.cluster.rehearsal.rehearse.rehearse", spy)
+    result = CliRunner().invoke(app, ["rehearse", recipe, "--cluster", "c.yaml", "--run-dir", "s3://b/r", "seed=5"])
+    assert asked == [5, "c.yaml", "s3://b/r"]
+    assert result.exit_code == status
+    assert "prompts.count: 5000 → 10" in result.output
+    assert all(line in result.output for line in rejected)
 
 
 def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch: pytest.MonkeyPatch):
