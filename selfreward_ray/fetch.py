@@ -47,6 +47,8 @@ def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, pro
             counter = _Counter(copies, progress)
             if _try_lock(lock):
                 try:
+                    for copy in filter(_Copy.is_whole, copies):
+                        copy.journal.unlink(missing_ok=True)  # of a process that was killed when it had published
                     _fetch([copy for copy in copies if not copy.is_whole()], source, counter)
                 finally:
                     fcntl.flock(lock, fcntl.LOCK_UN)

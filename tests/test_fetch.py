@@ -121,7 +121,8 @@ def test_a_killed_fetch_goes_on_with_the_parts_that_are_missing(
     before = len(store.reads())
     # The last part of b may be one of those that were held up.
     here = sum(SIZES[name] for name in visible(target))
-    here += PART * sum(journal.read_text().count("\n") for journal in target.glob(".*.parts"))
+    left = [name for name in SIZES if name not in visible(target) and (target / f".{name}.parts").exists()]
+    here += PART * sum((target / f".{name}.parts").read_text().count("\n") for name in left)
     assert here >= SIZES["config.json"] + 3 * PART
     told = run(store, target)
     check(store, target)
@@ -158,6 +159,14 @@ def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(
     check(store, target)
     read = [begin for name, begin, _ in store.reads() if name == "a.safetensors"]
     assert sorted(read) == list(range(2000, 10_500, PART))
+
+
+def test_a_journal_that_a_killed_process_left_beside_the_whole_file_is_removed(store: Store, target: Path):
+    target.mkdir(parents=True)
+    (target / "b.safetensors").write_bytes((store.folder / "b.safetensors").read_bytes())
+    (target / ".b.safetensors.parts").write_text("0 1000\n1000 2000\n2000 3000\n")
+    assert run(store, target)[0] == (3000, sum(SIZES.values()))
+    check(store, target)
 
 
 def test_a_journal_without_its_file_is_not_believed(store: Store, target: Path):
