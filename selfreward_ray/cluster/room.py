@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import yaml
 
+from selfreward_ray.cluster.monitor import monitor_options, on_head
 from selfreward_ray.errors import UserError
 
 ACCELERATOR = "accelerator_type:"
@@ -137,9 +138,7 @@ def cluster_types() -> Types | None:
 
     None where nobody can know: its autoscaler runs elsewhere, as KubeRay's does, or a type declares no resources.
     """
-    # A task on the head: Ray 2.60 publishes neither autoscaler's configuration, and the file is there.
-    on_head = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(_autoscaler_file)
-    grows, known = ray.get(on_head.remote())
+    grows, known = on_head(_autoscaler_file)  # Ray 2.60 publishes neither autoscaler's configuration
     if grows:
         return known  # type: ignore[no-any-return]
     return [NodeType("node", node["Resources"], 1) for node in ray.nodes() if node["Alive"]], None
@@ -148,30 +147,20 @@ def cluster_types() -> Types | None:
 def _autoscaler_file() -> tuple[bool, Types | None]:
     """Whether the cluster of this head may start nodes, and what its autoscaler's file says; the rest of it stays here.
 
-    Every head has a monitor process, whether started by `ray start` or by `ray.init`. One without a file starts no
-    nodes; where there is none, the autoscaler runs elsewhere.
+    A monitor without a file starts no nodes; where there is none, the autoscaler runs elsewhere.
     """
-    return _monitors_file(ray.get_runtime_context().gcs_address, Path("/proc"))
+    return _file_of(monitor_options(ray.get_runtime_context().gcs_address))
 
 
-def _monitors_file(gcs_address: str, processes: Path) -> tuple[bool, Types | None]:
-    address = f"--gcs-address={gcs_address}"
-    option = "--autoscaling-config="
-    for process in processes.glob("[0-9]*/cmdline"):
-        try:
-            command = process.read_text(errors="replace").split("\0")
-        except OSError:  # it has ended meanwhile
-            continue
-        if address not in command or not any(part.endswith("/monitor.py") for part in command):
-            continue
-        files = [part.removeprefix(option) for part in command if part.startswith(option)]
-        if not files:
-            return False, None
-        try:
-            return True, types_of(yaml.safe_load(Path(files[0]).expanduser().read_text(encoding="utf-8")))
-        except OSError:  # not for this user to read
-            return True, None
-    return True, None
+def _file_of(monitor: Mapping[str, str] | None) -> tuple[bool, Types | None]:
+    if monitor is None:
+        return True, None
+    if "autoscaling-config" not in monitor:
+        return False, None
+    try:
+        return True, types_of(yaml.safe_load(Path(monitor["autoscaling-config"]).expanduser().read_text("utf-8")))
+    except OSError:  # not for this user to read
+        return True, None
 
 
 def _times(bundle: Mapping[str, float], resources: Mapping[str, float], most: int) -> int:

@@ -3,12 +3,14 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import ray
 from ray.autoscaler.v2.schema import ClusterStatus
 from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
+from selfreward_ray.cluster.monitor import launch_errors, monitor_options, on_head
 from selfreward_ray.cluster.room import Ask, NodeType, at_most
 from selfreward_ray.errors import UserError
 
@@ -53,7 +55,16 @@ def _coming(status: ClusterStatus) -> str:
 
 
 def _failures(status: ClusterStatus) -> list[str]:
-    """The newest failed launch of each type, in the cloud's words."""
+    """The newest failed launch of each type, in the cloud's words where the autoscaler logged them."""
     launches = sorted(status.failed_launches, key=lambda launch: launch.failed_ts_s or 0)
     newest = {launch.ray_node_type_name: launch for launch in launches}
-    return [f"{launch.count} × {name} failed to start: {launch.details}" for name, launch in newest.items()]
+    logged = on_head(_logged_errors) if newest else {}
+    return [
+        f"{launch.count} × {name} failed to start: {logged.get(name, launch.details)}"
+        for name, launch in newest.items()
+    ]
+
+
+def _logged_errors() -> dict[str, str]:
+    monitor = monitor_options(ray.get_runtime_context().gcs_address)
+    return launch_errors(Path(monitor["logs-dir"]) / "monitor.log") if monitor else {}

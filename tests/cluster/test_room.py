@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.cluster import room
+from selfreward_ray.cluster.monitor import monitor_options
 from selfreward_ray.cluster.room import Ask, NodeType, at_most, check_room, explain_shortage, request, types_of
 from selfreward_ray.errors import UserError
 
@@ -180,7 +181,7 @@ class TestMonitor:
             (tmp_path / "proc" / str(number)).mkdir(parents=True)
             (tmp_path / "proc" / str(number) / "cmdline").write_text("\0".join(command))
         (tmp_path / "proc" / "77" / "cmdline").mkdir(parents=True)  # can not be read, as that of a process that ended
-        return room._monitors_file("10.0.0.1:6379", tmp_path / "proc")
+        return room._file_of(monitor_options("10.0.0.1:6379", tmp_path / "proc"))
 
     def test_the_file_of_the_own_clusters_monitor_is_read(self, tmp_path: Path, file: Path):
         ours = ["python", "/ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.1:6379"]

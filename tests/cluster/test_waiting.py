@@ -1,5 +1,6 @@
-"""What is said while room is waited for, by statuses made by hand; `tests/raylets/test_room_on_raylets.py` waits."""
+"""What is said while room is waited for, by statuses made by hand; `tests/raylets/test_waiting_for_nodes.py` waits."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,7 @@ def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None
 def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Waits with these statuses, one a second, and room after the last of them; returns the notes."""
 
-    def do(*statuses: Any, timeout_s: float = 60) -> list[str]:
+    def do(*statuses: Any, timeout_s: float = 60, logged: dict[str, str] | None = None) -> list[str]:
         left, notes, removed = list(statuses), [], []
         group = SimpleNamespace(wait=lambda timeout_seconds: not left)
         context = SimpleNamespace(gcs_address="here")
@@ -42,6 +43,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(waiting, "get_cluster_status", lambda address: left.pop(0))
         monkeypatch.setattr(waiting, "placement_group_table", lambda _: {"stats": {"scheduling_state": "INFEASIBLE"}})
         monkeypatch.setattr(waiting, "remove_placement_group", removed.append)
+        monkeypatch.setattr(waiting, "on_head", lambda _: logged or {})
         try:
             waiting.wait_for_room(WORKERS, timeout_s, "training.start_timeout_s", notes.append)
         finally:
@@ -73,5 +75,20 @@ def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any):
         "8 of 16 now. Ray: placement group INFEASIBLE; 1 × training failed to start: no capacity; starting no node. "
         "Raise training.start_timeout_s where nodes take longer, or lower training.workers"
     )
+    with pytest.raises(UserError, match="1 × training failed to start: of 8 instances none is to be had; starting"):
+        wait(status(failed=failed), timeout_s=-1, logged={"training": "of 8 instances none is to be had", "other": "-"})
     with pytest.raises(UserError, match="starting 1 × training"):
         wait(status(launches=1), timeout_s=-1)
+
+
+@pytest.mark.parametrize(("monitor", "said"), [(None, {}), ("logs", {"gpu-8": "no capacity"})])
+def test_the_clouds_words_are_in_the_autoscalers_log(
+    monitor: str | None, said: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "monitor.log").write_text(
+        "INFO node_provider.py:492 -- Failed to launch 2 nodes of type gpu-8: no capacity"
+    )
+    options = {"logs-dir": str(tmp_path)} if monitor else None
+    monkeypatch.setattr(waiting.ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
+    monkeypatch.setattr(waiting, "monitor_options", lambda address: options)
+    assert waiting._logged_errors() == said

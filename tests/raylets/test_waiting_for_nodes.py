@@ -1,4 +1,4 @@
-"""Workers whose nodes Ray's own autoscaler is to start: too many of them, and such as come."""
+"""Workers whose nodes Ray's own autoscaler is to start: too many of them, such as come, such as do not."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from selfreward_ray.cluster.rehearsal import raylets as made
 from selfreward_ray.cluster.rehearsal.raylets import raylets
 from selfreward_ray.cluster.rehearsal.shape import Nodes, Shape
 from selfreward_ray.errors import UserError
@@ -24,20 +25,27 @@ SHAPE = Shape(
         "training": Nodes({"CPU": 16, "GPU": 8, "accelerator_type:H100": 1}, most=4),
         "inference": Nodes({"CPU": 16, "GPU": 8, "accelerator_type:L40S": 1}, most=8),
         "plain": Nodes({"CPU": 2, "accelerator_type:A10": 1}, most=1),
+        # So small a store of objects is refused when the node starts.
+        "sold-out": Nodes({"CPU": 2, "accelerator_type:T4": 1, "object_store_memory": 1}, most=1),
     },
-    max_workers=13,
+    max_workers=14,
 )
+
+
+def told(command: str, argument: str = "") -> Any:
+    """What the function of this file named `command` returns as a driver, in a process of its own: Ray reads a
+    cluster's token when it is imported."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with raylets(SHAPE, idle_seconds=60, environment=environment) as joining:
+        driver = [sys.executable, __file__, command, argument]
+        done = subprocess.run(driver, env=joining, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `main` saw, in a process of its own: Ray reads a cluster's token when it is imported."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, __file__, str(tmp_path_factory.mktemp("trainings"))]
-    with raylets(SHAPE, idle_seconds=60, environment=environment) as joining:
-        done = subprocess.run(command, env=joining, stdout=subprocess.PIPE, text=True, check=True)
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    seen: dict[str, Any] = told("trainings", str(tmp_path_factory.mktemp("trainings")))
+    return seen
 
 
 def test_forty_workers_are_refused_where_thirty_two_can_be(seen: dict[str, Any]):
@@ -59,7 +67,39 @@ def test_a_node_that_comes_is_waited_for(seen: dict[str, Any]):
     assert "waiting for 2 × (1 CPU, A10): room for 0 of 2 now; starting 1 × plain" in seen["comes"]["printed"]
 
 
-def main(folder: Path) -> dict[str, Any]:
+def test_a_node_that_does_not_come_is_waited_for_until_the_time_is_up(seen: dict[str, Any]):
+    sold_out = seen["sold out"]
+    assert "waiting for 2 × (1 CPU, T4): room for 0 of 2 now" in sold_out["printed"]
+    assert "no room within 40 s (training.start_timeout_s) for 2 × (1 CPU, T4)" in sold_out["ended"]
+    assert "1 × sold-out failed to start: " in sold_out["ended"]
+    assert "object store memory" in sold_out["ended"]
+    assert sold_out["seconds"] > 40
+
+
+def test_the_older_autoscaler_has_the_same_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(made._HEAD_ENVIRONMENT, "RAY_enable_autoscaler_v2", "0")
+    most = {"ray.head.default": 1} | {name: node.most for name, node in SHAPE.workers.items()}
+    assert told("limits") == ["autoscaler/_private/monitor.py", most, SHAPE.max_workers]
+
+
+def limits(_: str) -> tuple[str, dict[str, int], int | None]:
+    """The autoscaler that runs, how many of each type the cluster can have, and how many beside the head."""
+    import psutil
+    import ray
+
+    from selfreward_ray.cluster.room import cluster_types
+    from selfreward_ray.cluster.session import joined
+
+    with joined():
+        known = cluster_types()
+        address = f"--gcs-address={ray.get_runtime_context().gcs_address}"
+    assert known is not None
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    (monitor,) = [part for line in commands if address in line for part in line if part.endswith("/monitor.py")]
+    return monitor.split("/ray/")[-1], {node.name: node.most for node in known[0]}, known[1]
+
+
+def trainings(folder: str) -> dict[str, Any]:
     from stub_training import train, within
 
     from selfreward_ray.cluster.room import Ask, check_room, request
@@ -68,24 +108,25 @@ def main(folder: Path) -> dict[str, Any]:
     def outcome(act: Callable[[StringIO], None]) -> dict[str, Any]:
         printed, began, ended = StringIO(), time.monotonic(), None
         try:
-            with within(90):
+            with within(150):
                 act(printed)
         except (UserError, AssertionError) as error:
             ended = str(error)
         return {"ended": ended, "printed": printed.getvalue(), "seconds": time.monotonic() - began}
 
     def training(name: str, **fields: Any) -> dict[str, Any]:
-        return outcome(lambda printed: train(folder / name, printed, start_timeout_s=20, **fields))
+        return outcome(lambda printed: train(Path(folder) / name, printed, **fields))
 
     with joined():
         seen: dict[str, Any] = {
             "forty": training("forty", workers=40, gpus_per_worker=1, accelerator_type="H100"),
             "thirty-two": check_room(Ask("a worker", "workers", 32, (request(1, 1, "H100"),))),
-            "comes": training("comes", workers=2, accelerator_type="A10"),
+            "comes": training("comes", workers=2, accelerator_type="A10", start_timeout_s=120),
+            "sold out": training("sold-out", workers=2, accelerator_type="T4", start_timeout_s=40),
         }
     return seen
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    print(json.dumps(main(Path(sys.argv[1]))))
+    print(json.dumps({"limits": limits, "trainings": trainings}[sys.argv[1]](sys.argv[2])))
