@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import ray
@@ -18,22 +19,23 @@ from selfreward_ray.errors import UserError
 def wait_for_room(ask: Ask, timeout_s: float, timeout_field: str, note: Callable[[str], None]) -> None:
     """Return when the cluster has room for all that is asked for: a placement group of it was placed, and given back.
 
-    The placement group is also what an autoscaler starts nodes for. Every second `note` is told what is waited for.
+    The placement group is also what an autoscaler starts nodes for. Every second `note` is told what is waited for,
+    and what nodes did not start, so that nobody waits for what a quota does not allow.
     Raises `UserError`, with what Ray says of it, after `timeout_s`.
     """
     group = placement_group([dict(bundle) for bundle in ask.bundles] * ask.count, strategy="PACK")
-    end = time.monotonic() + timeout_s
+    began, end = int(time.time()), time.monotonic() + timeout_s
     try:
         while not group.wait(timeout_seconds=1):
             status = get_cluster_status(ray.get_runtime_context().gcs_address)
             waiting = f"{ask}: room for {_room_now(ask, status)} of {ask.count} now"
-            coming = _coming(status)
-            note(f"waiting for {waiting}" + (f"; starting {coming}" if coming else ""))
+            coming, failed = _coming(status), _failures(status, began)
+            note("; ".join([f"waiting for {waiting}", *([f"starting {coming}"] if coming else []), *failed]))
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
                 raise UserError(
                     f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {waiting}. Ray: "
-                    + "; ".join([f"placement group {state}", *_failures(status), f"starting {coming or 'no node'}"])
+                    + "; ".join([f"placement group {state}", *failed, f"starting {coming or 'no node'}"])
                     + f". Raise {timeout_field} where nodes take longer, or lower {ask.field}"
                 )
     finally:
@@ -54,10 +56,10 @@ def _coming(status: ClusterStatus) -> str:
     return ", ".join(f"{count} × {name}" for name, count in counts.items())
 
 
-def _failures(status: ClusterStatus) -> list[str]:
-    """The newest failed launch of each type, in the cloud's words where the autoscaler logged them."""
-    launches = sorted(status.failed_launches, key=lambda launch: launch.failed_ts_s or 0)
-    newest = {launch.ray_node_type_name: launch for launch in launches}
+def _failures(status: ClusterStatus, since: int) -> list[str]:
+    """The newest launch of each type that failed since then, in the cloud's words where the autoscaler logged them."""
+    failed = [(launch.failed_ts_s or 0, launch) for launch in status.failed_launches]
+    newest = {launch.ray_node_type_name: launch for at, launch in sorted(failed, key=itemgetter(0)) if at >= since}
     logged = on_head(_logged_errors) if newest else {}
     return [
         f"{launch.count} × {name} failed to start: {logged.get(name, launch.details)}"

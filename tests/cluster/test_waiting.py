@@ -66,7 +66,17 @@ def test_what_is_waited_for_and_what_comes_is_said(wait: Any):
     ]
 
 
-def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any):
+def test_a_node_that_did_not_start_is_said_while_there_is_time(wait: Any, monkeypatch: pytest.MonkeyPatch):
+    """But not one that another step waited for."""
+    monkeypatch.setattr(waiting.time, "time", lambda: 100.9)
+    (said,) = wait(status(launches=1, failed=((99.0, "a quota"),)))
+    assert said.endswith("room for 8 of 16 now; starting 1 × training")
+    (said,) = wait(status(launches=1, failed=((100.0, "no capacity"),)))
+    assert said.endswith("room for 8 of 16 now; starting 1 × training; 1 × training failed to start: no capacity")
+
+
+def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waiting.time, "time", lambda: 10.0)
     failed = ((20.0, "no capacity"), (None, "first of all"), (10.0, "quota"))
     with pytest.raises(UserError) as ended:
         wait(status(failed=failed), timeout_s=-1)

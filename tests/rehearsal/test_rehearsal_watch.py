@@ -62,14 +62,23 @@ def test_waits_are_added_up_by_what_was_waited_for(monkeypatch: pytest.MonkeyPat
     assert step["waits"] == {"starting workers": 1.0, "reference log-probs": 3.0}
 
 
+def test_a_step_of_no_time_is_not_one_that_was_killed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watching.time, "monotonic", lambda: 100.0)
+    watch = Watch()
+    watch.hear("M1 · EFT", "")
+    watch.hear("M1 · EFT", None)
+    watch.hear("M1 · SFT", "")
+    assert [step["seconds"] for step in watch.rows()] == [0.0, None]
+
+
 def step(label: str, **seen: object) -> dict[str, object]:
     return {"label": label, "seconds": 12.0, "started": [], "used": [], "ended": [], "waits": {}} | seen
 
 
 def test_the_report_names_what_is_wrong():
     steps = [
-        step("M1 · SFT", started=["training/1", "inference/2"], used=["training/1"], waits={"starting workers": 9.5}),
-        step("M2 · pairs", seconds=0.0, ended=["training/1"]),
+        step("M1 · SFT", started=["training/1", "inference/2"], used=["training/1"], waits={"starting workers": 9.6}),
+        step("M2 · pairs", seconds=None, ended=["training/1"]),
     ]
     found = Rehearsed(
         ["training.workers: 64 → 2"], ["[x]: made up"], ["training.workers = 64 asks"], steps, ["a/3"], 61
@@ -78,7 +87,7 @@ def test_the_report_names_what_is_wrong():
     print_rehearsed(found, Console(file=out, width=160))
     said = out.getvalue()
     for line in (
-        "training.workers: 64 → 2", "[x]: made up", "starting workers 9.5 s", "killed", "inference/2 (M1 · SFT)",
+        "training.workers: 64 → 2", "[x]: made up", "starting workers: 10 s", "killed", "inference/2 (M1 · SFT)",
         "Nodes that were not let go", "The real run would be rejected", "ran in 1:01: with faults",
     ):  # fmt: skip
         assert line in said

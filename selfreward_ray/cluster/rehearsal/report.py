@@ -1,5 +1,7 @@
 """What a rehearsal found, on the terminal."""
 
+from typing import Any
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -8,7 +10,9 @@ from rich.text import Text
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.reporting.wording import duration, number, visible
 
-_COLUMNS = ("step", "seconds", "nodes started", "nodes used", "nodes let go", "waits")
+
+_A_WAIT = 0.5
+"""Seconds from which on a wait is worth a line."""
 
 
 def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
@@ -16,15 +20,7 @@ def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
     console = console or Console()
     _list(console, "Reduced for the rehearsal", found.reductions)
     _list(console, "In the place of", found.replaced)
-    table = Table(title="Steps and nodes", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in _COLUMNS:
-        table.add_column(column, justify="right" if column == "seconds" else "left")
-    for step in found.steps:
-        waits = ", ".join(f"{what} {seconds:g} s" for what, seconds in step["waits"].items())
-        nodes = [", ".join(step[what]) for what in ("started", "used", "ended")]
-        seconds = number(step["seconds"]) if step["seconds"] else "killed"
-        table.add_row(*(Text(visible(cell)) for cell in (step["label"], seconds, *nodes, waits)))
-    console.print(table)
+    console.print(_table(found.steps))
     _list(console, "Nodes that were started and not used", found.idle, style="red")
     _list(console, "Nodes that were not let go", found.left, style="red")
     _list(console, "The real run would be rejected", found.rejected, style="red")
@@ -33,6 +29,24 @@ def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
     console.print(
         Text(f"The whole loop ran in {duration(found.seconds)}: {outcome}", style="red" if wrong else "green")
     )
+
+
+def _table(steps: list[dict[str, Any]]) -> Table:
+    """A row for each step; what its nodes and waits were is a line each."""
+    table = Table(title="Steps and nodes", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("step")
+    table.add_column("seconds", justify="right")
+    table.add_column("nodes and waits")
+    for step in steps:
+        lines = [
+            f"{what}: {', '.join(nodes)}"
+            for what, nodes in (("started", step["started"]), ("used", step["used"]), ("let go", step["ended"]))
+            if nodes
+        ]
+        lines += [f"{what}: {seconds:.0f} s" for what, seconds in step["waits"].items() if seconds >= _A_WAIT]
+        seconds = "killed" if step["seconds"] is None else number(step["seconds"])
+        table.add_row(*(Text(visible(cell)) for cell in (step["label"], seconds, "\n".join(lines))))
+    return table
 
 
 def _list(console: Console, title: str, lines: list[str], style: str = "") -> None:

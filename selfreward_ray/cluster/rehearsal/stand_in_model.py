@@ -58,8 +58,8 @@ def _companions(name: str) -> tuple[Path | None, str]:
     try:
         return local_model(name, weights=False), said
     except UserError as error:
-        reason = str(error).splitlines()[0][:200]
-        return None, f"with a tokenizer and a template made here: {reason}"
+        reason = str(error).splitlines()[0].split(": ")[0]
+        return None, f"with a tokenizer and a template made here ({reason})"
 
 
 def _reduced(source: Path) -> Any:

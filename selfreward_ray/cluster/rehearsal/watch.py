@@ -17,14 +17,16 @@ _LOOK_EVERY = 0.5
 _LOOKS_A_USE = 3
 """Looks between two at what runs where, each of which takes a while."""
 _AT_MOST = 1000
+HEAD = "head"
 
 
 @dataclass
 class StepSeen:
-    """What was seen while one step ran; nodes are ``type/number``, numbered as the autoscaler starts them."""
+    """What was seen while one step ran; nodes are ``head`` and ``type/number``, as the autoscaler numbers them."""
 
     label: str
-    seconds: float = 0.0
+    seconds: float | None = None
+    """None as long as it runs; it stays so where the run is killed in it."""
     started: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -40,6 +42,7 @@ class Watch:
         self._began = time.monotonic()
         self._note: tuple[str, float] | None = None
         self._names: dict[str, str] = {}
+        self._head = ""
         self._alive: set[str] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -66,7 +69,7 @@ class Watch:
             if note is None:
                 self.steps[-1].seconds = round(now - self._began, 1)
                 return
-            if not self.steps or self.steps[-1].label != label or self.steps[-1].seconds:
+            if not self.steps or self.steps[-1].label != label or self.steps[-1].seconds is not None:
                 self._began = now
                 self.steps.append(StepSeen(label))
             if note:
@@ -108,7 +111,10 @@ class Watch:
     def _see_nodes(self) -> None:
         alive = {}
         for node in ray.nodes():
-            if node["Alive"] and "node:__internal_head__" not in node["Resources"]:
+            if "node:__internal_head__" in node["Resources"]:
+                self._names[node["NodeID"]] = HEAD
+                self._head = node["NodeID"]
+            elif node["Alive"]:
                 alive[node["NodeID"]] = node["Labels"].get(NODE_TYPE, "node")
         with self._lock:
             for node, kind in alive.items():
@@ -126,7 +132,7 @@ class Watch:
         with self._lock:
             for one in work:
                 # What asks for nothing, such as an actor that keeps counts, uses no node.
-                if one.node_id in self._alive and one.required_resources:
+                if one.node_id in (self._head, *self._alive) and one.required_resources:
                     self._note_of("used", one.node_id)
 
     def _note_of(self, what: str, node: str) -> None:
