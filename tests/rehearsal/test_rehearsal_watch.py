@@ -46,6 +46,8 @@ def test_waits_are_added_up_by_what_was_waited_for(monkeypatch: pytest.MonkeyPat
     watch = Watch()
     for seconds, note in (
         (0, ""),
+        (0.5, "waiting for 2 × (1 CPU, H100): room for 0 of 2 now; starting 1 × training"),
+        (0.7, "waiting for 2 × (1 CPU, H100): room for 1 of 2 now"),
         (1, "starting workers"),
         (2, "reference log-probs 1/3"),
         (3, "reference log-probs 2/3"),
@@ -59,7 +61,11 @@ def test_waits_are_added_up_by_what_was_waited_for(monkeypatch: pytest.MonkeyPat
     watch.hear("M2 · DPO", None)
     (step,) = watch.rows()
     assert step["seconds"] == 10.0
-    assert step["waits"] == {"starting workers": 1.0, "reference log-probs": 3.0}
+    assert step["waits"] == {
+        "waiting for 2 × (1 CPU, H100)": 0.5,
+        "starting workers": 1.0,
+        "reference log-probs": 3.0,
+    }
 
 
 def test_a_step_of_no_time_is_not_one_that_was_killed(monkeypatch: pytest.MonkeyPatch):

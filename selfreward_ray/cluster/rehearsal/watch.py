@@ -1,6 +1,7 @@
 """What the cluster does while a run goes on: which nodes each step starts, uses and lets go, and how long it waits."""
 
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -94,8 +95,8 @@ class Watch:
         """The wait that was under way is over."""
         if self._note is not None:
             what, since = self._note
-            # What a wait counts up changes all the time: reference log-probs 3/7, 24 placed.
-            kind = what.rstrip("0123456789/ %")
+            # What a wait tells more of, or counts up, changes all the time: waiting for …: room for 0 of 2, log-probs 3/7.
+            kind = re.split("[:;] ", what)[0].rstrip("0123456789/ %")
             waits = self.steps[-1].waits
             waits[kind] = round(waits.get(kind, 0.0) + now - since, 1)
             self._note = None
