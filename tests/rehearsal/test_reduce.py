@@ -54,12 +54,13 @@ def test_each_reduction_is_told():
     assert "judge.constrained: False → True" in told
 
 
-def test_rows_of_ones_own_are_read_in_the_rehearsal_too(tmp_path: Path):
+def test_prompts_of_ones_own_are_read_in_the_rehearsal_too(tmp_path: Path):
     rows = tmp_path / "rows.jsonl"
     rows.touch()
     recipe = parse_recipe({"model": "none", "seed_data": {"source": str(rows)}, "prompts": {"source": str(rows)}})
     rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
-    assert rehearsed.seed_data.source == rehearsed.prompts.source == str(rows)
+    assert rehearsed.seed_data.source == "/made/rankings.jsonl"
+    assert rehearsed.prompts.source == str(rows)
 
 
 @pytest.mark.parametrize(("workers", "most"), [(32, None), (72, 64)])

@@ -50,7 +50,7 @@ def test_it_has_the_models_architecture_tokenizer_and_template(tmp_path: Path, t
 def test_a_model_that_can_not_be_fetched_has_a_stand_in_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     said = write_stand_in("nobody/nothing", tmp_path / "made", seed=0)
-    assert said.startswith("random LlamaForCausalLM, with a tokenizer and a template made here: can not fetch")
+    assert said.startswith("random LlamaForCausalLM, with a tokenizer and a template made here (can not fetch")
     replies = sampled(tmp_path / "made", 32)
     assert sum(reply.endswith("<end>") for reply in replies) >= 30
 

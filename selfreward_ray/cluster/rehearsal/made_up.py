@@ -1,10 +1,19 @@
-"""Rows in the place of data that is elsewhere: ranked sets and prompts, enough for a rehearsal."""
+"""A rehearsal's data: ranked sets and prompts, few of the recipe's own or made up where these are elsewhere."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from selfreward_ray.judging.rubric import Rubric
+from selfreward_ray.recipe import Seed
+from selfreward_ray.records import RankedSet
+from selfreward_ray.seed.errors import SeedError
+from selfreward_ray.seed.readers import read_seed
+from selfreward_ray.seed.readers.rows import read_rows
+
+_READ, _SETS = 1000, 64
+"""How much of a source is read, and how many sets of it are taken; those first that two replies rank."""
 
 _SUBJECTS = ("river", "garden", "market", "bridge", "winter", "harbor", "forest", "kitchen")
 _ASKED = (
@@ -19,16 +28,44 @@ _ASKED = (
 )
 _REPLIES = (
     "A {} is a place where people meet, and there is always something to see.",
-    "It is a {}.",
     "I do not know much about that.",
 )
 
 
-def write_rankings(file: Path, rubric: Rubric) -> None:
+def write_rankings(file: Path, wanted: Seed, rubric: Rubric) -> str:
+    """Ranked sets in the place of ``wanted.source``: some of its own where it can be read here; says what they are.
+
+    Verdicts of a random model agree with a ranking of two replies often enough, with one of five hardly ever: each set
+    keeps its best and its worst. Raises `SeedError` for what is wrong with the rows of a source.
+    """
+    if not Path(wanted.source).exists():
+        try:
+            next(read_rows(wanted.source, wanted.split, "seed_data.source"), None)
+        except SeedError as error:
+            _write(file, _made_up(rubric))
+            return f"rows made up for the rehearsal ({str(error).splitlines()[0]})"
+    sets = [item for item in islice(read_seed(wanted), _READ) if isinstance(item, RankedSet)]
+    sets.sort(key=lambda ranked: len({reply.rank for reply in ranked.replies}) < 2)
+    _write(file, [_best_and_worst(ranked) for ranked in sets[:_SETS]])
+    return f"{min(len(sets), _SETS)} of its sets, of each the best and the worst reply"
+
+
+def _best_and_worst(ranked: RankedSet) -> dict[str, Any]:
+    """A row of seed data; what was said before the prompt is a part of it."""
+    replies = sorted(ranked.replies, key=lambda reply: reply.rank)
+    kept = replies if len(replies) < 2 else [replies[0], replies[-1]]
+    fields = ("text", "rank", "verdict", "score")
+    return {
+        "prompt": ranked.question,
+        "responses": [{name: getattr(reply, name) for name in fields} for reply in kept],
+    }
+
+
+def _made_up(rubric: Rubric) -> list[dict[str, Any]]:
     """Ranked sets, the best reply first, each with a verdict that `rubric` reads."""
-    endings = sorted(rubric.endings, key=lambda ending: rubric.read_score("x" + ending) or 0, reverse=True)
-    marks = [endings[i * (len(endings) - 1) // (len(_REPLIES) - 1)] if endings else "" for i in range(len(_REPLIES))]
-    rows = [
+    endings = sorted(rubric.endings, key=lambda ending: rubric.read_score("x" + ending) or 0)
+    marks = (endings[-1], endings[0]) if endings else ("", "")
+    return [
         {
             "prompt": asked.format(subject),
             "responses": [
@@ -39,7 +76,6 @@ def write_rankings(file: Path, rubric: Rubric) -> None:
         for asked in _ASKED
         for subject in _SUBJECTS
     ]
-    _write(file, rows)
 
 
 def write_prompts(file: Path) -> None:

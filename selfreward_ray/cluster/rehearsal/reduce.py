@@ -6,7 +6,7 @@ from typing import Any
 
 from selfreward_ray.cluster.rehearsal.shape import Shape
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import ENDING_TOKENS, Inference, Recipe, Training
+from selfreward_ray.recipe import ENDING_TOKENS, Inference, Prompts, Recipe, Training
 from selfreward_ray.recipe_text import differing_fields, parse_recipe
 
 _ENGINE = {
@@ -64,6 +64,11 @@ def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
     return parse_recipe(values | {"model": stand_ins.model, "iterations": min(recipe.iterations, 1)})
 
 
+def prompts_are_here(prompts: Prompts) -> bool:
+    """Whether the new prompts are proposed, made, or in a file of this machine."""
+    return prompts.source in ("model", "demo") or Path(prompts.source).exists()
+
+
 def reductions(recipe: Recipe, rehearsed: Recipe) -> list[str]:
     """The fields that differ, as ``training.workers: 64 → 2``."""
     return differing_fields(recipe, rehearsed)
@@ -71,14 +76,13 @@ def reductions(recipe: Recipe, rehearsed: Recipe) -> list[str]:
 
 def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     seed = recipe.seed_data
-    kept = seed.source == "demo" or Path(seed.source).exists()
     changed: dict[str, Any] = {
         "ift": min(seed.ift, 16),
         "eft": min(seed.eft, 12),
         "held_out": min(seed.held_out, 4),
         "max_characters": min(seed.max_characters, 2000),
     }
-    if not kept:
+    if seed.source != "demo":
         changed["source"] = stand_ins.rankings
     if seed.verdicts not in ("baseline", "written"):
         changed["verdicts"] = stand_ins.model
@@ -95,7 +99,7 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     }
     if prompts.proposer is not None:
         changed["proposer"] = stand_ins.proposer
-    if prompts.source not in ("model", "demo") and not Path(prompts.source).exists():
+    if not prompts_are_here(prompts):
         changed["source"] = stand_ins.prompts
     return changed
 

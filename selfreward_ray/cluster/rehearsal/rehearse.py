@@ -17,7 +17,7 @@ from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.rehearsal.bucket import bucket
 from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
 from selfreward_ray.cluster.rehearsal.raylets import raylets
-from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
+from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, reduced, reductions
 from selfreward_ray.cluster.rehearsal.shape import Shape, shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
 from selfreward_ray.cluster.room import NodeType, explain_shortage
@@ -101,11 +101,12 @@ def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
     if recipe.prompts.proposer is not None:
         said = write_stand_in(recipe.prompts.proposer, Path(stand_ins.proposer), seed=1)
         replaced.append(f"{recipe.prompts.proposer}: {said}")
-    write_rankings(Path(stand_ins.rankings), rubric)
-    write_prompts(Path(stand_ins.prompts))
-    for source, own in ((recipe.seed_data.source, ("demo",)), (recipe.prompts.source, ("demo", "model"))):
-        if source not in own and not Path(source).exists():
-            replaced.append(f"{source}: rows made up for the rehearsal")
+    if recipe.seed_data.source != "demo":
+        said = write_rankings(Path(stand_ins.rankings), recipe.seed_data, rubric)
+        replaced.append(f"{recipe.seed_data.source}: {said}")
+    if not prompts_are_here(recipe.prompts):
+        write_prompts(Path(stand_ins.prompts))
+        replaced.append(f"{recipe.prompts.source}: rows made up for the rehearsal")
     return stand_ins, replaced
 
 

@@ -95,7 +95,7 @@ class Watch:
         """The wait that was under way is over."""
         if self._note is not None:
             what, since = self._note
-            # What a wait tells more of, or counts up, changes all the time: waiting for …: room for 0 of 2, log-probs 3/7.
+            # The details of a wait and its counts change all the time: waiting for …: room for 0 of 2; log-probs 3/7.
             kind = re.split("[:;] ", what)[0].rstrip("0123456789/ %")
             waits = self.steps[-1].waits
             waits[kind] = round(waits.get(kind, 0.0) + now - since, 1)

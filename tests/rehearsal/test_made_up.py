@@ -1,0 +1,80 @@
+"""The data that a rehearsal reads: some of the recipe's own, or made up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfreward_ray.cluster.rehearsal.made_up import write_rankings
+from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.recipe import Seed
+from selfreward_ray.records import RankedSet
+from selfreward_ray.seed.errors import SeedError
+from selfreward_ray.seed.readers import read_seed
+from selfreward_ray.seed.split import divide
+
+RUBRIC = load_rubric("additive")
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def written(tmp_path: Path, source: str, **options: Any) -> tuple[str, list[RankedSet]]:
+    out = tmp_path / "rankings.jsonl"
+    said = write_rankings(out, Seed(source=source, **options), RUBRIC)
+    sets = list(read_seed(Seed(source=str(out))))
+    assert all(isinstance(item, RankedSet) for item in sets)
+    return said, sets  # type: ignore[return-value]
+
+
+def source(tmp_path: Path, rows: list[dict[str, Any]]) -> str:
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def test_of_own_sets_the_best_and_the_worst_reply_are_kept(tmp_path: Path):
+    replies = [{"text": f"reply {rank}", "rank": rank} for rank in (2, 0, 4, 1, 3)]
+    own = source(tmp_path, [{"prompt": f"Say {n}.", "responses": replies} for n in range(100)])
+    said, sets = written(tmp_path, own)
+    assert said == "64 of its sets, of each the best and the worst reply"
+    assert len(sets) == 64
+    assert [(reply.text, reply.rank) for reply in sets[0].replies] == [("reply 0", 0), ("reply 4", 4)]
+
+
+def test_sets_that_can_teach_judging_are_taken_first(tmp_path: Path):
+    alone = [{"prompt": f"Say {n}.", "responses": [{"text": "so", "rank": 0}]} for n in range(90)]
+    ranked = [
+        {"prompt": f"Do {n}.", "responses": [{"text": "a", "rank": 1}, {"text": "b", "rank": 0}]} for n in range(20)
+    ]
+    _, sets = written(tmp_path, source(tmp_path, alone + ranked))
+    assert [len(found.replies) for found in sets] == [2] * 20 + [1] * 44
+
+
+def test_a_conversation_before_the_prompt_stays_with_it(tmp_path: Path):
+    said = [("user", "Hello."), ("assistant", "Good day."), ("user", "Bye.")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    own = source(tmp_path, [{"prompt": messages, "chosen": "Farewell.", "rejected": "What?"}])
+    _, (found,) = written(tmp_path, own, turns="any")
+    assert found.prompt == "User: Hello.\n\nAssistant: Good day.\n\nUser: Bye."
+
+
+@pytest.mark.parametrize("elsewhere", ["nowhere/at-all", "/data/of/the/cluster.jsonl"])
+def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
+    said, sets = written(tmp_path, elsewhere)
+    assert said.startswith("rows made up for the rehearsal (seed_data.source: can not read")
+    assert len(sets) == 64
+    best, worst = sets[0].replies
+    scores = [RUBRIC.read_score(reply.verdict or "") for reply in (best, worst)]
+    assert scores == [5.0, 0.0]
+    divided = divide(sets, Seed(source="x", ift=16, eft=12, held_out=4), 0)
+    assert (len(divided.ift), len(divided.eft), len(divided.held_out)) == (16, 12, 4)
+
+
+def test_what_is_wrong_with_own_rows_is_an_error(tmp_path: Path):
+    own = source(tmp_path, [{"question": "What?", "answer": "That."}])
+    with pytest.raises(SeedError, match="is no known kind of row"):
+        written(tmp_path, own)
