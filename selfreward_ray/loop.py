@@ -16,6 +16,8 @@ Every step is a function of folders: it reads its inputs' and writes its own, an
 is not done again. So the same call after an interruption goes on where it was.
 """
 
+from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.room import check_room
 from selfreward_ray.models import local_model
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
@@ -36,6 +38,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
     layout = RunLayout(run_dir)
     if not layout.root.is_file("recipe.yaml"):
         local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
+    check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     first_model(recipe, layout)
     for t in range(1, recipe.iterations + 1):
@@ -53,9 +56,17 @@ def run_next_iteration(run_dir: str) -> None:
     if t > recipe.iterations:
         recipe = recipe.model_copy(update={"iterations": t})
         claim_run(layout.root, recipe)
+    check_cluster(recipe, layout)
     first_model(recipe, layout)
     iterate(recipe, layout, t)
     measure(recipe, layout)
+
+
+def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
+    """Raise `UserError`, before anything is paid for, where the cluster can never hold a step that is still to come."""
+    if read_manifest(layout.model(recipe.iterations + 1)) is None:
+        check_room(worker_ask(recipe.training))
+        check_room(replica_ask(recipe.inference))
 
 
 def first_model(recipe: Recipe, layout: RunLayout) -> None:

@@ -328,3 +328,13 @@ class Recipe(_Section):
         if self.dpo.eft_weight and not self.seed_data.eft:
             raise ValueError("dpo.eft_weight needs EFT rows, but seed_data.eft is 0")
         return self
+
+    @model_validator(mode="after")
+    def _an_example_for_each_worker(self) -> "Recipe":
+        for name, batch_size in (("sft", self.sft.batch_size), ("dpo", self.dpo.batch_size)):
+            if batch_size < self.training.workers:
+                raise ValueError(
+                    f"{name}.batch_size {batch_size} is smaller than training.workers {self.training.workers}: some "
+                    "workers would never have an example"
+                )
+        return self

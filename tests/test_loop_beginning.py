@@ -1,10 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from selfreward_ray import loop
+from selfreward_ray.cluster.room import Ask
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import run
+from selfreward_ray.loop import check_cluster, run
 from selfreward_ray.recipe import Recipe
+from selfreward_ray.run_layout import RunLayout
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
@@ -12,3 +16,30 @@ def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
     with pytest.raises(UserError, match="model 'nowhere' is neither a folder here, nor a hub name"):
         run(Recipe(model="nowhere"), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("field", ["training.workers", "inference.min_replicas"])
+def test_what_a_later_step_can_never_have_ends_the_run_before_the_first(
+    field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def check(ask: Ask) -> None:
+        if ask.field == field:
+            raise UserError(f"{field}: too many")
+
+    monkeypatch.setattr(loop, "local_model", lambda name, weights: None)
+    monkeypatch.setattr(loop, "check_room", check)
+    with pytest.raises(UserError, match="too many"):
+        run(Recipe(model="m"), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its report can be made anywhere."""
+    asked: list[Any] = []
+    finished = RunLayout(str(tmp_path)).model(3)
+    monkeypatch.setattr(loop, "read_manifest", lambda folder: "whole" if folder == finished else None)
+    monkeypatch.setattr(loop, "check_room", asked.append)
+    check_cluster(Recipe(model="m", iterations=2), RunLayout(str(tmp_path)))
+    assert asked == []
+    check_cluster(Recipe(model="m", iterations=3), RunLayout(str(tmp_path)))
+    assert [ask.field for ask in asked] == ["training.workers", "inference.min_replicas"]

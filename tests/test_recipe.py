@@ -77,6 +77,10 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             "recipe field 'training': liger_kernels needs gpus_per_worker: Liger's kernels run on GPUs alone",
         ),
         (
+            {"training": {"workers": 32}, "sft": {"batch_size": 32}, "dpo": {"batch_size": 31}},
+            "recipe field 'recipe': dpo.batch_size 31 is smaller than training.workers 32: some workers would never have an example",
+        ),
+        (
             {"inference": {"nodes_per_replica": 2}},
             "recipe field 'inference': nodes_per_replica above 1 needs gpus_per_replica",
         ),

@@ -14,8 +14,14 @@ _LOG_TAIL = 2**20
 
 def on_head(function: Callable[[], Any]) -> Any:
     """What `function` returns on the head of the cluster that this process joined."""
-    there = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})
-    return ray.get(there(function).remote())
+    return ray.get(_CALL.remote(function))
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+_CALL = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(_call)
 
 
 def monitor_options(gcs_address: str, processes: Path = Path("/proc")) -> dict[str, str] | None:
@@ -35,7 +41,10 @@ def monitor_options(gcs_address: str, processes: Path = Path("/proc")) -> dict[s
 
 
 def launch_errors(log: Path) -> dict[str, str]:
-    """By node type, what the cloud said when the newest launch failed; Ray 2.60 says no more than that it did."""
+    """By node type, what the cloud said when the newest launch failed; Ray 2.60 says no more than that it did.
+
+    Raises `OSError` where there is no log.
+    """
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
         text = file.read().decode(errors="replace")

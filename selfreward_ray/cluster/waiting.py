@@ -9,6 +9,7 @@ from pathlib import Path
 import ray
 from ray.autoscaler.v2.schema import ClusterStatus
 from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.exceptions import RayError
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
 from selfreward_ray.cluster.monitor import launch_errors, monitor_options, on_head
@@ -27,19 +28,28 @@ def wait_for_room(ask: Ask, timeout_s: float, timeout_field: str, note: Callable
     began, end = int(time.time()), time.monotonic() + timeout_s
     try:
         while not group.wait(timeout_seconds=1):
-            status = get_cluster_status(ray.get_runtime_context().gcs_address)
-            waiting = f"{ask}: room for {_room_now(ask, status)} of {ask.count} now"
-            coming, failed = _coming(status), _failures(status, began)
-            note("; ".join([f"waiting for {waiting}", *([f"starting {coming}"] if coming else []), *failed]))
+            found = outlook(ask, began)
+            note(f"waiting for {found}")
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
                 raise UserError(
-                    f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {waiting}. Ray: "
-                    + "; ".join([f"placement group {state}", *failed, f"starting {coming or 'no node'}"])
-                    + f". Raise {timeout_field} where nodes take longer, or lower {ask.field}"
+                    f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {found}; Ray's "
+                    f"placement group: {state}. Raise {timeout_field} where nodes take longer, or lower {ask.field}"
                 )
     finally:
         remove_placement_group(group)
+
+
+def outlook(ask: Ask, since: int) -> str:
+    """What is asked for, the room for it now, and the nodes that start, or that did not start `since` then, in seconds
+    of `time.time`: ``2 × (1 CPU, 1 GPU, H100): room for 1 of 2 now; starting 1 × training``."""
+    try:
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+        room, coming, failed = _room_now(ask, status), _coming(status), _failures(status, since)
+    except RayError as error:  # a busy head answers late; the next look may tell more
+        return f"{ask} (Ray does not say more: {error})"
+    starting = [f"starting {coming}"] if coming else []
+    return "; ".join([f"{ask}: room for {room} of {ask.count} now", *starting, *failed])
 
 
 def _room_now(ask: Ask, status: ClusterStatus) -> int:
@@ -69,4 +79,7 @@ def _failures(status: ClusterStatus, since: int) -> list[str]:
 
 def _logged_errors() -> dict[str, str]:
     monitor = monitor_options(ray.get_runtime_context().gcs_address)
-    return launch_errors(Path(monitor["logs-dir"]) / "monitor.log") if monitor else {}
+    try:
+        return launch_errors(Path(monitor["logs-dir"]) / "monitor.log") if monitor else {}
+    except OSError:  # not for this user to read
+        return {}

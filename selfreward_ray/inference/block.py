@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from selfreward_ray.fetch import FetchProgress
 from selfreward_ray.inference.engine import Engine, EngineDead
@@ -20,8 +20,10 @@ from selfreward_ray.records import Completion, Dropped, Turn, Verdict
 from selfreward_ray.run_store import write_block
 from selfreward_ray.storage import Folder
 
-WRITE_AGAIN_AFTER = (1.0, 5.0, 20.0)
-"""Seconds between attempts to write a block; after the last one the storage's error ends the step."""
+T = TypeVar("T")
+
+TRY_AGAIN_AFTER = (1.0, 5.0, 20.0)
+"""Seconds between attempts to read or write a block; after the last one the storage's error ends the step."""
 
 
 class Owned(LanguageModel, Protocol):
@@ -119,7 +121,8 @@ async def run_block(
     outcomes = await asyncio.gather(*(run(record, its, job) for record, its in zip(records, asked, strict=True)))
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    await _write(job, [record.id for record in records], kept, dropped)
+    ids = [record.id for record in records]
+    await with_retries(write_block, Folder(job.out), ids, kept, job.result, dropped)
     verdicts = [verdict for row in kept for verdict in _verdicts(row)]
     return Block(
         rows=len(records),
@@ -133,14 +136,17 @@ async def run_block(
     )
 
 
-async def _write(job: Job, ids: list[str], kept: list[Any], dropped: list[Dropped]) -> None:
-    for wait in (*WRITE_AGAIN_AFTER, None):
+async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
+    """What `call` returns in a thread of its own; where the storage that it reads or writes fails it is tried again.
+
+    Raises `OSError` when it goes on failing.
+    """
+    for wait in TRY_AGAIN_AFTER:
         try:
-            return await asyncio.to_thread(write_block, Folder(job.out), ids, kept, job.result, dropped)
+            return await asyncio.to_thread(call, *arguments)
         except OSError:
-            if wait is None:
-                raise
             await asyncio.sleep(wait)
+    return await asyncio.to_thread(call, *arguments)
 
 
 def _verdicts(value: Any) -> Iterator[Verdict]:

@@ -4,7 +4,6 @@ Replicas read their rows themselves. Reading by Ray Data would take operators of
 CPUs without which the pool would wait for ever.
 """
 
-import asyncio
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selfreward_ray.inference.block import with_retries
 from selfreward_ray.storage import Folder
 from selfreward_ray.tables import from_table
 
@@ -23,7 +23,10 @@ Block = dict[str, Any]
 
 
 def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> list[Block]:
-    """Blocks of `rows_per_block` rows, the last of fewer, of those rows of `table` whose id is not `finished`."""
+    """Blocks of `rows_per_block` rows, the last of fewer, of those rows of `table` whose id is not `finished`.
+
+    Raises `OSError` where the table can not be read.
+    """
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
 
@@ -55,8 +58,11 @@ def count_cut(blocks: list[Block]) -> int:
 
 
 async def read_block(block: Block, _replica: str, table: Folder, record: type[Any]) -> list[Any]:
-    """The records of a block of `table`. Of each file only the row groups are read that have rows of it."""
-    return await asyncio.to_thread(_read, block, table, record)
+    """The records of a block of `table`. Of each file only the row groups are read that have rows of it.
+
+    Raises `OSError` when the storage goes on failing.
+    """
+    return await with_retries(_read, block, table, record)
 
 
 def _read(block: Block, table: Folder, record: type[Any]) -> list[Any]:

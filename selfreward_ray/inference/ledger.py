@@ -113,10 +113,10 @@ class Ledger:
         """Seconds since the last sign of life; None before the first."""
         return None if self._last_sign is None else self.clock() - self._last_sign
 
-    def doing(self) -> str:
-        """What the replicas do before the first block is finished, in a few words."""
+    def doing(self) -> str | None:
+        """What the replicas do before the first block is finished, in a few words; None where none has begun."""
         if not self._open:
-            return "waiting for a place for a replica"
+            return None
         if self._fetching:
             return f"fetching the model {min(self._fetching.values()):.0%}"
         return "starting the engine"

@@ -1,9 +1,11 @@
 """The pool: Ray Data streams rows through an actor pool of vLLM replicas that run a program on each."""
 
 import math
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,8 @@ from ray.exceptions import RayActorError
 
 from selfreward_ray.cluster.asks import replica_ask
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.cluster.room import check_room
+from selfreward_ray.cluster.room import Ask, check_room
+from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.cut import count_cut, cut_table, read_block
@@ -61,8 +64,10 @@ class Pool:
         """
         # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that
         # is asked in rounds has no next one yet.
-        with self._released(), self._explained(), told(self._ledger, self._note) as came:
-            counts = self._counts(dataset, pool_size(self._inference, rows, self._job.row_tokens), read)
+        replicas = pool_size(self._inference, rows, self._job.row_tokens)
+        ask = replace(replica_ask(self._inference), count=replicas)
+        with self._released(), self._explained(ask), told(self._ledger, ask, self._note) as came:
+            counts = self._counts(dataset, replicas, read)
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 came()
                 for row in batch.to_pylist():
@@ -112,8 +117,9 @@ class Pool:
                 release_stages(self._id)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """What ended the dataset, in the words of the replica that ended it."""
+    def _explained(self, ask: Ask) -> Iterator[None]:
+        """What ended the dataset, in the words of the replica that ended it, or of what its replicas waited for."""
+        began = int(time.time())
         try:
             yield
         except (RayActorError, ExecutionTimeoutError) as error:
@@ -125,7 +131,8 @@ class Pool:
             raise PoolStopped(
                 f"nothing moved for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
                 + ("no block was finished" if came_up else "no engine came up")
-                + f"; {last or 'Ray may have no place for a replica, or a block or an engine takes longer'}"
+                + f"; {last or 'a replica waits for a place, or a block or an engine takes longer'}. "
+                + f"Replicas: {outlook(ask, began)}"
             ) from None
 
 

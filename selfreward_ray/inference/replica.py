@@ -128,6 +128,12 @@ class StagedReplica:
             runtime_env={"env_vars": inference.env},
         )
         self._replica = actor(Replica).remote(model, inference, job, read, ledger, name)
+        try:
+            ray.get(self._replica.__ray_ready__.remote())
+        except RayActorError as error:
+            if error.actor_init_failed:  # as in a replica on one node: what no other process mends ends the pool
+                raise
+            os._exit(1)
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         try:

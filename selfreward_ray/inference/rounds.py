@@ -86,9 +86,9 @@ def open_rounds(
     `note` is as in `open_pool`.
     """
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
-    queue = on_driver_node(RoundQueue)
     numbers = ray.data.from_items([{"number": n} for n in range(max_blocks)], override_num_blocks=max_blocks)
     with open_pool(model, inference, job, note) as pool:
+        queue = on_driver_node(RoundQueue)
         blocks = pool.stream(numbers, round_rows, partial(_taken, queue=queue, record=job.record))
         try:
             yield Rounds(queue, pool, blocks, job, inference.rows_per_block)

@@ -9,6 +9,9 @@ from typing import Any
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
+from selfreward_ray.cluster.room import Ask
+from selfreward_ray.cluster.waiting import outlook
+
 LOOK_EVERY = 1.0
 """Seconds between two questions to the ledger."""
 
@@ -43,13 +46,15 @@ class StallGuard:
 
 
 @contextmanager
-def told(ledger: Any, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Tell `note` what the replicas are doing, until the block ends or what is yielded is called."""
+def told(ledger: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Tell `note` what the replicas are doing, or what they wait for, which is `ask`, until the block ends or what is
+    yielded is called."""
     done = threading.Event()
+    began = int(time.time())
 
     def follow() -> None:
         while not done.wait(LOOK_EVERY):
-            note(ray.get(ledger.doing.remote()))
+            note(ray.get(ledger.doing.remote()) or f"waiting for {outlook(ask, began)}")
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()

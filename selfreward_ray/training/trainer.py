@@ -29,7 +29,6 @@ def fit(job: TrainJob, progress: Progress) -> None:
     when its restarts are spent.
     """
     training = job.training
-    _check_batch(job)
     workers = worker_ask(training)
     check_room(workers)
     board = on_driver_node(Board)
@@ -143,11 +142,3 @@ def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:
         state = ray.get(board.read.remote())
         progress.note(state["note"])
         progress.update(done=state["done"], tokens=state["tokens"])
-
-
-def _check_batch(job: TrainJob) -> None:
-    if job.optimization.batch_size < job.training.workers:
-        raise UserError(
-            f"{job.label}: batch_size {job.optimization.batch_size} is smaller than training.workers "
-            f"{job.training.workers}; some workers would never have an example"
-        )

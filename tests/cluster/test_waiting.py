@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from selfreward_ray.cluster import waiting
 from selfreward_ray.cluster.room import Ask, request
@@ -82,23 +83,34 @@ def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any, monkeyp
         wait(status(failed=failed), timeout_s=-1)
     assert str(ended.value) == (
         "training.workers = 16: no room within -1 s (training.start_timeout_s) for 16 × (8 CPU, 1 GPU, H100): room for "
-        "8 of 16 now. Ray: placement group INFEASIBLE; 1 × training failed to start: no capacity; starting no node. "
-        "Raise training.start_timeout_s where nodes take longer, or lower training.workers"
+        "8 of 16 now; 1 × training failed to start: no capacity; Ray's placement group: INFEASIBLE. Raise "
+        "training.start_timeout_s where nodes take longer, or lower training.workers"
     )
-    with pytest.raises(UserError, match="1 × training failed to start: of 8 instances none is to be had; starting"):
+    with pytest.raises(UserError, match="1 × training failed to start: of 8 instances none is to be had; Ray"):
         wait(status(failed=failed), timeout_s=-1, logged={"training": "of 8 instances none is to be had", "other": "-"})
     with pytest.raises(UserError, match="starting 1 × training"):
         wait(status(launches=1), timeout_s=-1)
 
 
-@pytest.mark.parametrize(("monitor", "said"), [(None, {}), ("logs", {"gpu-8": "no capacity"})])
+def test_a_head_that_does_not_answer_in_time_ends_no_wait(wait: Any, monkeypatch: pytest.MonkeyPatch):
+    def late(*_: Any) -> Any:
+        raise GetTimeoutError("timed out")
+
+    monkeypatch.setattr(waiting, "_room_now", late)
+    assert wait(status()) == ["waiting for 16 × (8 CPU, 1 GPU, H100) (Ray does not say more: timed out)"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "said"), [(None, {}), ("logs", {"gpu-8": "no capacity"}), ("logs/that/are/elsewhere", {})]
+)
 def test_the_clouds_words_are_in_the_autoscalers_log(
     monitor: str | None, said: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (tmp_path / "monitor.log").write_text(
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "monitor.log").write_text(
         "INFO node_provider.py:492 -- Failed to launch 2 nodes of type gpu-8: no capacity"
     )
-    options = {"logs-dir": str(tmp_path)} if monitor else None
+    options = {"logs-dir": str(tmp_path / monitor)} if monitor else None
     monkeypatch.setattr(waiting.ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address="here"))
     monkeypatch.setattr(waiting, "monitor_options", lambda address: options)
     assert waiting._logged_errors() == said

@@ -188,7 +188,7 @@ def test_the_slowest_fetch_is_shown_until_all_models_are_there():
         ledger.fetched(replica, here, 10)
         shown.append(ledger.doing())
     assert shown == [
-        "waiting for a place for a replica",
+        None,
         *(f"fetching the model {share}" for share in ("0%", "0%", "50%", "50%")),
         "starting the engine",
     ]

@@ -8,9 +8,12 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
 
+from selfreward_ray.cluster.room import Ask, request
+from selfreward_ray.inference import pool as pool_module
 from selfreward_ray.inference.pool import Pool, PoolStopped
 from selfreward_ray.recipe import Inference
 
+TWO = Ask("one replica", "inference.min_replicas", 2, (request(1, 0, None),))
 DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutError("no progress")
 
 
@@ -21,7 +24,8 @@ DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutErr
         (STALLED, ("no memory for the KV cache", "", True), "PoolStopped: no memory for the KV cache"),
         (DIED, ("", "", True), "RayActorError: its node is gone"),
         (STALLED, ("", "", False), "PoolStopped: nothing moved for 5 s (inference.stall_seconds): no engine came up"),
-        (STALLED, ("", "reset", True), "no block was finished; reset"),
+        (STALLED, ("", "", False), "a replica waits for a place, or a block or an engine takes longer. Replicas: none"),
+        (STALLED, ("", "reset", True), "no block was finished; reset. Replicas: none of 2 × (1 CPU)"),
     ],
 )
 def test_a_pool_ends_with_what_its_replicas_said(
@@ -30,7 +34,8 @@ def test_a_pool_ends_with_what_its_replicas_said(
     ledger = SimpleNamespace(why=SimpleNamespace(remote=lambda: why))
     job: Any = None
     monkeypatch.setattr(ray, "get", lambda value: value)
+    monkeypatch.setattr(pool_module, "outlook", lambda ask, since: f"none of {ask}")
     pool = Pool("owner/model", Inference(stall_seconds=5), job, ledger, print)
-    with pytest.raises((PoolStopped, RayActorError)) as raised, pool._explained():
+    with pytest.raises((PoolStopped, RayActorError)) as raised, pool._explained(TWO):
         raise error
     assert said in f"{type(raised.value).__name__}: {raised.value}"

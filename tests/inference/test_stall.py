@@ -1,12 +1,15 @@
 """When the guard ends a dataset: by the ledger's last sign of life, or where there was none, by its own beginning."""
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray.data.exceptions import ExecutionTimeoutError
 
+from selfreward_ray.cluster.room import Ask, request
 from selfreward_ray.inference import stall
-from selfreward_ray.inference.stall import StallGuard
+from selfreward_ray.inference.stall import StallGuard, told
 
 
 class Ledger:
@@ -72,3 +75,25 @@ def test_the_ledger_is_asked_once_a_second(now: list[float]):
     for step in range(100):
         looks(guard, now, 100 + step / 20)
     assert ledger.asked == 4
+
+
+def test_what_replicas_wait_for_is_said_until_the_first_begins(monkeypatch: pytest.MonkeyPatch):
+    answers = iter([None])
+    ledger = SimpleNamespace(doing=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
+    monkeypatch.setattr(stall, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(stall.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(stall, "outlook", lambda ask, since: f"{ask}: room for none")
+    said: list[str] = []
+    second = threading.Event()
+
+    def note(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            second.set()
+
+    with told(ledger, Ask("one replica", "inference.min_replicas", 2, (request(1, 8, "L40S"),)), note) as came:
+        assert second.wait(30)
+        came()
+        at_the_end = list(said)
+    assert at_the_end[:2] == ["waiting for 2 × (1 CPU, 8 GPU, L40S): room for none", "starting the engine"]
+    assert said == at_the_end

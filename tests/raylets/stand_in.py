@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util.placement_group import placement_group_table
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.vitals import Vitals
 from selfreward_ray.recipe import Inference, Sampling
@@ -21,7 +22,8 @@ class StandIn:
     """`model` is ``stand-in://FOLDER``, in which its ``log`` gets a line for each start and each request.
 
     A prompt's text says what becomes of it: seconds to take, ``raise``, ``kill`` (the process ends), or ``hang`` (no
-    step any more, the first time). A file ``refuse`` in the folder keeps engines from starting. A file ``fetch`` names
+    step any more, the first time). A file ``refuse`` in the folder keeps engines from starting, so does ``no such
+    model``, which no restart mends. A file ``fetch`` names
     seconds, for which it reports ten times a second that a little more of the model is here; after ``stuck`` seconds
     it reports the same for ever.
     """
@@ -36,6 +38,8 @@ class StandIn:
         self._say("started", node=ray.get_runtime_context().get_node_id(), bundles=nodes, gpus=gpus)
         if (self._folder / "refuse").exists():
             raise RuntimeError("no memory for the KV cache")
+        if (self._folder / "no such model").exists():
+            raise UserError("no such model")
         ticks = 10 * self._seconds("fetch", 0)
         stuck = 10 * self._seconds("stuck", ticks)
         for tick in range(ticks):

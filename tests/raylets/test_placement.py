@@ -11,6 +11,8 @@ import ray
 from pools import Ran
 from ray.cluster_utils import Cluster
 
+from selfreward_ray.inference.pool import PoolStopped
+
 pytestmark = pytest.mark.engines
 
 STAGED = {"min_replicas": 1, "max_replicas": 1, "nodes_per_replica": 2, "gpus_per_replica": 2, "cpus_per_replica": 1}
@@ -51,3 +53,16 @@ def test_a_replica_in_stages_that_was_killed_starts_again_where_it_was(
     assert (first["bundles"], first["node"]) == (second["bundles"], second["node"])
     assert first["pid"] == killed[0] != second["pid"]
     ran.check("staged replica killed")
+
+
+@pytest.mark.parametrize("ended", ["refuse", "no such model"])
+def test_a_pool_in_stages_whose_engines_do_not_start_ends_with_their_error(
+    run: Callable[..., Ran], nodes: list[str], tmp_path: Path, ended: str
+):
+    """After its restarts, or at once for what a restart does not mend."""
+    (tmp_path / ended).touch()
+    said = "died 2 times .* no memory for the KV cache" if ended == "refuse" else "no such model"
+    with pytest.raises(PoolStopped, match=said):
+        run(["0.1"] * 4, max_restarts=1, **STAGED)
+    assert len(Ran(tmp_path, 0, {}).events("started")) == (2 if ended == "refuse" else 1)
+    assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}

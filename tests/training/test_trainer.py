@@ -77,12 +77,6 @@ def test_workers_are_asked_for_with_all_that_they_take(run: Any):
     assert happened == ["check 40 × (8 CPU, 1 GPU, H100)", "wait 7", "start", "board"]
 
 
-def test_a_batch_smaller_than_the_workers_is_refused_before_anything_is_asked_for(run: Any):
-    (happened,) = run(workers=65)
-    assert happened.startswith("UserError: SFT: batch_size 64 is smaller than training.workers 65; some workers would")
-    assert run(None, workers=64)[1:] == ["wait 7", "start", "board"]
-
-
 def test_each_restart_waits_for_room_again_and_is_counted(run: Any):
     happened = run(failed(RuntimeError("first")), failed(OSError("second")), max_failures=1)
     assert happened[1:] == ["wait 7", "start", "wait 7", "start", "board", "OSError: second"]
