@@ -78,7 +78,7 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
         ),
         (
             {"training": {"workers": 32}, "sft": {"batch_size": 32}, "dpo": {"batch_size": 31}},
-            "recipe field 'recipe': dpo.batch_size 31 is smaller than training.workers 32: some workers would never have an example",
+            "recipe field 'recipe': dpo.batch_size 31 is smaller than training.workers 32: some workers would",
         ),
         (
             {"inference": {"nodes_per_replica": 2}},
