@@ -27,11 +27,16 @@ from selfreward_ray.inference.replica import Read, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
 from selfreward_ray.models import portable
 from selfreward_ray.recipe import Inference
+from selfreward_ray.run_store import finished_ids
 from selfreward_ray.storage import Folder
 
 
 class PoolStopped(UserError):
     """A pool that can not go on; the message has the engine's own error."""
+
+
+class PoolStalled(PoolStopped):
+    """A pool in which nothing moved for too long."""
 
 
 class Pool:
@@ -48,13 +53,23 @@ class Pool:
     def run(self, rows: Folder, finished: set[str]) -> Generator[Block, None, None]:
         """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
 
+        The blocks of a replica whose node is gone wait for that replica, and where no node comes in its place they
+        would wait for ever. So a pool that stalls after some of its blocks were finished is opened again for the rest.
         Raises `PoolStopped` where the replicas can not go on.
         """
-        blocks = cut_table(rows, finished, self._inference.rows_per_block)
-        if blocks:
+        read = partial(read_block, table=rows, record=self._job.record)
+        while blocks := cut_table(rows, finished, self._inference.rows_per_block):
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
-            read = partial(read_block, table=rows, record=self._job.record)
-            yield from self.stream(dataset, count_cut(blocks), read)
+            moved = False
+            try:
+                for block in self.stream(dataset, count_cut(blocks), read):
+                    moved = True
+                    yield block
+                return
+            except PoolStalled:
+                if not moved:
+                    raise
+            finished = finished_ids(Folder(self._job.out))
 
     def stream(self, dataset: ray.data.Dataset, rows: int, read: Read) -> Generator[Block, None, None]:
         """Run the job on every row of `dataset`, a block whose records `read` gives, and yield each block's counts when
@@ -128,7 +143,7 @@ class Pool:
                 raise PoolStopped(ended) from None
             if isinstance(error, RayActorError):
                 raise
-            raise PoolStopped(
+            raise PoolStalled(
                 f"nothing moved for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
                 + ("no block was finished" if came_up else "no engine came up")
                 + f"; {last or 'a replica waits for a place, or a block or an engine takes longer'}. "

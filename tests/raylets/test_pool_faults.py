@@ -69,6 +69,28 @@ def test_rows_of_a_killed_node_are_done_on_another(run: Run, cluster: Cluster, t
     assert not ran.dropped
 
 
+def test_rows_of_a_killed_node_are_done_by_who_is_left_where_no_node_comes(run: Run, cluster: Cluster, tmp_path: Path):
+    """Two replicas fill two nodes; one of these is taken away, and its replica finds no other place."""
+    added = cluster.add_node(num_cpus=1, resources={"accelerator_type:T4": 1})
+    stays = cluster.add_node(num_cpus=1, resources={"accelerator_type:T4": 1})
+    lost: list[str] = []
+
+    def kill(done: int) -> None:
+        started = {event["node"] for event in Ran(tmp_path, 0, {}).events("started")}
+        if done >= 6 and len(started) == 2 and not lost:
+            lost.append(added.node_id)
+            cluster.remove_node(added, allow_graceful=False)
+
+    try:
+        ran = run(["0.3"] * 60, kill, accelerator_type="T4", stall_seconds=15)
+    finally:
+        cluster.remove_node(stays)
+    ran.check("node killed, none in its place")
+    assert lost
+    assert not ran.dropped
+    assert ran.events("started")[-1]["node"] == stays.node_id
+
+
 def test_a_row_that_kills_replicas_is_given_up_alone(run: Run):
     texts = ["0.3"] * 24
     texts[5] = "kill"
