@@ -12,5 +12,5 @@ def on_gpus(gpus: int) -> bool:
 
 
 def collectives(gpus: int) -> str:
-    """PyTorch's backend for ranks that hold `gpus` GPUs each: NCCL knows GPUs alone."""
+    """PyTorch's backend for ranks that hold `gpus` GPUs each: NCCL exchanges data between GPUs only."""
     return "nccl" if on_gpus(gpus) else "gloo"

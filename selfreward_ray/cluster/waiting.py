@@ -1,4 +1,4 @@
-"""Waiting for room on a cluster: for a limited time, saying what is waited for, and why it did not come."""
+"""Waiting for free resources on a cluster: for a limited time, with what is missing and which nodes failed to start."""
 
 import time
 from collections import Counter

@@ -57,7 +57,7 @@ class Ledger:
     """By replica, how much of the model is on its node, from 0 to 1; not there once it is whole."""
 
     def join(self, replica: str) -> Standing:
-        """A process of `replica` begins; where there was one before, that died over the rows it had open."""
+        """A process of `replica` begins. An earlier one has died while the rows that are still open ran."""
         self._sign()
         self._fetching.pop(replica, None)
         restarted = replica in self._open
