@@ -19,8 +19,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
     FakeMultiNodeProvider,
 )
 
+from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.cluster.rehearsal.shape import Shape
 from selfreward_ray.errors import UserError
 
 NODE_TYPE = "node-type"
@@ -84,7 +84,7 @@ _HEAD_ENVIRONMENT = {
 
 
 def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict[str, Any]:
-    head = {"resources": shape.head, "node_config": {}, "min_workers": 0, "max_workers": 0}
+    head = {"resources": dict(shape.head), "node_config": {}, "min_workers": 0, "max_workers": 0}
     return {
         "cluster_name": "rehearsal",
         "max_workers": shape.max_workers,
@@ -108,8 +108,8 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
         "available_node_types": {FAKE_HEAD_NODE_TYPE: head}
         | {
             name: {
-                "resources": node.resources,
-                "labels": node.labels | {NODE_TYPE: name},
+                "resources": dict(node.resources),
+                "labels": {**node.labels, NODE_TYPE: name},
                 "node_config": {},
                 "min_workers": node.least,
                 "max_workers": node.most,

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.rehearsal.bucket import bucket
 from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
 from selfreward_ray.cluster.rehearsal.raylets import raylets
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, reduced, reductions
-from selfreward_ray.cluster.rehearsal.shape import Shape, shape_of_file, shape_of_recipe
+from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
-from selfreward_ray.cluster.room import NodeType, explain_shortage
+from selfreward_ray.cluster.room import explain_shortage, types_of
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
@@ -87,11 +88,8 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
     """What of the recipe's own numbers `shape` can never hold."""
     asks = (worker_ask(recipe.training), replica_ask(recipe.inference))
-    types = [
-        NodeType("head", shape.head, 1, head=True),
-        *(NodeType(name, node.resources, node.most) for name, node in shape.workers.items()),
-    ]
-    return [shortage for ask in asks if (shortage := explain_shortage(ask, types, shape.max_workers))]
+    known = types_of(shape)
+    return [shortage for ask in asks if known and (shortage := explain_shortage(ask, *known))]
 
 
 def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
