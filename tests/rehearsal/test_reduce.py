@@ -64,7 +64,7 @@ def test_prompts_of_ones_own_are_read_in_the_rehearsal_too(tmp_path: Path):
     assert rehearsed.prompts.source == str(rows)
 
 
-@pytest.mark.parametrize("workers", [33, 72])
+@pytest.mark.parametrize("workers", [33, 64])
 def test_the_real_numbers_are_held_against_the_nodes(workers: int):
     """The file has 4 × 8 GPUs of the type that the recipe trains on; 32 workers are the recipe's own."""
     recipe, shape = paper(), shape_of_file(str(AWS))

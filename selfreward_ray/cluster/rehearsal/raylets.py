@@ -35,12 +35,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def raylets(shape: Shape, idle_seconds: float, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+def raylets(
+    shape: Shape, idle_seconds: float, environment: dict[str, str], ray_folder: Path | None = None
+) -> Iterator[dict[str, str]]:
     """A cluster of `shape`'s head, on which the autoscaler starts and ends its other nodes.
 
     Each node is a raylet with the CPUs, GPUs, accelerator type and labels that `shape` declares, and has `environment`,
     in which GPUs are said to be declared only. Yields the environment of a process that is to join the cluster: Ray
-    reads its token when it is imported, so this process itself can not. Raises `UserError` where Ray does not start.
+    reads its token when it is imported, so this process itself can not. Ray's sessions are in `ray_folder`, and stay
+    there, where it is given. Raises `UserError` where Ray does not start.
     """
     with tempfile.TemporaryDirectory(prefix="rehearse-", ignore_cleanup_errors=True) as folder:
         port = free_port()
@@ -57,7 +60,10 @@ def raylets(shape: Shape, idle_seconds: float, environment: dict[str, str]) -> I
         }
         with log.open("w") as output:
             head = subprocess.Popen(  # noqa: S603
-                [Path(sys.executable).with_name("ray"), *_start_arguments(shape, host, port, config, folder)],
+                [
+                    *(sys.executable, "-m", "ray.scripts.scripts"),
+                    *_start_arguments(shape, host, port, config, ray_folder or Path(folder) / "ray"),
+                ],
                 env=ours | _HEAD_ENVIRONMENT,
                 stdout=output,
                 stderr=output,
@@ -120,14 +126,14 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
     }
 
 
-def _start_arguments(shape: Shape, host: str, port: int, config: Path, folder: str) -> list[str]:
+def _start_arguments(shape: Shape, host: str, port: int, config: Path, ray_folder: Path) -> list[str]:
     others = {name: amount for name, amount in shape.head.items() if name not in ("CPU", "GPU")}
     return [
         "start", "--head", "--block", f"--autoscaling-config={config}", f"--port={port}",
         f"--node-ip-address={host}", f"--num-cpus={shape.head.get('CPU', 0):g}",
         f"--num-gpus={shape.head.get('GPU', 0):g}", f"--resources={json.dumps(others)}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
-        f"--temp-dir={folder}/ray",
+        f"--temp-dir={ray_folder}",
     ]  # fmt: skip
 
 
