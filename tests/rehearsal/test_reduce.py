@@ -47,6 +47,14 @@ def test_what_decides_the_method_and_the_place_of_a_replica_stays():
     assert rehearsed.seed_data.source == "/made/rankings.jsonl"
 
 
+def test_a_pool_in_stages_has_one_replica():
+    inference = {"gpus_per_replica": 8, "min_replicas": 3, "max_replicas": 3}
+    for nodes, replicas in ((1, 2), (2, 1)):
+        recipe = parse_recipe({"model": "none", "inference": inference | {"nodes_per_replica": nodes}})
+        rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS).inference
+        assert (rehearsed.max_replicas, rehearsed.nodes_per_replica) == (replicas, nodes)
+
+
 def test_each_reduction_is_told():
     recipe = paper()
     told = reductions(recipe, reduced(recipe, shape_of_file(str(AWS)), STAND_INS))

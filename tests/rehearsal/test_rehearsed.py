@@ -31,7 +31,7 @@ def step(label: str, **seen: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Attempt], Rehearsed]:
+def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rehearsed]:
     """A rehearsal whose driver is a function: from the step to be killed in to its status, and what it saw."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(rehearsing, "_need_cpu_engine", lambda: None)
@@ -48,9 +48,10 @@ def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Atte
 
     monkeypatch.setattr(rehearsing, "raylets", no_raylets)
 
-    def run(attempt: Attempt) -> Rehearsed:
-        def drive(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+    def run(attempt: Attempt, environment: Callable[[dict[str, str]], None] = lambda _: None) -> Rehearsed:
+        def drive(command: list[str], env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
             _recipe, _out, seen, _idle, least, kill_in = command[3:]
+            environment(env)
             assert json.loads(least) == {"gpu": 1}
             status, found = attempt(kill_in)
             if found is not None:
@@ -75,6 +76,19 @@ def test_a_run_that_was_killed_goes_on_in_another_process(rehearsed: Any):
     assert len(found.steps) == 2
     assert found.interrupted
     assert not found.faulty
+
+
+def test_settings_of_another_ray_do_not_reach_the_rehearsal(rehearsed: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setenv("OF_THIS_USER", "1")
+    seen: list[dict[str, str]] = []
+
+    def attempt(_: str) -> tuple[int, dict[str, Any]]:
+        return 0, {"steps": []}
+
+    rehearsed(attempt, seen.append)
+    assert seen[0]["OF_THIS_USER"] == "1"
+    assert "RAY_ADDRESS" not in seen[0]
 
 
 def test_a_run_without_the_step_is_not_killed_and_it_is_said(rehearsed: Any):
