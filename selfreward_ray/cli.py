@@ -76,7 +76,7 @@ def rehearse(
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # its cluster ends with it
         found = run_rehearsal(load_recipe(recipe, overrides), cluster, run_dir)
         print_rehearsed(found)
-    if found.rejected or found.idle or found.left:
+    if found.faulty:
         sys.exit(1)
 
 

@@ -20,8 +20,8 @@ _EVERYWHERE = (
 _IN = {"inference/": r"\bnodes?\b", "training/": "(^|_)(ranks?|world_size|owners?|workers)(_|$)"}
 """What means nodes and ranks in these folders: in seed data a reply has a rank, and a tree of messages has nodes."""
 _WHOLE = ("cluster/", "inference/placement.py", "inference/reaper.py", "fetch.py", "storage.py")
-_LEFT_OUT = "cluster/rehearsal/"
-"""It declares a cluster on this machine, and never runs on another."""
+_IN_PART = "cluster/rehearsal/"
+"""It declares a cluster on this machine and never runs on another: of it, conditions count that name such things."""
 
 _TRANSPARENT = {
     "all",
@@ -55,10 +55,15 @@ class Branch:
 
 def branches(source: str, path: str) -> list[Branch]:
     """The branches of that kind in the file `path` of the package, in the order of their lines."""
-    if path.startswith(_LEFT_OUT):
-        return []
     pattern = "|".join([_EVERYWHERE, *(more for folder, more in _IN.items() if path.startswith(folder))])
-    return list(_in_scope(ast.parse(source), "", re.compile(pattern, re.IGNORECASE), path.startswith(_WHOLE)))
+    return list(
+        _in_scope(
+            ast.parse(source),
+            "",
+            re.compile(pattern, re.IGNORECASE),
+            path.startswith(_WHOLE) and not path.startswith(_IN_PART),
+        )
+    )
 
 
 def _in_scope(scope: ast.AST, name: str, pattern: re.Pattern[str], whole: bool) -> Iterator[Branch]:

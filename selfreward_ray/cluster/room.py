@@ -1,15 +1,12 @@
 """What a cluster can hold: a request that it never can is refused before anything waits for it."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import ray
-import yaml
 
+from selfreward_ray.cluster.cluster_file import Shape, read_cluster_file
 from selfreward_ray.cluster.monitor import monitor_options, on_head
 from selfreward_ray.errors import UserError
 
@@ -52,13 +49,12 @@ Types = tuple[list[NodeType], int | None]
 """Node types, and how many nodes the cluster may have beside its head (None: no limit but that of each type)."""
 
 
-def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None, spare_cpus: float = 0) -> int:
+def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> int:
     """How many of the units asked for find room at a time; `ask.count` where all of them do.
 
-    Nodes that hold most are taken, and filled, first: exact where all bundles are the same. `spare_cpus` must be left
-    over on all nodes together.
+    Nodes that hold most are taken, and filled, first: exact where all bundles are the same.
     """
-    useful = ask.count * len(ask.bundles) + math.ceil(spare_cpus)
+    useful = ask.count * len(ask.bundles)
 
     def held(node: NodeType) -> int:
         return sum(_times(bundle, node.resources, useful) for bundle in ask.bundles)
@@ -70,31 +66,30 @@ def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None, spare_
     workers = nodes(node for node in types if not node.head)
     left = nodes(node for node in types if node.head) + workers[:max_workers]
     units = 0
-    while units < ask.count and _place(ask.bundles, left) and sum(n.get("CPU", 0) for n in left) >= spare_cpus:
+    while units < ask.count and _place(ask.bundles, left):
         units += 1
     return units
 
 
-def explain_shortage(ask: Ask, types: Sequence[NodeType], max_workers: int | None, spare_cpus: float = 0) -> str | None:
+def explain_shortage(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> str | None:
     """Why the cluster can never hold what is asked for; None where it can."""
-    room = at_most(ask, types, max_workers, spare_cpus)
+    room = at_most(ask, types, max_workers)
     if room == ask.count:
         return None
-    spare = f" beside {spare_cpus:g} CPU to spare" if spare_cpus else ""
     limit = f" (at most {max_workers} nodes beside the head)" if max_workers is not None else ""
     return (
-        f"{ask.field} = {ask.count} asks for {ask}{spare}, and the cluster can never hold more than {room} of these at "
+        f"{ask.field} = {ask.count} asks for {ask}, and the cluster can never hold more than {room} of these at "
         f"a time: its nodes are, or can be, {_listed(types)}{limit}. Lower {ask.field} or what {ask.what} takes, or "
         "raise what the cluster can have"
     )
 
 
-def check_room(ask: Ask, spare_cpus: float = 0) -> None:
+def check_room(ask: Ask) -> None:
     """Raise `UserError` when the cluster that this process joined can never hold what is asked of it.
 
     Ray would wait for ever without a word.
     """
-    if (known := cluster_types()) and (shortage := explain_shortage(ask, *known, spare_cpus)):
+    if (known := cluster_types()) and (shortage := explain_shortage(ask, *known)):
         raise UserError(shortage)
 
 
@@ -114,23 +109,13 @@ def describe(resources: Mapping[str, float]) -> str:
     return ", ".join(shown) or "nothing"
 
 
-def types_of(config: Mapping[str, Any]) -> Types | None:
-    """Node types of a cluster file. None where resources are not declared: they show when nodes start.
-
-    The head is a node of its type; `max_workers` of that type are workers like others.
-    """
-    limit = config.get("max_workers")
-    declared = config.get("available_node_types") or {}
-    if not declared or not all(node.get("resources") for node in declared.values()):
+def types_of(shape: Shape) -> Types | None:
+    """Node types of a cluster's shape. None where resources are not declared: they show when nodes start."""
+    if not shape.head or not all(node.resources for node in shape.workers.values()):
         return None
-    workers = [
-        # Without a limit of its own, a type has the cluster's; with neither, more than anything asks for.
-        NodeType(name, node["resources"], node.get("max_workers", 1_000_000 if limit is None else limit))
-        for name, node in declared.items()
-    ]
-    head = next(iter(declared)) if len(declared) == 1 else config.get("head_node_type")
-    heads = [NodeType(name, node["resources"], 1, head=True) for name, node in declared.items() if name == head]
-    return heads + [node for node in workers if node.most], limit
+    head = NodeType(shape.head_type, shape.head, 1, head=True)
+    workers = [NodeType(name, node.resources, node.most) for name, node in shape.workers.items()]
+    return [head, *workers], shape.max_workers
 
 
 def cluster_types() -> Types | None:
@@ -158,8 +143,8 @@ def _file_of(monitor: Mapping[str, str] | None) -> tuple[bool, Types | None]:
     if "autoscaling-config" not in monitor:
         return False, None
     try:
-        return True, types_of(yaml.safe_load(Path(monitor["autoscaling-config"]).expanduser().read_text("utf-8")))
-    except OSError:  # not for this user to read
+        return True, types_of(read_cluster_file(monitor["autoscaling-config"]))
+    except UserError:  # not for this user to read, or without node types
         return True, None
 
 

@@ -21,6 +21,8 @@ EVERY = 5.0
 """Seconds between two looks, as EC2 recommends."""
 TIMEOUT = 5.0
 """Seconds that one request to the metadata service may take."""
+DRAIN_TIMEOUT = 30.0
+"""Seconds that Ray's command may take: of the two minutes that EC2 gives, enough are left to ask again."""
 
 
 def reclaimed_at(metadata: str = METADATA) -> datetime | None:
@@ -33,11 +35,16 @@ def reclaimed_at(metadata: str = METADATA) -> datetime | None:
     token = _answer(f"{metadata}/latest/api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
     notice = f"{metadata}/latest/meta-data/spot/instance-action"
     try:
-        return datetime.fromisoformat(json.loads(_answer(notice, "GET", {"X-aws-ec2-metadata-token": token}))["time"])
+        text = _answer(notice, "GET", {"X-aws-ec2-metadata-token": token})
     except HTTPError as error:
         if error.code == 404:
             return None
         raise
+    match json.loads(text):
+        case {"time": str(said)}:
+            gone_at = datetime.fromisoformat(said)
+            return gone_at if gone_at.tzinfo else gone_at.replace(tzinfo=UTC)  # EC2's times are in UTC
+    raise ValueError(f"a notice without a time: {text}")
 
 
 def _answer(url: str, method: str, headers: dict[str, str]) -> str:
@@ -58,7 +65,10 @@ def drain_node(seconds: int, node_id: str | None = None) -> str | None:
         *("--deadline-remaining-seconds", str(seconds)),
         *([] if node_id is None else ["--node-id", node_id]),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DRAIN_TIMEOUT)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     if done.returncode == 0:
         return None
     return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]  # before it stands Ray's log

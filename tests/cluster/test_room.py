@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.cluster import room
+from selfreward_ray.cluster.cluster_file import parse_cluster_file, read_cluster_file
 from selfreward_ray.cluster.monitor import monitor_options
 from selfreward_ray.cluster.room import Ask, NodeType, at_most, check_room, explain_shortage, request, types_of
 from selfreward_ray.errors import UserError
@@ -58,11 +59,6 @@ def test_bundles_of_one_unit_may_be_on_several_nodes():
     assert (at_most(stages, nodes, None), at_most(single, nodes, None)) == (1, 2)
 
 
-def test_cpus_to_spare_are_left_over():
-    two = [NodeType("node", {"CPU": 2}, 1)]
-    assert [at_most(replicas(2), two, None, spare) for spare in (0, 0.5, 1, 2)] == [2, 1, 1, 0]
-
-
 @given(
     st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(0, 4)), max_size=4),
     st.integers(1, 40),
@@ -93,21 +89,14 @@ def test_nodes_that_are_there_are_counted_by_what_they_have():
     """Ray adds its own resources to those of a node."""
     marks = {"memory": 1e9, "object_store_memory": 1e9}
     nodes = [NodeType("node", {"CPU": 2, f"node:10.0.0.{i}": 1} | marks, 1) for i in range(2)]
-    message = explain_shortage(replicas(5, cpus=1), nodes, None, spare_cpus=1)
+    message = explain_shortage(replicas(5, cpus=1), nodes, None)
     assert message is not None
-    assert "5 × (1 CPU) beside 1 CPU to spare, and the cluster can never hold more than 3 of these" in message
+    assert "5 × (1 CPU), and the cluster can never hold more than 4 of these" in message
     assert "are, or can be, 2 × node (2 CPU). Lower" in message
 
 
-@pytest.fixture
-def aws() -> dict[str, Any]:
-    file = Path(__file__).parents[2] / "cluster/aws-autoscaling.yaml"
-    loaded: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return loaded
-
-
-def test_a_cluster_file_says_what_there_can_be(aws: dict[str, Any]):
-    known = types_of(aws)
+def test_a_cluster_file_says_what_there_can_be():
+    known = types_of(read_cluster_file(Path(__file__).parents[2] / "cluster/aws-autoscaling.yaml"))
     assert known is not None
     types, limit = known
     assert [(node.name, node.most, node.head) for node in types] == [
@@ -116,7 +105,7 @@ def test_a_cluster_file_says_what_there_can_be(aws: dict[str, Any]):
         ("inference-spot", 14, False),
         ("training", 4, False),
     ]
-    assert limit == aws["max_workers"]
+    assert limit == 20
     assert (at_most(workers(32), types, limit), at_most(workers(33), types, limit)) == (32, 32)
 
 
@@ -127,7 +116,7 @@ def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_wor
         "head_node_type": "a",
         "available_node_types": {"a": node | {"max_workers": 2}, "b": node},
     }
-    known = types_of(file)
+    known = types_of(parse_cluster_file(file, "c.yaml"))
     assert known is not None
     assert [(node.name, node.most, node.head) for node in known[0]] == [
         ("a", 1, True),
@@ -139,15 +128,18 @@ def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_wor
 
 def test_a_type_that_declares_nothing_may_hold_anything():
     """As a cluster of given machines does: what they have is seen when they start."""
-    assert types_of({"max_workers": 2, "available_node_types": {"local": {"resources": {}}}}) is None
-    assert types_of({"max_workers": 2}) is None
+    local = {"max_workers": 2, "available_node_types": {"local": {"resources": {}}}}
+    assert types_of(parse_cluster_file(local, "c.yaml")) is None
+    cloud = {"head_node_type": "a", "available_node_types": {"a": {"resources": {"CPU": 8}}, "b": {"resources": {}}}}
+    assert types_of(parse_cluster_file(cloud, "c.yaml")) is None
 
 
-def test_without_any_limit_there_are_as_many_as_are_asked_for():
-    known = types_of({"available_node_types": {"a": {"resources": {"CPU": 8}}}})
+def test_without_any_limit_there_are_as_many_as_ray_starts():
+    types = {"a": {"resources": {"CPU": 4}}, "b": {"resources": {"CPU": 8}}}
+    known = types_of(parse_cluster_file({"head_node_type": "a", "available_node_types": types}, "c.yaml"))
     assert known is not None
-    assert known[1] is None
-    assert at_most(replicas(5000, cpus=8), *known) == 5000
+    assert known[1] == 2
+    assert at_most(replicas(5000, cpus=4), *known) == 1 + 2 * 2
 
 
 def test_nodes_that_have_nothing_are_said():
@@ -173,7 +165,8 @@ class TestMonitor:
     @pytest.fixture
     def file(self, tmp_path: Path) -> Path:
         file = tmp_path / "bootstrap.yaml"
-        file.write_text(yaml.safe_dump({"max_workers": 3, "available_node_types": {"a": {"resources": {"CPU": 8}}}}))
+        types = {"a": {"resources": {"CPU": 8}, "max_workers": 3}}
+        file.write_text(yaml.safe_dump({"max_workers": 3, "available_node_types": types}))
         return file
 
     def ask(self, tmp_path: Path, *commands: list[str]) -> Any:
@@ -199,6 +192,16 @@ class TestMonitor:
 
     def test_a_file_that_is_not_for_this_user_may_say_anything(self, tmp_path: Path):
         ours = ["python", "/ray/monitor.py", "--gcs-address=10.0.0.1:6379", f"--autoscaling-config={tmp_path}/none"]
+        assert self.ask(tmp_path, ours) == (True, None)
+
+    def test_a_file_without_node_types_may_say_anything(self, tmp_path: Path):
+        (tmp_path / "local.yaml").write_text("provider: {type: local}")
+        ours = [
+            "python",
+            "/ray/monitor.py",
+            "--gcs-address=10.0.0.1:6379",
+            f"--autoscaling-config={tmp_path}/local.yaml",
+        ]
         assert self.ask(tmp_path, ours) == (True, None)
 
     def test_without_a_monitor_the_autoscaler_runs_elsewhere(self, tmp_path: Path):

@@ -29,7 +29,7 @@ class Metadata:
     """What EC2 would answer: `notice`, once it is set, to who has a token."""
 
     def __init__(self) -> None:
-        self.notice: dict[str, str] | None = None
+        self.notice: Any = None
         self.looks = 0
         self.refused: list[str] = []
 
@@ -151,6 +151,43 @@ def test_what_ray_says_of_a_drain(code: int, errors: str, said: str | None, monk
     monkeypatch.setattr(subprocess, "run", done)
     assert drain_node(90, "abc") == drain_node(90) == said
     assert commands[0] == [*commands[1], "--node-id", "abc"]
+
+
+@pytest.mark.parametrize("error", [subprocess.TimeoutExpired("ray", 30), OSError(12, "Cannot allocate memory")])
+def test_a_command_of_ray_that_hangs_or_does_not_start_is_said(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    limits: list[Any] = []
+
+    def fails(command: list[str], timeout: float | None = None, **_: Any) -> None:
+        limits.append(timeout)
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    assert drain_node(90) == str(error)
+    assert limits == [30]
+
+
+@pytest.mark.parametrize("strange", [{"action": "stop"}, {"time": None}, ["terminate"], "soon", {"time": "at noon"}])
+def test_a_strange_notice_does_not_end_the_watch(strange: Any, capsys: pytest.CaptureFixture[str]):
+    metadata, drained = Metadata(), []
+    metadata.notice = strange
+
+    def give_a_notice_that_can_be_read() -> None:
+        while metadata.looks < 3:
+            time.sleep(0.01)
+        metadata.notice = notice(100)
+
+    with served(metadata) as url:
+        threading.Thread(target=give_a_notice_that_can_be_read).start()
+        watch(drained.append, url, every=0.02)
+    assert len(drained) == 1
+    assert capsys.readouterr().out.count("can not ask") == 1
+
+
+def test_a_time_without_a_zone_is_utc():
+    metadata = Metadata()
+    metadata.notice = {"action": "terminate", "time": "2030-09-18T08:22:00"}
+    with served(metadata) as url:
+        assert reclaimed_at(url) == datetime(2030, 9, 18, 8, 22, tzinfo=UTC)
 
 
 def test_a_metadata_service_that_is_busy_is_an_error():

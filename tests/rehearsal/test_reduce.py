@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.asks import replica_ask
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
 from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
+from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import load_recipe, parse_recipe
 
@@ -46,6 +47,14 @@ def test_what_decides_the_method_and_the_place_of_a_replica_stays():
     assert rehearsed.seed_data.source == "/made/rankings.jsonl"
 
 
+def test_a_pool_in_stages_has_one_replica():
+    inference = {"gpus_per_replica": 8, "min_replicas": 3, "max_replicas": 3}
+    for nodes, replicas in ((1, 2), (2, 1)):
+        recipe = parse_recipe({"model": "none", "inference": inference | {"nodes_per_replica": nodes}})
+        rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS).inference
+        assert (rehearsed.max_replicas, rehearsed.nodes_per_replica) == (replicas, nodes)
+
+
 def test_each_reduction_is_told():
     recipe = paper()
     told = reductions(recipe, reduced(recipe, shape_of_file(str(AWS)), STAND_INS))
@@ -63,18 +72,19 @@ def test_prompts_of_ones_own_are_read_in_the_rehearsal_too(tmp_path: Path):
     assert rehearsed.prompts.source == str(rows)
 
 
-@pytest.mark.parametrize(("workers", "most"), [(32, None), (72, 64)])
-def test_the_real_numbers_are_held_against_the_nodes(workers: int, most: int | None):
+@pytest.mark.parametrize("workers", [33, 64])
+def test_the_real_numbers_are_held_against_the_nodes(workers: int):
+    """The file has 4 × 8 GPUs of the type that the recipe trains on; 32 workers are the recipe's own."""
     recipe, shape = paper(), shape_of_file(str(AWS))
-    held = sum(node.most * 8 for node in shape.workers.values() if "accelerator_type:H100" in node.resources)
-    asked = recipe.model_copy(
-        update={"training": recipe.training.model_copy(update={"workers": held + 1 if most else workers})}
-    )
-    assert worker_ask(asked.training).count == (held + 1 if most else workers)
-    found = rejections(asked, shape)
-    if most is None:
-        assert found == []
-    else:
-        (line,) = found
-        assert f"training.workers = {held + 1}" in line
-        assert f"never hold more than {held}" in line
+    assert rejections(recipe, shape) == []
+    training = recipe.training.model_copy(update={"workers": workers})
+    (line,) = rejections(recipe.model_copy(update={"training": training}), shape)
+    assert f"training.workers = {workers} asks for {workers} × (" in line
+    assert "the cluster can never hold more than 32 of these" in line
+
+
+def test_a_worker_that_no_node_holds_is_refused_in_words():
+    recipe = paper()
+    training = recipe.training.model_copy(update={"cpus_per_worker": 500})
+    with pytest.raises(UserError, match=r"no node of the cluster holds .* 500 CPU, 1 GPU, H100; lower what a worker"):
+        reduced(recipe.model_copy(update={"training": training}), shape_of_file(str(AWS)), STAND_INS)

@@ -46,7 +46,8 @@ def test_the_papers_recipe_is_rehearsed_on_its_cluster():
 
 
 def check(found: Rehearsed) -> None:
-    assert (found.rejected, found.idle, found.left) == ([], [], [])
+    assert (found.rejected, found.idle, found.left, found.unseen) == ([], [], [], [])
+    assert found.interrupted
     labels = [step["label"] for step in found.steps]
     assert labels.count("M2 · pairs") == 2  # killed there, and gone on
     assert labels.count("M1 · SFT") == labels.count("M2 · DPO") == 1

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from selfreward_ray.cluster.rehearsal.shape import Nodes, Shape, shape_of_file, shape_of_recipe
+from selfreward_ray.cluster.cluster_file import Nodes, Shape
+from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe_text import parse_recipe
 
@@ -14,15 +15,8 @@ FILE = {
     "max_workers": 6,
     "head_node_type": "head",
     "available_node_types": {
-        "head": {"resources": {"CPU": 4}, "max_workers": 0},
-        "gpu": {
-            "resources": {"CPU": 96, "GPU": 8, "accelerator_type:H100": 1, "object_store_memory": 10**11},
-            "labels": {"zone": "a"},
-            "min_workers": 1,
-            "max_workers": 4,
-            "priority": 2,
-        },
-        "spot": {"resources": {"CPU": 96, "GPU": 8}},
+        "head": {"resources": {"CPU": 4, "memory": 10**10}, "max_workers": 0},
+        "gpu": {"resources": {"CPU": 96, "GPU": 8, "object_store_memory": 10**11}, "max_workers": 4},
     },
 }
 
@@ -33,31 +27,32 @@ def written(folder: Path, values: Any) -> str:
     return str(file)
 
 
-def test_a_cluster_files_types_are_declared_as_they_are(tmp_path: Path):
-    gpu = Nodes({"CPU": 96.0, "GPU": 8.0, "accelerator_type:H100": 1.0}, 4, 1, {"zone": "a"}, priority=2)
-    spot = Nodes({"CPU": 96.0, "GPU": 8.0}, most=6)
-    assert shape_of_file(written(tmp_path, FILE)) == Shape({"CPU": 4.0}, {"gpu": gpu, "spot": spot}, 6)
+def test_a_cluster_files_types_are_declared_without_their_memory(tmp_path: Path):
+    shape = shape_of_file(written(tmp_path, FILE))
+    assert shape == Shape({"CPU": 4}, {"gpu": Nodes({"CPU": 96, "GPU": 8}, 4)}, 6)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("types", "name"),
     [
-        ({"head_node_type": "none"}, "no cluster file of `ray up`"),
-        ({"available_node_types": None}, "no cluster file of `ray up`"),
-        ({"available_node_types": {"head": {}}}, "'head' does not say its resources"),
-        ({"available_node_types": {"head": {"resources": {"CPU": 1}}, "g": {"resources": {"GPU": 1}}}}, "'g' does not"),
+        ({"head": {}}, "head"),
+        ({"head": {"resources": {"CPU": 1}}, "g": {"resources": {"GPU": 1}}}, "g"),
     ],
 )
-def test_a_file_that_can_not_be_declared_is_refused(tmp_path: Path, change: dict[str, Any], message: str):
-    with pytest.raises(UserError, match=message):
-        shape_of_file(written(tmp_path, FILE | change))
+def test_a_type_that_leaves_its_resources_to_the_cloud_can_not_be_declared(
+    tmp_path: Path, types: dict[str, Any], name: str
+):
+    file = written(tmp_path, FILE | {"available_node_types": types})
+    with pytest.raises(UserError) as refused:
+        shape_of_file(file)
+    assert f"{file}: available_node_types.{name}: the node type does not say its resources; write them" in str(
+        refused.value
+    )
 
 
-def test_a_kuberay_manifest_and_a_missing_file_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="no cluster file of `ray up`"):
-        shape_of_file(written(tmp_path, {"apiVersion": "ray.io/v1", "kind": "RayCluster"}))
-    with pytest.raises(UserError, match="can not read the cluster file"):
-        shape_of_file(str(tmp_path / "none.yaml"))
+def test_a_type_that_may_have_no_nodes_needs_no_resources(tmp_path: Path):
+    types = FILE["available_node_types"] | {"off": {"max_workers": 0}}  # type: ignore[operator]
+    assert list(shape_of_file(written(tmp_path, FILE | {"available_node_types": types})).workers) == ["gpu"]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,22 @@ def test_it_has_the_models_architecture_tokenizer_and_template(tmp_path: Path, t
     assert len(words) > 32
 
 
+def test_of_a_model_in_shards_no_weights_and_no_index_are_copied(tmp_path: Path):
+    """vLLM looks for the files that an index names, and pickled weights may have a hundred GB."""
+    real = write_tiny_model(tmp_path / "real")
+    (real / "model.safetensors").rename(real / "model-00001-of-00002.safetensors")
+    (real / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head.weight": "model-00002-of-00002"}}')
+    others = ("pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "model.gguf")
+    for name in (*others, "README.md", "vocab.txt"):
+        (real / name).write_text("{}")
+    write_stand_in(str(real), tmp_path / "made", seed=0)
+    made = {file.name for file in (tmp_path / "made").iterdir()}
+    assert {name for name in made if "model" in name or "consolidated" in name} == {"model.safetensors"}
+    kept = {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.txt"}
+    assert kept <= made
+    assert "README.md" not in made
+
+
 def test_a_model_that_can_not_be_fetched_has_a_stand_in_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     said = write_stand_in("nobody/nothing", tmp_path / "made", seed=0)

@@ -5,10 +5,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from pyarrow import fs
 
 from selfreward_ray.cluster.rehearsal.raylets import free_port
 from selfreward_ray.errors import UserError
@@ -31,7 +33,7 @@ def bucket(name: str, log: Path) -> Iterator[dict[str, str]]:
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as output:
         server = subprocess.Popen(  # noqa: S603
-            [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
             stdout=output,
             stderr=output,
         )
@@ -47,6 +49,22 @@ def bucket(name: str, log: Path) -> Iterator[dict[str, str]]:
         finally:
             server.kill()
             server.wait()
+
+
+def save_bucket(uri: str, environment: Mapping[str, str], folder: Path) -> None:
+    """Copy all that is under `uri` in the bucket that `environment` leads to. Raises `OSError` where it can not."""
+    scheme, address = environment["AWS_ENDPOINT_URL"].split("://")
+    store = fs.S3FileSystem(
+        access_key=environment["AWS_ACCESS_KEY_ID"],
+        secret_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region=environment["AWS_DEFAULT_REGION"],
+        scheme=scheme,
+        endpoint_override=address,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    fs.copy_files(
+        uri.removeprefix("s3://"), str(folder), source_filesystem=store, destination_filesystem=fs.LocalFileSystem()
+    )
 
 
 def _create(url: str, server: "subprocess.Popen[bytes]") -> None:

@@ -1,7 +1,8 @@
-"""The process of a rehearsal that joins its cluster and runs the loop: ``drive RECIPE RUN_DIR SEEN SECONDS STEP``.
+"""The process of a rehearsal that joins its cluster and runs the loop: ``drive RECIPE RUN_DIR SEEN SECONDS KEPT STEP``.
 
 What it saw of the cluster is in the JSON file SEEN when it ends. SECONDS is how long nodes may stay idle: it waits for
-the last ones to be let go. Where STEP is not empty, it kills itself as soon as the step of that name is at work.
+the last ones to be let go, but those that the cluster keeps, in the JSON object KEPT by type. Where STEP is not empty,
+it kills itself as soon as the step of that name begins.
 """
 
 import json
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 from selfreward_ray import loop
-from selfreward_ray.cluster.rehearsal.watch import Watch
+from selfreward_ray.cluster.rehearsal.watch import Watch, surplus
 from selfreward_ray.cluster.session import joined
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe_text import load_recipe
@@ -22,14 +23,15 @@ _LET_GO_WITHIN = 30.0
 """Seconds beyond those of idleness."""
 
 
-def main(recipe: str, run_dir: str, seen: str, idle_seconds: str, kill_in: str) -> int:
+def main(recipe: str, run_dir: str, seen: str, idle_seconds: str, kept: str, kill_in: str) -> int:
     watch = Watch()
 
     def write() -> None:
-        Path(seen).write_text(json.dumps({"steps": watch.rows(), "left": watch.nodes()}), encoding="utf-8")
+        found = {"steps": watch.rows(), "left": watch.nodes(), "unseen": watch.unseen()}
+        Path(seen).write_text(json.dumps(found), encoding="utf-8")
 
     def kill(label: str, note: str | None) -> None:
-        if kill_in in label and note == "" and watch.waited():
+        if label == kill_in and note == "":
             write()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -40,7 +42,7 @@ def main(recipe: str, run_dir: str, seen: str, idle_seconds: str, kill_in: str) 
                     progress.listeners.append(kill)
                 loop.run(load_recipe(recipe), run_dir)
                 end = time.monotonic() + float(idle_seconds) + _LET_GO_WITHIN
-                while watch.nodes() and time.monotonic() < end:
+                while surplus(watch.nodes(), json.loads(kept)) and time.monotonic() < end:
                     time.sleep(1)
         except UserError as error:
             print(f"error: {getattr(error, 'cause', error)}", file=sys.stderr)

@@ -19,8 +19,8 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
     FakeMultiNodeProvider,
 )
 
+from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.cluster.rehearsal.shape import Shape
 from selfreward_ray.errors import UserError
 
 NODE_TYPE = "node-type"
@@ -35,12 +35,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def raylets(shape: Shape, idle_seconds: float, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+def raylets(
+    shape: Shape, idle_seconds: float, environment: dict[str, str], ray_folder: Path | None = None
+) -> Iterator[dict[str, str]]:
     """A cluster of `shape`'s head, on which the autoscaler starts and ends its other nodes.
 
     Each node is a raylet with the CPUs, GPUs, accelerator type and labels that `shape` declares, and has `environment`,
     in which GPUs are said to be declared only. Yields the environment of a process that is to join the cluster: Ray
-    reads its token when it is imported, so this process itself can not. Raises `UserError` where Ray does not start.
+    reads its token when it is imported, so this process itself can not. Ray's sessions are in `ray_folder`, and stay
+    there, where it is given. Raises `UserError` where Ray does not start.
     """
     with tempfile.TemporaryDirectory(prefix="rehearse-", ignore_cleanup_errors=True) as folder:
         port = free_port()
@@ -57,7 +60,10 @@ def raylets(shape: Shape, idle_seconds: float, environment: dict[str, str]) -> I
         }
         with log.open("w") as output:
             head = subprocess.Popen(  # noqa: S603
-                [Path(sys.executable).with_name("ray"), *_start_arguments(shape, host, port, config, folder)],
+                [
+                    *(sys.executable, "-m", "ray.scripts.scripts"),
+                    *_start_arguments(shape, host, port, config, ray_folder or Path(folder) / "ray"),
+                ],
                 env=ours | _HEAD_ENVIRONMENT,
                 stdout=output,
                 stderr=output,
@@ -84,7 +90,7 @@ _HEAD_ENVIRONMENT = {
 
 
 def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict[str, Any]:
-    head = {"resources": shape.head, "node_config": {}, "min_workers": 0, "max_workers": 0}
+    head = {"resources": dict(shape.head), "node_config": {}, "min_workers": 0, "max_workers": 0}
     return {
         "cluster_name": "rehearsal",
         "max_workers": shape.max_workers,
@@ -108,8 +114,8 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
         "available_node_types": {FAKE_HEAD_NODE_TYPE: head}
         | {
             name: {
-                "resources": node.resources,
-                "labels": node.labels | {NODE_TYPE: name},
+                "resources": dict(node.resources),
+                "labels": {**node.labels, NODE_TYPE: name},
                 "node_config": {},
                 "min_workers": node.least,
                 "max_workers": node.most,
@@ -120,14 +126,14 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
     }
 
 
-def _start_arguments(shape: Shape, host: str, port: int, config: Path, folder: str) -> list[str]:
+def _start_arguments(shape: Shape, host: str, port: int, config: Path, ray_folder: Path) -> list[str]:
     others = {name: amount for name, amount in shape.head.items() if name not in ("CPU", "GPU")}
     return [
         "start", "--head", "--block", f"--autoscaling-config={config}", f"--port={port}",
         f"--node-ip-address={host}", f"--num-cpus={shape.head.get('CPU', 0):g}",
         f"--num-gpus={shape.head.get('GPU', 0):g}", f"--resources={json.dumps(others)}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}", f"--dashboard-agent-listen-port={free_port()}",
-        f"--temp-dir={folder}/ray",
+        f"--temp-dir={ray_folder}",
     ]  # fmt: skip
 
 

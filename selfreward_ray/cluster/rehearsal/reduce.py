@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.cluster.rehearsal.shape import Shape
+from selfreward_ray.cluster.asks import worker_ask
+from selfreward_ray.cluster.cluster_file import Shape
+from selfreward_ray.cluster.room import NodeType, at_most, describe
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import ENDING_TOKENS, Inference, Prompts, Recipe, Training
 from selfreward_ray.recipe_text import differing_fields, parse_recipe
@@ -125,21 +127,18 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
         "liger_kernels": False,
         "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
     }
-    needed = {"CPU": training.cpus_per_worker, "GPU": training.gpus_per_worker}
-    if training.accelerator_type:
-        needed[f"accelerator_type:{training.accelerator_type}"] = 0.001
+    ask = worker_ask(training)
     nodes = [shape.head, *(node.resources for node in shape.workers.values())]
-    held = [(_units(node, needed), node) for node in nodes]
+    held = [(at_most(ask, [NodeType("one", node, 1)], None), node) for node in nodes]
     most, node = max(held, key=lambda found: found[0])
     if not most:
-        raise UserError(f"no node type holds a training worker, which asks for {needed}")
-    if training.workers > most:
+        raise UserError(
+            f"no node of the cluster holds a training worker, which asks for {describe(ask.bundles[0])}; lower what a "
+            "worker takes (training.cpus_per_worker, gpus_per_worker), or declare such a node type"
+        )
+    if most < ask.count:
         changed["cpus_per_worker"] = node["CPU"]
     return changed
-
-
-def _units(node: dict[str, float], needed: dict[str, float]) -> int:
-    return min(int(node.get(kind, 0) // amount) for kind, amount in needed.items() if amount)
 
 
 def _inference(inference: Inference) -> dict[str, Any]:

@@ -2,28 +2,32 @@
 
 import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.rehearsal.bucket import bucket
+from selfreward_ray.cluster.rehearsal.engine_arguments import unknown_arguments
+from selfreward_ray.cluster.rehearsal.keep import RAY_FOLDER, keep
 from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
 from selfreward_ray.cluster.rehearsal.raylets import raylets
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, reduced, reductions
-from selfreward_ray.cluster.rehearsal.shape import Shape, shape_of_file, shape_of_recipe
+from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
-from selfreward_ray.cluster.room import NodeType, explain_shortage
+from selfreward_ray.cluster.rehearsal.watch import surplus
+from selfreward_ray.cluster.room import explain_shortage, types_of
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe import Optimization, Recipe
 from selfreward_ray.recipe_text import dump_recipe
 
 IDLE_SECONDS = 10.0
@@ -44,14 +48,25 @@ class Rehearsed:
     steps: list[dict[str, Any]]
     """What was seen of each step, see `watch.StepSeen`."""
     left: list[str]
-    """Nodes that were not let go in the end."""
+    """Nodes that were not let go in the end, though nothing keeps them."""
     seconds: float
+    kept: list[str] = field(default_factory=list)
+    """Nodes that stay because the cluster file has `min_workers` of their type."""
+    unseen: list[str] = field(default_factory=list)
+    """What could not be seen of the cluster, see `watch.Watch.unseen`."""
+    interrupted: bool = True
+    """Whether the run was killed and went on; not where it has no step `INTERRUPTED`."""
 
     @property
     def idle(self) -> list[str]:
         """Nodes that were started and never used, with the step that started them."""
-        used = {node for step in self.steps for node in step["used"]}
-        return [f"{node} ({step['label']})" for step in self.steps for node in step["started"] if node not in used]
+        fine = {*self.kept, *_used(self.steps)}
+        return [f"{node} ({step['label']})" for step in self.steps for node in step["started"] if node not in fine]
+
+    @property
+    def faulty(self) -> bool:
+        """Whether anything is wrong with the real run, or with what is known of it."""
+        return bool(self.rejected or self.idle or self.left or self.unseen)
 
 
 def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> Rehearsed:
@@ -64,7 +79,7 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
     began = time.monotonic()
     shape = shape_of_file(cluster_file) if cluster_file else shape_of_recipe(recipe)
     rejected = rejections(recipe, shape)
-    with tempfile.TemporaryDirectory(prefix="rehearse-") as scratch, ExitStack() as servers:
+    with tempfile.TemporaryDirectory(prefix="rehearse-", ignore_cleanup_errors=True) as scratch, ExitStack() as servers:
         folder = Path(scratch)
         stand_ins, replaced = _make_up(recipe, folder)
         rehearsed = reduced(recipe, shape, stand_ins)
@@ -77,21 +92,58 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
             environment |= servers.enter_context(bucket(name, folder / "bucket.log"))
             out = f"s3://{name}/rehearsal"
             replaced.append(f"{run_dir}: a bucket on this machine")
-        cluster = servers.enter_context(raylets(shape, IDLE_SECONDS, environment))
-        seen = [_drive(folder, out, cluster, number) for number in (1, 2)]
+        cluster = servers.enter_context(raylets(shape, IDLE_SECONDS, environment, folder / RAY_FOLDER))
+        least = {name: node.least for name, node in shape.workers.items()}
+        seen = [_drive(folder, out, cluster, least, INTERRUPTED)]
+        if seen[0]["killed"]:
+            seen.append(_drive(folder, out, cluster, least, ""))
     steps = [step for part in seen for step in part["steps"]]
-    changed = [line for line in reductions(recipe, rehearsed) if scratch not in line]
-    return Rehearsed(changed, replaced, rejected, steps, seen[-1]["left"], round(time.monotonic() - began, 1))
+    used = _used(steps)
+    alive = sorted(seen[-1]["left"], key=lambda node: node in used)
+    left = surplus(alive, least)
+    return Rehearsed(
+        reductions=[line for line in reductions(recipe, rehearsed) if scratch not in line],
+        replaced=replaced,
+        rejected=rejected,
+        steps=steps,
+        left=left,
+        seconds=round(time.monotonic() - began, 1),
+        kept=[node for node in alive if node not in left],
+        unseen=seen[-1]["unseen"],
+        interrupted=seen[0]["killed"],
+    )
+
+
+def _used(steps: list[dict[str, Any]]) -> set[str]:
+    return {node for step in steps for node in step["used"]}
 
 
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
-    """What of the recipe's own numbers `shape` can never hold."""
+    """What the real run would be refused for: more than `shape` can ever hold, a batch too small, a wrong argument."""
     asks = (worker_ask(recipe.training), replica_ask(recipe.inference))
-    types = [
-        NodeType("head", shape.head, 1, head=True),
-        *(NodeType(name, node.resources, node.most) for name, node in shape.workers.items()),
-    ]
-    return [shortage for ask in asks if (shortage := explain_shortage(ask, types, shape.max_workers))]
+    known = types_of(shape)
+    shortages = [shortage for ask in asks if known and (shortage := explain_shortage(ask, *known))]
+    return [*shortages, *_small_batches(recipe), *unknown_arguments(recipe.inference.engine)]
+
+
+def _small_batches(recipe: Recipe) -> list[str]:
+    """What the trainer says of the batches of those trainings that the recipe has."""
+    from selfreward_ray.training.job import TrainJob
+    from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
+    from selfreward_ray.training.trainer import _check_batch
+
+    trainings: list[tuple[str, Objective, Optimization]] = [("sft", SftObjective(), recipe.sft)]
+    if recipe.iterations and recipe.pairs.policy != "positive-only":
+        trainings.append(("dpo", DpoObjective(recipe.dpo), recipe.dpo))
+    said = []
+    for label, objective, optimization in trainings:
+        try:
+            _check_batch(
+                TrainJob(label, recipe.model, "", objective, optimization, recipe.training, recipe.seed, "", None)
+            )
+        except UserError as error:
+            said.append(str(error))
+    return said
 
 
 def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
@@ -110,17 +162,17 @@ def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
     return stand_ins, replaced
 
 
-def _drive(folder: Path, out: str, cluster: dict[str, str], attempt: int) -> dict[str, Any]:
-    """One attempt at the run in a process of its own; the first is killed in the middle."""
-    seen = folder / f"seen-{attempt}.json"
+def _drive(folder: Path, out: str, cluster: dict[str, str], least: dict[str, int], kill_in: str) -> dict[str, Any]:
+    """One attempt at the run in a process of its own, which is killed where the step `kill_in` begins."""
+    seen = folder / ("seen-killed.json" if kill_in else "seen.json")
     command = [sys.executable, "-m", "selfreward_ray.cluster.rehearsal.drive"]
-    arguments = [str(folder / "recipe.yaml"), out, str(seen), str(IDLE_SECONDS), INTERRUPTED if attempt == 1 else ""]
+    arguments = [str(folder / "recipe.yaml"), out, str(seen), str(IDLE_SECONDS), json.dumps(least), kill_in]
     status = subprocess.run([*command, *arguments], env=cluster, check=False).returncode  # noqa: S603
-    if status not in (0, -9 if attempt == 1 else 0) or not seen.exists():
-        kept = shutil.copytree(folder, tempfile.mkdtemp(prefix="rehearsal-failed-"), dirs_exist_ok=True)
-        raise UserError(f"the rehearsed run ended with status {status}; its folder and recipe are kept in {kept}")
+    killed = status == -signal.SIGKILL and bool(kill_in)
+    if not (status == 0 or killed) or not seen.exists():
+        raise UserError(f"the rehearsed run ended with status {status}; {keep(folder, out, cluster)}")
     found: dict[str, Any] = json.loads(seen.read_text(encoding="utf-8"))
-    return found
+    return found | {"killed": killed}
 
 
 def _need_cpu_engine() -> None:

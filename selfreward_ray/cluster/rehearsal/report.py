@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
+from selfreward_ray.cluster.rehearsal.rehearse import INTERRUPTED, Rehearsed
 from selfreward_ray.reporting.wording import duration, number, visible
 
 _A_WAIT = 0.5
@@ -20,11 +20,16 @@ def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
     _list(console, "Reduced for the rehearsal", found.reductions)
     _list(console, "In the place of", found.replaced)
     console.print(_table(found.steps))
+    _list(console, "Nodes that the cluster file keeps (min_workers)", found.kept)
     _list(console, "Nodes that were started and not used", found.idle, style="red")
     _list(console, "Nodes that were not let go", found.left, style="red")
     _list(console, "The real run would be rejected", found.rejected, style="red")
-    wrong = bool(found.idle or found.left or found.rejected)
-    outcome = "with faults, see above" if wrong else "nothing would be rejected, and every node was used and let go"
+    _list(console, "What could not be seen of the cluster", found.unseen, style="red")
+    if not found.interrupted:
+        console.print(Text(f"Resuming was not rehearsed: the run has no step {INTERRUPTED}", style="yellow"))
+    wrong = found.faulty
+    nodes = "every other node" if found.kept else "every node"
+    outcome = "with faults, see above" if wrong else f"nothing would be rejected, and {nodes} was used and let go"
     console.print(
         Text(f"The whole loop ran in {duration(found.seconds)}: {outcome}", style="red" if wrong else "green")
     )

@@ -17,6 +17,8 @@ from selfreward_ray.models import local_model
 LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
 _WORDS_BEFORE_THE_END = 10
 _PLAIN = re.compile(r"[Ġ▁ ][A-Za-z]{2,}")
+_COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+"""Files of configuration, tokenizer and template; neither weights nor the index of their shards."""
 _PREFERENCE = 6.0
 """Log of how much more probable a plain word is than another token."""
 
@@ -36,7 +38,7 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
         config = _made_up(folder)
     else:
         for file in source.iterdir():
-            if file.is_file() and file.suffix != ".safetensors":
+            if file.is_file() and file.suffix in _COPIED and not file.name.endswith(".index.json"):
                 shutil.copy(file, folder / file.name)
         config = _reduced(source)
     tokenizer = AutoTokenizer.from_pretrained(folder)

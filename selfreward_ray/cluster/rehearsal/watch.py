@@ -4,11 +4,13 @@ import dataclasses
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import ray
+from ray.util import placement_group_table
 from ray.util.state import list_actors, list_tasks
 
 from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE
@@ -19,6 +21,19 @@ _LOOKS_A_USE = 3
 """Looks between two at what runs where, each of which takes a while."""
 _AT_MOST = 1000
 HEAD = "head"
+_NODES, _USE = "which nodes there are", "which nodes are used"
+
+
+def surplus(nodes: list[str], least: Mapping[str, int]) -> list[str]:
+    """Of nodes as `Watch` names them, those beyond the first `least` of each type, which the autoscaler keeps."""
+    counts: Counter[str] = Counter()
+    beyond = []
+    for node in nodes:
+        kind = node.rpartition("/")[0]
+        counts[kind] += 1
+        if counts[kind] > least.get(kind, 0):
+            beyond.append(node)
+    return beyond
 
 
 @dataclass
@@ -45,6 +60,7 @@ class Watch:
         self._names: dict[str, str] = {}
         self._head = ""
         self._alive: set[str] = set()
+        self._failing: dict[str, tuple[float, str]] = {}
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -61,6 +77,9 @@ class Watch:
             progress.listeners.remove(self.hear)
             self._stop.set()
             thread.join()
+            for what, see in self._looks.items():
+                if what in self._failing:
+                    self._look(what, see)
 
     def hear(self, label: str, note: str | None) -> None:
         """A step begins, says what it waits for, or ends (None): a listener of `Progress`."""
@@ -81,9 +100,10 @@ class Watch:
         with self._lock:
             return [dataclasses.asdict(step) for step in self.steps]
 
-    def waited(self) -> bool:
-        """Whether the step under way has waited for something: its work has begun."""
-        return bool(self.steps and self.steps[-1].waits)
+    def unseen(self) -> list[str]:
+        """What could not be looked at any more, since when, and why."""
+        now = time.monotonic()
+        return [f"{what}, for the last {now - since:.0f} s: {error}" for what, (since, error) in self._failing.items()]
 
     def nodes(self) -> list[str]:
         """Nodes beside the head that are alive now."""
@@ -104,10 +124,24 @@ class Watch:
     def _look_on(self) -> None:
         looks = 0
         while not self._stop.wait(_LOOK_EVERY):
-            self._see_nodes()
-            if looks % _LOOKS_A_USE == 0:
-                self._see_use()
+            for what, see in self._looks.items():
+                if what == _NODES or looks % _LOOKS_A_USE == 0:
+                    self._look(what, see)
             looks += 1
+
+    @property
+    def _looks(self) -> dict[str, Callable[[], None]]:
+        return {_NODES: self._see_nodes, _USE: self._see_use}
+
+    def _look(self, what: str, see: Callable[[], None]) -> None:
+        """One look, left out where it fails: a cluster with much to do answers the next one."""
+        try:
+            see()
+        except Exception as error:  # whatever it is, a watch that ended would say that all nodes are idle
+            since, _ = self._failing.get(what, (time.monotonic(), ""))
+            self._failing[what] = since, f"{type(error).__name__}: {str(error)[:200]}"
+        else:
+            self._failing.pop(what, None)
 
     def _see_nodes(self) -> None:
         alive = {}
@@ -130,11 +164,15 @@ class Watch:
         running = [("state", "=", "ALIVE")], [("state", "=", "RUNNING")]
         work = [*list_actors(filters=running[0], limit=_AT_MOST, detail=True, raise_on_missing_output=False)]
         work += list_tasks(filters=running[1], limit=_AT_MOST, detail=True, raise_on_missing_output=False)
+        # What asks for nothing, such as an actor that keeps counts, uses no node.
+        used = [one.node_id for one in work if one.required_resources]
+        # Of an engine in stages only the first has an actor here, as GPUs are only declared: it is one process.
+        groups = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
+        used += [node for group in groups for node in group["bundles_to_node_id"].values()]
         with self._lock:
-            for one in work:
-                # What asks for nothing, such as an actor that keeps counts, uses no node.
-                if one.node_id in (self._head, *self._alive) and one.required_resources:
-                    self._note_of("used", one.node_id)
+            for node in used:
+                if node in (self._head, *self._alive):
+                    self._note_of("used", node)
 
     def _note_of(self, what: str, node: str) -> None:
         if self.steps:

@@ -1,0 +1,38 @@
+"""Which arguments vLLM's engine knows, read from its source: to import it takes ten seconds."""
+
+import ast
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+def unknown_arguments(engine: Mapping[str, Any]) -> list[str]:
+    """A line for each name in the recipe's ``inference.engine`` that is no field of vLLM's `AsyncEngineArgs`."""
+    known = engine_arguments()
+    lines = []
+    for name in engine:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            lines.append(f"inference.engine.{name}: the vLLM that is installed here has no such argument{hint}")
+    return lines
+
+
+@cache
+def engine_arguments() -> frozenset[str]:
+    """Names of the fields of `AsyncEngineArgs`, and of `EngineArgs` that it extends."""
+    package = find_spec("vllm")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("vllm")
+    source = Path(package.origin).parent / "engine" / "arg_utils.py"
+    classes = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+    return frozenset(
+        field.target.id
+        for node in classes
+        if node.name in ("EngineArgs", "AsyncEngineArgs")
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    )
