@@ -68,9 +68,9 @@ def test_a_type_that_may_have_no_nodes_needs_no_resources(tmp_path: Path):
         ),
         (
             {"gpus_per_replica": 8, "max_replicas": 2, "accelerator_type": "L40S"},
-            {"workers": 32, "gpus_per_worker": 1, "accelerator_type": "H100"},
+            {"workers": 16, "gpus_per_worker": 1, "accelerator_type": "H100"},
             {"CPU": 4},
-            {"gpus-L40S": 2, "gpus-H100": 4},
+            {"gpus-L40S": 2, "gpus-H100": 2},
         ),
     ],
     ids=["CPUs", "one GPU", "one node of eight", "two types"],

@@ -27,7 +27,7 @@ from selfreward_ray.cluster.rehearsal.watch import surplus
 from selfreward_ray.cluster.room import explain_shortage, types_of
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Optimization, Recipe
+from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import dump_recipe
 
 IDLE_SECONDS = 10.0
@@ -119,31 +119,11 @@ def _used(steps: list[dict[str, Any]]) -> set[str]:
 
 
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
-    """What the real run would be refused for: more than `shape` can ever hold, a batch too small, a wrong argument."""
+    """What the real run would be refused for: more than `shape` can ever hold, and wrong arguments."""
     asks = (worker_ask(recipe.training), replica_ask(recipe.inference))
     known = types_of(shape)
     shortages = [shortage for ask in asks if known and (shortage := explain_shortage(ask, *known))]
-    return [*shortages, *_small_batches(recipe), *unknown_arguments(recipe.inference.engine)]
-
-
-def _small_batches(recipe: Recipe) -> list[str]:
-    """What the trainer says of the batches of those trainings that the recipe has."""
-    from selfreward_ray.training.job import TrainJob
-    from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
-    from selfreward_ray.training.trainer import _check_batch
-
-    trainings: list[tuple[str, Objective, Optimization]] = [("sft", SftObjective(), recipe.sft)]
-    if recipe.iterations and recipe.pairs.policy != "positive-only":
-        trainings.append(("dpo", DpoObjective(recipe.dpo), recipe.dpo))
-    said = []
-    for label, objective, optimization in trainings:
-        try:
-            _check_batch(
-                TrainJob(label, recipe.model, "", objective, optimization, recipe.training, recipe.seed, "", None)
-            )
-        except UserError as error:
-            said.append(str(error))
-    return said
+    return [*shortages, *unknown_arguments(recipe.inference.engine)]
 
 
 def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
