@@ -27,16 +27,11 @@ from selfreward_ray.inference.replica import Read, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
 from selfreward_ray.models import portable
 from selfreward_ray.recipe import Inference
-from selfreward_ray.run_store import finished_ids
 from selfreward_ray.storage import Folder
 
 
 class PoolStopped(UserError):
     """A pool that can not go on; the message has the engine's own error."""
-
-
-class PoolStalled(PoolStopped):
-    """A pool in which nothing moved for too long."""
 
 
 class Pool:
@@ -53,23 +48,14 @@ class Pool:
     def run(self, rows: Folder, finished: set[str]) -> Generator[Block, None, None]:
         """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
 
-        The blocks of a replica whose node is gone wait for that replica, and where no node comes in its place they
-        would wait for ever. So a pool that stalls after some of its blocks were finished is opened again for the rest.
-        Raises `PoolStopped` where the replicas can not go on.
+        The blocks of a replica whose node is gone wait for that replica to start again, in the place of another one at
+        the latest: Ray Data ends those for which it has no blocks left. Raises `PoolStopped` where the replicas can not go on.
         """
-        read = partial(read_block, table=rows, record=self._job.record)
-        while blocks := cut_table(rows, finished, self._inference.rows_per_block):
+        blocks = cut_table(rows, finished, self._inference.rows_per_block)
+        if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
-            moved = False
-            try:
-                for block in self.stream(dataset, count_cut(blocks), read):
-                    moved = True
-                    yield block
-                return
-            except PoolStalled:
-                if not moved:
-                    raise
-            finished = finished_ids(Folder(self._job.out))
+            read = partial(read_block, table=rows, record=self._job.record)
+            yield from self.stream(dataset, count_cut(blocks), read)
 
     def stream(self, dataset: ray.data.Dataset, rows: int, read: Read) -> Generator[Block, None, None]:
         """Run the job on every row of `dataset`, a block whose records `read` gives, and yield each block's counts when
@@ -143,7 +129,7 @@ class Pool:
                 raise PoolStopped(ended) from None
             if isinstance(error, RayActorError):
                 raise
-            raise PoolStalled(
+            raise PoolStopped(
                 f"nothing moved for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
                 + ("no block was finished" if came_up else "no engine came up")
                 + f"; {last or 'a replica waits for a place, or a block or an engine takes longer'}. "

@@ -23,7 +23,7 @@ DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutErr
         (DIED, ("no memory for the KV cache", "", False), "PoolStopped: no memory for the KV cache"),
         (STALLED, ("no memory for the KV cache", "", True), "PoolStopped: no memory for the KV cache"),
         (DIED, ("", "", True), "RayActorError: its node is gone"),
-        (STALLED, ("", "", False), "PoolStalled: nothing moved for 5 s (inference.stall_seconds): no engine came up"),
+        (STALLED, ("", "", False), "PoolStopped: nothing moved for 5 s (inference.stall_seconds): no engine came up"),
         (STALLED, ("", "", False), "a replica waits for a place, or a block or an engine takes longer. Replicas: none"),
         (STALLED, ("", "reset", True), "no block was finished; reset. Replicas: none of 2 × (1 CPU)"),
     ],
