@@ -49,7 +49,9 @@ class Pool:
         """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
 
         The blocks of a replica whose node is gone wait for that replica to start again, in the place of another one at
-        the latest: Ray Data ends those for which it has no blocks left. Raises `PoolStopped` where the replicas can not go on.
+        the latest: Ray Data ends those for which it has no blocks left.
+
+        Raises `PoolStopped` where the replicas can not go on.
         """
         blocks = cut_table(rows, finished, self._inference.rows_per_block)
         if blocks:
