@@ -79,7 +79,7 @@ def size_of(tensor: Tensor, shape: tuple[int, ...]) -> int:
 def write_shard(folder: Folder, file: str, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file straight to `folder`, without a copy on this node's disk.
 
-    It is there under its name only once it is whole.
+    It is there under its name only once it is whole; where a tensor or the storage raises, nothing of it is left.
     """
     with folder.writing(file) as stream:
         for number, (_, _, piece) in enumerate(_pieces(tensors), start=1):
