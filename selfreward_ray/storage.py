@@ -35,6 +35,7 @@ class Folder:
         return filesystem, path
 
     def is_file(self, name: str) -> bool:
+        """Whether `name` is a file directly inside; False when there is no folder."""
         filesystem, path = self.filesystem()
         return bool(filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File)
 
@@ -55,6 +56,7 @@ class Folder:
         return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
 
     def read_bytes(self, name: str) -> bytes:
+        """All of `name`. Raises `FileNotFoundError` when it is not there, and another `OSError` of the storage."""
         filesystem, path = self.filesystem()
         with filesystem.open_input_stream(f"{path}/{name}") as stream:
             return bytes(stream.read())
@@ -88,7 +90,7 @@ class Folder:
             filesystem.move(partial, f"{path}/{name}")
 
     def read_json(self, name: str) -> Any:
-        """Raises `UserError` for a damaged file."""
+        """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""
         try:
             return json.loads(self.read_bytes(name))
         except ValueError as error:

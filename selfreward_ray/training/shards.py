@@ -125,7 +125,8 @@ def _pieces(tensors: dict[str, Tensor]) -> list[tuple[str, int, Any]]:
 
 
 def check_index(folder: Folder, expected: set[str]) -> None:
-    """Raises `RuntimeError` unless the stored index names every expected tensor, and every file that is there."""
+    """Read the stored index back. Raises `RuntimeError` unless it names every expected tensor and every file that is
+    there, and `UserError` where it is damaged."""
     listed: dict[str, str] = folder.read_json(INDEX)["weight_map"]
     stored = {path.rsplit("/", 1)[-1] for path in folder.files(".safetensors")}
     if set(listed) != expected or set(listed.values()) != stored:
