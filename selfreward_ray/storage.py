@@ -35,6 +35,7 @@ class Folder:
         return filesystem, path
 
     def is_file(self, name: str) -> bool:
+        """Whether `name` is a file directly inside; False when there is no folder."""
         filesystem, path = self.filesystem()
         return bool(filesystem.get_file_info(f"{path}/{name}").type == fs.FileType.File)
 
@@ -55,29 +56,41 @@ class Folder:
         return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
 
     def read_bytes(self, name: str) -> bytes:
+        """All of `name`. Raises `FileNotFoundError` when it is not there, and another `OSError` of the storage."""
         filesystem, path = self.filesystem()
         with filesystem.open_input_stream(f"{path}/{name}") as stream:
             return bytes(stream.read())
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Write `name` so that it is either whole or absent."""
+        """Write `name`, whole or not at all, as `writing` does."""
         with self.writing(name) as stream:
             stream.write(data)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Any]:
-        """A stream to write `name` by, which is there, whole, only once the block ends well."""
+        """A stream to write `name` by, which is there, whole, once the block ends well.
+
+        When the block raises, nothing of it is left. On a disk a file that had the name before stays. In an object
+        store such an object is lost: a stream can only be closed, which publishes what it was given, and that is then
+        deleted. Where this fails too, the error has a note that names the torn object. When the storage itself fails,
+        or the process is killed, an object store publishes nothing.
+        """
         filesystem, path = self.filesystem()
         filesystem.create_dir(path, recursive=True)
-        # A rename is atomic on a disk; an object store shows an object only when it is whole.
+        # A rename is atomic on a disk; an object store shows an object only when its stream is closed.
         partial = f"{path}/.{name}.partial" if isinstance(filesystem, fs.LocalFileSystem) else f"{path}/{name}"
-        with filesystem.open_output_stream(partial) as stream:
+        stream = filesystem.open_output_stream(partial)
+        try:
             yield stream
+        except BaseException as error:
+            _discard(filesystem, partial, stream, error)
+            raise
+        stream.close()
         if partial != f"{path}/{name}":
             filesystem.move(partial, f"{path}/{name}")
 
     def read_json(self, name: str) -> Any:
-        """Raises `UserError` for a damaged file."""
+        """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""
         try:
             return json.loads(self.read_bytes(name))
         except ValueError as error:
@@ -93,3 +106,15 @@ class Folder:
         filesystem, path = self.filesystem()
         if filesystem.get_file_info(path).type == fs.FileType.Directory:
             filesystem.delete_dir(path)
+
+
+def _discard(filesystem: fs.FileSystem, path: str, stream: Any, error: BaseException) -> None:
+    """End `stream` and remove what it was given before `error`; a note says so where it can not be removed."""
+    try:
+        stream.close()
+    except OSError:
+        return  # an upload that can not be completed is no object; one that was there before stays
+    try:
+        filesystem.delete_file(path)
+    except OSError as left:
+        error.add_note(f"{path} is torn and can not be removed ({left}); remove it")

@@ -63,6 +63,92 @@ def test_an_interrupted_write_leaves_the_old_content(tmp_path: Path):
     assert folder.read_bytes("x") == b"old"
 
 
+@pytest.mark.parametrize("ended_by", [ValueError("third row"), KeyboardInterrupt()])
+def test_a_block_that_raises_leaves_nothing(folder: Folder, tmp_path: Path, ended_by: BaseException):
+    def write() -> None:
+        with folder.writing("x") as stream:
+            stream.write(b"half")
+            raise ended_by
+
+    with pytest.raises(type(ended_by)):
+        write()
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+class Bucket:
+    """An object store in a local folder: a name is there once its stream is closed, also after an exception."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.fails_at: set[str] = set()
+        """Of ``write``, ``close``, ``delete``."""
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        pass
+
+    def open_output_stream(self, path: str) -> "Upload":
+        return Upload(self, path)
+
+    def delete_file(self, path: str) -> None:
+        self.may("delete")
+        (self.folder / path).unlink()
+
+    def may(self, what: str) -> None:
+        if what in self.fails_at:
+            raise OSError(f"no {what}")
+
+
+class Upload:
+    """As pyarrow's: it is closed at the end of a ``with`` however that ends, and can not be given up."""
+
+    def __init__(self, bucket: Bucket, name: str):
+        self._bucket, self._name, self._data = bucket, name, b""
+
+    def __enter__(self) -> "Upload":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, data: bytes) -> None:
+        self._data += data[:4]
+        self._bucket.may("write")
+
+    def close(self) -> None:
+        self._bucket.may("close")
+        (self._bucket.folder / self._name).write_bytes(self._data)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    store = Bucket(tmp_path)
+    monkeypatch.setattr(Folder, "filesystem", lambda self: (store, "."))
+    return store
+
+
+def test_an_object_store_is_left_without_the_torn_object(bucket: Bucket):
+    bucket.fails_at = {"write"}
+    with pytest.raises(OSError, match="no write") as raised:
+        Folder("mock://a").write_bytes("x", b"whole")
+    assert list(bucket.folder.iterdir()) == []
+    assert not hasattr(raised.value, "__notes__")
+
+
+def test_a_torn_object_that_can_not_be_deleted_is_named(bucket: Bucket):
+    bucket.fails_at = {"write", "delete"}
+    with pytest.raises(OSError, match="no write") as raised:
+        Folder("mock://a").write_bytes("x", b"whole")
+    assert raised.value.__notes__ == ["./x is torn and can not be removed (no delete); remove it"]
+
+
+def test_an_upload_that_can_not_be_completed_leaves_the_object_before_it(bucket: Bucket):
+    (bucket.folder / "x").write_bytes(b"old")
+    for bucket.fails_at in ({"close"}, {"write", "close"}):
+        with pytest.raises(OSError, match=f"no {max(bucket.fails_at)}"):
+            Folder("mock://a").write_bytes("x", b"whole")
+        assert (bucket.folder / "x").read_bytes() == b"old"
+
+
 def test_an_unknown_scheme_is_the_users_error():
     with pytest.raises(UserError, match="can not open storage 'gopher://a/b'"):
         Folder("gopher://a/b").filesystem()

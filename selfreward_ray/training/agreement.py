@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch.distributed as dist
 
@@ -30,6 +30,20 @@ def agree(error: BaseException | None) -> None:
     for rank, other in enumerate(found):
         if other is not None:
             raise RuntimeError(f"rank {rank}: {other[1]}")
+
+
+def together(work: Callable[[], T]) -> T:
+    """Return what `work` returns on this rank, once it has returned on all ranks; every rank calls it.
+
+    `work` must contain no collective: a rank that failed before one would be in another. Raises as `agree` does.
+    """
+    result, error = None, None
+    try:
+        result = work()
+    except Exception as raised:
+        error = raised
+    agree(error)
+    return cast(T, result)
 
 
 def on_rank_0(work: Callable[[], T]) -> T | None:

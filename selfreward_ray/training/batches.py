@@ -34,7 +34,10 @@ class Batch(Generic[E]):
 
 
 def plan_batches(examples: list[E], optimization: Optimization, ranks: int, seed: int) -> list[Batch[E]]:
-    """All steps of all epochs. Every example is in each epoch exactly once."""
+    """All steps of all epochs. Every example is in each epoch exactly once.
+
+    A step has as few passes of at most `micro_batch_tokens` as its examples allow, equally many on each rank.
+    """
     rng = random.Random(seed)
     steps: list[Batch[E]] = []
     for _ in range(optimization.epochs):

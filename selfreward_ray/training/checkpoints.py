@@ -8,7 +8,7 @@ vectors. DeepSpeed's own checkpoints are pickles, which can run code when they a
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from deepspeed.utils import (
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from selfreward_ray.errors import Final, UserError
-from selfreward_ray.training.agreement import agree
+from selfreward_ray.errors import UserError
+from selfreward_ray.training.agreement import on_rank_0, together
 from selfreward_ray.training.history import History
 
 INDEX = "checkpoint.json"
@@ -60,23 +60,33 @@ def slice_of(numel: int, rank: int, ranks: int) -> tuple[int, int]:
 def save(engine: Any, history: History, fingerprint: str) -> None:
     """Report a checkpoint of the run `fingerprint` to Ray Train, which copies it to the run's storage.
 
-    Every rank calls it. Each writes its own files; rank 0 adds the index, with the hash of every file.
+    Every rank calls it. Each writes its own files; rank 0 adds the index, with the hash of every file. What one
+    rank's disk raises ends all, as `agree` does.
     """
     rank, ranks = dist.get_rank(), dist.get_world_size()
     with tempfile.TemporaryDirectory() as scratch:
-        mine: dict[str, str] = {}
-        for number, tensors in enumerate(_slices(engine, rank, ranks)):
-            file = Path(scratch) / f"rank-{rank:05d}-of-{ranks:05d}-{number:03d}.safetensors"
-            save_file(tensors, file)
-            with file.open("rb") as stream:
-                mine[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        mine = together(lambda: _write(engine, Path(scratch), rank, ranks))
         files: list[dict[str, str]] = [{} for _ in range(ranks)]
         dist.all_gather_object(files, mine)
-        if rank == 0:
-            updates = [state["step"].item() for state in _adam(engine)]
-            index = {"fingerprint": fingerprint, "files": files, "updates": updates[0], **vars(history)}
-            (Path(scratch) / INDEX).write_text(json.dumps(index))
+        on_rank_0(lambda: _write_index(engine, Path(scratch), files, history, fingerprint))
         ray.train.report({"steps": history.done}, checkpoint=ray.train.Checkpoint.from_directory(scratch))
+
+
+def _write(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str, str]:
+    """Write this rank's files; their names and hashes."""
+    written: dict[str, str] = {}
+    for number, tensors in enumerate(_slices(engine, rank, ranks)):
+        file = folder / f"rank-{rank:05d}-of-{ranks:05d}-{number:03d}.safetensors"
+        save_file(tensors, file)
+        with file.open("rb") as stream:
+            written[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return written
+
+
+def _write_index(engine: Any, folder: Path, files: list[dict[str, str]], history: History, fingerprint: str) -> None:
+    updates = [state["step"].item() for state in _adam(engine)]
+    index = {"fingerprint": fingerprint, "files": files, "updates": updates[0], **vars(history)}
+    (folder / INDEX).write_text(json.dumps(index))
 
 
 def restore(engine: Any, checkpoint: Any, fingerprint: str) -> History:
@@ -86,27 +96,34 @@ def restore(engine: Any, checkpoint: Any, fingerprint: str) -> History:
     """
     if checkpoint is None:
         return History()
-    with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{INDEX}") as stream:
-        index = json.loads(stream.read())
-    if index["fingerprint"] != fingerprint:
-        raise Final(f"{checkpoint.path} is a checkpoint of another run; remove {_home(checkpoint)} to train anew")
+    index = together(lambda: _index(checkpoint, fingerprint))
     parameters = _trained(engine)
     for state in _adam(engine):
         state["step"].fill_(index["updates"])
     engine.optimizer.checkpoint_event_prologue()
-    _together(lambda: _read(checkpoint, index["files"], parameters))
+    together(lambda: _read(checkpoint, index["files"], parameters))
     engine.optimizer.checkpoint_event_epilogue()
     return History(index["steps"], index["tokens"])
 
 
-def _together(work: Callable[[], None]) -> None:
-    """Do `work`; what went wrong for one rank ends all, which else would wait for it."""
-    wrong: UserError | None = None
+def _index(checkpoint: Any, fingerprint: str) -> dict[str, Any]:
+    """Raises `UserError` for another run's index and for a damaged one."""
+    with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{INDEX}") as stream:
+        data = stream.read()
     try:
-        work()
-    except UserError as error:
-        wrong = error
-    agree(wrong)
+        index = json.loads(data)
+    except ValueError as error:
+        raise UserError(
+            f"{checkpoint.path}/{INDEX} is damaged ({error}); remove {_home(checkpoint)} to train anew"
+        ) from None
+    match index:
+        case {"fingerprint": other, "files": list(), "updates": _, "steps": list(), "tokens": int()}:
+            pass
+        case _:
+            raise UserError(f"{checkpoint.path}/{INDEX} is damaged; remove {_home(checkpoint)} to train anew")
+    if other != fingerprint:
+        raise UserError(f"{checkpoint.path} is a checkpoint of another run; remove {_home(checkpoint)} to train anew")
+    return dict(index)
 
 
 def _read(checkpoint: Any, written: list[dict[str, str]], parameters: dict[str, Any]) -> None:

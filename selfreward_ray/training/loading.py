@@ -1,18 +1,18 @@
 """The weights that training starts from, cut into ZeRO-3's shards; only rank 0 reads them."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.shards import INDEX
 
 
@@ -23,6 +23,9 @@ def load_sharded(source: Path, config: Any, settings: dict[str, Any], dtype: tor
     each module's weights, fills them in on rank 0, and cuts them again. The other ranks only take part in the same
     gathers, for which they need the names. So here they get names, shapes and dtypes, and no other rank's node needs
     the files. Values of saved buffers are sent to all, because ZeRO-3 does not shard these.
+
+    Every rank calls it. Raises `Final`, on all ranks, where rank 0's folder has no weights that transformers reads, or
+    a weight file or its index is damaged or missing; the message names the file.
     """
     with torch.device("meta"):  # no memory, whatever the size
         plain = AutoModelForCausalLM.from_config(config)
@@ -34,8 +37,11 @@ def load_sharded(source: Path, config: Any, settings: dict[str, Any], dtype: tor
 
 
 def _shared_state(source: Path, buffers: set[str]) -> dict[str, Tensor]:
-    """Rank 0's weights; on the other ranks tensors without values in their place, but for `buffers`."""
-    state = dict(_stored(source)) if dist.get_rank() == 0 else {}
+    """Rank 0's weights; on the other ranks tensors without values in their place, but for `buffers`.
+
+    Raises as `load_sharded` does, before anything is broadcast.
+    """
+    state = on_rank_0(lambda: _stored(source)) or {}
     described = [
         [(name, tensor.clone() if name in buffers else (tensor.shape, tensor.dtype)) for name, tensor in state.items()]
     ]
@@ -48,22 +54,47 @@ def _shared_state(source: Path, buffers: set[str]) -> dict[str, Tensor]:
     }
 
 
-def _stored(source: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a folder's weight files, which are mapped into memory and read when they are used."""
+def _stored(source: Path) -> dict[str, Tensor]:
+    """The tensors of a folder's weight files, which are mapped into memory and read when they are used.
+
+    Raises `UserError` for a file that is missing or damaged: its header is checked against its size.
+    """
+    state: dict[str, Tensor] = {}
     for file in _weight_files(source):
-        with safe_open(file, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                yield name, tensors.get_tensor(name)
+        try:
+            with safe_open(file, "pt") as tensors:
+                state |= {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+        except (SafetensorError, ValueError, FileNotFoundError) as error:
+            raise _unreadable(file, error) from None
+    return state
 
 
 def _weight_files(source: Path) -> list[Path]:
-    """Those that transformers reads. A folder may hold the same weights in another form beside them."""
+    """Those that transformers reads. A folder may hold the same weights in another form beside them.
+
+    Raises `UserError` where there are none, and for a damaged index.
+    """
     if (source / "model.safetensors").exists():
         return [source / "model.safetensors"]
-    if (source / INDEX).exists():
-        listed = json.loads((source / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        return [source / name for name in sorted(set(listed))]
-    raise UserError(f"{source} has neither model.safetensors nor {INDEX}; save the model again with save_pretrained")
+    if not (source / INDEX).exists():
+        raise UserError(
+            f"{source} has neither model.safetensors nor {INDEX}; save the model again with save_pretrained"
+        )
+    try:
+        index = json.loads((source / INDEX).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _unreadable(source / INDEX, error) from None
+    match index:
+        case {"weight_map": dict(listed)} if listed and all(isinstance(name, str) for name in listed.values()):
+            return [source / name for name in sorted(set(listed.values()))]
+    raise _unreadable(source / INDEX, "it has no weight_map of file names")
+
+
+def _unreadable(file: Path, fault: object) -> UserError:
+    return UserError(
+        f"{file} can not be read ({fault}); save the model again with save_pretrained or, if {file.parent} is a "
+        "fetched copy, remove that folder and start again"
+    )
 
 
 def _saved_buffers(plain: Any) -> set[str]:

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from selfreward_ray.models import local_model
 from selfreward_ray.run_store import read_rows, write_part
 from selfreward_ray.storage import Folder
+from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.batches import Batch, MicroBatch
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference
@@ -39,20 +40,17 @@ def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob) -> Re
     """Summed log-probs of every sequence under the model that training starts from.
 
     Read where they are kept, else computed and kept. Every rank calls it, with an `engine` that has not been trained.
+    Raises on all ranks, as `on_rank_0` does, what rank 0 meets where it reads the weights and where it reads or keeps
+    the log-probs.
     """
-    rank = dist.get_rank()
-    found: list[Reference | None] = [None]
-    kept = ""
-    if rank == 0:
-        kept = _key(plan, job)
-        found = [_read(job, kept)]
+    kept, read = on_rank_0(lambda: _kept(plan, job)) or ("", None)
+    found = [read]
     dist.broadcast_object_list(found)
     if found[0] is not None:
         return found[0]
-    reference = _computed(engine, plan, job, rank)
-    if rank == 0:
-        rows = [ReferenceLogProb(name, value) for name, value in sorted(reference.items())]
-        write_part(_folder(job), kept, rows, ReferenceLogProb, "part-0")
+    reference = _computed(engine, plan, job, dist.get_rank())
+    rows = [ReferenceLogProb(name, value) for name, value in sorted(reference.items())]
+    on_rank_0(lambda: write_part(_folder(job), kept, rows, ReferenceLogProb, "part-0"))
     return reference
 
 
@@ -102,6 +100,12 @@ def _first_epoch(plan: list[Batch[Any]], job: TrainJob) -> list[Batch[Any]]:
 
 def _folder(job: TrainJob) -> Folder:
     return Folder(f"{job.out.rstrip('/').rpartition('/')[0]}/reference")
+
+
+def _kept(plan: list[Batch[Any]], job: TrainJob) -> tuple[str, Reference | None]:
+    """The key of the log-probs, and they themselves where they are kept."""
+    key = _key(plan, job)
+    return key, _read(job, key)
 
 
 def _read(job: TrainJob, key: str) -> Reference | None:

@@ -79,7 +79,7 @@ def size_of(tensor: Tensor, shape: tuple[int, ...]) -> int:
 def write_shard(folder: Folder, file: str, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file straight to `folder`, without a copy on this node's disk.
 
-    It is there under its name only once it is whole.
+    It is there under its name only once it is whole; where a tensor or the storage raises, nothing of it is left.
     """
     with folder.writing(file) as stream:
         for number, (_, _, piece) in enumerate(_pieces(tensors), start=1):
@@ -125,7 +125,8 @@ def _pieces(tensors: dict[str, Tensor]) -> list[tuple[str, int, Any]]:
 
 
 def check_index(folder: Folder, expected: set[str]) -> None:
-    """Raises `RuntimeError` unless the stored index names every expected tensor, and every file that is there."""
+    """Read the stored index back. Raises `RuntimeError` unless it names every expected tensor and every file that is
+    there, and `UserError` where it is damaged."""
     listed: dict[str, str] = folder.read_json(INDEX)["weight_map"]
     stored = {path.rsplit("/", 1)[-1] for path in folder.files(".safetensors")}
     if set(listed) != expected or set(listed.values()) != stored:

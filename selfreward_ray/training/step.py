@@ -26,7 +26,10 @@ def set_rate(engine: Any, step: int, steps: int, optimization: Optimization) -> 
 def take_step(
     engine: Any, batch: Batch[Any], micros: tuple[MicroBatch[Any], ...], reference: Reference, job: TrainJob
 ) -> dict[str, float]:
-    """One optimizer step; returns the step's loss and metrics over all ranks, a unit of weight each."""
+    """One optimizer step; returns the step's loss and metrics over all ranks, a unit of weight each.
+
+    Every rank calls it. A loss that is not finite raises nothing: DeepSpeed skips the update on all ranks.
+    """
     weight = sum(map(job.objective.weight, batch.examples()))
     sums: Counter[str] = Counter()
     for done, micro in enumerate(micros, start=1):

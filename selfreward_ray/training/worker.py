@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,10 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.errors import Final, UserError
 from selfreward_ray.models import local_model
 from selfreward_ray.run_store import read_rows
 from selfreward_ray.storage import Folder
-from selfreward_ray.training.agreement import on_rank_0
+from selfreward_ray.training.agreement import on_rank_0, together
 from selfreward_ray.training.batches import Batch, plan_batches
 from selfreward_ray.training.checkpoints import Schedule, restore, save
 from selfreward_ray.training.export import export_model
@@ -27,17 +27,19 @@ from selfreward_ray.training.zero3 import open_engine
 
 
 def train(config: dict[str, Any]) -> None:
-    """The loop of one rank: encoded examples in, a safetensors folder out."""
+    """The loop of one rank: encoded examples in, a safetensors folder out.
+
+    Raises `Final` for an error that all ranks have, and on all of them: `trainer` does not raise it to Ray Train, which
+    ends the other ranks of a rank that raises, not of one that returns. So no rank may raise it alone: what one rank
+    can meet goes through `agreement`.
+    """
     job: TrainJob = config["job"]
     rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(job.seed)
-    examples = read_rows(Folder(job.out), job.objective.record)
+    examples = together(lambda: read_rows(Folder(job.out), job.objective.record))
     plan = plan_batches(examples, job.optimization, ranks, job.seed)
     source = _fetched_model(job)
-    try:
-        engine = open_engine(source, job, ranks)
-    except UserError as error:
-        raise Final(str(error)) from None
+    engine = open_engine(source, job, ranks)
     # Before anything is restored: by the model that training starts from.
     reference = {} if job.objective.first_loss is None else reference_logprobs(engine, plan, job)
     history = restore(engine, ray.train.get_checkpoint(), job.fingerprint)
@@ -47,8 +49,7 @@ def train(config: dict[str, Any]) -> None:
     _optimize(engine, plan, reference, history, job)
     if rank == 0:
         job.progress.note.remote("writing the model")
-        Folder(job.out).write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in history.steps).encode())
-        Folder(job.out).write_json("summary.json", history.summary())
+    on_rank_0(lambda: _write_history(Folder(job.out), history))
     export_model(engine.module.model, source, job.out)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
     ray.train.report(history.summary())
@@ -66,7 +67,12 @@ def _fetched_model(job: TrainJob) -> Path:
         shown = note
 
     whole = on_rank_0(lambda: local_model(job.model, progress=show))
-    return whole or local_model(job.model, weights=False)
+    return together(lambda: whole or local_model(job.model, weights=False))
+
+
+def _write_history(folder: Folder, history: History) -> None:
+    folder.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in history.steps).encode())
+    folder.write_json("summary.json", history.summary())
 
 
 def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history: History, job: TrainJob) -> None:
@@ -79,7 +85,11 @@ def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history
         torch.manual_seed((job.seed * len(plan) + step) * ranks + rank)
         rate = set_rate(engine, step, len(plan), job.optimization)
         if step == 0 and job.objective.first_loss is not None:
-            check_first_loss(untouched_loss(engine, batch.ranks[rank][-1], reference, job), job.objective.first_loss)
+            untouched, expected = (
+                untouched_loss(engine, batch.ranks[rank][-1], reference, job),
+                job.objective.first_loss,
+            )
+            together(partial(check_first_loss, untouched, expected))
         metrics = take_step(engine, batch, batch.ranks[rank], reference, job)
         skipped = not engine.was_step_applied()
         tokens = sum(map(packed_length, batch.examples()))

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.recipe import Optimization, Training
+from selfreward_ray.training.agreement import together
 from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.dropout import set_dropout
 from selfreward_ray.training.job import TrainJob
@@ -59,21 +60,16 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
 
 
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
-    """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone."""
+    """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone.
+
+    Every rank calls it. Raises `Final`, on all ranks, for a model that can not be trained here, for LoRA targets that
+    can not, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
+    """
     settings = deepspeed_config(job.optimization, job.training, ranks)
     deepspeed.init_distributed(dist_backend=collectives(job.training.gpus_per_worker))
-    config = AutoConfig.from_pretrained(source)
-    set_dropout(config, job.training.dropout)
+    config = together(lambda: _configuration(source, job.training.dropout))
     model = load_sharded(source, config, settings, getattr(torch, job.training.dtype))
-    if job.training.liger_kernels:
-        use_liger_kernels(model)
-    if job.training.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if job.training.lora.rank:
-        add_adapter(model, job.training.lora)
-    # Now, not when a training of days is over.
-    check_names(set(saved_weights(model)), set(expected_shapes(config)))
-    policy = Policy(model, job.optimization.max_tokens)
+    policy = together(lambda: _policy(model, config, job))
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     # The fused kernel: four times faster on a CPU than the loop over parameters.
     optimizer = torch.optim.AdamW(
@@ -82,6 +78,25 @@ def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     engine, *_ = deepspeed.initialize(model=policy, optimizer=optimizer, config=settings)
     engine.train()
     return engine
+
+
+def _configuration(source: Path, dropout: float | None) -> Any:
+    config = AutoConfig.from_pretrained(source)
+    set_dropout(config, dropout)
+    return config
+
+
+def _policy(model: Any, config: Any, job: TrainJob) -> Policy:
+    """`model` as it is trained; raises as `open_engine` does."""
+    if job.training.liger_kernels:
+        use_liger_kernels(model)
+    if job.training.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if job.training.lora.rank:
+        add_adapter(model, job.training.lora)
+    # Now, not when a training of days is over.
+    check_names(set(saved_weights(model)), set(expected_shapes(config)))
+    return Policy(model, job.optimization.max_tokens)
 
 
 @contextmanager

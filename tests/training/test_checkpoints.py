@@ -11,7 +11,7 @@ import ray.train
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import Final, UserError
 
 pytestmark = pytest.mark.engines
 
@@ -25,7 +25,9 @@ def checkpoint(tmp_path: Path) -> Any:
     folder.mkdir(parents=True)
     (folder / "whole").write_bytes(b"weights")
     (folder / "damaged").write_bytes(b"weighty")
-    (folder / "checkpoint.json").write_text(json.dumps({"fingerprint": "mine", "files": []}))
+    (folder / "checkpoint.json").write_text(
+        json.dumps({"fingerprint": "mine", "files": [], "updates": 0, "steps": [], "tokens": 0})
+    )
     return ray.train.Checkpoint.from_directory(folder)
 
 
@@ -53,6 +55,17 @@ def test_a_run_without_a_checkpoint_begins(checkpoint: Any):
     assert restore(None, None, "mine").done == 0
 
 
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize("index", ["", '{"fingerprint": "mi', "[]", '{"fingerprint": "mine"}'])
+def test_a_damaged_index_is_refused(index: str, checkpoint: Any, tmp_path: Path):
+    from selfreward_ray.training.checkpoints import restore
+
+    (Path(checkpoint.path) / "checkpoint.json").write_text(index)
+    with pytest.raises(Final, match=rf"/checkpoint.json is damaged.*; remove {tmp_path}/out/ray_train to train anew"):
+        restore(None, checkpoint, "mine")
+
+
+@pytest.mark.usefixtures("one_rank")
 def test_a_checkpoint_of_another_run_is_refused(checkpoint: Any, tmp_path: Path):
     from selfreward_ray.training.checkpoints import restore
 

@@ -34,6 +34,8 @@ def test_what_one_rank_meets_ends_all(tmp_path: Path):
     assert first["user"] == second["user"] == ["Final", "no such model"]
     assert (first["long"], second["long"]) == ("done", None)
     assert (first["failed"], second["failed"]) == (["OSError", "no answer"], ["RuntimeError", "rank 0: no answer"])
+    assert (first["each"], second["each"]) == (0, 1)
+    assert (first["one"], second["one"]) == (["RuntimeError", "rank 1: no answer"], ["OSError", "no answer"])
 
 
 def test_every_rank_has_the_weights_that_rank_0_alone_reads(folder: Path):
@@ -49,6 +51,53 @@ def test_every_rank_has_the_weights_that_rank_0_alone_reads(folder: Path):
             assert (found["sharded"], found["left"], found["off"]) == (True, [], 0.0), name
         assert heard["llama"]["weights"] == 21
         assert list(heard["moe"]["buffers"].values()) == [[0.0, 1.0, 2.0, 3.0]]
+
+
+def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_remedy(tiny_model: Path, tmp_path: Path):
+    """Rank 0 alone knows; the others would wait for its broadcast, and nobody would hear what it met."""
+    shutil.copytree(tiny_model, tmp_path / "whole")
+    weights = (tiny_model / "model.safetensors").read_bytes()
+
+    def damage(case: str, files: dict[str, bytes]) -> None:
+        (shutil.copytree(tiny_model, tmp_path / case) / "model.safetensors").unlink()
+        for name, data in files.items():
+            (tmp_path / case / name).write_bytes(data)
+
+    index, shard = "model.safetensors.index.json", "model-00001-of-00002.safetensors"
+    damage("other-form", {"consolidated.safetensors": weights})
+    damage("no-index", {shard: weights})
+    damage("torn", {"model.safetensors": weights[:-7]})
+    damage("empty", {"model.safetensors": b""})
+    damage("no-safetensors", {"model.safetensors": b"version https://git-lfs.github.com/spec/v1"})
+    damage("torn-index", {shard: weights, index: b'{"weight_map": {"a": "mod'})
+    damage("no-map", {shard: weights, index: b'{"metadata": {}}'})
+    damage("no-names", {shard: weights, index: b'{"weight_map": {"a": 1}}'})
+    damage("no-shard", {index: json.dumps({"weight_map": {"a": shard}}).encode()})
+    damage("rank-1", {"model.safetensors": weights, "config.json": b"{"})
+    run_ranks(weights_runs.load_damaged, tmp_path)
+
+    first, second = said(tmp_path, "damaged")
+    wrong = {
+        "other-form": "has neither model.safetensors nor", "no-index": "has neither model.safetensors nor",
+        "torn": "model.safetensors can not be read", "empty": "model.safetensors can not be read",
+        "no-safetensors": "model.safetensors can not be read", "torn-index": f"{index} can not be read",
+        "no-map": f"{index} can not be read (it has no weight_map", "no-shard": f"{shard} can not be read",
+        "no-names": f"{index} can not be read (it has no weight_map",
+    }  # fmt: skip
+    for case, fault in wrong.items():
+        kind, message = first[case]
+        assert first[case] == second[case]
+        assert kind == "Final", message
+        assert f"{tmp_path}/{case}" in message
+        assert fault in message
+        assert "save the model again with save_pretrained" in message
+    assert first["reference"] == second["reference"]
+    assert first["reference"][0] == "Final"
+    assert f"{tmp_path}/lost" in first["reference"][1]
+    # An error of a rank that is not the user's ends all ranks too; Ray Train tries it again.
+    assert second["rank-1"][0] != "Final"
+    assert "config.json" in second["rank-1"][1]
+    assert first["rank-1"] == ["RuntimeError", f"rank 1: {second['rank-1'][1]}"]
 
 
 def test_only_rank_0_fetches_weights_and_says_how_far_it_is(folder: Path):

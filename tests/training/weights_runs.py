@@ -20,9 +20,12 @@ def say(folder: str, name: str, what: Any) -> None:
 
 
 def start_group() -> None:
+    """A rank that another leaves alone is to be seen in seconds, not after gloo's half an hour."""
+    from datetime import timedelta
+
     import torch.distributed as dist
 
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=timedelta(seconds=30))
 
 
 def raised(work: Callable[[], Any]) -> list[str]:
@@ -57,6 +60,8 @@ def agreements(folder: str) -> None:
         "user": met(UserError("no such model"), 1),
         "long": agreement.on_rank_0(lambda: time.sleep(1) or "done"),  # ten looks
         "failed": raised(lambda: agreement.on_rank_0(fail)),
+        "each": agreement.together(lambda: RANK),
+        "one": raised(lambda: agreement.together(fail if RANK else lambda: None)),
     }
     say(folder, "agreements", heard)
 
@@ -119,6 +124,30 @@ def load(folder: str) -> None:
             "buffers": {n: b.tolist() for n, b in model.named_buffers() if n.endswith("correction_bias")},
         }
     say(folder, "load", heard)
+
+
+def load_damaged(folder: str) -> None:
+    """Open the engine on each of the folders: rank 0's is damaged, but for ``rank-1``, and the other rank's is not.
+
+    Then ask for a reference of a model that is not there for rank 0.
+    """
+    from dataclasses import replace
+    from functools import partial
+
+    from selfreward_ray.recipe import Training
+    from selfreward_ray.training.reference import reference_logprobs
+    from selfreward_ray.training.zero3 import open_engine
+
+    job = replace(job_of(folder, "", []), training=Training(dtype="float32"))
+    start_group()
+    heard = {}
+    for case in sorted(path for path in Path(folder).iterdir() if path.is_dir() and path.name != "whole"):
+        spoilt_rank = 1 if case.name == "rank-1" else 0
+        source = case if spoilt_rank == RANK else case.with_name("whole")
+        heard[case.name] = raised(partial(open_engine, source, job, 2))
+    lost = replace(job, model=f"{folder}/whole" if RANK else f"{folder}/lost", out=f"{folder}/M2/model")
+    heard["reference"] = raised(lambda: reference_logprobs(None, [], lost))
+    say(folder, "damaged", heard)
 
 
 # --- fetching
