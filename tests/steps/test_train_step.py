@@ -43,7 +43,7 @@ def table(folder: Path, rows: list[Any]) -> str:
 
 
 def recipe(**dpo: Any) -> Recipe:
-    return Recipe.model_validate({"model": "m0", "dpo": dpo, "sft": {"batch_size": 2}})
+    return Recipe.model_validate({"model": "m0", "dpo": dpo, "sft": {"batch_size": 2}, "training": {"workers": 1}})
 
 
 def test_pairs_that_fit_are_trained_on_and_the_rest_dropped(tmp_path: Path, jobs: list[TrainJob]):
