@@ -231,7 +231,7 @@ def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(
 ):
     run = Folder(str(tmp_path))
     claim_run(run, BEGUN)
-    other = {"training": Training(workers=64, gpus_per_worker=1), "dpo": Dpo(micro_batch_tokens=1024)}
+    other = {"training": Training(workers=16, gpus_per_worker=1), "dpo": Dpo(micro_batch_tokens=1024)}
     claim_run(run, BEGUN.model_copy(update=other))
     with pytest.raises(UserError, match=message):
         claim_run(run, BEGUN.model_copy(update={"training": Training.model_validate(changed)}))
