@@ -10,7 +10,7 @@ from rich.text import Text
 from selfreward_ray.cluster.rehearsal.rehearse import INTERRUPTED, Rehearsed
 from selfreward_ray.reporting.wording import duration, number, visible
 
-_A_WAIT = 0.5
+_A_WAIT = 1.0
 """Seconds from which on a wait is worth a line."""
 
 
