@@ -62,7 +62,9 @@ def rehearse(
     ] = None,
     run_dir: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--run-dir", metavar="URI", help="The real run's folder; a bucket is played by a local server."),
+        typer.Option(
+            "--run-dir", metavar="URI", help="The real run's folder. A local S3 server stands in for a bucket."
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:

@@ -1,11 +1,13 @@
 """The data that a rehearsal reads: some of the recipe's own, or made up."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from selfreward_ray.cluster.rehearsal import made_up
 from selfreward_ray.cluster.rehearsal.made_up import write_rankings
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Seed
@@ -40,9 +42,33 @@ def test_of_own_sets_the_best_and_the_worst_reply_are_kept(tmp_path: Path):
     replies = [{"text": f"reply {rank}", "rank": rank} for rank in (2, 0, 4, 1, 3)]
     own = source(tmp_path, [{"prompt": f"Say {n}.", "responses": replies} for n in range(100)])
     said, sets = written(tmp_path, own)
-    assert said == "64 of its sets, of each the best and the worst reply"
+    assert said == "64 of its sets, of each the best and the worst reply, of each text 500 characters"
     assert len(sets) == 64
     assert [(reply.text, reply.rank) for reply in sets[0].replies] == [("reply 0", 0), ("reply 4", 4)]
+
+
+def test_long_texts_are_cut_as_no_run_would_leave_them_out(tmp_path: Path):
+    replies = [{"text": f"{rank} {'x' * 3000}", "rank": rank} for rank in (0, 1)]
+    own = source(tmp_path, [{"prompt": "y" * 3000 + " Why?", "responses": replies}])
+    _, (found,) = written(tmp_path, own)
+    assert (len(found.prompt), found.prompt[-4:]) == (500, "Why?")
+    assert [(len(reply.text), reply.text[:2]) for reply in found.replies] == [(500, "0 "), (500, "1 ")]
+
+
+def test_storage_that_does_not_answer_is_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Google's is asked for a quarter of an hour."""
+    answer = threading.Event()
+    monkeypatch.setattr(made_up, "_ANSWERS_WITHIN", 0.05)
+
+    def never(_: made_up.Folder) -> None:
+        answer.wait(60)
+        raise OSError("at last")
+
+    monkeypatch.setattr(made_up.Folder, "filesystem", never)
+    out = tmp_path / "rankings.jsonl"
+    said = write_rankings(out, Seed(source="gs://nobody/rows.jsonl"), RUBRIC)
+    answer.set()
+    assert said == "rows made up for the rehearsal (its storage does not answer within 0.05 s)"
 
 
 def test_sets_that_can_teach_judging_are_taken_first(tmp_path: Path):

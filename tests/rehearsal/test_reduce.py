@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from selfreward_ray.cluster.asks import replica_ask
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
 from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.errors import UserError
+from selfreward_ray.judging import rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import load_recipe, parse_recipe
 
@@ -61,6 +63,18 @@ def test_each_reduction_is_told():
     assert f"training.workers: {recipe.training.workers} → 2" in told
     assert "prompts.count: 5000 → 10" in told
     assert "judge.constrained: False → True" in told
+
+
+def test_a_rubric_that_can_not_constrain_a_verdict_is_replaced(tmp_path: Path):
+    packaged = Path(rubric.__file__).parent / "rubrics" / "additive.yaml"
+    own = yaml.safe_load(packaged.read_text()) | {"endings": []}
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(own))
+    recipe = parse_recipe({"model": "none", "judge": {"rubric": str(file)}})
+    rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
+    assert f"judge.rubric: {file} → additive" in reductions(recipe, rehearsed)
+    file.write_text(packaged.read_text())
+    assert reduced(recipe, shape_of_recipe(recipe), STAND_INS).judge.rubric == str(file)
 
 
 def test_prompts_of_ones_own_are_read_in_the_rehearsal_too(tmp_path: Path):

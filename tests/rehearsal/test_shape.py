@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selfreward_ray.cluster.cluster_file import Nodes, Shape
+from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe_text import parse_recipe
@@ -83,3 +86,28 @@ def test_without_a_file_there_are_the_nodes_that_the_recipe_asks_for(
     assert shape.head == head
     assert {name: node.most for name, node in shape.workers.items()} == workers
     assert all(node.resources["GPU"] == 8 for node in shape.workers.values())
+
+
+@given(
+    min_replicas=st.integers(1, 9), gpus=st.integers(0, 12), cpus=st.sampled_from([0.5, 1, 20]), nodes=st.integers(1, 3),
+    workers=st.integers(1, 16), worker_gpus=st.integers(0, 1), worker_cpus=st.sampled_from([0.5, 2, 7]),
+    kinds=st.sampled_from([(None, None), ("L40S", "H100"), ("H100", "H100"), (None, "H100"), ("H100", None)]),
+)  # fmt: skip
+def test_what_a_recipe_asks_for_has_room_on_its_own_nodes(
+    min_replicas: int,
+    gpus: int,
+    cpus: float,
+    nodes: int,
+    workers: int,
+    worker_gpus: int,
+    worker_cpus: float,
+    kinds: tuple[str | None, str | None],
+):
+    inference = {
+        "min_replicas": min_replicas, "max_replicas": min_replicas, "gpus_per_replica": gpus, "cpus_per_replica": cpus,
+        "nodes_per_replica": nodes if gpus else 1, "accelerator_type": kinds[0],
+    }  # fmt: skip
+    training = {"workers": workers, "gpus_per_worker": worker_gpus, "cpus_per_worker": worker_cpus}
+    training |= {"accelerator_type": kinds[1]}
+    recipe = parse_recipe({"model": "none", "inference": inference, "training": training})
+    assert rejections(recipe, shape_of_recipe(recipe)) == []

@@ -75,7 +75,7 @@ def _create(url: str, server: "subprocess.Popen[bytes]") -> None:
             urllib.request.urlopen(urllib.request.Request(url, method="PUT"))  # noqa: S310 - loopback
             return
         except urllib.error.HTTPError as error:
-            raise UserError(f"the local S3 server made no bucket ({error})") from error
+            raise UserError(f"the local S3 server did not create the bucket {url} ({error})") from error
         except OSError:
             time.sleep(0.2)
     raise UserError("the local S3 server did not start")

@@ -1,19 +1,27 @@
 """A rehearsal's data: ranked sets and prompts, few of the recipe's own or made up where these are elsewhere."""
 
 import json
+import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pyarrow import fs
+
+from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import RankedSet
-from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.readers.rows import read_rows
+from selfreward_ray.storage import Folder
 
 _READ, _SETS = 1000, 64
 """How much of a source is read, and how many sets of it are taken; those first that two replies rank."""
+_CHARACTERS = 500
+"""Of each text: the end of a prompt, the beginning of a reply."""
+_ANSWERS_WITHIN = 30.0
+"""Seconds for a storage to say whether a source is there; Google's is asked for a quarter of an hour, in C++."""
 
 _SUBJECTS = ("river", "garden", "market", "bridge", "winter", "harbor", "forest", "kitchen")
 _ASKED = (
@@ -38,26 +46,45 @@ def write_rankings(file: Path, wanted: Seed, rubric: Rubric) -> str:
     Verdicts of a random model agree with a ranking of two replies often enough, with one of five hardly ever: each set
     keeps its best and its worst. Raises `SeedError` for what is wrong with the rows of a source.
     """
-    if not Path(wanted.source).exists():
-        try:
-            next(read_rows(wanted.source, wanted.split, "seed_data.source"), None)
-        except SeedError as error:
-            _write(file, _made_up(rubric))
-            return f"rows made up for the rehearsal ({str(error).splitlines()[0]})"
+    if away := _why_away(wanted):
+        _write(file, _made_up(rubric))
+        return f"rows made up for the rehearsal ({away})"
     sets = [item for item in islice(read_seed(wanted), _READ) if isinstance(item, RankedSet)]
     sets.sort(key=lambda ranked: len({reply.rank for reply in ranked.replies}) < 2)
     _write(file, [_best_and_worst(ranked) for ranked in sets[:_SETS]])
-    return f"{min(len(sets), _SETS)} of its sets, of each the best and the worst reply"
+    taken = min(len(sets), _SETS)
+    return f"{taken} of its sets, of each the best and the worst reply, of each text {_CHARACTERS} characters"
+
+
+def _why_away(wanted: Seed) -> str | None:
+    """Why ``wanted.source`` can not be read on this machine; None where it can, whatever its rows are."""
+    found: list[str | None] = []
+
+    def look() -> None:
+        try:
+            filesystem, path = Folder(wanted.source).filesystem()
+            if filesystem.get_file_info(path).type == fs.FileType.NotFound:
+                next(read_rows(wanted.source, wanted.split, "seed_data.source"), None)
+            found.append(None)
+        except (OSError, UserError) as error:
+            found.append(str(error).splitlines()[0])
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(_ANSWERS_WITHIN)
+    return found[0] if found else f"its storage does not answer within {_ANSWERS_WITHIN:g} s"
 
 
 def _best_and_worst(ranked: RankedSet) -> dict[str, Any]:
     """A row of seed data; what was said before the prompt is a part of it."""
     replies = sorted(ranked.replies, key=lambda reply: reply.rank)
     kept = replies if len(replies) < 2 else [replies[0], replies[-1]]
-    fields = ("text", "rank", "verdict", "score")
     return {
-        "prompt": ranked.question,
-        "responses": [{name: getattr(reply, name) for name in fields} for reply in kept],
+        "prompt": ranked.question[-_CHARACTERS:],
+        "responses": [
+            {"text": reply.text[:_CHARACTERS], "rank": reply.rank, "verdict": reply.verdict, "score": reply.score}
+            for reply in kept
+        ],
     }
 
 

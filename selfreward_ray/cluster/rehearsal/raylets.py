@@ -113,7 +113,8 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
         "head_node_type": FAKE_HEAD_NODE_TYPE,
         "available_node_types": {FAKE_HEAD_NODE_TYPE: head}
         | {
-            name: {
+            # A cluster file may name a type so too.
+            name if name != FAKE_HEAD_NODE_TYPE else f"{name}.worker": {
                 "resources": dict(node.resources),
                 "labels": {**node.labels, NODE_TYPE: name},
                 "node_config": {},

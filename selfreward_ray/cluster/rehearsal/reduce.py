@@ -8,6 +8,7 @@ from selfreward_ray.cluster.asks import worker_ask
 from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.room import NodeType, at_most, describe
 from selfreward_ray.errors import UserError
+from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import ENDING_TOKENS, Inference, Prompts, Recipe, Training
 from selfreward_ray.recipe_text import differing_fields, parse_recipe
 
@@ -19,7 +20,7 @@ _ENGINE = {
     "block_size": 32,
     "distributed_executor_backend": "uni",  # a process less to start for each engine
 }
-_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 _REPLY_TOKENS = 24
 _VERDICT_TOKENS = 48
 _MODEL_TOKENS = 4096
@@ -82,7 +83,6 @@ def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
         "ift": min(seed.ift, 16),
         "eft": min(seed.eft, 12),
         "held_out": min(seed.held_out, 4),
-        "max_characters": min(seed.max_characters, 2000),
     }
     if seed.source != "demo":
         changed["source"] = stand_ins.rankings
@@ -95,6 +95,7 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     prompts = recipe.prompts
     changed: dict[str, Any] = {
         "count": min(prompts.count, 10),
+        "seed_demonstrations": min(prompts.seed_demonstrations, 6),
         "requests_per_round": min(prompts.requests_per_round, 16),
         "max_requests": None,
         "sampling": prompts.sampling.model_dump() | {"max_tokens": min(prompts.sampling.max_tokens, _REPLY_TOKENS)},
@@ -106,11 +107,17 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     return changed
 
 
+def rubric_of(recipe: Recipe) -> str:
+    """The rubric of the rehearsal: the recipe's own, but a packaged one where that can not constrain a verdict's end."""
+    return recipe.judge.rubric if load_rubric(recipe.judge.rubric).endings else "additive"
+
+
 def _judge(recipe: Recipe) -> dict[str, Any]:
     """A random model writes no score by itself, so that it is made to."""
     judge = recipe.judge
     tokens = max(min(judge.sampling.max_tokens, _VERDICT_TOKENS), ENDING_TOKENS)
     return {
+        "rubric": rubric_of(recipe),
         "verdicts": min(judge.verdicts, 2),
         "min_valid": 1,
         "retries": min(judge.retries, 1),

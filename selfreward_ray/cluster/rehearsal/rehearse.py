@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.text import Text
 
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.cluster_file import Shape
@@ -20,7 +25,7 @@ from selfreward_ray.cluster.rehearsal.engine_arguments import unknown_arguments
 from selfreward_ray.cluster.rehearsal.keep import RAY_FOLDER, keep
 from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
 from selfreward_ray.cluster.rehearsal.raylets import raylets
-from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, reduced, reductions
+from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, reduced, reductions, rubric_of
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
 from selfreward_ray.cluster.rehearsal.watch import surplus
@@ -29,11 +34,17 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import dump_recipe
+from selfreward_ray.reporting.wording import visible
 
 IDLE_SECONDS = 10.0
 """How long a node of the rehearsal stays without work: seconds in the place of a cluster's minutes."""
 INTERRUPTED = "M2 · pairs"
 """The step in which the run is killed once, to go on from there."""
+
+BUCKET = "rehearsal"
+_STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+"""Schemes that pyarrow's file systems read and write."""
+_RUN_DIRS = f"give a folder, or {'://, '.join(_STORES)}://BUCKET/PATH"
 
 
 @dataclass(frozen=True)
@@ -72,13 +83,17 @@ class Rehearsed:
 def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> Rehearsed:
     """Run the reduced `recipe` on the declared nodes of `cluster_file`, or on such as it asks for.
 
-    `run_dir` is the real run's: where it is a bucket, a local server is one. Raises `UserError` where the loop does not
-    come to its end, for what would be wrong in the real run too.
+    `run_dir` is the real run's: where it is in a bucket, a local server has one. What the real run would be refused for
+    is said at once. Raises `UserError` where the loop does not come to its end, for what would be wrong in the real run
+    too.
     """
     _need_cpu_engine()
     began = time.monotonic()
-    shape = shape_of_file(cluster_file) if cluster_file else shape_of_recipe(recipe)
+    in_bucket = run_dir is not None and is_stored(run_dir)
+    shape = shape_of_recipe(recipe) if cluster_file is None else shape_of_file(cluster_file)
     rejected = rejections(recipe, shape)
+    for line in rejected:
+        Console(stderr=True).print(Text(f"The real run would be rejected: {visible(line)}", style="red"))
     with tempfile.TemporaryDirectory(prefix="rehearse-", ignore_cleanup_errors=True) as scratch, ExitStack() as servers:
         folder = Path(scratch)
         stand_ins, replaced = _make_up(recipe, folder)
@@ -87,11 +102,10 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         environment["SELFREWARD_CACHE"] = str(folder / "cache")
         out = str(folder / "run")
-        if run_dir and "://" in run_dir and not run_dir.startswith("file://"):
-            name = run_dir.split("://", 1)[1].split("/", 1)[0].lower()
-            environment |= servers.enter_context(bucket(name, folder / "bucket.log"))
-            out = f"s3://{name}/rehearsal"
-            replaced.append(f"{run_dir}: a bucket on this machine")
+        if in_bucket:
+            environment |= servers.enter_context(bucket(BUCKET, folder / "bucket.log"))
+            out = f"s3://{BUCKET}/run"
+            replaced.append("the run's folder: a bucket on this machine")
         cluster = servers.enter_context(raylets(shape, IDLE_SECONDS, environment, folder / RAY_FOLDER))
         least = {name: node.least for name, node in shape.workers.items()}
         seen = [_drive(folder, out, cluster, least, INTERRUPTED)]
@@ -114,6 +128,26 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
     )
 
 
+def is_stored(run_dir: str) -> bool:
+    """Whether a run's folder is in an object store and not on a disk.
+
+    Raises `UserError` for what is neither; the message does not repeat what may hold credentials.
+    """
+    try:
+        uri = urlsplit(run_dir)
+    except ValueError as error:
+        raise UserError(f"--run-dir is no URI ({error}); {_RUN_DIRS}") from None
+    if not run_dir or re.match(r"\w{2,}:(?!//)", run_dir):
+        raise UserError(f"--run-dir is empty, or has a single / after its scheme; {_RUN_DIRS}")
+    if "://" not in run_dir or uri.scheme == "file":
+        return False
+    if uri.scheme not in _STORES:
+        raise UserError(f"--run-dir {uri.scheme}://…: no storage of that scheme is known; {_RUN_DIRS}")
+    if not uri.hostname:
+        raise UserError(f"--run-dir {uri.scheme}://…: names no bucket; {_RUN_DIRS}")
+    return True
+
+
 def _used(steps: list[dict[str, Any]]) -> set[str]:
     return {node for step in steps for node in step["used"]}
 
@@ -127,7 +161,7 @@ def rejections(recipe: Recipe, shape: Shape) -> list[str]:
 
 
 def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
-    rubric = load_rubric(recipe.judge.rubric)
+    rubric = load_rubric(rubric_of(recipe))
     stand_ins = StandIns(*(str(folder / name) for name in ("model", "proposer", "rankings.jsonl", "prompts.jsonl")))
     replaced = [f"{recipe.model}: {write_stand_in(recipe.model, Path(stand_ins.model), seed=0)}"]
     if recipe.prompts.proposer is not None:

@@ -1,5 +1,6 @@
 """The nodes that a rehearsal declares: those of a cluster file, or such as the recipe asks for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,15 +9,21 @@ from selfreward_ray.cluster.room import ACCELERATOR
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
 
-_GPUS_A_NODE = 8
-"""GPUs of a node where no cluster file says."""
+_GPUS_A_NODE, _HEAD_CPUS = 8, 4
+"""What a node, and a head beside which there are others, has where no cluster file says."""
+_KEPT = 2
+"""Each node is some processes of this machine."""
 
 
 def shape_of_file(path: str) -> Shape:
-    """The node types of a file for `ray up`. Raises `UserError` where it is none, or a type declares no resources."""
+    """The node types of a file for `ray up`, of each of which the cluster keeps at most `_KEPT` nodes.
+
+    Raises `UserError` where it is none, or a type declares no resources.
+    """
     declared = read_cluster_file(path)
     workers = {
-        name: replace(node, resources=_resources(path, name, node.resources)) for name, node in declared.workers.items()
+        name: replace(node, resources=_resources(path, name, node.resources), least=min(node.least, _KEPT))
+        for name, node in declared.workers.items()
     }
     return replace(declared, head=_resources(path, declared.head_type, declared.head), workers=workers)
 
@@ -32,30 +39,39 @@ def _resources(path: str, name: str, declared: Mapping[str, float]) -> dict[str,
 
 
 def shape_of_recipe(recipe: Recipe) -> Shape:
-    """Nodes that hold what the recipe asks for at most: one where its GPUs, or CPUs, fit on one.
+    """Nodes that hold what the recipe asks for at most: one where all of it fits on one.
 
-    Inference and training take turns, so that GPUs of the same type are the same GPUs.
+    Inference and training take turns, so that nodes of the same type are the same nodes.
     """
     inference, training = recipe.inference, recipe.training
-    replicas = inference.max_replicas * inference.nodes_per_replica
-    cpus = max(replicas * inference.cpus_per_replica, training.workers * training.cpus_per_worker)
-    wanted: dict[str | None, int] = {}
-    for kind, gpus in (
-        (inference.accelerator_type, replicas * inference.gpus_per_replica),
-        (training.accelerator_type, training.workers * training.gpus_per_worker),
+    parts = inference.max_replicas * inference.nodes_per_replica
+    head, types = 0.0, dict[str, Nodes]()
+    for units, cpus, gpus, kind in (
+        (parts, inference.cpus_per_replica, inference.gpus_per_replica, inference.accelerator_type),
+        (training.workers, training.cpus_per_worker, training.gpus_per_worker, training.accelerator_type),
     ):
+        on_a_node = min(units, max(1, _GPUS_A_NODE // gpus) if gpus else units)
+        resources = {"CPU": float(math.ceil(on_a_node * cpus) + 1)}
+        if not gpus and not kind:
+            head = max(head, resources["CPU"])
+            continue
         if gpus:
-            wanted[kind] = max(wanted.get(kind, 0), gpus)
-    if not wanted:
-        return Shape(head={"CPU": cpus + 1}, workers={}, max_workers=0)
-    each = max(_GPUS_A_NODE, inference.gpus_per_replica)
-    workers = {}
-    for kind, gpus in wanted.items():
-        on_a_node = min(gpus, each)
-        nodes = -(-gpus // on_a_node)
-        resources = {"CPU": -(-cpus // nodes) + 1, "GPU": float(on_a_node)}
-        workers[f"gpus-{kind or 'any'}"] = Nodes(resources | ({f"{ACCELERATOR}{kind}": 1.0} if kind else {}), nodes)
-    if len(workers) == 1 and next(iter(workers.values())).most == 1:
-        (only,) = workers.values()
-        return Shape(head=only.resources, workers={}, max_workers=0)
-    return Shape(head={"CPU": 4}, workers=workers, max_workers=sum(node.most for node in workers.values()))
+            resources["GPU"] = float(on_a_node * gpus)
+        if kind:
+            resources[f"{ACCELERATOR}{kind}"] = 1.0
+        name = f"gpus-{kind or 'any'}"
+        nodes = Nodes(resources, math.ceil(units / on_a_node))
+        types[name] = _larger(types[name], nodes) if name in types else nodes
+    if not types:
+        return Shape({"CPU": head}, {}, max_workers=0)
+    (only, *others) = types.values()
+    if only.most == 1 and not others:
+        return Shape(_larger(only, Nodes({"CPU": head}, 1)).resources, {}, max_workers=0)
+    return Shape({"CPU": max(head, _HEAD_CPUS)}, types, max_workers=sum(node.most for node in types.values()))
+
+
+def _larger(one: Nodes, other: Nodes) -> Nodes:
+    """Nodes that hold what either holds."""
+    kinds = {**one.resources, **other.resources}
+    resources = {kind: max(one.resources.get(kind, 0), other.resources.get(kind, 0)) for kind in kinds}
+    return Nodes(resources, max(one.most, other.most))

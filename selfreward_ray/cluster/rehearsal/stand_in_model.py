@@ -26,14 +26,25 @@ _PREFERENCE = 6.0
 def write_stand_in(name: str, folder: Path, seed: int) -> str:
     """Make `folder` a model with the architecture, tokenizer and template of the model `name`; says what it is.
 
-    Where these can not be had it is a Llama with a tokenizer made here and the ChatML template.
+    Where these can not be had it is a Llama with a tokenizer made here and the ChatML template. Raises `UserError` for
+    a folder or a stored model that is incomplete, and for an architecture of which no small model can be made.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+    from transformers import logging
 
     logging.disable_progress_bar()
     source, said = _companions(name)
     folder.mkdir(parents=True)
+    try:
+        return f"random {_write(source, folder, seed)}, {said}"
+    except Exception as error:
+        raise UserError(f"model {name!r}: no small model of its architecture can be made ({error})") from error
+
+
+def _write(source: Path | None, folder: Path, seed: int) -> str:
+    """Make the model, after the one in `source` where there is one; the name of its class."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     if source is None:
         config = _made_up(folder)
     else:
@@ -43,13 +54,10 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
         config = _reduced(source)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(seed)
-    try:
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    except Exception as error:
-        raise UserError(f"model {name!r}: no small model of its architecture can be made ({error})") from error
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     _prefer_words(model, tokenizer)
     model.save_pretrained(folder)
-    return f"random {config.architectures[0] if config.architectures else type(model).__name__}, {said}"
+    return config.architectures[0] if config.architectures else type(model).__name__
 
 
 def _companions(name: str) -> tuple[Path | None, str]:
