@@ -89,7 +89,7 @@ def test_without_a_file_there_are_the_nodes_that_the_recipe_asks_for(
 
 
 @given(
-    min_replicas=st.integers(1, 9), gpus=st.integers(0, 12), cpus=st.sampled_from([0.5, 1, 20]), nodes=st.integers(1, 3),
+    min_replicas=st.integers(1, 9), gpus=st.integers(0, 12), cpus=st.sampled_from([0.5, 20]), nodes=st.integers(1, 3),
     workers=st.integers(1, 16), worker_gpus=st.integers(0, 1), worker_cpus=st.sampled_from([0.5, 2, 7]),
     kinds=st.sampled_from([(None, None), ("L40S", "H100"), ("H100", "H100"), (None, "H100"), ("H100", None)]),
 )  # fmt: skip
