@@ -108,7 +108,7 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
 
 
 def rubric_of(recipe: Recipe) -> str:
-    """The rubric of the rehearsal: the recipe's own, but a packaged one where that can not constrain a verdict's end."""
+    """The rehearsal's rubric: the recipe's own, or a packaged one where that cannot constrain a verdict's end."""
     return recipe.judge.rubric if load_rubric(recipe.judge.rubric).endings else "additive"
 
 
