@@ -7,4 +7,4 @@ import os
 # needs it to, since actors that wait for a place make Ray start exactly the nodes that have one. Ray Data reads the
 # variables when it is imported.
 for _resource in ("CPU", "GPU", "MEMORY", "OBJECT_STORE_MEMORY"):
-    os.environ[f"RAY_DATA_DEFAULT_CLUSTER_SCALING_UP_{_resource}_UTIL_THRESHOLD"] = "1000000"
+    os.environ.setdefault(f"RAY_DATA_DEFAULT_CLUSTER_SCALING_UP_{_resource}_UTIL_THRESHOLD", "1000000")
