@@ -2,6 +2,10 @@
 
 A file is written in place, part by part, under a hidden name. A journal beside it lists its finished parts, so that a
 fetch that was killed continues where it was. The file gets its final name when it is whole.
+
+This holds for killed processes. Nothing is forced to disk, so a machine that loses power may keep a journal's line, or
+a file's final name, without the data: then remove the folder. Forcing each part would bind the fetch to the speed of
+the disk, which is often below that of the network, and would guard a cache that can be fetched again.
 """
 
 import errno
@@ -36,10 +40,10 @@ def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, pro
     """Copy `files`, as `source` lists them, into `folder`; files that are there already are left alone.
 
     Of several processes on a node one fetches; the others wait and report its progress. When it dies, the next one
-    continues. Raises `UserError` when the disk is too small, and `OSError` when the storage still fails after its own
-    retries or a file changes meanwhile.
+    continues. Raises `UserError` when the disk is too small or a file is where `folder` must be, and `OSError` when the
+    storage still fails after its own retries or a file changes meanwhile.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     # Small files first: a process that wants only the configuration does not wait for the weights.
     copies = [_Copy(info, folder) for info in sorted(files, key=lambda info: int(info.size))]
     with (folder / ".lock").open("w") as lock:
@@ -81,16 +85,22 @@ class _Copy:
 
     def finished(self) -> set[tuple[int, int]]:
         """Where each part begins and ends that the partial file has."""
-        if not (self.journal.exists() and self.partial.exists()):
+        try:
+            if self.partial.stat().st_size != self.info.size:  # its full size is set before a part is written
+                return set()
+            lines = self.journal.read_bytes().split(b"\n")
+        except FileNotFoundError:  # also where the process that fetches has published the file just now
             return set()
-        lines = self.journal.read_text().splitlines(keepends=True)
-        # A process that was killed may have left half a line.
-        return {(int(begin), int(end)) for begin, end in (line.split() for line in lines if line.endswith("\n"))}
+        noted = set(lines[:-1])  # a process that was killed may have left half a line
+        return {part for part in self._parts() if b"%d %d" % part in noted}
 
     def missing(self) -> list[tuple[int, int]]:
-        size, finished = int(self.info.size), self.finished()
-        parts = [(begin, min(begin + PART_BYTES, size)) for begin in range(0, size, PART_BYTES)]
-        return [part for part in parts if part not in finished]
+        finished = self.finished()
+        return [part for part in self._parts() if part not in finished]
+
+    def _parts(self) -> list[tuple[int, int]]:
+        size = int(self.info.size)
+        return [(begin, min(begin + PART_BYTES, size)) for begin in range(0, size, PART_BYTES)]
 
     def bytes_here(self) -> int:
         return int(self.info.size) if self.is_whole() else sum(end - begin for begin, end in self.finished())
@@ -153,7 +163,7 @@ def _fetch(copies: list[_Copy], source: fs.FileSystem, counter: _Counter) -> Non
                     continue
                 stored = stack.enter_context(source.open_input_file(copy.info.path))
                 for part in missing[number]:
-                    running[pool.submit(_fetch_part, stored, part, *descriptors[number])] = number
+                    running[pool.submit(_fetch_part, copy.info.path, stored, part, *descriptors[number])] = number
             left = [len(parts) for parts in missing]
             for done in as_completed(running):
                 counter.add(done.result())
@@ -165,20 +175,27 @@ def _fetch(copies: list[_Copy], source: fs.FileSystem, counter: _Counter) -> Non
             raise
 
 
-def _fetch_part(stored: Any, part: tuple[int, int], file: int, journal: int) -> int:
-    """Copy one part, and then note it in the journal. Returns its bytes.
-
-    Killed processes lose nothing that is noted; it is not forced to disk, which may be much slower than the network.
-    """
+def _fetch_part(path: str, stored: Any, part: tuple[int, int], file: int, journal: int) -> int:
+    """Copy one part of the stored file `path`, and then note it in the journal. Returns its bytes."""
     begin, end = part
     data = memoryview(stored.read_at(end - begin, begin))
     if len(data) != end - begin:
-        raise OSError(f"storage gave {len(data)} bytes at {begin}, not {end - begin}")
+        raise OSError(f"storage gave {len(data)} bytes of {path} at {begin}, not {end - begin}")
     written = 0
     while written < len(data):
         written += os.pwrite(file, data[written:], begin + written)
     os.write(journal, f"{begin} {end}\n".encode())
     return written
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        raise UserError(
+            f"can not make the folder {folder}: {file} is a file; name a folder in SELFREWARD_CACHE"
+        ) from None
 
 
 def _try_lock(lock: IO[str]) -> bool:

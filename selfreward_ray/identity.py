@@ -26,7 +26,7 @@ _CHUNK_BYTES = 2**24
 def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:
     """SHA-256 of the file's content, or of a large safetensors file's size, header and samples of every tensor.
 
-    Raises `UserError` for a large file that is no safetensors file by its header.
+    Raises `UserError` for a large file that is no safetensors file by its header, or not of the size that it declares.
     """
     digest = hashlib.sha256()
     if info.size > WHOLE_BYTES and info.extension == "safetensors":
@@ -44,13 +44,23 @@ def _sampled(file: Any, info: fs.FileInfo) -> Iterator[bytes]:
     length = int.from_bytes(file.read_at(8, 0), "little")
     header = bytes(file.read_at(length, 8)) if length < info.size else b""
     try:
-        offsets = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        offsets = [_offsets(entry) for name, entry in json.loads(header).items() if name != "__metadata__"]
+        if 8 + length + max((end for _, end in offsets), default=0) != info.size:
+            raise ValueError("the tensors do not fill the file")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{info.path} has no safetensors header; is the file whole?") from None
     yield f"{info.size}".encode()
     yield header
     for begin, end in _ranges(offsets):
         yield bytes(file.read_at(end - begin, 8 + length + begin))
+
+
+def _offsets(entry: Any) -> tuple[int, int]:
+    """Where a tensor begins and ends behind the header. Raises `ValueError` or another error for anything else."""
+    begin, end = entry["data_offsets"]
+    if not (type(begin) is type(end) is int and 0 <= begin <= end):  # `True` is no offset
+        raise ValueError("offsets are two whole numbers in order")
+    return begin, end
 
 
 def _ranges(offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -100,7 +100,7 @@ class _Here:
 def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
     if "://" in uri and not uri.startswith("file://"):
         return _fetched(uri, weights, progress)
-    folder = Path(uri.removeprefix("file://"))
+    folder = Path(Folder(uri).filesystem()[1] if "://" in uri else uri)
     if folder.is_dir():
         return _Here(folder, _names(folder))
     if _HUB_NAME.fullmatch(uri):

@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
 
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""PyYAML raises also what Python does for a date, a number, a tag's value or a depth that it can not take."""
+
 
 class RecipeError(UserError):
     """A recipe that can not be used; the message names the field."""
@@ -35,9 +38,11 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
+    except ValueError as error:  # of a path with a NUL
+        raise RecipeError(f"can not read recipe {str(path)!r}: {error}") from None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NO_YAML as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold a mapping of recipe fields")
@@ -76,7 +81,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
     try:
         values[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except _NO_YAML:
         raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from None
 
 

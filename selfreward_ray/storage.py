@@ -27,11 +27,26 @@ class Folder:
         return Folder(f"{self.uri.rstrip('/')}/{name}")
 
     def filesystem(self) -> tuple[fs.FileSystem, str]:
-        """The file system and the path in it. Raises `UserError` for a scheme that pyarrow does not know."""
+        """The file system and the path in it.
+
+        Raises `UserError` for a scheme that pyarrow does not know and for a URI that is not well-formed, and
+        `FileNotFoundError` for a bucket that can not be found, which may be the network's fault: workers try again.
+        """
+        # In a file's URI both end the path; elsewhere options follow the "?".
+        ends = "#?" if self.uri.startswith("file://") else "#" if "://" in self.uri else ""
+        if any(end in self.uri for end in ends):
+            raise UserError(
+                f"can not open storage {self.uri!r}: its path would end at the # or ?; write %23 for # and %3F for ?"
+            )
         try:
             filesystem, path = fs.FileSystem.from_uri(absolute(self.uri))
         except (ValueError, TypeError) as error:
-            raise UserError(f"can not open storage {self.uri!r}: {error}") from None
+            remedy = "; write %20 for a space" if " " in self.uri else ""
+            raise UserError(f"can not open storage {self.uri!r}: {error}{remedy}") from None
+        except OSError as error:
+            raise FileNotFoundError(
+                f"can not open storage {self.uri!r} (does the bucket exist, and can this machine reach it?): {error}"
+            ) from None
         return filesystem, path
 
     def is_file(self, name: str) -> bool:
@@ -85,9 +100,15 @@ class Folder:
         except BaseException as error:
             _discard(filesystem, partial, stream, error)
             raise
-        stream.close()
-        if partial != f"{path}/{name}":
+        if partial == f"{path}/{name}":
+            stream.close()
+            return
+        try:
+            stream.close()
             filesystem.move(partial, f"{path}/{name}")
+        except BaseException as error:
+            _discard(filesystem, partial, stream, error)
+            raise
 
     def read_json(self, name: str) -> Any:
         """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""

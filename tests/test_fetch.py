@@ -138,14 +138,20 @@ def journalled(target: Path) -> int:
     return journal.read_text().count("\n") if journal.exists() else 0
 
 
+def begun(store: Store, target: Path, count: int, journal: bytes, size: int = SIZES["a.safetensors"]) -> None:
+    """What a killed fetch leaves of a file of which it had the first `count` bytes."""
+    target.mkdir(parents=True)
+    data = (store.folder / "a.safetensors").read_bytes()[:count]
+    (target / ".a.safetensors.partial").write_bytes(data + bytes(size - len(data)))
+    (target / ".a.safetensors.parts").write_bytes(journal)
+
+
 @pytest.mark.parametrize("torn", ["2", "2000 ", "2000 3"])
 def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(
     store: Store, target: Path, monkeypatch: pytest.MonkeyPatch, torn: str
 ):
     """Nor by the fetch after the next one, which fails, and has written more lines."""
-    target.mkdir(parents=True)
-    (target / ".a.safetensors.partial").write_bytes((store.folder / "a.safetensors").read_bytes()[:2000])
-    (target / ".a.safetensors.parts").write_text(f"0 1000\n1000 2000\n{torn}")
+    begun(store, target, 2000, f"0 1000\n1000 2000\n{torn}".encode())
 
     def fail() -> None:
         if len(store.reads()) >= 8:
@@ -159,6 +165,22 @@ def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(
     check(store, target)
     read = [begin for name, begin, _ in store.reads() if name == "a.safetensors"]
     assert sorted(read) == list(range(2000, 10_500, PART))
+
+
+@pytest.mark.parametrize(
+    "line", [b"garbage", b"", b"0 1000 5", bytes(9), b"\xff\xfe", b"-1 5", b"0 10500", b"2500 3500", b"2000 99999"]
+)
+def test_a_line_that_names_no_part_of_the_file_is_not_believed(store: Store, target: Path, line: bytes):
+    begun(store, target, 2000, b"0 1000\n" + line + b"\n1000 2000\n")
+    assert run(store, target)[0] == (2000, sum(SIZES.values()))
+    check(store, target)
+
+
+@pytest.mark.parametrize("size", [0, 10_499, 10_501])
+def test_a_journal_beside_a_file_of_another_size_is_not_believed(store: Store, target: Path, size: int):
+    begun(store, target, 0, b"0 1000\n", size)
+    assert run(store, target)[0] == (0, sum(SIZES.values()))
+    check(store, target)
 
 
 def test_a_journal_that_a_killed_process_left_beside_the_whole_file_is_removed(store: Store, target: Path):
@@ -264,6 +286,13 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_read(
 def test_a_short_answer_is_an_error(store: Store, target: Path):
     listed = store.listed()
     (store.folder / "b.safetensors").write_bytes(b"short")
-    with pytest.raises(OSError, match="storage gave .* bytes at"):
+    with pytest.raises(OSError, match=r"storage gave \d bytes of b\.safetensors at \d+, not 1000"):
         fetch.fetch(store, listed, target, fetch.ignore_progress)
     assert "b.safetensors" not in visible(target)
+
+
+@pytest.mark.parametrize("inside", ["", "model", "deep/model"])
+def test_a_file_where_the_folder_must_be_is_named(store: Store, tmp_path: Path, inside: str):
+    (tmp_path / "cache").touch()
+    with pytest.raises(UserError, match=rf"{tmp_path}/cache is a file; .* SELFREWARD_CACHE"):
+        run(store, tmp_path / "cache" / inside)

@@ -131,6 +131,43 @@ def test_a_large_file_without_a_header_is_named(model: Path, header: bytes):
         input_fingerprint(str(model))
 
 
+def headed(offsets: str, size: int = LARGE) -> bytes:
+    """A file with two tensors, of which the second has these `offsets`, and `size` bytes behind its header."""
+    header = f'{{"a": {{"data_offsets": [0, 8]}}, "b": {{"data_offsets": {offsets}}}}}'.encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "size"),
+    [
+        (f"[8, {LARGE}]", LARGE - 1),
+        (f"[8, {LARGE}]", LARGE + 1),
+        ("null", LARGE),
+        ('["8", "9"]', LARGE),
+        ('"ab"', LARGE),
+        (f"[{LARGE}]", LARGE),
+        (f"[8, 9, {LARGE}]", LARGE),
+        (f"[-8, {LARGE}]", LARGE),
+        (f"[{LARGE}, 8]", LARGE),
+        (f"[8.0, {LARGE}.0]", LARGE),
+        (f"[true, {LARGE}]", LARGE),
+        (f"[8, 1{'0' * 400}]", LARGE),
+        (f"[8, 1{'0' * 5000}]", LARGE),
+        ("[" * 100_000 + "]" * 100_000, LARGE),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_header_that_does_not_fit_the_file_is_refused(model: Path, offsets: str, size: int):
+    (model / "model.safetensors").write_bytes(headed(offsets, size))
+    with pytest.raises(UserError, match=r"model\.safetensors has no safetensors header"):
+        input_fingerprint(str(model))
+
+
+def test_a_header_that_fits_the_file_is_taken(model: Path):
+    (model / "model.safetensors").write_bytes(headed(f"[8, {LARGE}]"))
+    assert len(input_fingerprint(str(model))) == 64
+
+
 def test_samples_by_hand():
     """Two neighbours share one range where one ends and the other begins; a small tensor is read whole."""
     s = SAMPLE_BYTES

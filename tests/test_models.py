@@ -21,6 +21,13 @@ def test_a_local_folder_is_used_where_it_is(tiny_model: Path):
     assert local_model(str(tiny_model)) == local_model(f"file://{tiny_model}") == tiny_model
 
 
+def test_a_file_uri_is_read_as_storage_reads_it(copy: Path):
+    folder = copy.rename(copy.parent / "my run#1")
+    assert local_model(f"file://{copy.parent}/my%20run%231") == folder
+    with pytest.raises(UserError, match="write %23 for #"):
+        local_model(f"file://{copy.parent}/my%20run#1")
+
+
 def test_a_template_in_the_tokenizers_configuration_is_enough(copy: Path):
     (copy / "chat_template.jinja").unlink()
     (copy / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')

@@ -59,6 +59,11 @@ def test_an_override_leaves_its_neighbours_of_the_file_alone(tmp_path: Path):
         ("=1", "override '=1' is not of the form key=value"),
         ("model.size=1", "override 'model.size=1': 'model' is a value, not a section"),
         ("dpo.beta=[1", "override 'dpo.beta=[1': '[1' is not a YAML value"),
+        ("dpo.beta=2020-13-45", "override 'dpo.beta=2020-13-45': '2020-13-45' is not a YAML value"),
+        (f"dpo.beta={'5' * 5000}", "override 'dpo.beta=555"),
+        (f"dpo.beta={'[' * 3000}", "override 'dpo.beta=[[["),
+        ("dpo.beta=!!timestamp x", "override 'dpo.beta=!!timestamp x': '!!timestamp x' is not a YAML value"),
+        ("dpo.beta=!!bool x", "override 'dpo.beta=!!bool x': '!!bool x' is not a YAML value"),
         ("dpo.bet=1", "unknown recipe field 'dpo.bet'; did you mean 'dpo.beta'?"),
     ],
 )
@@ -72,6 +77,10 @@ def test_a_malformed_override_is_quoted(tmp_path: Path, override: str, message: 
     ("content", "message"),
     [
         (b"a: [1", "is not YAML"),
+        (b"seed: 2020-13-45", "is not YAML: month must be in 1..12"),
+        (b"seed: " + b"5" * 5000, "is not YAML: "),
+        (b"[" * 3000, "is not YAML: "),
+        (b"seed: !!bool x", "is not YAML: "),
         (b"- model", "must hold a mapping"),
         (b"", "must hold a mapping"),
         ("model: Größe".encode("latin-1"), "is not UTF-8"),
@@ -85,6 +94,11 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None
     with pytest.raises(RecipeError, match=message) as error:
         load_recipe(path)
     assert str(path) in str(error.value)
+
+
+def test_a_path_that_no_file_can_have_is_named():
+    with pytest.raises(RecipeError, match=r"can not read recipe 'a\\x00b\.yaml': embedded null byte"):
+        load_recipe("a\0b.yaml")
 
 
 def test_a_dumped_recipe_loads_as_the_same_recipe(tmp_path: Path):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_a_block_that_raises_leaves_nothing(folder: Folder, tmp_path: Path, ende
     with pytest.raises(type(ended_by)):
         write()
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_name_that_is_a_folder_is_left_alone_and_nothing_beside_it(folder: Folder, tmp_path: Path):
+    (folder / "x").write_bytes("in it", b"1")
+    with pytest.raises(OSError, match="directory"):
+        folder.write_bytes("x", b"2")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["x"]
+    assert (folder / "x").read_bytes("in it") == b"1"
 
 
 class Bucket:
@@ -152,6 +161,38 @@ def test_an_upload_that_can_not_be_completed_leaves_the_object_before_it(bucket:
 def test_an_unknown_scheme_is_the_users_error():
     with pytest.raises(UserError, match="can not open storage 'gopher://a/b'"):
         Folder("gopher://a/b").filesystem()
+
+
+def test_storage_that_can_not_be_reached_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch):
+    """As an `OSError`: a worker that meets one is started again, and the network may be back by then."""
+
+    class Offline:
+        @staticmethod
+        def from_uri(uri: str) -> object:
+            raise OSError("When resolving region for bucket 'b': no network")
+
+    monkeypatch.setattr(fs, "FileSystem", Offline)
+    with pytest.raises(FileNotFoundError) as error:
+        Folder("s3://b/x").filesystem()
+    assert str(error.value) == (
+        "can not open storage 's3://b/x' (does the bucket exist, and can this machine reach it?): "
+        "When resolving region for bucket 'b': no network"
+    )
+
+
+@pytest.mark.parametrize("uri", ["file:///data/run#1", "file:///data/run?1", "s3://bucket/run#1"])
+def test_a_uri_of_which_a_part_would_be_cut_off_is_refused(uri: str):
+    with pytest.raises(UserError, match=rf"can not open storage '{re.escape(uri)}': .* write %23 for # and %3F for \?"):
+        Folder(uri).filesystem()
+
+
+def test_a_space_in_a_uri_is_written_as_percent_20(tmp_path: Path):
+    with pytest.raises(UserError, match=r"can not open storage 'file:///my run': .*; write %20 for a space"):
+        Folder("file:///my run").filesystem()
+    Folder(f"file://{tmp_path}/my%20run%231").write_bytes("x", b"1")
+    assert (tmp_path / "my run#1" / "x").read_bytes() == b"1"
+    Folder(f"{tmp_path}/my%20run#1?").write_bytes("x", b"2")
+    assert (tmp_path / "my%20run#1?" / "x").read_bytes() == b"2"
 
 
 def test_only_local_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

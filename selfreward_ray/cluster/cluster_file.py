@@ -47,7 +47,7 @@ def read_cluster_file(path: str | Path) -> Shape:
         documents = list(yaml.safe_load_all(Path(path).expanduser().read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"can not read the cluster file {path}: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise UserError(f"the cluster file {path} is not YAML: {error}") from None
     for document in documents:
         _refuse_kuberay(document, path)

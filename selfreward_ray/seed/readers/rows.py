@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.storage import Folder
 
@@ -37,10 +38,12 @@ def read_rows(source: str, split: str, field: str) -> Iterator[Row]:
     likewise; another ``owner/name`` is a hub data set, of which `split` is read. Raises `SeedError` where there is
     nothing to read, and at the first row that is no JSON object in UTF-8.
     """
-    filesystem, path = Folder(source).filesystem()
     try:
+        filesystem, path = Folder(source).filesystem()
         found = filesystem.get_file_info(path).type
         inside = Folder(source).files() if found == fs.FileType.Directory else []
+    except UserError as error:
+        raise SeedError(f"{field}: {error}") from None
     except OSError as error:
         raise SeedError(f"{field}: can not read {source}: {error}") from None
     if found == fs.FileType.Directory:

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
-from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.errors import SeedError
@@ -127,8 +127,21 @@ def test_what_is_not_there_is_said_without_asking_the_hub(source: str, monkeypat
 
 
 def test_an_unknown_scheme_is_the_users_error():
-    with pytest.raises(UserError, match="can not open storage 'gopher://a/b'"):
+    with pytest.raises(SeedError, match="seed_data.source: can not open storage 'gopher://a/b'"):
         fields("gopher://a/b")
+
+
+def test_storage_that_can_not_be_reached_is_named_with_the_field(monkeypatch: pytest.MonkeyPatch):
+    class Offline:
+        @staticmethod
+        def from_uri(uri: str) -> object:
+            raise OSError("When resolving region for bucket 'b': no network")
+
+    monkeypatch.setattr(fs, "FileSystem", Offline)
+    with pytest.raises(
+        SeedError, match=r"seed_data.source: can not read s3://b/x: .*does the bucket exist.*no network"
+    ):
+        fields("s3://b/x")
 
 
 def test_rows_are_read_as_they_are_asked_for(tmp_path: Path):
