@@ -10,11 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import YAML_FAULTS, UserError
 from selfreward_ray.recipe import Recipe
-
-_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""PyYAML raises also what Python does for a date, a number, a tag's value or a depth that it can not take."""
 
 
 class RecipeError(UserError):
@@ -42,7 +39,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError(f"can not read recipe {str(path)!r}: {error}") from None
     try:
         values = yaml.safe_load(text)
-    except _NO_YAML as error:
+    except YAML_FAULTS as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold a mapping of recipe fields")
@@ -81,7 +78,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
     try:
         values[leaf] = yaml.safe_load(text)
-    except _NO_YAML:
+    except YAML_FAULTS:
         raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from None
 
 

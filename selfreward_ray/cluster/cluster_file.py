@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import YAML_FAULTS, UserError
 
 _MAX_WORKERS = {"spark": 8, "vsphere": 5}
 """Ray's default of `max_workers` by provider, from its ``defaults.yaml`` files; 2 for every other one."""
@@ -47,7 +47,7 @@ def read_cluster_file(path: str | Path) -> Shape:
         documents = list(yaml.safe_load_all(Path(path).expanduser().read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"can not read the cluster file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+    except YAML_FAULTS as error:
         raise UserError(f"the cluster file {path} is not YAML: {error}") from None
     for document in documents:
         _refuse_kuberay(document, path)

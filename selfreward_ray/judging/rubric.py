@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator, model_validator
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import YAML_FAULTS, UserError
 from selfreward_ray.judging.defuse import escape_tags, quote_scores
 from selfreward_ray.judging.reading import read_grade, read_number
 
@@ -147,7 +147,7 @@ def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
         values = yaml.safe_load(packaged.get(name_or_path, path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RubricError(f"can not read rubric {name_or_path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except YAML_FAULTS as error:
         raise RubricError(f"rubric {name_or_path} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise RubricError(f"rubric {name_or_path} must hold a mapping of fields: template, min_score, …")

@@ -168,6 +168,8 @@ def test_unknown_name_lists_the_packaged() -> None:
         (b"- a\n- b", "must hold a mapping"),
         (b"a: [", "not YAML"),
         (b"\xff\xfe\xff", "not YAML"),
+        (b"min_score: 2020-13-45", "not YAML"),
+        (b"[" * 3000, "not YAML"),
     ],
 )
 def test_unusable_file_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
