@@ -2,21 +2,21 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray.data
-from pools import until
 from ray.cluster_utils import Cluster
 from stub_training import train, within
 
+from selfreward_ray.cluster.room import Ask
 from selfreward_ray.cluster.session import joined
 from selfreward_ray.errors import UserError
+from selfreward_ray.training import trainer
 
 pytestmark = pytest.mark.engines
 
@@ -56,7 +56,9 @@ def test_what_other_drivers_of_the_cluster_see_is_left_alone(nodes: Cluster):
     assert not context.enable_progress_bars
 
 
-def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(nodes: Cluster, tmp_path: Path):
+def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """The only node of its kind ends itself with the first group of workers, and once more with the third."""
     kind = {"accelerator_type:A100": 1.0}
     nodes.add_node(num_cpus=1, resources=kind)
@@ -69,21 +71,24 @@ def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(nodes: Clus
             os.kill(os.getppid(), signal.SIGKILL)  # the raylet
             time.sleep(60)
 
+    waits = trainer.wait_for_room
+    added: list[Any] = []
+
+    def waiting(ask: Ask, timeout_s: float, field: str, note: Callable[[str], None]) -> None:
+        def noted(text: str) -> None:
+            note(text)
+            if (tmp_path / "start-0").exists() and not added:  # Ray adds nodes in the main thread only
+                added.append(nodes.add_node(num_cpus=1, resources=kind))
+
+        waits(ask, timeout_s, field, noted)
+
+    monkeypatch.setattr(trainer, "wait_for_room", waiting)
     printed = StringIO()
-
-    def replace() -> None:
-        until((tmp_path / "start-0").exists, 200)
-        before = len(printed.getvalue())
-        until(lambda: "waiting" in printed.getvalue()[before:], 200)
-        nodes.add_node(num_cpus=1, resources=kind)
-
     asked: dict[str, Any] = {"workers": 1, "accelerator_type": "A100", "max_failures": 1}
-    replacement = threading.Thread(target=replace, daemon=True)
-    replacement.start()
     with within(240):
         train(tmp_path / "a", printed, rank, start_timeout_s=200, **asked)
-    replacement.join()
     assert "waiting for 1 × (1 CPU, A100): room for 0 of 1 now" in printed.getvalue()
     assert len(list(tmp_path.glob("start-*"))) == 2
     with within(240), pytest.raises(UserError, match=r"no room within 15 s \(training.start_timeout_s\)"):
         train(tmp_path / "b", StringIO(), rank, start_timeout_s=15, **asked)
+    assert len(list(tmp_path.glob("start-*"))) == 3
