@@ -21,7 +21,10 @@ RUBRIC = load_rubric("additive")
 
 @pytest.fixture(autouse=True)
 def _no_hub(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
 
 
 def written(tmp_path: Path, source: str, **options: Any) -> tuple[str, list[RankedSet]]:
