@@ -93,22 +93,18 @@ class Folder:
         filesystem, path = self.filesystem()
         filesystem.create_dir(path, recursive=True)
         # A rename is atomic on a disk; an object store shows an object only when its stream is closed.
-        partial = f"{path}/.{name}.partial" if isinstance(filesystem, fs.LocalFileSystem) else f"{path}/{name}"
+        on_disk = isinstance(filesystem, fs.LocalFileSystem)
+        partial = f"{path}/.{name}.partial" if on_disk else f"{path}/{name}"
         stream = filesystem.open_output_stream(partial)
         try:
             yield stream
+            if on_disk:
+                stream.close()
+                filesystem.move(partial, f"{path}/{name}")
         except BaseException as error:
             _discard(filesystem, partial, stream, error)
             raise
-        if partial == f"{path}/{name}":
-            stream.close()
-            return
-        try:
-            stream.close()
-            filesystem.move(partial, f"{path}/{name}")
-        except BaseException as error:
-            _discard(filesystem, partial, stream, error)
-            raise
+        stream.close()  # not above: an object whose upload can not be completed is none to delete
 
     def read_json(self, name: str) -> Any:
         """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from pyarrow import fs
+from stores import Offline
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.storage import Folder, absolute
@@ -165,12 +166,6 @@ def test_an_unknown_scheme_is_the_users_error():
 
 def test_storage_that_can_not_be_reached_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch):
     """As an `OSError`: a worker that meets one is started again, and the network may be back by then."""
-
-    class Offline:
-        @staticmethod
-        def from_uri(uri: str) -> object:
-            raise OSError("When resolving region for bucket 'b': no network")
-
     monkeypatch.setattr(fs, "FileSystem", Offline)
     with pytest.raises(FileNotFoundError) as error:
         Folder("s3://b/x").filesystem()

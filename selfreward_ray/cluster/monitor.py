@@ -4,17 +4,20 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
+
+T = TypeVar("T")
 
 _LOG_TAIL = 2**20
 """Bytes of the log's end that are read; a log may have half a GiB."""
 
 
-def on_head(function: Callable[[], Any]) -> Any:
+def on_head(function: Callable[[], T]) -> T:
     """What `function` returns on the head of the cluster that this process joined."""
-    return ray.get(_CALL.remote(function))
+    result: T = ray.get(_CALL.remote(function))
+    return result
 
 
 def _call(function: Callable[[], Any]) -> Any:

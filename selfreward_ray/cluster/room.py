@@ -125,7 +125,7 @@ def cluster_types() -> Types | None:
     """
     grows, known = on_head(_autoscaler_file)  # Ray 2.60 publishes neither autoscaler's configuration
     if grows:
-        return known  # type: ignore[no-any-return]
+        return known
     return [NodeType("node", node["Resources"], 1) for node in ray.nodes() if node["Alive"]], None
 
 

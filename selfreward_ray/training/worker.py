@@ -85,11 +85,8 @@ def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history
         torch.manual_seed((job.seed * len(plan) + step) * ranks + rank)
         rate = set_rate(engine, step, len(plan), job.optimization)
         if step == 0 and job.objective.first_loss is not None:
-            untouched, expected = (
-                untouched_loss(engine, batch.ranks[rank][-1], reference, job),
-                job.objective.first_loss,
-            )
-            together(partial(check_first_loss, untouched, expected))
+            untouched = untouched_loss(engine, batch.ranks[rank][-1], reference, job)
+            together(partial(check_first_loss, untouched, job.objective.first_loss))
         metrics = take_step(engine, batch, batch.ranks[rank], reference, job)
         skipped = not engine.was_step_applied()
         tokens = sum(map(packed_length, batch.examples()))

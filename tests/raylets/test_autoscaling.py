@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from selfreward_ray.cluster.cluster_file import Nodes, Shape
 from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE, raylets
-from selfreward_ray.cluster.rehearsal.shape import Nodes, Shape
 
 pytestmark = pytest.mark.engines
 

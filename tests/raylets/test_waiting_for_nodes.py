@@ -13,9 +13,9 @@ from unittest import mock
 
 import pytest
 
+from selfreward_ray.cluster.cluster_file import Nodes, Shape
 from selfreward_ray.cluster.rehearsal import raylets as made
 from selfreward_ray.cluster.rehearsal.raylets import raylets
-from selfreward_ray.cluster.rehearsal.shape import Nodes, Shape
 from selfreward_ray.errors import UserError
 
 pytestmark = pytest.mark.engines

@@ -32,7 +32,7 @@ def written(tmp_path: Path, source: str, **options: Any) -> tuple[str, list[Rank
     said = write_rankings(out, Seed(source=source, **options), RUBRIC)
     sets = list(read_seed(Seed(source=str(out))))
     assert all(isinstance(item, RankedSet) for item in sets)
-    return said, sets  # type: ignore[return-value]
+    return said, sets
 
 
 def source(tmp_path: Path, rows: list[dict[str, Any]]) -> str:

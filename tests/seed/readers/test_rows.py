@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from stores import Offline
 
 from selfreward_ray.recipe import Seed
 from selfreward_ray.records import RankedSet
@@ -132,11 +133,6 @@ def test_an_unknown_scheme_is_the_users_error():
 
 
 def test_storage_that_can_not_be_reached_is_named_with_the_field(monkeypatch: pytest.MonkeyPatch):
-    class Offline:
-        @staticmethod
-        def from_uri(uri: str) -> object:
-            raise OSError("When resolving region for bucket 'b': no network")
-
     monkeypatch.setattr(fs, "FileSystem", Offline)
     with pytest.raises(
         SeedError, match=r"seed_data.source: can not read s3://b/x: .*does the bucket exist.*no network"
