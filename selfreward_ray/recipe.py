@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 ENDING_TOKENS = 16
-"""Tokens that a constrained verdict keeps for its ending: it has fewer characters of free text than the others."""
+"""Tokens that a constrained verdict keeps for its ending."""
 
 MODEL_FIELDS = {"dtype", "dropout", "lora"}
 """Fields of `training` that a model depends on; the others only say where and how fast it is trained."""
@@ -131,8 +131,8 @@ class Judge(_Section):
     constrained: bool = False
     """Constrain decoding so that every verdict ends in a readable score. The paper lets the model write freely.
 
-    The reasons have at most as many characters as ``sampling.max_tokens``, less a few for the score. Scripts that take
-    several tokens a character may still be cut off before it.
+    The reasons have at most as many characters as ``sampling.max_tokens``, less a few for the score, and a quarter of
+    that where one is not ASCII: whatever the tokenizer, no verdict is cut off before its score.
     """
     sampling: VerdictSampling = VerdictSampling()
 

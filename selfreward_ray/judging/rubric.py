@@ -109,18 +109,19 @@ class Rubric(BaseModel):
         score = read_grade(text, rest, self.scores) if self.scores else read_number(text, rest, self.max_score)
         return score if score is not None and self.min_score <= score <= self.max_score else None
 
-    def constrained_pattern(self, max_characters: int) -> str:
-        """A regular expression of whole verdicts: at most `max_characters` of any text, then one of `endings`.
+    def constrained_pattern(self, max_tokens: int) -> str:
+        """A regular expression of whole verdicts: any text of at most `max_tokens`, then one of `endings`.
 
-        It holds only groups, classes, counts and alternatives, which every grammar engine knows. Raises
-        `RubricError` for a rubric without endings.
+        A token may be a single byte, and a character has up to four: a text that is not ASCII throughout has at most
+        ``max_tokens // 4`` characters. The expression holds only groups, classes, counts and alternatives, which every
+        grammar engine knows. Raises `RubricError` for a rubric without endings.
         """
         if not self.endings:
             raise RubricError(
                 f"judge.constrained needs every end that a verdict may have, but rubric {self.name} has no endings"
             )
         literal = [re.sub(r"[\\.^$*+?{}()|\[\]]", r"\\\g<0>", ending).replace("\n", r"\n") for ending in self.endings]
-        return rf"[\s\S]{{0,{max_characters}}}({'|'.join(literal)})"
+        return rf"([\x00-\x7f]{{0,{max_tokens}}}|[\s\S]{{0,{max_tokens // 4}}})({'|'.join(literal)})"
 
     def _defused(self, text: str) -> str:
         text = escape_tags(text, set(re.findall(r"<(\w+)>", self.template)))

@@ -135,7 +135,7 @@ KUBERAY = "apiVersion: ray.io/v1\nkind: RayCluster\nspec: {workerGroupSpecs: [{g
         ("", "has 0 YAML documents"),
         ("a: 1\n---\nb: 2\n", "has 2 YAML documents; `ray up` reads files of one"),
         ("a: [1\n", "is not YAML"),
-        ("a: 2020-13-45\n", "is not YAML: month must be in 1..12"),
+        ("a: 0b_\n", "is not YAML: invalid literal for int"),
         ("[" * 3000, "is not YAML: maximum recursion depth exceeded"),
         ("a: !!bool x\n", "is not YAML"),
         ("a: !!timestamp x\n", "is not YAML"),

@@ -328,7 +328,7 @@ def test_a_held_out_prompt_is_answered_after_what_was_said_before():
 
 @pytest.mark.parametrize("constrained", [False, True])
 def test_a_constrained_judge_has_to_end_in_a_score(constrained: bool):
-    """Of 50 tokens 16 are left for the ending, so the reasons are at most 34 characters."""
+    """Of 50 tokens 16 are left for the ending, so the reasons are at most 34 bytes."""
     model = ScriptedModel(lambda text, row: "Score: 4")
     judged(model, JUDGE.model_copy(update={"constrained": constrained}))
     assert model.patterns["r0/v0/a0"] == (RUBRIC.constrained_pattern(34) if constrained else None)

@@ -116,7 +116,7 @@ def test_number_of_texts_must_be_that_of_the_template() -> None:
 
 
 @pytest.mark.parametrize("name", ["additive", "checklist", "multiple-choice", "pairwise"])
-@given(text=st.text(max_size=30))
+@given(text=st.text(max_size=30).filter(lambda text: text.isascii() or len(text) <= 7))
 def test_every_verdict_of_the_constrained_pattern_has_a_score(name: str, text: str) -> None:
     rubric = load_pairwise(name) if name == "pairwise" else load_rubric(name)
     pattern = rubric.constrained_pattern(30)
@@ -135,12 +135,21 @@ def test_every_verdict_of_the_constrained_pattern_has_a_score(name: str, text: s
 @pytest.mark.parametrize(
     ("endings", "pattern"),
     [
-        (["\nGrade: 3", "\nGrade: 4"], r"[\s\S]{0,9}(\nGrade: 3|\nGrade: 4)"),
-        (["\n(Grade: 3)."], r"[\s\S]{0,9}(\n\(Grade: 3\)\.)"),
+        (["\nGrade: 3", "\nGrade: 4"], r"(\nGrade: 3|\nGrade: 4)"),
+        (["\n(Grade: 3)."], r"(\n\(Grade: 3\)\.)"),
     ],
 )
 def test_constrained_pattern_spelt_out(tmp_path: Path, endings: list[str], pattern: str) -> None:
-    assert load_rubric(write(tmp_path, endings=endings)).constrained_pattern(9) == pattern
+    texts = r"([\x00-\x7f]{0,9}|[\s\S]{0,2})"
+    assert load_rubric(write(tmp_path, endings=endings)).constrained_pattern(9) == texts + pattern
+
+
+@given(text=st.text(min_size=1))
+def test_a_constrained_verdict_has_no_more_bytes_than_tokens(text: str) -> None:
+    """A tokenizer that has no token for a character takes one for each of its bytes."""
+    rubric = load_rubric("additive")
+    if len(text.encode()) > 30:
+        assert not re.fullmatch(rubric.constrained_pattern(30), text + rubric.endings[0])
 
 
 def test_a_rubric_without_endings_can_not_be_constrained(tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ def test_unknown_name_lists_the_packaged() -> None:
         (b"- a\n- b", "must hold a mapping"),
         (b"a: [", "not YAML"),
         (b"\xff\xfe\xff", "not YAML"),
-        (b"min_score: 2020-13-45", "not YAML"),
+        (b"min_score: 0b_", "not YAML"),
         (b"[" * 3000, "not YAML"),
     ],
 )

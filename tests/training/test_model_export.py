@@ -103,7 +103,7 @@ def test_a_shard_that_is_stored_otherwise_stops_the_step(
     pairs.is_done()
     pairs.write([pair], Pair)
     pairs.finish(offered=1)
-    recipe = Recipe.model_validate({"model": "m0", "dpo": {"batch_size": 1}})
+    recipe = Recipe.model_validate({"model": "m0", "training": {"workers": 1}, "dpo": {"batch_size": 1}})
     with pytest.raises(RuntimeError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
         dpo(recipe, model=str(tiny_model), pairs=str(tmp_path / "pair"), out=str(tmp_path / "out"))
     assert read_manifest(Folder(str(tmp_path / "out"))) is None
