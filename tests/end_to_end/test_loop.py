@@ -1,18 +1,22 @@
 """The whole loop with the real engines, as Ray jobs on a real cluster: vLLM, Ray Data, Ray Train, ZeRO-3.
 
-One tiny random Llama goes M0 → M1 → M2 by `jobs/run.py` and M2 → M3 by `jobs/iterate.py`; the tests look at what
-they left. The model first has to learn from the seed to end its verdicts in a score, so nothing here would work
-if training did not.
+One tiny random Llama learns from people's rankings and becomes M1 by `jobs/run.py` and M2 by `jobs/iterate.py`; the
+tests look at what they left. The run's folder is in an object store: what every step writes, and every checkpoint, goes
+through S3's protocol.
+
+The ranked replies are six words in random order, so the model learns to write such lines: they are its proposals too.
 """
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,26 +25,64 @@ from safetensors.torch import load_file
 from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair
+from selfreward_ray.instructions.filters import length
+from selfreward_ray.models import local_model
+from selfreward_ray.records import (
+    EvaluatedSet,
+    JudgedPrompt,
+    JudgedSet,
+    Pair,
+    Prompt,
+    Proposal,
+    RankedSet,
+    SftExample,
+)
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import Manifest, read_manifest, read_rows
+from selfreward_ray.storage import Folder
 
 pytestmark = pytest.mark.engines
 
 BIN = Path(sys.executable).parent
-WORDS = ("red", "green", "blue", "white", "black", "brown", "grey", "pink")
-PROMPTS = 24
+WORDS = (
+    "river",
+    "stone",
+    "bread",
+    "garden",
+    "quiet",
+    "golden",
+    "bridge",
+    "warm",
+    "evening",
+    "fruit",
+    "honest",
+    "country",
+)
+SETS = 66
+HELD_OUT = 6
+PROMPTS = 12
 
 RECIPE = {
     "name": "tiny",
-    "iterations": 1,
-    "respond": {"candidates": 3, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 16}},
+    "iterations": 0,
+    "seed_data": {"ift": 30, "eft": 30, "held_out": HELD_OUT},
+    "prompts": {
+        "count": PROMPTS,
+        "seed_demonstrations": 2,
+        "new_demonstrations": 1,
+        "requests_per_round": 4,
+        "max_requests": 400,
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32, "seeded": True},
+    },
+    # Long enough for six words to end in: a reply that is cut off may not be chosen.
+    "respond": {"candidates": 3, "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 48}},
     "judge": {
         "rubric": "checklist",
         "verdicts": 2,
         "min_valid": 1,
-        "retries": 1,
-        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 16},
+        "retries": 0,
+        "constrained": True,
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32},
     },
     "sft": {
         "learning_rate": 5.0e-3,
@@ -53,12 +95,12 @@ RECIPE = {
     "dpo": {
         "learning_rate": 2.0e-4,
         "final_learning_rate": 1.0e-4,
-        "batch_size": 4,
+        "batch_size": 2,
         "micro_batch_tokens": 256,
-        "epochs": 2,
+        "epochs": 3,
         "max_tokens": 256,
     },
-    "training": {"gradient_checkpointing": True, "dtype": "bfloat16"},
+    "training": {"gradient_checkpointing": True, "dtype": "bfloat16", "checkpoint_every": 3},
     "inference": {
         "tokens_in_flight": 8192,
         "rows_per_block": 4,
@@ -84,117 +126,157 @@ class FinishedRun:
     run_job: str
     iterate_job: str
 
-    def manifest(self, *parts: str) -> Manifest:
-        found = read_manifest(self.layout.root / "/".join(parts))
-        assert found is not None, f"{parts} is not complete"
+    def manifest(self, folder: Folder) -> Manifest:
+        found = read_manifest(folder)
+        assert found is not None, f"{folder.uri} is not complete"
         return found
 
+    def steps(self, t: int) -> list[dict[str, Any]]:
+        """A line for each step of M(t)'s training."""
+        return [json.loads(line) for line in self.layout.model(t).read_bytes("steps.jsonl").splitlines()]
 
-def write_inputs(folder: Path) -> tuple[Path, Path]:
-    """M0 and a recipe over a seed file in which shorter replies are ranked better."""
+
+def messages(rng: random.Random) -> list[dict[str, Any]]:
+    """Flat messages: first-turn prompts with two ranked replies each, and three that can not be placed or used."""
+    rows = []
+    for i in range(SETS):
+        tree = {"message_tree_id": f"t{i}", "lang": "en"}
+        asked = f"Say {rng.choice(WORDS)} and the number {i}."
+        rows.append({**tree, "message_id": f"t{i}", "role": "prompter", "text": asked})
+        for rank in (1, 0):
+            reply = {"message_id": f"t{i}/{rank}", "parent_id": f"t{i}", "role": "assistant", "rank": rank}
+            rows.append({**tree, **reply, "text": " ".join(rng.sample(WORDS, 6))})
+    lost = {"message_tree_id": "t0", "role": "assistant", "text": "red", "rank": 0, "lang": "en"}
+    rows.append({**lost, "message_id": "orphan", "parent_id": "nobody"})
+    rows.append({**lost, "message_id": "a circle", "parent_id": "a circle"})
+    rows.append({**lost, "message_id": "by a model", "parent_id": "t0", "rank": 2, "synthetic": True})
+    rng.shuffle(rows)
+    return rows
+
+
+def write_inputs(folder: Path, run_dir: str) -> tuple[Path, Path]:
+    """M0 and a recipe over a file of people's rankings, whose new prompts M1 proposes."""
     model = write_tiny_model(folder / "M0")
-    sets = [
-        {
-            "prompt": f"Say {first} or {second}.",
-            "responses": [
-                {"text": first, "rank": 0, "verdict": "Good.\nScore: 5"},
-                {"text": f"{first} {second} {second}", "rank": 1, "verdict": "Long.\nScore: 2"},
-            ],
-        }
-        for first in WORDS
-        for second in WORDS
-        if first != second
-    ]
-    seed = folder / "seed.jsonl"
-    seed.write_text("".join(json.dumps(s) + "\n" for s in sets))
-    prompts = folder / "prompts.jsonl"
-    texts = [f"Say {word} {number} times." for number in range(2, 8) for word in WORDS]
-    prompts.write_text("".join(json.dumps({"prompt": t}) + "\n" for t in texts))
-    values = {
-        **RECIPE,
-        "model": str(model),
-        "seed_data": {"source": str(seed), "ift": 15, "eft": 48, "held_out": 6, "verdicts": "written"},
-        "prompts": {"source": str(prompts), "count": PROMPTS},
-    }
+    source = folder / "messages.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in messages(random.Random(0))))
+    values: dict[str, Any] = {**RECIPE, "model": str(model)}
+    values["seed_data"] = {**values["seed_data"], "source": str(source)}
+    values["prompts"] = {**values["prompts"], "proposer": f"{run_dir}/M1/model"}
     recipe = folder / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(values))
     return model, recipe
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str]) -> FinishedRun:
+def finished(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str], bucket: str) -> FinishedRun:
     """The two jobs, one after the other."""
-    folder = tmp_path_factory.mktemp("run")
-    model, recipe = write_inputs(folder)
-    run = folder / "run"
-    run_job = submit("run.py", str(recipe), "--run-dir", str(run))
-    iterate_job = submit("iterate.py", "--run-dir", str(run))
-    return FinishedRun(RunLayout(str(run)), model, recipe, run_job, iterate_job)
+    run_dir = f"{bucket}/tiny"
+    model, recipe = write_inputs(tmp_path_factory.mktemp("run"), run_dir)
+    run_job = submit("run.py", str(recipe), "--run-dir", run_dir)
+    iterate_job = submit("iterate.py", "--run-dir", run_dir)
+    return FinishedRun(RunLayout(run_dir), model, recipe, run_job, iterate_job)
 
 
 def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> None:
-    assert finished.manifest("M1", "model").step == "sft"
-    for model in ("M2", "M3"):
-        assert finished.manifest(model, "prompts").rows == {"rows": PROMPTS}
-        judged = finished.manifest(model, "judged")
-        assert 0 < judged.metrics["prefix_hit_rate"] < 1
-        assert judged.metrics["engine_restarts"] == 0
-        assert judged.rows["rows"] + sum(judged.dropped.values()) == PROMPTS
-        pairs = finished.manifest(model, "pairs")
-        assert pairs.rows["rows"] + sum(pairs.dropped.values()) == judged.rows["rows"]
-        assert finished.manifest(model, "model").step == "dpo"
-    for model in ("M1", "M2", "M3"):
-        assert finished.manifest(model, "evaluation").rows == {"rows": 6}
+    layout = finished.layout
+    assert finished.manifest(layout.model(1)).step == "sft"
+    assert finished.manifest(layout.prompts(2)).rows == {"rows": PROMPTS}
+    judged = finished.manifest(layout.judged(2))
+    assert 0 < judged.metrics["prefix_hit_rate"] < 1
+    assert judged.metrics["engine_restarts"] == 0
+    assert judged.rows["rows"] + sum(judged.dropped.values()) == PROMPTS
+    pairs = finished.manifest(layout.pairs(2))
+    assert pairs.rows["rows"] + sum(pairs.dropped.values()) == judged.rows["rows"]
+    assert finished.manifest(layout.model(2)).step == "dpo"
+    for t in (1, 2):
+        assert finished.manifest(layout.evaluation(t)).rows == {"rows": HELD_OUT}
+
+
+def test_every_ranked_set_has_its_place_and_every_lost_message_its_reason(finished: FinishedRun) -> None:
+    seed = finished.manifest(finished.layout.seed())
+    assert seed.metrics == {"ift": 30, "eft": 30, "held_out": HELD_OUT}
+    assert seed.dropped == {"its parent is missing": 1, "its parents form a circle": 1, "reply is synthetic": 1}
+
+
+def test_constrained_verdicts_all_end_in_a_score(finished: FinishedRun) -> None:
+    sets = read_rows(finished.layout.verdicts(), JudgedSet)
+    assert {s.id for s in sets} == {s.id for s in read_rows(finished.layout.seed(), RankedSet, "eft")}
+    verdicts = [v for s in sets for reply in s.judged for v in reply.verdicts]
+    assert len(verdicts) == 30 * 2 * 3
+    assert all(v.score is not None and v.attempts == 1 for v in verdicts)
+
+
+def test_judging_rows_agree_with_the_people(finished: FinishedRun) -> None:
+    rows = {row.id.removesuffix("/eft"): row.target for row in read_rows(finished.layout.eft(), SftExample)}
+    assert 30 <= len(rows) <= 31
+    assert len(rows) + sum(finished.manifest(finished.layout.eft()).dropped.values()) == 30 * 2
+    scores = {reply: float(text.rsplit("Score: ", 1)[1]) for reply, text in rows.items()}
+    both = [name for name in scores if name.endswith("/0") and f"{name[:-1]}1" in scores]
+    assert both
+    assert all(scores[name] > scores[f"{name[:-1]}1"] for name in both)
+
+
+def test_prompts_are_proposed_in_rounds_and_filtered(finished: FinishedRun) -> None:
+    prompts = read_rows(finished.layout.prompts(2), Prompt)
+    assert all(length(p.text) is None for p in prompts)
+    assert len({p.text for p in prompts}) == len(prompts) == PROMPTS
+    proposals = read_rows(finished.layout.prompts(2) / "proposals", Proposal)
+    assert len(proposals) == PROMPTS + sum(finished.manifest(finished.layout.prompts(2)).dropped.values())
+    assert {p.id: p.text for p in prompts}.items() <= {p.id: p.text for p in proposals}.items()
+    assert len(proposals) > 4, "more than one round"
 
 
 def test_each_candidate_is_judged_by_its_own_verdicts(finished: FinishedRun) -> None:
     judged = read_rows(finished.layout.judged(2), JudgedPrompt)
-    assert {row.id for row in judged} == {f"it1/p{i:06d}" for i in range(PROMPTS)}
-    scores = []
+    assert {row.id for row in judged} <= {p.id for p in read_rows(finished.layout.prompts(2), Prompt)}
     for row in judged:
         assert [c.id for c in row.candidates] == [f"{row.id}/r{i}" for i in range(3)]
         for candidate in row.candidates:
             assert [v.id for v in candidate.verdicts] == [f"{candidate.id}/v{k}" for k in range(2)]
-            valid = [v.score for v in candidate.verdicts if v.score is not None]
-            assert candidate.mean == (sum(valid) / len(valid) if valid else None)
-            scores += valid
-    # M1 has learnt to write verdicts: a model that had not would hardly ever end one in a score.
-    assert len(scores) > len(judged) * 3
-    assert set(scores) <= {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+            scores = [v.score for v in candidate.verdicts]
+            assert {*scores} <= {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+            assert candidate.mean == sum(filter(None, scores)) / 2
 
 
 def test_pairs_prefer_what_the_judge_scored_higher(finished: FinishedRun) -> None:
-    for t in (2, 3):
-        pairs = read_rows(finished.layout.pairs(t), Pair)
-        assert pairs
-        for pair in pairs:
-            assert pair.chosen.text != pair.rejected.text
-            assert pair.chosen.mean is not None
-            assert pair.rejected.mean is not None
-            assert pair.chosen.mean > pair.rejected.mean
-            assert pair.chosen.finished
+    pairs = read_rows(finished.layout.pairs(2), Pair)
+    assert pairs
+    for pair in pairs:
+        assert pair.chosen.text != pair.rejected.text
+        assert pair.chosen.mean is not None
+        assert pair.rejected.mean is not None
+        assert pair.chosen.mean > pair.rejected.mean
+        assert pair.chosen.finished
 
 
-def test_dpo_starts_at_ln2_and_learns_its_pairs(finished: FinishedRun) -> None:
-    steps = [json.loads(line) for line in finished.layout.model(2).read_bytes("steps.jsonl").splitlines()]
-    assert steps[0]["preference_loss"] == pytest.approx(0.693147, abs=1e-3)
-    epoch = len(steps) // 4
-    assert sum(s["preference_loss"] for s in steps[-epoch:]) / epoch < 0.65
+def test_pairs_are_exported(finished: FinishedRun, tmp_path: Path) -> None:
+    out = tmp_path / "pairs.jsonl"
+    subprocess.run([BIN / "selfreward", "export", finished.layout.pairs(2).uri, "--out", out], check=True)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [pair.id for pair in read_rows(finished.layout.pairs(2), Pair)]
 
 
 def test_sft_loss_falls(finished: FinishedRun) -> None:
-    steps = [json.loads(line) for line in finished.layout.model(1).read_bytes("steps.jsonl").splitlines()]
-    assert steps[-1]["loss"] < steps[0]["loss"] / 4
+    steps = finished.steps(1)
+    assert steps[-1]["loss"] < steps[0]["loss"] / 2
+
+
+def test_dpo_starts_at_ln2_and_learns_its_pairs(finished: FinishedRun) -> None:
+    steps = finished.steps(2)
+    assert steps[0]["preference_loss"] == pytest.approx(0.693147, abs=1e-3)
+    epoch = len(steps) // 3
+    assert sum(s["preference_loss"] for s in steps[-epoch:]) / epoch < 0.65
 
 
 def test_exported_models_differ_and_load_in_plain_transformers(finished: FinishedRun) -> None:
+    """The baseline is a model of its own: SFT on the instructions alone, from M0 as M1 is."""
+    layout = finished.layout
+    folders = [local_model(folder.uri) for folder in (layout.baseline(), layout.model(1), layout.model(2))]
     weights = [load_file(next(finished.model.glob("*.safetensors")))]
-    for t in (1, 2, 3):
-        folder = Path(finished.layout.model(t).uri)
+    for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder)
         assert AutoTokenizer.from_pretrained(folder).chat_template
-        ids = torch.tensor([[1, 2, 3]])
-        assert torch.isfinite(model(ids).logits).all()
+        assert torch.isfinite(model(torch.tensor([[1, 2, 3]])).logits).all()
         weights.append(load_file(next(folder.glob("*.safetensors"))))
     for before, after in pairwise(weights):
         assert before.keys() == after.keys()
@@ -205,64 +287,41 @@ def test_exported_models_differ_and_load_in_plain_transformers(finished: Finishe
         assert any(not torch.equal(before[name], after[name]) for name in after)
 
 
-def test_plain_vllm_loads_the_last_model_and_says_what_transformers_says(finished: FinishedRun) -> None:
-    """Greedy tokens of both, in a process of its own: vLLM keeps its memory until the process ends."""
-    folder = Path(finished.layout.model(3).uri)
-    script = (
-        "import json, sys\n"
-        "from vllm import LLM, SamplingParams\n"
-        "if __name__ == '__main__':\n"
-        "    model = LLM(sys.argv[1], dtype='float32', max_model_len=256, enforce_eager=True, block_size=32)\n"
-        "    asked = [{'prompt_token_ids': [1, 40, 50, 60]}]\n"
-        "    out = model.generate(asked, SamplingParams(temperature=0, max_tokens=8, min_tokens=8))\n"
-        "    print('\\nTOKENS', json.dumps(list(out[0].outputs[0].token_ids)))\n"
-    )
-    path = Path(finished.recipe.parent) / "plain_vllm.py"
-    path.write_text(script)
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
-    done = subprocess.run([sys.executable, path, folder], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    # vLLM logs to the same stream.
-    by_vllm = json.loads(next(x for x in done.stdout.splitlines() if x.startswith("TOKENS")).removeprefix("TOKENS"))
-    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    ids = plain.generate(torch.tensor([[1, 40, 50, 60]]), max_new_tokens=8, min_new_tokens=8, do_sample=False)
-    assert by_vllm == ids[0, 4:].tolist()
-
-
 def test_evaluation_has_answers_and_verdicts(finished: FinishedRun) -> None:
     rows = read_rows(finished.layout.evaluation(1), EvaluatedSet)
-    assert len(rows) == 6
+    assert len(rows) == HELD_OUT
     assert all(len(row.judged) == 2 for row in rows)
-    figures = finished.manifest("M1", "evaluation").metrics
-    assert figures["agreement"]["verdicts"] == 12
-    assert figures["replies"]["count"] == 6
+    figures = finished.manifest(finished.layout.evaluation(1)).metrics
+    assert figures["agreement"]["verdicts"] == 2 * HELD_OUT
+    assert figures["replies"]["count"] == HELD_OUT
     assert figures["replies"]["true_score"] is None, "no program can check these prompts"
 
 
 def test_jobs_follow_the_run_and_write_the_report(finished: FinishedRun) -> None:
-    assert "M2 · respond and judge" in finished.run_job
-    assert "M3" not in finished.run_job
-    assert "M3 · DPO" in finished.iterate_job
+    assert "M1 · SFT" in finished.run_job
+    assert "M2" not in finished.run_job
+    assert "M2 · respond and judge" in finished.iterate_job
     assert "M1 · SFT  already done" in finished.iterate_job
     page = finished.layout.root.read_bytes("report.html").decode()
-    assert "M3" in page
+    assert "M2" in page
     assert "<svg" in page
 
 
 def test_the_same_command_again_recomputes_nothing(finished: FinishedRun) -> None:
     """From the shell this time, on a cluster of its own, whatever cluster this machine remembers.
 
-    `iterations=2` is what the run has by now.
+    `iterations=1` is what the run has by now.
     """
-    root = Path(finished.layout.uri)
-    before = {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.parent != root}
+    layout = finished.layout
+    steps = layout.steps(layout.recipe())
+    before = [step.folder.read_bytes("manifest.json") for step in steps]
     done = subprocess.run(
-        [BIN / "selfreward", "run", finished.recipe, "--run-dir", root, "iterations=2"],
+        [BIN / "selfreward", "run", finished.recipe, "--run-dir", layout.uri, "iterations=1"],
         env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_ADDRESS": "local"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stderr.count("already done") == len(finished.layout.steps(finished.layout.recipe()))
-    assert {p: p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file() and p.parent != root} == before
+    assert done.stderr.count("already done") == len(steps)
+    assert [step.folder.read_bytes("manifest.json") for step in steps] == before
