@@ -9,16 +9,20 @@
       respond and judge    N candidates a prompt, each judged k times by the same model
       pair                 best against worst
       DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, where only positive replies are taken
-    evaluate             every model on held-out prompts and rankings
+    evaluate             each model, as soon as it is there, on held-out prompts and rankings
     report               one table, one page
 
-Every step is a function of folders: it reads its inputs' and writes its own, and one whose manifest is there
-is not done again. So the same call after an interruption goes on where it was.
+`selfreward_ray.plan` has the order. Every step is a function of folders: it reads its inputs' and writes its own, and
+one whose manifest is there is not done again. So the same call after an interruption goes on where it was.
 """
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.room import check_room
 from selfreward_ray.models import local_model
+from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import claim_run, read_manifest
@@ -32,6 +36,20 @@ from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
 
+STEPS: dict[str, Callable[..., Any]] = {
+    "seed": seed,
+    "baseline": sft,
+    "verdicts": verdicts,
+    "eft": eft,
+    "sft": sft,
+    "propose": propose,
+    "respond": respond,
+    "pair": pair,
+    "dpo": dpo,
+    "evaluate": evaluate,
+}
+"""The function of each step that a plan may have."""
+
 
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
@@ -40,10 +58,8 @@ def run(recipe: Recipe, run_dir: str) -> None:
         local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
-    first_model(recipe, layout)
-    for t in range(1, recipe.iterations + 1):
-        iterate(recipe, layout, t)
-    measure(recipe, layout)
+    take(plan(recipe, layout), recipe)
+    report(layout.uri)
 
 
 def run_next_iteration(run_dir: str) -> None:
@@ -53,13 +69,18 @@ def run_next_iteration(run_dir: str) -> None:
     t = 1
     while read_manifest(layout.model(t + 1)) is not None:
         t += 1
+    until = recipe.model_copy(update={"iterations": t})
     if t > recipe.iterations:
-        recipe = recipe.model_copy(update={"iterations": t})
-        claim_run(layout.root, recipe)
-    check_cluster(recipe, layout)
-    first_model(recipe, layout)
-    iterate(recipe, layout, t)
-    measure(recipe, layout)
+        claim_run(layout.root, until)
+    check_cluster(until, layout)
+    take(plan(until, layout), until)
+    report(layout.uri)
+
+
+def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
+    """Take `steps` one after the other; what was taken before is not taken again."""
+    for step in steps:
+        STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label)
 
 
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
@@ -67,56 +88,3 @@ def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
     if read_manifest(layout.model(recipe.iterations + 1)) is None:
         check_room(worker_ask(recipe.training))
         check_room(replica_ask(recipe.inference))
-
-
-def first_model(recipe: Recipe, layout: RunLayout) -> None:
-    """M0 → M1."""
-    seed(recipe, out=layout.seed().uri, label="M1 · seed data")
-    if recipe.seed_data.eft:
-        teach_judging(recipe, layout)
-    model_by_sft(recipe, layout, 1, label="M1 · SFT")
-
-
-def teach_judging(recipe: Recipe, layout: RunLayout) -> None:
-    """EFT rows: verdicts of the SFT baseline, of another model, or as they are written in the source."""
-    seed_data, judge, verdicts_of = layout.seed().uri, recipe.seed_data.verdicts, None
-    if judge == "baseline":
-        judge = layout.baseline().uri
-        sft(recipe, model=recipe.model, seed_data=seed_data, out=judge, label="M1 · SFT baseline")
-    if judge != "written":
-        verdicts_of = layout.verdicts().uri
-        verdicts(recipe, model=judge, seed_data=seed_data, out=verdicts_of, label="M1 · verdicts")
-    eft(recipe, seed_data=seed_data, verdicts=verdicts_of, out=layout.eft().uri, label="M1 · EFT")
-
-
-def model_by_sft(recipe: Recipe, layout: RunLayout, t: int, label: str, positives: str | None = None) -> None:
-    """M0 + IFT + EFT → M(t), with the positive replies of an earlier model where there are some."""
-    eft_rows = layout.eft().uri if recipe.seed_data.eft else None
-    sft(
-        recipe, model=recipe.model, seed_data=layout.seed().uri, eft=eft_rows, positives=positives,
-        out=layout.model(t).uri, label=label,
-    )  # fmt: skip
-
-
-def iterate(recipe: Recipe, layout: RunLayout, t: int) -> None:
-    """M(t) → M(t+1)."""
-    policy, new = layout.model(t).uri, t + 1
-    prompts, judged, pairs = layout.prompts(new).uri, layout.judged(new).uri, layout.pairs(new).uri
-    earlier = [layout.prompts(model).uri for model in range(2, new)]
-    propose(recipe, seed_data=layout.seed().uri, iteration=t, earlier=earlier, out=prompts, label=f"M{new} · prompts")
-    respond(recipe, model=policy, prompts=prompts, out=judged, label=f"M{new} · respond and judge")
-    pair(recipe, judged=judged, out=pairs, label=f"M{new} · pairs")
-    if recipe.pairs.policy == "positive-only":
-        model_by_sft(recipe, layout, new, positives=pairs, label=f"M{new} · SFT")
-    else:
-        eft_rows = layout.eft().uri if recipe.dpo.eft_weight else None
-        dpo(recipe, model=policy, pairs=pairs, eft=eft_rows, out=layout.model(new).uri, label=f"M{new} · DPO")
-
-
-def measure(recipe: Recipe, layout: RunLayout) -> None:
-    """Evaluate every model that there is, and report."""
-    for t in range(1, recipe.iterations + 2):
-        if recipe.seed_data.held_out and read_manifest(layout.model(t)) is not None:
-            model, seed_data, out = layout.model(t).uri, layout.seed().uri, layout.evaluation(t).uri
-            evaluate(recipe, model=model, seed_data=seed_data, out=out, label=f"M{t} · evaluate")
-    report(layout.uri)

@@ -1,4 +1,4 @@
-"""Where things are in a run's folder, and in which order they come to be."""
+"""Where things are in a run's folder."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,6 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe import Recipe
 from selfreward_ray.recipe_text import parse_recipe
 from selfreward_ray.storage import Folder
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """A step of a run: its name, the model it works for, and its folder."""
-
-    name: str
-    model: str
-    folder: Folder
 
 
 @dataclass(frozen=True)
@@ -64,24 +55,3 @@ class RunLayout:
 
     def recipe(self) -> Recipe:
         return parse_recipe(yaml.safe_load(self.recipe_text()))
-
-    def steps(self, recipe: Recipe) -> list[PlannedStep]:
-        """Every step of the run in the order in which `selfreward_ray.loop` takes them."""
-        planned = [PlannedStep("seed", "M1", self.seed())]
-        if recipe.seed_data.eft:
-            if recipe.seed_data.verdicts == "baseline":
-                planned += [PlannedStep("baseline", "M1", self.baseline())]
-            if recipe.seed_data.verdicts != "written":
-                planned += [PlannedStep("verdicts", "M1", self.verdicts())]
-            planned += [PlannedStep("eft", "M1", self.eft())]
-        planned += [PlannedStep("sft", "M1", self.model(1))]
-        for t in range(2, recipe.iterations + 2):
-            planned += [
-                PlannedStep("propose", f"M{t}", self.prompts(t)),
-                PlannedStep("respond", f"M{t}", self.judged(t)),
-                PlannedStep("pair", f"M{t}", self.pairs(t)),
-                PlannedStep("sft" if recipe.pairs.policy == "positive-only" else "dpo", f"M{t}", self.model(t)),
-            ]
-        if recipe.seed_data.held_out:
-            planned += [PlannedStep("evaluate", f"M{t}", self.evaluation(t)) for t in range(1, recipe.iterations + 2)]
-        return planned

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from selfreward_ray.preferences.all_pairs import all_pairs
 from selfreward_ray.preferences.best_worst import best_worst
@@ -18,17 +18,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class PairPolicy(Generic[R]):
-    """A policy and the kind of row it makes."""
+    """A policy, the kind of row it makes, and how such rows are trained on."""
 
     choose: Callable[[Contest, Pairs], list[R] | Dropped]
     """Rows of a judged prompt (at least one), or the reason why it gives none."""
     record: type[R]
+    trained_by: Literal["dpo", "sft"]
+    """DPO goes on from the model that gave the replies; SFT starts from M0 again, with the seed's examples too."""
 
 
 POLICIES: dict[str, PairPolicy[Pair] | PairPolicy[Positive]] = {
-    "best-worst": PairPolicy(best_worst, Pair),
-    "positive-only": PairPolicy(positive_only, Positive),
-    "length-controlled": PairPolicy(length_controlled, Pair),
-    "all-pairs": PairPolicy(all_pairs, Pair),
-    "preference-strength": PairPolicy(preference_strength, Pair),
+    "best-worst": PairPolicy(best_worst, Pair, "dpo"),
+    "positive-only": PairPolicy(positive_only, Positive, "sft"),
+    "length-controlled": PairPolicy(length_controlled, Pair, "dpo"),
+    "all-pairs": PairPolicy(all_pairs, Pair, "dpo"),
+    "preference-strength": PairPolicy(preference_strength, Pair, "dpo"),
 }

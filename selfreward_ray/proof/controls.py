@@ -12,7 +12,8 @@ other judging rows in them, come with other orientations.
 
 from collections.abc import Callable
 
-from selfreward_ray import loop
+from selfreward_ray.loop import take
+from selfreward_ray.plan import plan
 from selfreward_ray.proof.layout import further_rows
 from selfreward_ray.proof.tables import further_examples, judged_by_truth, random_pairs
 from selfreward_ray.recipe import Recipe
@@ -76,10 +77,8 @@ def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
             "dpo": recipe.dpo.model_copy(update={"eft_weight": 0.0}),
         }
     )
-    loop.first_model(untaught, control)
     try:
-        for t in range(1, recipe.iterations + 1):
-            loop.iterate(untaught, control, t)
+        take((step for step in plan(untaught, control) if step.name != "evaluate"), untaught)
     except TooFewExamples:
         return
 

@@ -2,6 +2,7 @@
 
 from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.evaluation.truth import checked_answers, checked_samples, ranked_by_truth, true_margins
+from selfreward_ray.plan import plan
 from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.figures import PairCount, SeedRows
 from selfreward_ray.proof.layout import all_judged, control_run, own_answers, sampled_answers
@@ -30,7 +31,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
         shared_pairs=shared(pairs, _pairs(recipe, control_run(run, "ceiling"))) if with_controls else {},
         judge_scores=judge_scores(run, [f"M{t}" for t in made]),
         samples=tuple(_sample(model, rows[len(rows) // 2]) for model, rows in pairs.items() if rows),
-        loop_seconds=sum(m.seconds for step in run.steps(recipe) if (m := read_manifest(step.folder))),
+        loop_seconds=sum(m.seconds for step in plan(recipe, run) if (m := read_manifest(step.folder))),
         seconds=_seconds(run.root),
     )
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from selfreward_ray import loop
 from selfreward_ray.errors import UserError
+from selfreward_ray.preferences import POLICIES
 from selfreward_ray.proof.claims import Claim, make_claims
 from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.documents import write_documents
@@ -33,6 +34,7 @@ from selfreward_ray.proof.layout import (
 )
 from selfreward_ray.proof.tables import next_prompts, prompts_alone, side_by_side
 from selfreward_ray.recipe import Recipe
+from selfreward_ray.records import Pair
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import read_manifest
 from selfreward_ray.steps.judge import judge
@@ -133,5 +135,5 @@ def _check(recipe: Recipe) -> None:
         )
     if not recipe.iterations or not recipe.seed_data.held_out_groups:
         raise UserError("a proof compares models by held-out sets: set iterations and seed_data.held_out_groups")
-    if recipe.pairs.policy == "positive-only":
-        raise UserError("a proof turns pairs round, and pairs.policy=positive-only makes none")
+    if POLICIES[recipe.pairs.policy].record is not Pair:
+        raise UserError(f"a proof turns pairs round, and pairs.policy={recipe.pairs.policy} makes none")

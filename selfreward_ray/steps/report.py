@@ -5,6 +5,8 @@ from itertools import chain, islice
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.plan import plan
+from selfreward_ray.preferences import POLICIES
 from selfreward_ray.records import Pair
 from selfreward_ray.reporting.page import render_page
 from selfreward_ray.reporting.summary import ModelSummary, RunSummary, Sample, StepSummary
@@ -29,7 +31,7 @@ def summarize(layout: RunLayout) -> RunSummary:
     recipe = layout.recipe()
     steps = [
         StepSummary(step.name, step.model, m.rows.get("rows", 0), m.dropped, m.tokens, m.seconds)
-        for step in layout.steps(recipe)
+        for step in plan(recipe, layout)
         if (m := read_manifest(step.folder)) is not None
     ]
     models = [model for t in range(1, recipe.iterations + 2) if (model := _model(layout, t)) is not None]
@@ -63,7 +65,7 @@ def _model(layout: RunLayout, t: int) -> ModelSummary | None:
 def _samples(layout: RunLayout, t: int) -> list[Sample]:
     """A few pairs, evenly spaced over the table; none where the policy made no pairs."""
     manifest = read_manifest(layout.pairs(t))
-    if manifest is None or layout.recipe().pairs.policy == "positive-only":
+    if manifest is None or POLICIES[layout.recipe().pairs.policy].record is not Pair:
         return []
     every = max(1, manifest.rows.get("rows", 0) // _SAMPLES)
     pairs = chain.from_iterable(rows for _, rows in read_files(layout.pairs(t) / "rows", Pair))

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
+from selfreward_ray.plan import plan
 from selfreward_ray.run_layout import RunLayout
 from selfreward_ray.run_store import count_rows, read_manifest
 
@@ -14,7 +15,7 @@ def print_status(run: str, console: Console | None = None) -> None:
     recipe = layout.recipe()
     console.print(Text(f"{recipe.name}: {recipe.model} → M{recipe.iterations + 1}", style="bold"))
     next_shown = False
-    for step in layout.steps(recipe):
+    for step in plan(recipe, layout):
         manifest = read_manifest(step.folder)
         if manifest is not None:
             dropped = sum(manifest.dropped.values())

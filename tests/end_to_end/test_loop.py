@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward_ray.instructions.filters import length
 from selfreward_ray.models import local_model
+from selfreward_ray.plan import plan
 from selfreward_ray.records import (
     EvaluatedSet,
     JudgedPrompt,
@@ -313,7 +314,7 @@ def test_the_same_command_again_recomputes_nothing(finished: FinishedRun) -> Non
     `iterations=1` is what the run has by now.
     """
     layout = finished.layout
-    steps = layout.steps(layout.recipe())
+    steps = plan(layout.recipe(), layout)
     before = [step.folder.read_bytes("manifest.json") for step in steps]
     done = subprocess.run(
         [BIN / "selfreward", "run", finished.recipe, "--run-dir", layout.uri, "iterations=1"],

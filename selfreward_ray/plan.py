@@ -1,0 +1,91 @@
+"""The steps of a run in the order in which they are taken, defined here and nowhere else.
+
+`selfreward_ray.loop` takes them, `selfreward status` shows them, and the report reads what they left.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from selfreward_ray.preferences import POLICIES
+from selfreward_ray.recipe import Recipe
+from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.storage import Folder
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step of a run, whose function is called ``(recipe, **inputs, out=folder.uri, label=label)``."""
+
+    name: str
+    """Which step it is: `selfreward_ray.loop.STEPS` has its function."""
+    model: str
+    """``M2``: the model that it makes, or measures."""
+    title: str
+    """What its progress is called."""
+    folder: Folder
+    inputs: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.model} · {self.title}"
+
+
+def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
+    """Every step of the run. Each model is evaluated before the next one is paid for."""
+    steps = first_model(recipe, layout) + evaluation(recipe, layout, 1)
+    for t in range(1, recipe.iterations + 1):
+        steps += iteration(recipe, layout, t) + evaluation(recipe, layout, t + 1)
+    return steps
+
+
+def first_model(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
+    """M0 → M1."""
+    steps = [PlannedStep("seed", "M1", "seed data", layout.seed(), {})]
+    if recipe.seed_data.eft:
+        steps += _eft(recipe, layout)
+    return [*steps, _sft_from_m0(recipe, layout, 1)]
+
+
+def _eft(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
+    """EFT rows: verdicts of the SFT baseline, of another model, or as they are written in the source."""
+    seed, judge, steps = {"seed_data": layout.seed().uri}, recipe.seed_data.verdicts, []
+    if judge == "baseline":
+        judge = layout.baseline().uri
+        inputs = {"model": recipe.model, **seed}
+        steps += [PlannedStep("baseline", "M1", "SFT baseline", layout.baseline(), inputs)]
+    if judge != "written":
+        steps += [PlannedStep("verdicts", "M1", "verdicts", layout.verdicts(), {"model": judge, **seed})]
+    verdicts = None if judge == "written" else layout.verdicts().uri
+    return [*steps, PlannedStep("eft", "M1", "EFT", layout.eft(), {**seed, "verdicts": verdicts})]
+
+
+def _sft_from_m0(recipe: Recipe, layout: RunLayout, t: int, positives: str | None = None) -> PlannedStep:
+    """M0 + IFT + EFT → M(t), with the positive replies of an earlier model where there are some."""
+    eft = layout.eft().uri if recipe.seed_data.eft else None
+    inputs = {"model": recipe.model, "seed_data": layout.seed().uri, "eft": eft, "positives": positives}
+    return PlannedStep("sft", f"M{t}", "SFT", layout.model(t), inputs)
+
+
+def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
+    """M(t) → M(t+1)."""
+    policy, new = layout.model(t).uri, t + 1
+    prompts, judged, pairs = layout.prompts(new), layout.judged(new), layout.pairs(new)
+    earlier = [layout.prompts(model).uri for model in range(2, new)]
+    asked = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
+    steps = [
+        PlannedStep("propose", f"M{new}", "prompts", prompts, asked),
+        PlannedStep("respond", f"M{new}", "respond and judge", judged, {"model": policy, "prompts": prompts.uri}),
+        PlannedStep("pair", f"M{new}", "pairs", pairs, {"judged": judged.uri}),
+    ]
+    if POLICIES[recipe.pairs.policy].trained_by == "sft":
+        return [*steps, _sft_from_m0(recipe, layout, new, positives=pairs.uri)]
+    eft = layout.eft().uri if recipe.dpo.eft_weight else None
+    inputs = {"model": policy, "pairs": pairs.uri, "eft": eft}
+    return [*steps, PlannedStep("dpo", f"M{new}", "DPO", layout.model(new), inputs)]
+
+
+def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
+    """What M(t) is worth on the held-out sets, where there are some."""
+    inputs = {"model": layout.model(t).uri, "seed_data": layout.seed().uri}
+    step = PlannedStep("evaluate", f"M{t}", "evaluate", layout.evaluation(t), inputs)
+    return [step] if recipe.seed_data.held_out else []

@@ -1,0 +1,93 @@
+"""The steps of a run, their order, and that each is one that its function takes."""
+
+import inspect
+
+import pytest
+
+from selfreward_ray.loop import STEPS
+from selfreward_ray.plan import plan
+from selfreward_ray.recipe import Dpo, Pairs, Recipe, Seed
+from selfreward_ray.run_layout import RunLayout
+
+
+@pytest.mark.parametrize(
+    ("iterations", "held_out", "planned"),
+    [
+        (0, 0, []),
+        (0, 9, ["M1/evaluation"]),
+        (1, 0, ["M2/prompts", "M2/judged", "M2/pairs", "M2/model"]),
+    ],
+)
+def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, planned: list[str]):
+    recipe = Recipe(model="m0", iterations=iterations, seed_data=Seed(held_out=held_out))
+    steps = plan(recipe, RunLayout("s3://bucket/run/"))
+    first = ["M1/seed", "M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
+    assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in first + planned]
+    assert [step.model for step in steps] == [name[:2] for name in first + planned]
+
+
+@pytest.mark.parametrize(
+    ("seed_data", "planned"),
+    [
+        (Seed(), ["seed", "baseline", "verdicts", "eft", "sft"]),
+        (Seed(verdicts="another/model"), ["seed", "verdicts", "eft", "sft"]),
+        (Seed(verdicts="written"), ["seed", "eft", "sft"]),
+        (Seed(eft=0), ["seed", "sft"]),
+    ],
+)
+def test_who_writes_the_verdicts_decides_the_steps_to_the_first_model(seed_data: Seed, planned: list[str]):
+    steps = plan(Recipe(model="m0", iterations=0, seed_data=seed_data), RunLayout("run"))
+    assert [step.name for step in steps if step.name != "evaluate"] == planned
+
+
+def test_positive_examples_are_trained_on_by_sft():
+    steps = plan(Recipe(model="m0", iterations=1, pairs=Pairs(policy="positive-only")), RunLayout("run"))
+    assert [s.name for s in steps if s.model == "M2"] == ["propose", "respond", "pair", "sft", "evaluate"]
+
+
+def test_each_model_is_evaluated_before_the_next_is_made():
+    steps = plan(Recipe(model="m0", iterations=2), RunLayout("run"))
+    assert [(s.name, s.model) for s in steps if s.name in ("sft", "dpo", "evaluate")] == [
+        ("sft", "M1"),
+        ("evaluate", "M1"),
+        ("dpo", "M2"),
+        ("evaluate", "M2"),
+        ("dpo", "M3"),
+        ("evaluate", "M3"),
+    ]
+
+
+@pytest.mark.parametrize(("eft", "eft_weight"), [(0, 0.0), (100, 0.0), (100, 0.5)])
+@pytest.mark.parametrize("verdicts", ["baseline", "written", "another/model"])
+@pytest.mark.parametrize("policy", ["best-worst", "positive-only"])
+def test_every_step_has_a_function_that_takes_its_inputs(eft: int, eft_weight: float, verdicts: str, policy: str):
+    recipe = Recipe(
+        model="m0",
+        seed_data=Seed(eft=eft, verdicts=verdicts),
+        pairs=Pairs(policy=policy),
+        dpo=Dpo(eft_weight=eft_weight),
+    )
+    made = set()
+    for step in plan(recipe, RunLayout("run")):
+        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.folder.uri, label=step.label)
+        earlier = step.inputs.get("earlier", [])
+        read = {str(uri) for uri in [*step.inputs.values(), *earlier] if str(uri).startswith("run/")}
+        assert read <= made, "an input is made before it is read"
+        made.add(step.folder.uri)
+
+
+def test_labels_are_the_models_and_the_steps():
+    labels = [step.label for step in plan(Recipe(model="m0", iterations=1), RunLayout("run"))]
+    assert labels == [
+        "M1 · seed data",
+        "M1 · SFT baseline",
+        "M1 · verdicts",
+        "M1 · EFT",
+        "M1 · SFT",
+        "M1 · evaluate",
+        "M2 · prompts",
+        "M2 · respond and judge",
+        "M2 · pairs",
+        "M2 · DPO",
+        "M2 · evaluate",
+    ]
