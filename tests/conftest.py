@@ -1,6 +1,10 @@
 """Fixtures of every room. Helpers to import stand beside this file: `tiny_model`, `scripted_model`."""
 
+import os
 from pathlib import Path
+
+# Read when Ray is imported. A test that forgets to begin a cluster fails, and does not leave one to those after it.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import pytest
 from hypothesis import HealthCheck, settings
