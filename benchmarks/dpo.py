@@ -51,8 +51,8 @@ from dpo_work import PRODUCTS, TRL_PAIRS_A_PASS, Work, made_pairs
 from model_flops import ModelFlops
 
 from selfreward_ray.records import PairTokens
-from selfreward_ray.run_store import read_rows, write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows, write_part
 
 MODEL = Path(__file__).resolve().parents[1] / "models" / "SmolLM2-135M-Instruct"
 TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned", "ours-profiled")

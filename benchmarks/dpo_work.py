@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.chat import ChatCodec
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.recipe_text import parse_recipe
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.text import parse_recipe
 from selfreward_ray.records import PairTokens
 
 TRL_PAIRS_A_PASS = 2

@@ -27,8 +27,8 @@ from xml.sax.saxutils import escape
 
 from pyarrow import fs
 
-from selfreward_ray.models import local_model
-from selfreward_ray.storage import Folder
+from selfreward_ray.models.local import local_model
+from selfreward_ray.store.folder import Folder
 
 MODEL = "s3://bucket/model"
 FILES = 4
@@ -75,7 +75,7 @@ def compare(scratch: Path, megabytes: int, latency_ms: float, repeats: int) -> d
 
 
 def sequential() -> None:
-    """As `selfreward_ray.models` fetched before: `copy_files` asks for a MiB at a time."""
+    """As `selfreward_ray.models.local` fetched before: `copy_files` asks for a MiB at a time."""
     source, path = Folder(MODEL).filesystem()
     target = Path(os.environ["SELFREWARD_CACHE"])
     target.mkdir(exist_ok=True)

@@ -23,8 +23,8 @@ from typing import Protocol
 from rapidfuzz.distance import LCSseq
 from rouge_score.rouge_scorer import RougeScorer
 
-from selfreward_ray.instructions.filters import TooSimilar
-from selfreward_ray.instructions.similarity import RougeIndex
+from selfreward_ray.prompts.filters import TooSimilar
+from selfreward_ray.prompts.similarity import RougeIndex
 
 THRESHOLD = 0.7
 NEW = 10_000

@@ -38,8 +38,8 @@ from typing import Any
 from inference_sides import SIDES, Stage, Work
 
 from selfreward_ray.records import Prompt
-from selfreward_ray.run_store import write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_part
 
 REPEATS = 3
 GROWTH = [64, 128, 256, 512]

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from selfreward_ray.chat import ChatCodec
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Inference, Judge, Respond, Sampling, VerdictSampling
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.recipe.schema import Inference, Judge, Respond, Sampling, VerdictSampling
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.run_store import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows
 
 # Ray and vLLM are imported by the sides that need them: the time of a process is compared with another's.
 

@@ -68,7 +68,7 @@ def stage(name: str, rows: int, folder: str) -> str:
 def drive(folder: Path) -> dict[str, float]:
     """Pair the table in `folder`. Returns the manifest's counts, the step's seconds and this process's peak in MB."""
     from selfreward_ray.cluster.session import joined
-    from selfreward_ray.recipe import Recipe
+    from selfreward_ray.recipe.schema import Recipe
     from selfreward_ray.steps.pair import pair
 
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
@@ -90,7 +90,7 @@ def make_table(judged: Path, rows: int) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
-    from selfreward_ray.run_store import Step
+    from selfreward_ray.store.step import Step
 
     step = Step("respond", str(judged), {}, {})
     step.is_done()  # claims the folder
@@ -108,7 +108,7 @@ def template(rng, count: int):
     import numpy as np
 
     from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
-    from selfreward_ray.tables import to_table
+    from selfreward_ray.store.arrow import to_table
 
     letters = np.array(list("eeeaaiioutnnssrrhldcmfpgwybvk"))
     words = ["".join(rng.choice(letters, size)) for size in rng.integers(2, 10, 4000)]

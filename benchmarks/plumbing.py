@@ -79,10 +79,10 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
     from selfreward_ray.inference.pool import open_pool
     from selfreward_ray.inference.programs import respond_and_judge
     from selfreward_ray.judging.rubric import load_rubric
-    from selfreward_ray.recipe import Inference, Judge, Respond
+    from selfreward_ray.recipe.schema import Inference, Judge, Respond
     from selfreward_ray.records import JudgedPrompt, Prompt
-    from selfreward_ray.run_store import count_rows, write_part
-    from selfreward_ray.storage import Folder
+    from selfreward_ray.store.folder import Folder
+    from selfreward_ray.store.tables import count_rows, write_part
 
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
     here = Folder(str(folder))

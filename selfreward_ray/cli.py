@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 if TYPE_CHECKING:
-    from selfreward_ray.recipe import Recipe
-    from selfreward_ray.run_store import Manifest
+    from selfreward_ray.recipe.schema import Recipe
+    from selfreward_ray.store.manifest import Manifest
 
 app = typer.Typer(
     help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
@@ -69,7 +69,7 @@ def rehearse(
     overrides: Overrides = None,
 ) -> None:
     """Run a recipe's whole loop on this machine, much reduced, on nodes and GPUs that are only declared."""
-    from selfreward_ray.recipe_text import load_recipe
+    from selfreward_ray.recipe.text import load_recipe
 
     with _explained():
         from selfreward_ray.cluster.rehearsal.rehearse import rehearse as run_rehearsal
@@ -331,7 +331,7 @@ def main() -> None:
 @contextmanager
 def _prepared(recipe: str, overrides: list[str] | None, cluster: bool = True) -> Iterator["Recipe"]:
     """The recipe, checked before a cluster is started for it."""
-    from selfreward_ray.recipe_text import load_recipe
+    from selfreward_ray.recipe.text import load_recipe
 
     with _explained():
         loaded = load_recipe(recipe, overrides)

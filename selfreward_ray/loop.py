@@ -21,11 +21,9 @@ from typing import Any
 
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.room import check_room
-from selfreward_ray.models import local_model
+from selfreward_ray.models.local import local_model
 from selfreward_ray.plan import PlannedStep, plan
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import claim_run, read_manifest
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.pair import pair
@@ -35,6 +33,8 @@ from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout, claim_run
 
 STEPS: dict[str, Callable[..., Any]] = {
     "seed": seed,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfreward_ray.preferences import POLICIES
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.storage import Folder
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import RunLayout
 
 
 @dataclass(frozen=True)

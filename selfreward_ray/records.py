@@ -3,7 +3,7 @@
 Frozen dataclasses with deterministic ids. An id says where a row came from
 (``it2/p000017/r2/v0``: iteration 2, prompt 17, reply 2, verdict 0), so it is the restart
 key, the source of a sampling seed and the lineage at once. Inside Ray a row is a plain
-dict; `selfreward_ray.tables` converts at the edges.
+dict; `selfreward_ray.store.arrow` converts at the edges.
 """
 
 from dataclasses import dataclass, replace

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from selfreward_ray.inference.block import Block, Job, run_block
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import ContextOverflow
-from selfreward_ray.recipe import Sampling
+from selfreward_ray.recipe.schema import Sampling
 from selfreward_ray.records import Completion, Turn
-from selfreward_ray.storage import Folder
-from selfreward_ray.tables import from_table
+from selfreward_ray.store.arrow import from_table
+from selfreward_ray.store.folder import Folder
 
 
 class ScriptedModel:

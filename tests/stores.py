@@ -69,7 +69,7 @@ class _File:
 
 
 if __name__ == "__main__":  # a process that fetches: STORE TARGET PART_BYTES PARTS_AT_A_TIME SUFFIX
-    from selfreward_ray import fetch
+    from selfreward_ray.models import fetch
 
     store, target, suffix = Store(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[5]
     fetch.PART_BYTES, fetch.PARTS_AT_A_TIME = int(sys.argv[3]), int(sys.argv[4])

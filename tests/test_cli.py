@@ -14,8 +14,8 @@ from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.proof.claims import Claim
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_store import Manifest
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.manifest import Manifest
 
 COMMANDS = [
     "run",

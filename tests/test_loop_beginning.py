@@ -7,8 +7,8 @@ from selfreward_ray import loop
 from selfreward_ray.cluster.room import Ask
 from selfreward_ray.errors import UserError
 from selfreward_ray.loop import check_cluster, run
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.run import RunLayout
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):

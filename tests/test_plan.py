@@ -6,8 +6,8 @@ import pytest
 
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe import Dpo, Pairs, Recipe, Seed
-from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.recipe.schema import Dpo, Pairs, Recipe, Seed
+from selfreward_ray.store.run import RunLayout
 
 
 @pytest.mark.parametrize(

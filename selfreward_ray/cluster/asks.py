@@ -1,7 +1,7 @@
 """What the steps ask of a cluster, as their recipe says."""
 
 from selfreward_ray.cluster.room import Ask, request
-from selfreward_ray.recipe import Inference, Training
+from selfreward_ray.recipe.schema import Inference, Training
 
 
 def replica_ask(inference: Inference) -> Ask:

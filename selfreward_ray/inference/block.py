@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from selfreward_ray.fetch import FetchProgress
 from selfreward_ray.inference.engine import Engine, EngineDead
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import LanguageModel, Program
 from selfreward_ray.inference.vitals import Vitals
-from selfreward_ray.recipe import Inference, Sampling
+from selfreward_ray.models.fetch import FetchProgress
+from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped, Turn, Verdict
-from selfreward_ray.run_store import write_block
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_block
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfreward_ray.inference.block import with_retries
-from selfreward_ray.storage import Folder
-from selfreward_ray.tables import from_table
+from selfreward_ray.store.arrow import from_table
+from selfreward_ray.store.folder import Folder
 
 _FILES_AT_A_TIME = 16
 

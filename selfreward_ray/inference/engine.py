@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.chat import ChatCodec
 from selfreward_ray.cluster.devices import on_gpus
-from selfreward_ray.fetch import FetchProgress, ignore_progress
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.inference.vitals import Vitals
-from selfreward_ray.models import Adapter, model_and_adapter
-from selfreward_ray.recipe import Inference, Sampling
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.fetch import FetchProgress, ignore_progress
+from selfreward_ray.models.local import Adapter, model_and_adapter
+from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Turn
 
 

@@ -7,7 +7,7 @@ import ray.util
 from ray.util.placement_group import PlacementGroup
 
 from selfreward_ray.cluster.asks import replica_ask
-from selfreward_ray.recipe import Inference
+from selfreward_ray.recipe.schema import Inference
 
 
 def actor_resources(inference: Inference) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from selfreward_ray.inference.ledger import Ledger
 from selfreward_ray.inference.placement import actor_resources, pool_size, release_stages
 from selfreward_ray.inference.replica import Read, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
-from selfreward_ray.models import portable
-from selfreward_ray.recipe import Inference
-from selfreward_ray.storage import Folder
+from selfreward_ray.models.local import portable
+from selfreward_ray.recipe.schema import Inference
+from selfreward_ray.store.folder import Folder
 
 
 class PoolStopped(UserError):

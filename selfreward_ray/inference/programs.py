@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.judging.head_to_head import decide
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe import ENDING_TOKENS, Judge, Respond, Sampling
+from selfreward_ray.recipe.schema import ENDING_TOKENS, Judge, Respond, Sampling
 from selfreward_ray.records import (
     Candidate,
     Comparison,

@@ -27,7 +27,7 @@ from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.reaper import bind_children
 from selfreward_ray.inference.vitals import Vitals
-from selfreward_ray.recipe import Inference
+from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Dropped
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"

@@ -19,8 +19,8 @@ import ray.data
 from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.pool import Pool, open_pool
-from selfreward_ray.recipe import Inference
-from selfreward_ray.tables import from_table, to_table
+from selfreward_ray.recipe.schema import Inference
+from selfreward_ray.store.arrow import from_table, to_table
 
 
 class RoundQueue:

@@ -1,5 +1,5 @@
 from selfreward_ray.preferences.contest import Contest, Rival, reaches
-from selfreward_ray.recipe import Pairs
+from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Dropped, Pair
 
 CLOSE = "no two means differ by pairs.margin"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences.sound import fault
-from selfreward_ray.recipe import Judge
+from selfreward_ray.recipe.schema import Judge
 from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair
 
 TOO_FEW_VERDICTS = "fewer than two candidates with enough valid verdicts"

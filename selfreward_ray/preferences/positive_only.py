@@ -1,5 +1,5 @@
 from selfreward_ray.preferences.contest import Contest, reaches
-from selfreward_ray.recipe import Pairs
+from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
 TOO_FEW_VERDICTS = "no candidate with enough valid verdicts"

@@ -3,7 +3,7 @@ from statistics import NormalDist
 
 from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences.contest import Contest, Preference
-from selfreward_ray.recipe import Pairs
+from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Dropped, Pair
 
 TOO_FEW_VERDICTS = "one valid verdict on a reply of the pair, which has no spread"

@@ -16,11 +16,11 @@ from selfreward_ray.loop import take
 from selfreward_ray.plan import plan
 from selfreward_ray.proof.layout import further_rows
 from selfreward_ray.proof.tables import further_examples, judged_by_truth, random_pairs
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import finished_step
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.pair import pair
 from selfreward_ray.steps.train import TooFewExamples, dpo, sft
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.step import finished_step
 
 
 def random(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:

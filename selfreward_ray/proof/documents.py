@@ -8,9 +8,9 @@ from selfreward_ray.proof.claims import Claim
 from selfreward_ray.proof.figures import ProofFigures, Scores
 from selfreward_ray.proof.page import render_proof
 from selfreward_ray.proof.sections import WORDS, Section, main_table, sections
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.wording import duration
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 
 
 def write_documents(folder: Folder, recipe: Recipe, figures: ProofFigures, claims: list[Claim]) -> None:

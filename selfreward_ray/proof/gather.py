@@ -6,12 +6,13 @@ from selfreward_ray.plan import plan
 from selfreward_ray.proof.controls import CONTROLS
 from selfreward_ray.proof.figures import PairCount, SeedRows
 from selfreward_ray.proof.layout import all_judged, control_run, own_answers, sampled_answers
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Pair, RankedSet
 from selfreward_ray.reporting.summary import Sample
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import read_manifest, read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.tables import read_rows
 
 
 def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:

@@ -1,8 +1,8 @@
 """Where things are in a proof's folder. A seed is a run like any other, and so, as far as it goes, is a control."""
 
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.storage import Folder
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import RunLayout
 
 
 def seed_run(proof: str, number: int) -> RunLayout:

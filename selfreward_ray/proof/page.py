@@ -8,8 +8,8 @@ from selfreward_ray.evaluation.pooling import Estimate
 from selfreward_ray.proof.controls import FROM_THE_SAME_MODEL
 from selfreward_ray.proof.figures import ProofFigures
 from selfreward_ray.proof.sections import WORDS, Section, what_varies
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.recipe_text import dump_recipe
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.text import dump_recipe
 from selfreward_ray.reporting.page import template
 from selfreward_ray.reporting.plots import Line, interval_plot
 

@@ -33,14 +33,14 @@ from selfreward_ray.proof.layout import (
     seed_run,
 )
 from selfreward_ray.proof.tables import next_prompts, prompts_alone, side_by_side
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Pair
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import read_manifest
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout
 
 
 def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from selfreward_ray.judging.aggregate import with_verdicts
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import (
     Candidate,
     EvaluatedSet,
@@ -16,11 +16,13 @@ from selfreward_ray.records import (
     SftExample,
     Verdict,
 )
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.seed.demo.verifier import true_score
 from selfreward_ray.seed.demo.world import demo_prompts
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 
 OWN_PROMPTS = 100
 """Prompts on whose answers the last model of a seed is asked to judge itself."""

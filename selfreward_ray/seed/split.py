@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.examples import best_reply
 

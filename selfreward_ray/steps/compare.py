@@ -7,11 +7,13 @@ from selfreward_ray.evaluation.outcomes import outcomes
 from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
 from selfreward_ray.judging.head_to_head import match_replies
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
-from selfreward_ray.run_store import Manifest, Step, read_files
 from selfreward_ray.steps.pooled import judging, run_pooled
 from selfreward_ray.steps.replies import first_replies
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_files
 
 
 def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, label: str = "compare") -> Manifest:

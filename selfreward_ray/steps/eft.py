@@ -4,12 +4,14 @@ from collections import Counter
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.reporting.wording import commonest
-from selfreward_ray.run_store import Manifest, Step, finished_step, read_rows
 from selfreward_ray.seed.eft import choose_eft, written_verdicts
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.tables import read_rows
 
 
 def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label: str = "EFT") -> Manifest:

@@ -9,10 +9,12 @@ from selfreward_ray.evaluation.truth import scored
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, RankedSet
-from selfreward_ray.run_store import Manifest, Step, finished_step, read_rows
 from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.tables import read_rows
 
 
 def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> Manifest:

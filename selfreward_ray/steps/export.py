@@ -11,9 +11,10 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Pair, Positive, SftExample
-from selfreward_ray.run_store import read_blocks, read_manifest
-from selfreward_ray.storage import Folder, absolute
-from selfreward_ray.tables import arrow_schema, from_table
+from selfreward_ray.store.arrow import arrow_schema, from_table
+from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.tables import read_blocks
 
 Form = Literal["parquet", "jsonl", "hub"]
 

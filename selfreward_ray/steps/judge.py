@@ -4,11 +4,12 @@ from functools import partial
 
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_replies
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
-from selfreward_ray.run_store import Manifest, Step
 from selfreward_ray.steps.pooled import judging, run_pooled
 from selfreward_ray.steps.replies import offered_replies
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step
 
 
 def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "judge") -> Manifest:

@@ -14,12 +14,14 @@ import ray.data
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.constant import count_texts, least_count, suspects
 from selfreward_ray.preferences.contest import hold_contest
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_reasons, file_rows, finished_step, read_blocks, write_block
-from selfreward_ray.storage import Folder
-from selfreward_ray.tables import from_table
+from selfreward_ray.store.arrow import from_table
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.tables import count_reasons, file_rows, read_blocks, write_block
 
 _ROWS_PER_BLOCK = 1024
 _ROWS_PER_TASK = 4096

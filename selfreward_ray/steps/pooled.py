@@ -9,10 +9,12 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.pool import open_pool
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, count_reasons, count_rows, finished_ids
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import count_reasons, count_rows, finished_ids
 
 
 def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str, Any]]:

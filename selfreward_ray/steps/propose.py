@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from itertools import islice
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Prompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, finished_step
 from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.seed.readers.fields import Fields, Filled, parse
 from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.steps.proposing import propose_by_model, proposer_of
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
 
 
 class _PromptRow(Fields):

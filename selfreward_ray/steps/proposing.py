@@ -15,15 +15,17 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
-from selfreward_ray.instructions.filters import TooSimilar, admit, length
-from selfreward_ray.instructions.propose import OPENING, demonstration_prompt, read_proposal
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
+from selfreward_ray.prompts.filters import TooSimilar, admit, length
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.reporting.wording import commonest
-from selfreward_ray.run_store import Manifest, Step, read_files, read_rows
 from selfreward_ray.steps.pooled import figures
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_files, read_rows
 
 
 def proposer_of(recipe: Recipe) -> str:

@@ -6,11 +6,13 @@ from itertools import chain, islice
 from pydantic import Field, model_validator
 
 from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
-from selfreward_ray.run_store import Step, finished_step, is_step, read_files, read_manifest, write_part
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers.fields import Encodable, Fields, Filled, parse
 from selfreward_ray.seed.readers.rows import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.step import Step, finished_step, is_step
+from selfreward_ray.store.tables import read_files, write_part
 
 _ANSWERING = ("sample", "respond", "judge")
 _ROWS_PER_PART = 1024

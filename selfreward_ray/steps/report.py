@@ -11,9 +11,10 @@ from selfreward_ray.records import Pair
 from selfreward_ray.reporting.page import render_page
 from selfreward_ray.reporting.summary import ModelSummary, RunSummary, Sample, StepSummary
 from selfreward_ray.reporting.terminal import print_summary
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import read_files, read_manifest
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.tables import read_files
 
 _SAMPLES = 4
 

@@ -4,10 +4,11 @@ from functools import partial
 
 from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.run_store import Manifest, Step, finished_step
 from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
 
 
 def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "sample") -> Manifest:

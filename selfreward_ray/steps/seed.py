@@ -1,15 +1,16 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.reporting.wording import commonest
-from selfreward_ray.run_store import Manifest, Step
 from selfreward_ray.seed.demo.annotator import demo_seed_sets
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.examples import best_reply, ift_example
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import SeedSets, divide
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step
 
 
 def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:

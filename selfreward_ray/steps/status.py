@@ -4,8 +4,9 @@ from rich.console import Console
 from rich.text import Text
 
 from selfreward_ray.plan import plan
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import count_rows, read_manifest
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.tables import count_rows
 
 
 def print_status(run: str, console: Console | None = None) -> None:

@@ -7,14 +7,16 @@ from functools import cache, partial
 from itertools import cycle
 from typing import Any
 
-from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
-from selfreward_ray.models import local_model, portable
-from selfreward_ray.recipe import MODEL_FIELDS, PASS_FIELDS, Optimization, Recipe
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.local import local_model, portable
+from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.run_store import Manifest, Step, finished_step, read_files, write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.tables import read_files, write_part
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective

@@ -4,10 +4,11 @@ from functools import partial
 
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_set
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedSet, RankedSet
-from selfreward_ray.run_store import Manifest, Step, finished_step
 from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step, finished_step
 
 
 def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "verdicts") -> Manifest:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from selfreward_ray.chat import ChatCodec, TurnsRefused
+from selfreward_ray.models.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.training.packing import longest_sequence
 

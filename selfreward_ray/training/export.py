@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import AutoConfig
 
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.agreement import agree, on_rank_0
 from selfreward_ray.training.lora import Weight, saved_weights
 from selfreward_ray.training.shards import (

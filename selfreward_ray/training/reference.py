@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.models import local_model
-from selfreward_ray.run_store import read_rows, write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.models.local import local_model
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows, write_part
 from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.batches import Batch, MicroBatch
 from selfreward_ray.training.job import TrainJob

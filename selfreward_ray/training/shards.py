@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.lora import saved_weights
 
 INDEX = "model.safetensors.index.json"

@@ -17,7 +17,7 @@ from selfreward_ray.cluster.room import check_room
 from selfreward_ray.cluster.waiting import wait_for_room
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.storage import Folder, absolute
+from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.training.board import Board
 from selfreward_ray.training.job import TrainJob
 

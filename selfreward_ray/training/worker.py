@@ -10,9 +10,9 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.models import local_model
-from selfreward_ray.run_store import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.models.local import local_model
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.agreement import on_rank_0, together
 from selfreward_ray.training.batches import Batch, plan_batches
 from selfreward_ray.training.checkpoints import Schedule, restore, save

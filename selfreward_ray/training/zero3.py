@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig
 
 from selfreward_ray.cluster.devices import collectives, on_gpus
-from selfreward_ray.recipe import Optimization, Training
+from selfreward_ray.recipe.schema import Optimization, Training
 from selfreward_ray.training.agreement import together
 from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.dropout import set_dropout

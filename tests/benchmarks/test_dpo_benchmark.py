@@ -13,7 +13,7 @@ import pytest
 from benchmark_runs import BENCHMARKS, run_benchmark
 from tiny_model import write_tiny_model
 
-from selfreward_ray.chat import ChatCodec
+from selfreward_ray.models.chat import ChatCodec
 
 sys.path.insert(0, str(BENCHMARKS))
 

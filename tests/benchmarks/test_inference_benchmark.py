@@ -17,8 +17,8 @@ sys.path.insert(0, str(BENCHMARKS))
 import inference
 from inference_sides import parameters
 
-from selfreward_ray.chat import ChatCodec
-from selfreward_ray.recipe import Sampling
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.recipe.schema import Sampling
 
 
 @pytest.mark.engines

@@ -18,8 +18,8 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.instance_manager_pb2 import Instance, InstanceUpdateEvent
 
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.recipe_text import load_recipe
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.text import load_recipe
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "cluster/aws-autoscaling.yaml"

@@ -25,9 +25,9 @@ from safetensors.torch import load_file
 from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfreward_ray.instructions.filters import length
-from selfreward_ray.models import local_model
+from selfreward_ray.models.local import local_model
 from selfreward_ray.plan import plan
+from selfreward_ray.prompts.filters import length
 from selfreward_ray.records import (
     EvaluatedSet,
     JudgedPrompt,
@@ -38,9 +38,10 @@ from selfreward_ray.records import (
     RankedSet,
     SftExample,
 )
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import Manifest, read_manifest, read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest, read_manifest
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.tables import read_rows
 
 pytestmark = pytest.mark.engines
 

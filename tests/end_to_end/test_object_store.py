@@ -1,8 +1,8 @@
-"""What pyarrow's S3 file system does where a write is broken off; `tests/test_storage.py` has the other cases."""
+"""What pyarrow's S3 file system does where a write is broken off; `tests/store/test_folder.py` has the other cases."""
 
 import pytest
 
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 
 pytestmark = pytest.mark.engines
 

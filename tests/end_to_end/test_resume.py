@@ -17,7 +17,7 @@ from ray import cloudpickle
 from training_runs import STEPS, checkpoints, ids_of, losses, newest_checkpoint, times_trained, train, weights
 
 from selfreward_ray.errors import Final
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.history import Diverged
 
 pytestmark = pytest.mark.engines

@@ -19,11 +19,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from selfreward_ray.recipe import Dpo, Training
+from selfreward_ray.recipe.schema import Dpo, Training
 from selfreward_ray.records import PairTokens
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.run_store import write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_part
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective

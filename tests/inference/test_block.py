@@ -10,7 +10,7 @@ from selfreward_ray.inference import block as block_module
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.programs import LanguageModel
-from selfreward_ray.recipe import Sampling
+from selfreward_ray.recipe.schema import Sampling
 from selfreward_ray.records import (
     Candidate,
     Comparison,
@@ -29,8 +29,8 @@ from selfreward_ray.records import (
     ReplyVerdicts,
     Verdict,
 )
-from selfreward_ray.run_store import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows
 
 PROMPTS = [Prompt("p0", "abc"), Prompt("p1", "de"), Prompt("p2", "f")]
 

@@ -10,8 +10,8 @@ from selfreward_ray.inference import block as block_module
 from selfreward_ray.inference import cut
 from selfreward_ray.inference.cut import count_cut, cut_table, read_block
 from selfreward_ray.records import Prompt
-from selfreward_ray.run_store import write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_part
 
 ROWS = [Prompt(f"p{i:03d}", f"text {i}") for i in range(700)]
 

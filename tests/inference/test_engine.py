@@ -14,7 +14,7 @@ from vllm.v1.engine.exceptions import EngineGenerateError
 
 from selfreward_ray.inference.engine import Engine, EngineDead
 from selfreward_ray.inference.programs import ContextOverflow
-from selfreward_ray.recipe import Inference, Sampling
+from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion
 
 pytestmark = pytest.mark.engines

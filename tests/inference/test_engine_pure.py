@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from selfreward_ray.inference.engine import _at_least, _defaults, last_error, log_size
-from selfreward_ray.models import Adapter
-from selfreward_ray.recipe import Inference
+from selfreward_ray.models.local import Adapter
+from selfreward_ray.recipe.schema import Inference
 
 SAID = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
 TRACE = """\

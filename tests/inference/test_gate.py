@@ -15,7 +15,7 @@ from selfreward_ray.inference.block import Block, Job, run_block
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Judge, Respond, Sampling, VerdictSampling
+from selfreward_ray.recipe.schema import Judge, Respond, Sampling, VerdictSampling
 from selfreward_ray.records import Completion, JudgedPrompt, Prompt, Turn
 
 

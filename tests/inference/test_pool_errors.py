@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError
 from selfreward_ray.cluster.room import Ask, request
 from selfreward_ray.inference import pool as pool_module
 from selfreward_ray.inference.pool import Pool, PoolStopped
-from selfreward_ray.recipe import Inference
+from selfreward_ray.recipe.schema import Inference
 
 TWO = Ask("one replica", "inference.min_replicas", 2, (request(1, 0, None),))
 DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutError("no progress")

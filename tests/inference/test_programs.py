@@ -16,10 +16,10 @@ from selfreward_ray.inference.programs import (
     sample,
     verdict,
 )
-from selfreward_ray.instructions.propose import read_proposal
 from selfreward_ray.judging.head_to_head import TOO_FEW_VERDICTS, TOO_LONG
 from selfreward_ray.judging.rubric import load_pairwise, load_rubric
-from selfreward_ray.recipe import Judge, Respond, Sampling, VerdictSampling
+from selfreward_ray.prompts.few_shot import read_proposal
+from selfreward_ray.recipe.schema import Judge, Respond, Sampling, VerdictSampling
 from selfreward_ray.records import (
     Candidate,
     Comparison,

@@ -7,7 +7,7 @@ import pytest
 import ray.util
 
 from selfreward_ray.inference.placement import release_stages, stages
-from selfreward_ray.recipe import Inference
+from selfreward_ray.recipe.schema import Inference
 
 STAGED = Inference(gpus_per_replica=2, nodes_per_replica=2, cpus_per_replica=4)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.chat import ChatCodec
-from selfreward_ray.recipe import Dpo
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.recipe.schema import Dpo
 from selfreward_ray.records import Candidate, Pair, PairTokens
-from selfreward_ray.run_store import write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_part
 from selfreward_ray.training.examples import pair_tokens
 
 pytestmark = [pytest.mark.engines, pytest.mark.parity]

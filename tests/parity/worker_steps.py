@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.recipe import Dpo, Training
+from selfreward_ray.recipe.schema import Dpo, Training
 from selfreward_ray.records import PairTokens
-from selfreward_ray.run_store import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.contest import Contest, hold_contest
 from selfreward_ray.preferences.sound import text_key
-from selfreward_ray.recipe import Judge
+from selfreward_ray.recipe.schema import Judge
 from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
 
 JUDGE = Judge(verdicts=3, min_valid=2)

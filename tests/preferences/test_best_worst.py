@@ -9,7 +9,7 @@ from judged_prompts import CONSTANT_TEXT, PROMPT, candidate, candidate_lists, co
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.best_worst import best_worst
 from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN, SAME_TEXT, TOO_FEW_VERDICTS, UNFINISHED
-from selfreward_ray.recipe import Pairs
+from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped
 
 

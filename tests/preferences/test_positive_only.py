@@ -4,7 +4,7 @@ import pytest
 from judged_prompts import PROMPT, candidate, contest
 
 from selfreward_ray.preferences.positive_only import CAUGHT, LOW, TOO_FEW_VERDICTS, UNFINISHED, positive_only
-from selfreward_ray.recipe import Pairs
+from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
 

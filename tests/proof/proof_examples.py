@@ -7,8 +7,8 @@ from selfreward_ray.evaluation.rules import CheckedAnswer
 from selfreward_ray.proof.figures import PairCount, SeedRows
 from selfreward_ray.records import EvaluatedReply, JudgedReply, Verdict
 from selfreward_ray.reporting.summary import Sample
-from selfreward_ray.run_store import Step
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
 
 DEMO = (
     'Write one sentence about lakes. Start with "Honestly". Do not use quotes. End with "together". '

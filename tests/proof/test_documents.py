@@ -8,8 +8,8 @@ from selfreward_ray.proof.claims import make_claims
 from selfreward_ray.proof.documents import document, markdown_table, published, write_documents
 from selfreward_ray.proof.figures import ProofFigures, pool_figures
 from selfreward_ray.proof.sections import main_table, sections
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.storage import Folder
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.folder import Folder
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from proof_examples import BEST, DEMO, MIDDLE, WORST, table
 from selfreward_ray.proof.figures import PairCount
 from selfreward_ray.proof.gather import count_pairs, judge_scores, shared
 from selfreward_ray.proof.layout import all_judged, own_answers
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, JudgedPrompt, Pair
-from selfreward_ray.run_layout import RunLayout
+from selfreward_ray.store.run import RunLayout
 
 
 def pair(chosen: str, rejected: str) -> Pair:

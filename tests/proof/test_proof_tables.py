@@ -14,7 +14,7 @@ from selfreward_ray.proof.tables import (
     random_pairs,
     side_by_side,
 )
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import (
     Candidate,
     EvaluatedReply,
@@ -27,10 +27,10 @@ from selfreward_ray.records import (
     SftExample,
     Verdict,
 )
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import read_rows
 from selfreward_ray.seed.demo.world import demo_prompts
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.tables import read_rows
 
 RECIPE = Recipe.model_validate({"model": "m0", "judge": {"verdicts": 2, "min_valid": 2}})
 

@@ -14,11 +14,12 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.truth import true_margins
 from selfreward_ray.proof.layout import all_judged, control_run, further_rows, sampled_answers, seed_run
 from selfreward_ray.proof.prove import prove
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
-from selfreward_ray.run_store import Manifest, read_blocks, read_manifest, read_rows
 from selfreward_ray.steps.judge import judge
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest, read_manifest
+from selfreward_ray.store.tables import read_blocks, read_rows
 from selfreward_ray.training.job import TrainJob
 
 VALUES: dict[str, Any] = {

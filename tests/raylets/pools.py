@@ -14,10 +14,10 @@ from ray import cloudpickle
 
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.pool import open_pool
-from selfreward_ray.recipe_text import parse_recipe
+from selfreward_ray.recipe.text import parse_recipe
 from selfreward_ray.records import Dropped, Prompt
-from selfreward_ray.run_store import finished_ids, read_rows, write_part
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import finished_ids, read_rows, write_part
 
 cloudpickle.register_pickle_by_value(stand_in)  # workers do not have this folder on their path
 

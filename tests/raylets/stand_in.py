@@ -14,7 +14,7 @@ from ray.util.placement_group import placement_group_table
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.vitals import Vitals
-from selfreward_ray.recipe import Inference, Sampling
+from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Prompt, Turn
 
 

@@ -10,10 +10,10 @@ from ray.cluster_utils import Cluster
 
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.rounds import open_rounds
-from selfreward_ray.recipe import Inference
+from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Prompt
-from selfreward_ray.run_store import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows
 
 pytestmark = pytest.mark.engines
 

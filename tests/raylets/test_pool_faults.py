@@ -19,8 +19,8 @@ from stand_in import StandIn
 
 from selfreward_ray.inference import block
 from selfreward_ray.inference.pool import PoolStopped
-from selfreward_ray.run_store import finished_ids, write_block
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import finished_ids, write_block
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("cluster")]
 Run = Callable[..., Ran]

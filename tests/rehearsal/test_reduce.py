@@ -11,8 +11,8 @@ from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging import rubric
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.recipe_text import load_recipe, parse_recipe
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.text import load_recipe, parse_recipe
 
 ROOT = Path(__file__).parents[2]
 AWS = ROOT / "cluster" / "aws-autoscaling.yaml"

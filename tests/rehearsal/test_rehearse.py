@@ -6,7 +6,7 @@ import pytest
 
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed, rehearse
 from selfreward_ray.cluster.rehearsal.report import print_rehearsed
-from selfreward_ray.recipe_text import load_recipe
+from selfreward_ray.recipe.text import load_recipe
 
 pytestmark = pytest.mark.rehearsal
 

@@ -16,7 +16,7 @@ from selfreward_ray.cluster.rehearsal import rehearse as rehearsing
 from selfreward_ray.cluster.rehearsal.reduce import StandIns
 from selfreward_ray.cluster.rehearsal.rehearse import INTERRUPTED, Rehearsed
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe_text import parse_recipe
+from selfreward_ray.recipe.text import parse_recipe
 
 RECIPE = parse_recipe({"model": "none"})
 TYPES = {

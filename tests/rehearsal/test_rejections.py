@@ -8,7 +8,7 @@ import pytest
 from selfreward_ray.cluster.rehearsal.engine_arguments import engine_arguments, unknown_arguments
 from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_recipe
-from selfreward_ray.recipe_text import parse_recipe
+from selfreward_ray.recipe.text import parse_recipe
 
 
 def rejected(**sections: Any) -> list[str]:

@@ -12,7 +12,7 @@ from selfreward_ray.cluster.cluster_file import Nodes, Shape
 from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe_text import parse_recipe
+from selfreward_ray.recipe.text import parse_recipe
 
 FILE = {
     "max_workers": 6,

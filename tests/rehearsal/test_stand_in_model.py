@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tiny_model import write_tiny_model
 
-from selfreward_ray.chat import ChatCodec
 from selfreward_ray.cluster.rehearsal.stand_in_model import HEADS, LAYERS, write_stand_in
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.chat import ChatCodec
 
 
 def sampled(folder: Path, count: int) -> list[str]:

@@ -9,11 +9,12 @@ from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.head_to_head import ALONE, TOO_FEW_VERDICTS, TWICE
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Comparison, Dropped, EvaluatedReply, EvaluatedSet, JudgedPrompt, Prompt
-from selfreward_ray.run_store import Step, read_rows
 from selfreward_ray.steps.compare import compare
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 
 VALUES: dict[str, Any] = {
     "model": "m0",

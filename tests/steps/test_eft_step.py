@@ -8,13 +8,15 @@ from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedSet, RankedReply, RankedSet, SftExample
-from selfreward_ray.run_store import Step, read_manifest, read_rows
 from selfreward_ray.seed.eft import BEYOND, DISAGREES, NO_VERDICT
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.verdicts import verdicts
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 
 RUBRIC = load_rubric("checklist")
 

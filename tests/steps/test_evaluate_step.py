@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from scripted_model import ScriptedModel, pool_of
 
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import RankedReply, RankedSet, SftExample
-from selfreward_ray.run_store import Step
 from selfreward_ray.steps.evaluate import evaluate
+from selfreward_ray.store.step import Step
 
 DEMO = (
     'Write one sentence about lakes. Start with "Honestly". Include the word "quiet". '

@@ -10,9 +10,10 @@ import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Candidate, Pair, Positive, Prompt, SftExample, Turn
-from selfreward_ray.run_store import Step, write_part
 from selfreward_ray.steps.export import export
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import write_part
 
 TEXT = 'say "hi"\u2028<|im_end|> 水'
 PAIRS = [

@@ -11,12 +11,14 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN
 from selfreward_ray.preferences.sound import CONSTANT, EMPTY
-from selfreward_ray.recipe import Judge, Pairs, Recipe
+from selfreward_ray.recipe.schema import Judge, Pairs, Recipe
 from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Positive, Verdict
-from selfreward_ray.run_store import Manifest, Step, read_rows
 from selfreward_ray.steps.pair import _pair_block, pair
-from selfreward_ray.storage import Folder
-from selfreward_ray.tables import to_table
+from selfreward_ray.store.arrow import to_table
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 
 RECIPE = Recipe(model="m0", judge=Judge(verdicts=2, min_valid=2))
 

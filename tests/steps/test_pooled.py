@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.recipe import Recipe, Sampling
+from selfreward_ray.recipe.schema import Recipe, Sampling
 from selfreward_ray.records import Candidate, Completion, JudgedPrompt, Prompt, RankedReply, RankedSet, SftExample, Turn
-from selfreward_ray.run_store import Step
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.judge import judge
@@ -21,8 +20,9 @@ from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.steps.verdicts import verdicts
-from selfreward_ray.storage import Folder
-from selfreward_ray.tables import from_table
+from selfreward_ray.store.arrow import from_table
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
 
 RECIPE = Recipe.model_validate(
     {

@@ -6,12 +6,13 @@ import pytest
 from scripted_model import ScriptedModel, ScriptedRounds, completion
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.instructions.propose import OPENING
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.prompts.few_shot import OPENING
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, Prompt, RankedReply, RankedSet, SftExample, Turn
-from selfreward_ray.run_store import Step, read_rows
 from selfreward_ray.steps.propose import propose
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 
 SEEDS = [f"Tell me about the number {word} in detail." for word in ("one", "two", "three")]
 # No two share enough words for ROUGE-L to call them alike.

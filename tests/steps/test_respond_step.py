@@ -5,11 +5,13 @@ import pytest
 from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt, Prompt
-from selfreward_ray.run_store import Step, read_manifest, read_rows
 from selfreward_ray.steps.respond import respond
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 
 PROMPTS = [Prompt(f"it1/p{i:06d}", f"Prompt {i}?") for i in range(5)]
 VALUES: dict[str, Any] = {

@@ -11,14 +11,15 @@ import pytest
 from scripted_model import ScriptedModel, pool_of
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, JudgedPrompt, Prompt
-from selfreward_ray.run_store import Step, read_rows, write_part
 from selfreward_ray.steps import replies
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows, write_part
 
 PROMPTS = [Prompt(f"it1/p{i:06d}", f"Prompt {i}?") for i in range(3)]
 VALUES: dict[str, Any] = {

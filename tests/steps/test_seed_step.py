@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import RankedSet, SftExample
-from selfreward_ray.run_store import read_rows
 from selfreward_ray.steps.seed import seed
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import read_rows
 
 
 def recipe(**sizes: Any) -> Recipe:

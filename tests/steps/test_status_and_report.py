@@ -7,14 +7,15 @@ import pytest
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe, Seed
+from selfreward_ray.recipe.schema import Recipe, Seed
 from selfreward_ray.records import Candidate, Dropped, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, Sample, StepSummary
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import Step, claim_run, write_part
 from selfreward_ray.steps.report import report, summarize
 from selfreward_ray.steps.status import print_status
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import write_part
 
 RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=Seed(eft=0))
 

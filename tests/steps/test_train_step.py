@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe, Training
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.recipe.schema import Recipe, Training
 from selfreward_ray.records import Candidate, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
-from selfreward_ray.run_store import Step, read_manifest, read_rows
 from selfreward_ray.steps.train import dpo, sft
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, SftObjective
 

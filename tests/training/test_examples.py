@@ -8,7 +8,7 @@ from chat_families import FAMILIES
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from selfreward_ray.chat import ChatCodec, TurnsRefused
+from selfreward_ray.models.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 

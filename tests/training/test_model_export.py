@@ -9,11 +9,12 @@ import torch
 from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM
 
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Pair
-from selfreward_ray.run_store import Step, read_manifest
 from selfreward_ray.steps.train import dpo
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.step import Step
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
 

@@ -8,9 +8,9 @@ import ray
 from rich.console import Console
 
 from selfreward_ray.errors import Final, UserError
-from selfreward_ray.recipe import Sft, Training
+from selfreward_ray.recipe.schema import Sft, Training
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.training import trainer
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import SftObjective

@@ -8,7 +8,7 @@ from typing import Any
 
 from ranks import Silent
 
-from selfreward_ray.recipe import Dpo, Training
+from selfreward_ray.recipe.schema import Dpo, Training
 from selfreward_ray.records import PairTokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective
@@ -48,7 +48,7 @@ CASES = [
 
 def run_cases(folder: str) -> None:
     """Each case's training and export; rank 0 writes what the worker said, as JSON, beside the model."""
-    from selfreward_ray.storage import Folder
+    from selfreward_ray.store.folder import Folder
 
     for case in CASES:
         said = _run(case, Path(folder))

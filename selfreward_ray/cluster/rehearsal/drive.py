@@ -16,7 +16,7 @@ from selfreward_ray import loop
 from selfreward_ray.cluster.rehearsal.watch import Watch, surplus
 from selfreward_ray.cluster.session import joined
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe_text import load_recipe
+from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.reporting import progress
 
 _LET_GO_WITHIN = 30.0

@@ -10,11 +10,11 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.readers.rows import read_rows
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 
 _READ, _SETS = 1000, 64
 """How much of a source is read, and how many sets of it are taken; those first that two replies rank."""

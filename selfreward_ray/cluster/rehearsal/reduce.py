@@ -9,8 +9,8 @@ from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.room import NodeType, at_most, describe
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import ENDING_TOKENS, Inference, Prompts, Recipe, Training
-from selfreward_ray.recipe_text import differing_fields, parse_recipe
+from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Recipe, Training
+from selfreward_ray.recipe.text import differing_fields, parse_recipe
 
 _ENGINE = {
     "dtype": "bfloat16",

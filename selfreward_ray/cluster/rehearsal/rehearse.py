@@ -32,8 +32,8 @@ from selfreward_ray.cluster.rehearsal.watch import surplus
 from selfreward_ray.cluster.room import explain_shortage, types_of
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.recipe_text import dump_recipe
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.text import dump_recipe
 from selfreward_ray.reporting.wording import visible
 
 IDLE_SECONDS = 10.0

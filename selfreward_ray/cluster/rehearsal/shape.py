@@ -7,7 +7,7 @@ from dataclasses import replace
 from selfreward_ray.cluster.cluster_file import Nodes, Shape, read_cluster_file
 from selfreward_ray.cluster.room import ACCELERATOR
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 
 _GPUS_A_NODE, _HEAD_CPUS = 8, 4
 """What a node, and a head beside which there are others, has where no cluster file says."""

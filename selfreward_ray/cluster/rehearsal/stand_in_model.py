@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models import local_model
+from selfreward_ray.models.local import local_model
 
 LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
 _WORDS_BEFORE_THE_END = 10
@@ -141,7 +141,7 @@ def _made_up(folder: Path) -> Any:
 def _prefer_words(model: Any, tokenizer: Any) -> None:
     import torch
 
-    from selfreward_ray.chat import ChatCodec
+    from selfreward_ray.models.chat import ChatCodec
 
     end = ChatCodec(Path(tokenizer.name_or_path)).end_id
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight

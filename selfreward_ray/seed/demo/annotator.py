@@ -8,7 +8,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import RankedReply, RankedSet
 from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.seed.demo.verifier import checks, parse_instruction, true_score

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers.rows import Row, read_rows

@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.storage import Folder
+from selfreward_ray.store.folder import Folder
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".parquet")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle

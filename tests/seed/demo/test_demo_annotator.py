@@ -5,7 +5,7 @@ from statistics import mean
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.seed.demo.annotator import annotate, compose, demo_seed_sets, write_verdict
 from selfreward_ray.seed.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.seed.demo.verifier import kept_rules, parse_instruction, true_score

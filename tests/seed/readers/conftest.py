@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import read_seed
 

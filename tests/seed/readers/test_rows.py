@@ -13,7 +13,7 @@ import pytest
 from pyarrow import fs
 from stores import Offline
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed

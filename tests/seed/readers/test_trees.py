@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe import Seed
+from selfreward_ray.recipe.schema import Seed
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
 from selfreward_ray.seed.readers.rows import Row
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.recipe_text import RecipeError, parse_recipe
+from selfreward_ray.recipe.text import RecipeError, parse_recipe
 
 LEAST = {"model": "m0"}
 

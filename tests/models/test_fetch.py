@@ -15,8 +15,8 @@ import pytest
 import stores
 from stores import Store
 
-from selfreward_ray import fetch
 from selfreward_ray.errors import UserError
+from selfreward_ray.models import fetch
 
 PART = 1000
 SIZES = {"config.json": 40, "a.safetensors": 10_500, "b.safetensors": 3000, "empty.txt": 0}

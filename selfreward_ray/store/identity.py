@@ -1,4 +1,4 @@
-"""What a stored file holds, told from a part of it that is cheap to read.
+"""What identifies the input of a step: a manifest, or what its files hold, told from a part that is cheap to read.
 
 The fingerprint of a step has the content of its inputs in it, and a model of 70B parameters has 138 GB. A hash of all
 bytes would take the driver an hour a command from an object store. Times of modification change when a folder is moved,
@@ -10,17 +10,48 @@ what it trains, can not be missed. An edit by hand of less than a percent of one
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
 
 WHOLE_BYTES = 64 * 2**20
 """Weight files up to this size, and all other files, are hashed whole."""
 SAMPLE_BYTES = 4096
 """Of each tensor so much is read at its beginning, in its middle and at its end: 2048 elements of bfloat16."""
 _CHUNK_BYTES = 2**24
+_FILES_AT_A_TIME = 16
+_HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
+ADAPTER_CONFIG = "adapter_config.json"
+"""What a LoRA adapter's folder has, and a model's has not; it names the base."""
+
+
+def input_fingerprint(uri: str) -> str:
+    """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name.
+
+    Of large weight files a few MB are read, see `content_digest`.
+    """
+    folder = Folder(uri)
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return manifest.fingerprint
+    filesystem, path = folder.filesystem()
+    info = filesystem.get_file_info(path)
+    infos = (
+        [info] if info.type == fs.FileType.File else [i for i in folder.infos() if i.path.endswith(_HASHED_SUFFIXES)]
+    )
+    digest = hashlib.sha256()
+    if folder.is_file(ADAPTER_CONFIG):
+        digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+        for info, content in zip(infos, pool.map(partial(content_digest, filesystem), infos), strict=True):
+            digest.update(f"{info.path.removeprefix(path)} {content}\n".encode())
+    return digest.hexdigest() if infos else uri
 
 
 def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:

@@ -12,7 +12,7 @@ from tiny_model import CHATML
 from tokenizers import normalizers
 from transformers import AutoTokenizer
 
-from selfreward_ray.chat import ChatCodec, TurnsRefused
+from selfreward_ray.models.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Turn
 
 CHATML_OF_LAST = (

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from selfreward_ray.errors import YAML_FAULTS, UserError
-from selfreward_ray.recipe import Recipe
+from selfreward_ray.recipe.schema import Recipe
 
 
 class RecipeError(UserError):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from selfreward_ray.recipe import Judge, Recipe
-from selfreward_ray.recipe_text import RecipeError, differing_fields, dump_recipe, load_recipe, parse_recipe
+from selfreward_ray.recipe.schema import Judge, Recipe
+from selfreward_ray.recipe.text import RecipeError, differing_fields, dump_recipe, load_recipe, parse_recipe
 
 LEAST = {"model": "m0"}
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from pyarrow import fs
 from safetensors.numpy import save_file
 
-from selfreward_ray import identity
 from selfreward_ray.errors import UserError
-from selfreward_ray.identity import SAMPLE_BYTES, _ranges
-from selfreward_ray.run_store import input_fingerprint
-from selfreward_ray.storage import Folder
+from selfreward_ray.store import identity
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.identity import SAMPLE_BYTES, _ranges, input_fingerprint
 
 LARGE = 3 * 2**20
 WEIGHTS = {"embed": 400_000, "layer.0": 300_000, "norm": 64, "layer.1": 300_000, "head": 400_000}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.fetch import FetchProgress, fetch, ignore_progress
-from selfreward_ray.run_store import ADAPTER_CONFIG
-from selfreward_ray.storage import Folder, absolute
+from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
+from selfreward_ray.store.identity import ADAPTER_CONFIG
+from selfreward_ray.store.folder import Folder, absolute
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = "*.safetensors"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfreward_ray.instructions.filters import TooSimilar, admit, beginning, capability, cut_off, length
+from selfreward_ray.prompts.filters import TooSimilar, admit, beginning, capability, cut_off, length
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import pytest
 
 from selfreward_ray.inference.placement import pool_size
 from selfreward_ray.judging.rubric import load_pairwise, load_rubric
-from selfreward_ray.recipe import Optimization, Recipe
-from selfreward_ray.recipe_text import load_recipe
+from selfreward_ray.recipe.schema import Optimization, Recipe
+from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.records import SftTokens
 from selfreward_ray.training.batches import plan_batches
 
-RECIPES = sorted((Path(__file__).parents[1] / "jobs" / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes").glob("*.yaml"))
 GB = 1e9
 
 DEMONSTRATIONS = 500

@@ -6,7 +6,7 @@ from pyarrow import fs
 from stores import Offline
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.storage import Folder, absolute
+from selfreward_ray.store.folder import Folder, absolute
 
 
 @pytest.fixture(params=["path", "file uri", "relative"])

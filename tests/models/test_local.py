@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from selfreward_ray.chat import ChatCodec
 from selfreward_ray.errors import UserError
-from selfreward_ray.models import Adapter, local_model, model_and_adapter, portable
-from selfreward_ray.storage import Folder
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.local import Adapter, local_model, model_and_adapter, portable
+from selfreward_ray.store.folder import Folder
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: p
     def again(*_: object, **__: object) -> None:
         raise AssertionError("copied twice")
 
-    monkeypatch.setattr("selfreward_ray.fetch._fetch", again)
+    monkeypatch.setattr("selfreward_ray.models.fetch._fetch", again)
     assert local_model("mock://m1") == fetched
 
 

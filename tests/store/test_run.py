@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Recipe
-from selfreward_ray.run_layout import RunLayout
-from selfreward_ray.run_store import claim_run
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.run import RunLayout, claim_run
 
 
 def test_the_recipe_of_a_run_is_read_back(tmp_path: Path):

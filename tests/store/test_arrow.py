@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from selfreward_ray import records
 from selfreward_ray.records import Candidate, JudgedPrompt, Pair, RankedReply, RankedSet, Verdict
-from selfreward_ray.tables import arrow_schema, from_rows, from_table, to_table
+from selfreward_ray.store.arrow import arrow_schema, from_rows, from_table, to_table
 
 RECORDS = [kind for _, kind in inspect.getmembers(records, dataclasses.is_dataclass)]
 st.register_type_strategy(str, st.text(st.characters(exclude_categories=["Cs"])))  # Arrow's strings are UTF-8

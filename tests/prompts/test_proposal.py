@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from selfreward_ray.instructions.propose import demonstration_prompt, read_proposal
+from selfreward_ray.prompts.few_shot import demonstration_prompt, read_proposal
 
 SEEDS = [f"Seed task number {i}." for i in range(6)]
 NEW = ["New task one.", "New task two,\n\nin two paragraphs."]

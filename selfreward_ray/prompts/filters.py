@@ -5,7 +5,7 @@ A filter takes the prompt and returns the reason to refuse it, or None. Reasons 
 
 import re
 
-from selfreward_ray.instructions.similarity import RougeIndex
+from selfreward_ray.prompts.similarity import RougeIndex
 
 _NEEDS_MORE_THAN_TEXT = re.compile(
     r"\b(?:images?|graphs?|pictures?|files?|maps?|draw|plot|go\s+to)\b",

@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe import Dpo, Recipe, Training
+from selfreward_ray.recipe.schema import Dpo, Recipe, Training
 from selfreward_ray.records import Dropped, Prompt
-from selfreward_ray.run_store import (
-    Step,
-    claim_run,
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.identity import input_fingerprint
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import claim_run
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import (
     count_reasons,
     count_rows,
     file_rows,
     finished_ids,
-    input_fingerprint,
     read_blocks,
-    read_manifest,
     read_rows,
     write_block,
     write_part,
 )
-from selfreward_ray.storage import Folder
 
 PROMPTS = [Prompt("p0", "Name a sea."), Prompt("p1", "Name a lake."), Prompt("p2", "Name a bay.")]
 

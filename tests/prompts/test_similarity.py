@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from selfreward_ray.instructions.similarity import RougeIndex
+from selfreward_ray.prompts.similarity import RougeIndex
 
 SCORER = RougeScorer(["rougeL"])
 

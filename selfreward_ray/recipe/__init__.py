@@ -1,0 +1,1 @@
+"""The recipe: every knob of a run, its text, and what may be overridden."""

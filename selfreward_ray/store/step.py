@@ -1,0 +1,112 @@
+"""A step's folder: its rows, what it dropped and why, and the manifest that says it is complete.
+
+The manifest holds a fingerprint of the step's part of the recipe and of its inputs, so that a finished step is never
+mistaken for another one of the same name.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from typing import Any, TypeVar
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.store.identity import input_fingerprint
+from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
+from selfreward_ray.store.tables import count_reasons, count_rows, write_part
+
+R = TypeVar("R")
+
+_STARTED = "started.json"
+
+
+def finished_step(uri: str, *names: str) -> Folder:
+    """The folder of a complete step. Raises `UserError` where `uri` holds none of any of the `names`."""
+    folder = Folder(uri)
+    manifest = read_manifest(folder)
+    wanted = " or ".join(map(repr, names))
+    if manifest is None:
+        raise UserError(f"{uri} holds no finished {wanted} step; is the path right, and has that step ended?")
+    if manifest.step not in names:
+        raise UserError(f"{uri} holds a {manifest.step!r} step, but a {wanted} step is needed here")
+    return folder
+
+
+def is_step(folder: Folder) -> bool:
+    """Whether a step wrote the folder, complete or not."""
+    return folder.is_file(MANIFEST) or folder.is_file(_STARTED)
+
+
+class Step:
+    """One step writing its folder. Construct, ask `is_done`, write, `finish`."""
+
+    def __init__(self, name: str, out: str, part: dict[str, Any], inputs: dict[str, str]):
+        self.name = name
+        self.folder = Folder(absolute(out))  # workers have another working directory
+        known = {"step": name, "recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
+        self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        self._clock = time.monotonic()
+
+    def is_done(self) -> bool:
+        """Whether the folder holds this very step, complete.
+
+        Leftovers of an unfinished step of another fingerprint are removed; a complete one, and
+        what no step wrote, is never touched: that raises `UserError`.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is not None:
+            if manifest.fingerprint != self.fingerprint:
+                raise UserError(
+                    f"{self.folder.uri} holds a finished {manifest.step!r} step made from another recipe or other "
+                    f"inputs; choose another folder, or remove this one to make it again"
+                )
+            return True
+        started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
+        if started != self.fingerprint:
+            if started is None and (self.folder.files() or self.folder.folders()):
+                raise UserError(f"{self.folder.uri} is not empty and no step wrote it; choose another folder")
+            self.folder.delete()
+            self.folder.write_json(_STARTED, self.fingerprint)
+        return False
+
+    def manifest(self) -> Manifest:
+        """The manifest of the step when `is_done` said that it is complete."""
+        return Manifest(**self.folder.read_json(MANIFEST))
+
+    def write(self, records: list[R], record: type[R], table: str = "rows") -> None:
+        """Write a whole table at once."""
+        write_part(self.folder, table, records, record, "part-0")
+
+    def finish(
+        self, *, offered: int, kept: int | None = None, tokens: int = 0, metrics: dict[str, Any] | None = None
+    ) -> Manifest:
+        """Check that every offered row was kept or dropped, and write the manifest.
+
+        `kept` defaults to the number of rows; a step whose rows are not one an input says how many
+        inputs it kept. Raises `RuntimeError` when rows were lost.
+        """
+        dropped = count_reasons(self.folder / "dropped")
+        rows = {table: count_rows(self.folder / table) for table in self._tables()}
+        kept = rows.get("rows", 0) if kept is None else kept
+        if kept + dropped.total() != offered:
+            raise RuntimeError(
+                f"step {self.name!r} was offered {offered} rows but kept {kept} and dropped {dropped.total()}"
+            )
+        manifest = Manifest(
+            step=self.name,
+            fingerprint=self.fingerprint,
+            rows=rows,
+            dropped=dict(dropped.most_common()),
+            tokens=tokens,
+            seconds=round(time.monotonic() - self._clock, 1),
+            metrics=metrics or {},
+            versions={name: metadata.version(name) for name in ("ray", "torch", "transformers", "deepspeed")},
+        )
+        self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))
+        return manifest
+
+    def _tables(self) -> Iterable[str]:
+        return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]

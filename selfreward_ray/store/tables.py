@@ -1,0 +1,117 @@
+"""The tables of a step: Parquet files of records, in a folder each."""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfreward_ray.records import Dropped
+from selfreward_ray.store.arrow import from_table, to_table
+from selfreward_ray.store.folder import Folder
+
+R = TypeVar("R")
+
+_FILES_AT_A_TIME = 16
+_ROWS_PER_GROUP = 256
+"""What a reader of a few rows of a large file reads at the most."""
+
+
+def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
+    """Each file of a table of `record`, by its path, with its rows: one file in memory at a time."""
+    filesystem, _ = table.filesystem()
+    for path in table.files(".parquet"):
+        if path not in skip:
+            yield path, from_table(pq.read_table(path, filesystem=filesystem), record)
+
+
+def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
+    """All records of a table of a step, in the order of their files' names."""
+    return [row for _, rows in read_files(folder / table, record) for row in rows]
+
+
+def count_rows(table: Folder) -> int:
+    """Rows of a table, from its files' footers alone."""
+    return sum(rows for _, rows in file_rows(table))
+
+
+def file_rows(table: Folder) -> list[tuple[str, int]]:
+    """The files of a table, by their paths, and how many rows each has, from their footers alone."""
+    filesystem, _ = table.filesystem()
+    paths = table.files(".parquet")
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:  # an object store answers each after some milliseconds
+        counts = pool.map(lambda path: pq.read_metadata(path, filesystem=filesystem).num_rows, paths)
+        return list(zip(paths, counts, strict=True))
+
+
+def read_blocks(table: Folder, paths: list[str], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of the files `paths` of a table in blocks of `rows` to twice as many, the last of any size."""
+    filesystem, _ = table.filesystem()
+    waiting: list[pa.RecordBatch] = []
+    for path in paths:
+        with filesystem.open_input_file(path) as file:
+            for batch in pq.ParquetFile(file).iter_batches(rows, columns=columns, use_threads=False):
+                waiting.append(batch)
+                if sum(b.num_rows for b in waiting) >= rows:
+                    yield pa.Table.from_batches(waiting)
+                    waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def count_reasons(table: Folder) -> Counter[str]:
+    """The rows of a table of `Dropped` by reason, one file in memory at a time."""
+    filesystem, _ = table.filesystem()
+    counts: Counter[str] = Counter()
+    for path in table.files(".parquet"):
+        reasons = pq.read_table(path, columns=["reason"], filesystem=filesystem)["reason"]
+        counts.update({row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()})
+    return counts
+
+
+def write_part(folder: Folder, table: str, records: list[R], record: type[R], part: str) -> None:
+    """Write one Parquet file of a table. The same `part` overwrites: a retried block is never there twice."""
+    buffer = io.BytesIO()
+    pq.write_table(to_table(records, record), buffer, row_group_size=_ROWS_PER_GROUP)
+    (folder / table).write_bytes(f"{part}.parquet", buffer.getvalue())
+
+
+def write_block(
+    folder: Folder,
+    ids: list[str],
+    kept: list[R],
+    record: type[R],
+    dropped: list[Dropped],
+    caught: Sequence[Dropped] = (),
+) -> None:
+    """Write what became of the rows `ids`. A block that is retried overwrites its first attempt.
+
+    `caught` names parts of rows that were kept or dropped.
+    """
+    part = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    tables: dict[str, tuple[list[Any], type[Any]]] = {
+        "rows": (kept, record),
+        "dropped": (dropped, Dropped),
+        "caught": (list(caught), Dropped),
+    }
+    for table, (records, kind) in tables.items():
+        # A table without rows is written too where an earlier attempt left some.
+        if records or (folder / table).is_file(f"{part}.parquet"):
+            write_part(folder, table, records, kind, part)
+
+
+def finished_ids(folder: Folder) -> set[str]:
+    """Ids of rows that an interrupted attempt already finished or dropped."""
+    filesystem, _ = folder.filesystem()
+    paths = [*(folder / "rows").files(".parquet"), *(folder / "dropped").files(".parquet")]
+
+    def ids(path: str) -> list[str]:
+        found: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
+        return found
+
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+        return {i for found in pool.map(ids, paths) for i in found}
