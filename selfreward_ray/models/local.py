@@ -13,8 +13,8 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
-from selfreward_ray.store.identity import ADAPTER_CONFIG
 from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.store.identity import ADAPTER_CONFIG
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = "*.safetensors"
