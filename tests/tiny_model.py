@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""For vLLM's engine on CPUs. With the executor "uni" it is one process and not two, of which each imports vLLM."""
 VOCABULARY = 400
 SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 CHATML = (

@@ -22,7 +22,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_model import write_tiny_model
+from tiny_model import ENGINE_ENV, write_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward_ray.models.local import local_model
@@ -112,8 +112,9 @@ RECIPE = {
             "max_num_seqs": 32,
             "enforce_eager": True,
             "block_size": 32,
+            "distributed_executor_backend": "uni",
         },
-        "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"},
+        "env": ENGINE_ENV,
     },
 }
 

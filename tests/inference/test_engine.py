@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_model import ENGINE_ENV
 from transformers import AutoModelForCausalLM
 from vllm.v1.engine.exceptions import EngineGenerateError
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.engines
 SETTINGS = Inference(
     engine={
         "dtype": "float32", "max_model_len": 256, "max_num_seqs": 16, "enforce_eager": True, "block_size": 32,
-        "kv_cache_memory_bytes": 1 << 28,
+        "kv_cache_memory_bytes": 1 << 28, "distributed_executor_backend": "uni",
     }
 )  # fmt: skip
 RIVER = "Write one sentence about rivers. Start with the word together, and use lower case only. " * 3
@@ -30,6 +31,14 @@ SEEDED = Sampling(temperature=1.0, top_p=1.0, max_tokens=24, seeded=True)
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
 
 Ask = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_process_less() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENGINE_ENV.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")

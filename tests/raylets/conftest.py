@@ -1,6 +1,5 @@
 """A real cluster of three raylets on this machine, pools on it, and the table of what they lived through."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{fault:<30}{found:>10}{lost:>12}{twice:>13}")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Three nodes of one CPU each, joined by this process; a lost node is noticed within seconds."""
+@pytest.fixture(scope="session")
+def three_nodes() -> Iterator[Cluster]:
+    """Of one CPU each; a lost node is noticed within seconds. Modules share them, and leave them as they were."""
     quick = {
         "health_check_initial_delay_ms": 500,
         "health_check_period_ms": 500,
@@ -36,14 +35,17 @@ def cluster() -> Iterator[Cluster]:
     )
     for _ in range(2):
         nodes.add_node(num_cpus=1)
-    before = os.environ.get("RAY_ADDRESS")
-    os.environ["RAY_ADDRESS"] = nodes.address
-    try:
+    yield nodes
+    nodes.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(three_nodes: Cluster) -> Iterator[Cluster]:
+    """Those nodes, joined by this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", three_nodes.address)
         with joined():
-            yield nodes
-    finally:
-        nodes.shutdown()
-        os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
+            yield three_nodes
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import stand_in
 from pools import Ran, until
+from tiny_model import ENGINE_ENV
 
 from selfreward_ray.inference.engine import Engine
 
@@ -22,6 +23,7 @@ ENGINE = {
     "max_num_seqs": 8,
     "enforce_eager": True,
     "block_size": 32,
+    "distributed_executor_backend": "uni",
 }
 ONE = {
     "min_replicas": 1,
@@ -31,7 +33,7 @@ ONE = {
     "hang_seconds": 5,
     "stall_seconds": 120,
     "engine": ENGINE,
-    "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING"},
+    "env": ENGINE_ENV,
 }
 
 

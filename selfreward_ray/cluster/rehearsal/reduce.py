@@ -18,9 +18,10 @@ _ENGINE = {
     "max_num_seqs": 16,
     "enforce_eager": True,
     "block_size": 32,
-    "distributed_executor_backend": "uni",  # a process less to start for each engine
+    "distributed_executor_backend": "uni",
 }
-_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+# Without multiprocessing vLLM's CPU platform leaves "uni" as it is: a process less that imports it for each engine.
+_ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 _REPLY_TOKENS = 24
 _VERDICT_TOKENS = 48
 _MODEL_TOKENS = 4096
