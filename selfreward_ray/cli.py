@@ -92,7 +92,7 @@ def proof(
 ) -> None:
     """Whether a recipe in the demo world improves a model: several seeds, controls, and which claims they hold."""
     with _prepared(recipe, overrides) as loaded:
-        from selfreward_ray.proof.prove import prove
+        from selfreward_ray.demo.proof.prove import prove
 
         claims = prove(loaded, run_dir, seeds, controls)
     for claim in claims:

@@ -222,14 +222,22 @@ class PairTokens:
 
 @dataclass(frozen=True)
 class EvaluatedReply:
-    """A model's greedy answer to a held-out prompt; `true_score` only where a program can check it."""
+    """A model's greedy answer to a held-out prompt."""
 
     id: str
     prompt: str
     """As a judge is shown it, with what was said before."""
     text: str
     finished: bool
-    true_score: float | None
+
+
+@dataclass(frozen=True)
+class ScoredReply:
+    """What the recipe's scorer gave a model's answer, of 0 to `maximum`."""
+
+    id: str
+    score: float
+    maximum: float
 
 
 @dataclass(frozen=True)

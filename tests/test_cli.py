@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
+from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import Outcomes
-from selfreward_ray.proof.claims import Claim
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.manifest import Manifest
 
@@ -195,7 +195,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
         return [Claim(*claim) for claim in found]
 
     no_cluster(monkeypatch)
-    monkeypatch.setattr("selfreward_ray.proof.prove.prove", spy)
+    monkeypatch.setattr("selfreward_ray.demo.proof.prove.prove", spy)
     result = CliRunner().invoke(app, ["proof", recipe, "--run-dir", "d/", "--seeds", "2", "--no-controls", "seed=5"])
     assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
     assert result.stdout.splitlines() == [
@@ -279,7 +279,7 @@ def test_what_a_user_can_not_put_right_keeps_its_traceback(
 
 def test_a_path_that_can_not_be_used_is_no_traceback(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "r.yaml").write_text("model: m0")
+    (tmp_path / "r.yaml").write_text("model: m0\nseed_data: {source: demo}")
     done = CliRunner().invoke(app, ["seed", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "notes.txt")])
     assert done.exit_code == 2
     assert "notes.txt" in done.output

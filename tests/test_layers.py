@@ -10,8 +10,10 @@ BREAKS = {
     "records": ("torch", "What a row means is pure: no Ray, no torch, no vLLM"),
     "inference.pool": ("vllm", "Only the engine imports vLLM"),
     "loop": ("deepspeed", "Only training imports DeepSpeed"),
-    "steps.train": ("selfreward_ray.proof.prove", "Only the command imports the proof"),
-    "steps.pair": ("selfreward_ray.seed.demo.verifier", "The verifier of the demo world is never in the loop"),
+    "steps.pair": (
+        "selfreward_ray.demo.verifier",
+        "The demo world is an extension: only the command imports it, for its proof",
+    ),
 }
 
 

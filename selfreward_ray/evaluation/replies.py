@@ -1,14 +1,11 @@
-"""Figures of a model's own answers: how long, how sound and, where a program can check it, how right."""
+"""Figures of a model's own answers: how long, how sound and, where a program scores them, how right."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from selfreward_ray.evaluation.averages import mean
 from selfreward_ray.evaluation.pooling import pooled
 from selfreward_ray.records import EvaluatedReply
-
-MAX_TRUE_SCORE = 5
-"""And the best score of each rubric that the demo world's verdicts are written for."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +22,14 @@ class ReplyFigures:
     """Different words a word, over all answers together: it falls with their number (Li et al., 2016)."""
     distinct_2: float | None
     """Different runs of two words a run."""
-    true_score: float | None
-    """Mean true score in percent of the best possible one."""
-    true_score_margin: float | None
+    score: float | None
+    """Mean score in percent of the greatest possible one."""
+    score_margin: float | None
     """Half the width of its 95 % interval over prompts (normal approximation)."""
 
 
-def reply_figures(replies: list[EvaluatedReply]) -> ReplyFigures:
-    """Figures of `replies`; the true score is over those that have one."""
-    percents = {reply.id: percent for reply in replies if (percent := true_percent(reply)) is not None}
+def reply_figures(replies: list[EvaluatedReply], percents: Mapping[str, float]) -> ReplyFigures:
+    """Figures of `replies`; `percents` has the scores, in percent of the greatest possible, of those that have one."""
     return ReplyFigures(
         count=len(replies),
         mean_words=mean(len(reply.text.split()) for reply in replies),
@@ -41,14 +37,9 @@ def reply_figures(replies: list[EvaluatedReply]) -> ReplyFigures:
         repetitive=mean(is_repetitive(reply.text) for reply in replies),
         distinct_1=distinct(replies, 1),
         distinct_2=distinct(replies, 2),
-        true_score=mean(percents.values()),
-        true_score_margin=pooled([percents]).margin if percents else None,
+        score=mean(percents.values()),
+        score_margin=pooled([percents]).margin if percents else None,
     )
-
-
-def true_percent(reply: EvaluatedReply) -> float | None:
-    """The true score of `reply` in percent of the best possible one; None where no program could check it."""
-    return None if reply.true_score is None else 100 * reply.true_score / MAX_TRUE_SCORE
 
 
 def distinct(replies: Iterable[EvaluatedReply], length: int) -> float | None:

@@ -162,7 +162,7 @@ async def evaluate_set(
     async def answer() -> EvaluatedReply:
         row = f"{ranked.id}/answer"
         completion = await model.generate(model.encode(ranked.prompt, ranked.history), greedy, row)
-        return EvaluatedReply(row, ranked.question, completion.text, completion.finish_reason == "stop", None)
+        return EvaluatedReply(row, ranked.question, completion.text, completion.finish_reason == "stop")
 
     async def judged(reply: RankedReply) -> JudgedReply:
         question = rubric.render(ranked.question, reply.text)

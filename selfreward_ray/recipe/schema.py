@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from selfreward_ray.errors import UserError
+
 ENDING_TOKENS = 16
 """Tokens that a constrained verdict keeps for its ending."""
 
@@ -57,9 +59,10 @@ class VerdictSampling(Sampling):
 class Seed(_Section):
     """Ranked conversations → IFT and EFT rows (section 2.1), and the held-out sets."""
 
-    source: str = "demo"
-    """``demo`` (the offline demo world), a file or folder of JSONL or Parquet, by path or URI, or a hub data set
-    (``OpenAssistant/oasst1``). What the rows are is read from their fields, see `seed.readers`."""
+    source: str | None = None
+    """A file or folder of JSONL or Parquet, by path or URI, a hub data set (``OpenAssistant/oasst1``), or an installed
+    source by its name (``demo``, the offline demo world; see `extensions`). What the rows are is read from their
+    fields, see `seed.readers`. Needed wherever seed data is read."""
     split: str = "train"
     """The split of a hub data set."""
     language: str | None = "en"
@@ -91,12 +94,22 @@ class Seed(_Section):
     commonest_share: float = Field(0.5, gt=0, lt=1)
     """The commonest score is thinned to this share of the EFT rows (4 in the paper, which gives no figure)."""
 
+    def named(self) -> str:
+        """`source`. Raises `UserError` where the recipe names none."""
+        if self.source is None:
+            raise UserError(
+                "seed_data.source is not set: name your ranked conversations (a file, a folder, a URI or a hub data "
+                "set), or demo for the demo world"
+            )
+        return self.source
+
 
 class Prompts(_Section):
     """Where an iteration's new prompts come from (section 2.2, step 1)."""
 
     source: str = "model"
-    """``model`` (8-shot prompting), ``demo`` (the demo world), or the URI of a JSONL file of ``{"prompt"}``."""
+    """``model`` (8-shot prompting), the URI of a JSONL file of ``{"prompt"}``, or the name of an installed source
+    (``demo``)."""
     count: PositiveInt = 5000
     proposer: str | None = None
     """The model that proposes; the paper keeps one fixed chat model. None: M0."""
@@ -305,6 +318,13 @@ class Inference(_Section):
         return env
 
 
+class Evaluation(_Section):
+    """What models are measured by, beside their agreement with the rankings of the held-out sets."""
+
+    scorer: str | None = None
+    """An installed program that scores answers to held-out prompts, by its name (``demo``; see `extensions`)."""
+
+
 class Recipe(_Section):
     """One run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
 
@@ -322,6 +342,7 @@ class Recipe(_Section):
     dpo: Dpo = Dpo()
     training: Training = Training()
     inference: Inference = Inference()
+    evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def _judging_rows_to_carry(self) -> "Recipe":

@@ -3,9 +3,7 @@
 from selfreward_ray.reporting.summary import ModelSummary, StepSummary
 from selfreward_ray.reporting.wording import number, percent
 
-MODEL_COLUMNS = (
-    "model",
-    "true score %\n(95 %)",
+_JUDGE_COLUMNS = (
     "pairwise\nacc. %",
     "Spearman",
     "unread.\n%",
@@ -18,11 +16,16 @@ WORDS = ("model", "step", "dropped")
 """The columns that hold words; the others hold figures, which stand right-aligned and unbroken."""
 
 
-def model_cells(model: ModelSummary) -> tuple[str, ...]:
-    """One cell for each of `MODEL_COLUMNS`."""
+def model_columns(scorer: str | None) -> tuple[str, ...]:
+    """Without a column of scores where there is no `scorer`."""
+    return ("model", *([f"{scorer} score %\n(95 %)"] if scorer else []), *_JUDGE_COLUMNS)
+
+
+def model_cells(model: ModelSummary, scorer: str | None) -> tuple[str, ...]:
+    """One cell for each of `model_columns`."""
     return (
         model.model,
-        _with_interval(model),
+        *([_with_interval(model)] if scorer else []),
         percent(model.pairwise_accuracy),
         number(model.spearman, 3),
         percent(model.unreadable),
@@ -47,7 +50,7 @@ def step_cells(step: StepSummary) -> tuple[str, ...]:
 
 
 def _with_interval(model: ModelSummary) -> str:
-    score = number(model.true_score, 1)
-    if model.true_score is None or model.true_score_low is None or model.true_score_high is None:
+    score = number(model.score, 1)
+    if model.score is None or model.score_low is None or model.score_high is None:
         return score
-    return f"{score} ({number(model.true_score_low, 1)}–{number(model.true_score_high, 1)})"
+    return f"{score} ({number(model.score_low, 1)}–{number(model.score_high, 1)})"

@@ -6,8 +6,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from selfreward_ray.reporting.columns import MODEL_COLUMNS, STEP_COLUMNS, WORDS, model_cells, step_cells
-from selfreward_ray.reporting.plots import judge_plot, true_score_plot
+from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.plots import judge_plot, score_plot
 from selfreward_ray.reporting.summary import RunSummary
 from selfreward_ray.reporting.wording import duration, number, visible
 
@@ -16,12 +16,13 @@ def render_page(summary: RunSummary) -> str:
     """HTML of the report. Everything that a model wrote is escaped and shown as text."""
     return template("page.html").render(
         summary=summary,
-        model_columns=MODEL_COLUMNS,
-        model_rows=[model_cells(model) for model in summary.models],
+        scorer=summary.scorer and visible(summary.scorer),
+        model_columns=model_columns(summary.scorer),
+        model_rows=[model_cells(model, summary.scorer) for model in summary.models],
         words=WORDS,
         step_columns=STEP_COLUMNS,
         step_rows=[step_cells(step) for step in summary.steps],
-        true_score_plot=true_score_plot(summary.models),
+        score_plot=score_plot(summary.models, summary.scorer),
         judge_plot=judge_plot(summary.models),
         total_seconds=sum(step.seconds for step in summary.steps),
         total_tokens=sum(step.tokens for step in summary.steps),

@@ -45,18 +45,18 @@ _MARKERS = "os^vD"
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def true_score_plot(models: Sequence[ModelSummary]) -> Markup | None:
-    """True score in percent with its 95 % interval; None when no model has one."""
-    if all(model.true_score is None for model in models):
+def score_plot(models: Sequence[ModelSummary], scorer: str | None) -> Markup | None:
+    """The score by the program `scorer`, in percent with its 95 % interval; None when no model has one."""
+    if all(model.score is None for model in models):
         return None
-    scores = [_gap(model.true_score) for model in models]
-    below = [score - _gap(model.true_score_low) for score, model in zip(scores, models, strict=True)]
-    above = [_gap(model.true_score_high) - score for score, model in zip(scores, models, strict=True)]
+    scores = [_gap(model.score) for model in models]
+    below = [score - _gap(model.score_low) for score, model in zip(scores, models, strict=True)]
+    above = [_gap(model.score_high) - score for score, model in zip(scores, models, strict=True)]
     with rc_context(_STYLE):
         figure, axes = _canvas([model.model for model in models])
         axes.plot(scores, color=_FIRST, marker="o")
         axes.errorbar(range(len(models)), scores, yerr=(below, above), fmt="none", color=_FIRST, capsize=5)
-        axes.set_ylabel("true score %")
+        axes.set_ylabel(visible(f"{scorer} score %"), parse_math=False)
         return _svg(figure)
 
 

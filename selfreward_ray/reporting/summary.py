@@ -27,12 +27,12 @@ class StepSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What was measured of one model. `true_score` and its 95 % interval are in percent, shares are 0 to 1."""
+    """What was measured of one model. The scorer's `score` and its 95 % interval are in percent, shares 0 to 1."""
 
     model: str
-    true_score: float | None
-    true_score_low: float | None
-    true_score_high: float | None
+    score: float | None
+    score_low: float | None
+    score_high: float | None
     pairwise_accuracy: float | None
     spearman: float | None
     unreadable: float | None
@@ -61,6 +61,8 @@ class RunSummary:
 
     name: str
     recipe_yaml: str
+    scorer: str | None
+    """The name of the program whose scores the models have."""
     models: tuple[ModelSummary, ...]
     steps: tuple[StepSummary, ...]
     samples: tuple[Sample, ...]

@@ -8,14 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.columns import MODEL_COLUMNS, STEP_COLUMNS, WORDS, model_cells, step_cells
+from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
 from selfreward_ray.reporting.summary import RunSummary
 from selfreward_ray.reporting.wording import number, percent, visible
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
     """Print the models, then the steps; readable from 80 columns up."""
-    console.print(_table(f"{summary.name}: models", MODEL_COLUMNS, map(model_cells, summary.models)))
+    models = [model_cells(model, summary.scorer) for model in summary.models]
+    console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
     console.print(_table(f"{summary.name}: steps", STEP_COLUMNS, map(step_cells, summary.steps)))
 
 

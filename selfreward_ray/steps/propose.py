@@ -1,13 +1,13 @@
-"""Step: the prompts of one iteration, from a model by 8-shot prompting, from a file, or from the demo world."""
+"""Step: the prompts of one iteration, from a model by 8-shot prompting, from a file, or from an installed source."""
 
 from collections.abc import Sequence
 from itertools import islice
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.extensions import find_source
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Prompt
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.seed.demo.world import demo_prompts
 from selfreward_ray.seed.readers.fields import Fields, Filled, parse
 from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.steps.proposing import propose_by_model, proposer_of
@@ -31,10 +31,11 @@ def propose(
     # Without the budget: what was proposed before it was spent is as good after it is raised.
     part = {"prompts": recipe.prompts.model_dump(exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source
+    installed = find_source(source)
     inputs = {"seed": seed_data}
     if source == "model":
         inputs |= {"source": proposer_of(recipe)} | {f"earlier {n}": uri for n, uri in enumerate(earlier)}
-    elif source != "demo":
+    elif installed is None:
         inputs["source"] = source
     step = Step("propose", out, part, inputs)
     if step.is_done():
@@ -44,10 +45,10 @@ def propose(
         if source == "model":
             before = [finished_step(uri, "propose") for uri in earlier]
             return propose_by_model(recipe, step, seeds, iteration, before, progress)
-        if source == "demo":
-            prompts = demo_prompts(recipe.prompts.count, recipe.seed, iteration)
-        else:
+        if installed is None:
             prompts = _from_file(source, recipe.prompts.count, iteration)
+        else:
+            prompts = installed.prompts(recipe.prompts.count, recipe.seed, iteration)
         step.write(prompts, Prompt)
         progress.update(len(prompts))
         return step.finish(offered=len(prompts))

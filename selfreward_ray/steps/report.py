@@ -39,7 +39,9 @@ def summarize(layout: RunLayout) -> RunSummary:
     samples = [s for t in range(2, recipe.iterations + 2) for s in _samples(layout, t)]
     if not steps:
         raise UserError(f"{layout.uri}: no step has been finished yet; `selfreward status` shows what is next")
-    return RunSummary(recipe.name, layout.recipe_text(), tuple(models), tuple(steps), tuple(samples))
+    return RunSummary(
+        recipe.name, layout.recipe_text(), recipe.evaluation.scorer, tuple(models), tuple(steps), tuple(samples)
+    )
 
 
 def _model(layout: RunLayout, t: int) -> ModelSummary | None:
@@ -48,12 +50,12 @@ def _model(layout: RunLayout, t: int) -> ModelSummary | None:
         return None
     pairs = read_manifest(layout.pairs(t)) if t > 1 else None
     replies, agreement = evaluation.metrics["replies"], evaluation.metrics["agreement"]
-    score, margin = replies["true_score"], replies["true_score_margin"]
+    score, margin = replies["score"], replies["score_margin"]
     return ModelSummary(
         model=f"M{t}",
-        true_score=score,
-        true_score_low=None if margin is None else score - margin,
-        true_score_high=None if margin is None else score + margin,
+        score=score,
+        score_low=None if margin is None else score - margin,
+        score_high=None if margin is None else score + margin,
         pairwise_accuracy=agreement["pairwise_accuracy"],
         spearman=agreement["spearman"],
         unreadable=agreement["unreadable"],

@@ -1,10 +1,10 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
+from selfreward_ray.extensions import Source, find_source
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.reporting.wording import commonest
-from selfreward_ray.seed.demo.annotator import demo_seed_sets
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.examples import best_reply, ift_example
 from selfreward_ray.seed.readers import read_seed
@@ -17,12 +17,13 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     """Tables `rows` (IFT, `SftExample`), `eft` and `held_out` (`RankedSet`) in `out` (paper, section 3.1.1)."""
     sizes = recipe.seed_data
     part = {"seed_data": sizes.model_dump(), "seed": recipe.seed}
-    step = Step("seed", out, part, {} if sizes.source == "demo" else {"source": sizes.source})
+    source = find_source(sizes.named())
+    step = Step("seed", out, part, {"source": sizes.named()} if source is None else {})
     if step.is_done():
         skipped(label)
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
-        sets, offered = _demo(recipe) if sizes.source == "demo" else _from_source(recipe)
+        sets, offered = _read(recipe) if source is None else _given(source, recipe)
         _check(sets, recipe)
         step.write([ift_example(s) for s in sets.ift], SftExample)
         step.write(sets.eft, RankedSet, "eft")
@@ -37,13 +38,13 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept)
 
 
-def _demo(recipe: Recipe) -> tuple[SeedSets, int]:
-    sets = demo_seed_sets(recipe.seed_data, recipe.seed)
-    return sets, len(sets.ift) + len(sets.eft) + len(sets.held_out)
+def _given(source: Source, recipe: Recipe) -> tuple[SeedSets, int]:
+    sets = source.seed_sets(recipe.seed_data, recipe.seed)
+    return sets, len(sets.ift) + len(sets.eft) + len(sets.held_out) + len(sets.dropped)
 
 
-def _from_source(recipe: Recipe) -> tuple[SeedSets, int]:
-    """The source's sets by purpose, and how many sets and lone replies it offered."""
+def _read(recipe: Recipe) -> tuple[SeedSets, int]:
+    """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered."""
     found = list(read_seed(recipe.seed_data))
     refused = [item for item in found if isinstance(item, Dropped)]
     sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_data, recipe.seed)

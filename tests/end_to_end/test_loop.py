@@ -297,7 +297,7 @@ def test_evaluation_has_answers_and_verdicts(finished: FinishedRun) -> None:
     figures = finished.manifest(finished.layout.evaluation(1)).metrics
     assert figures["agreement"]["verdicts"] == 2 * HELD_OUT
     assert figures["replies"]["count"] == HELD_OUT
-    assert figures["replies"]["true_score"] is None, "no program can check these prompts"
+    assert figures["replies"]["score"] is None, "the recipe names no scorer"
 
 
 def test_jobs_follow_the_run_and_write_the_report(finished: FinishedRun) -> None:

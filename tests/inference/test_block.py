@@ -122,7 +122,7 @@ def candidate(*verdicts: Verdict) -> Candidate:
             *(3, 0, 1),
         ),
         (
-            EvaluatedSet("s", EvaluatedReply("a", "?", "", True, None), (JudgedReply("s/r0", "s", 0, 1.0, INVALID),)),
+            EvaluatedSet("s", EvaluatedReply("a", "?", "", True), (JudgedReply("s/r0", "s", 0, 1.0, INVALID),)),
             *(1, 1, 2),
         ),
         (Prompt("p", "?"), 0, 0, 0),

@@ -282,7 +282,7 @@ def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_once()
 
     model = ScriptedModel(answer)
     made = asyncio.run(evaluate_set(ranked, model, RESPOND, JUDGE, RUBRIC))
-    assert (made.answer.text, made.answer.finished, made.answer.true_score) == ("The Elbe.", True, None)
+    assert (made.answer.text, made.answer.finished) == ("The Elbe.", True)
     assert model.samplings["s1/answer"] == Sampling(temperature=0.0, max_tokens=9)
     assert [(r.id, r.set_id, r.rank, r.human_score) for r in made.judged] == [
         ("s1/r0", "s1", 0, 5.0),

@@ -52,7 +52,9 @@ def test_what_decides_the_method_and_the_place_of_a_replica_stays():
 def test_a_pool_in_stages_has_one_replica():
     inference = {"gpus_per_replica": 8, "min_replicas": 3, "max_replicas": 3}
     for nodes, replicas in ((1, 2), (2, 1)):
-        recipe = parse_recipe({"model": "none", "inference": inference | {"nodes_per_replica": nodes}})
+        recipe = parse_recipe(
+            {"model": "none", "seed_data": {"source": "demo"}, "inference": inference | {"nodes_per_replica": nodes}}
+        )
         rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS).inference
         assert (rehearsed.max_replicas, rehearsed.nodes_per_replica) == (replicas, nodes)
 
@@ -70,7 +72,7 @@ def test_a_rubric_that_can_not_constrain_a_verdict_is_replaced(tmp_path: Path):
     own = yaml.safe_load(packaged.read_text()) | {"endings": []}
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump(own))
-    recipe = parse_recipe({"model": "none", "judge": {"rubric": str(file)}})
+    recipe = parse_recipe({"model": "none", "seed_data": {"source": "demo"}, "judge": {"rubric": str(file)}})
     rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
     assert f"judge.rubric: {file} → additive" in reductions(recipe, rehearsed)
     file.write_text(packaged.read_text())

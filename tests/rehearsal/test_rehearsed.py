@@ -18,7 +18,7 @@ from selfreward_ray.cluster.rehearsal.rehearse import INTERRUPTED, Rehearsed
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.text import parse_recipe
 
-RECIPE = parse_recipe({"model": "none"})
+RECIPE = parse_recipe({"model": "none", "seed_data": {"source": "demo"}})
 TYPES = {
     "head": {"resources": {"CPU": 8}},
     "gpu": {"resources": {"CPU": 8}, "min_workers": 1, "max_workers": 3},

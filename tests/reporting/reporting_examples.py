@@ -10,4 +10,4 @@ M1 = ModelSummary("M1", 38.7, 32.9, 44.8, 0.612, 0.279, 0.041, 1058.4, 3964, 256
 SEED = StepSummary("seed", "M1", 4830, {"unreadable": 88, "order disagrees": 1204}, 512_033, 1033.4)
 PAIR = StepSummary("pair", "M2", 3964, {}, 0, 2.1)
 SAMPLE = Sample("M1", HOSTILE, LONG_WORD, 4.667, "</div><img src=x onerror=alert(1)>", 1.333)
-RUN = RunSummary("demo", "name: demo\nmodel: '<b>'\n", (M0, M1), (SEED, PAIR), (SAMPLE,))
+RUN = RunSummary("demo", "name: demo\nmodel: '<b>'\n", "demo", (M0, M1), (SEED, PAIR), (SAMPLE,))

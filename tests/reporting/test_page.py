@@ -131,7 +131,7 @@ def test_both_plots_are_drawn_where_there_are_scores() -> None:
 
 
 def test_an_empty_run_is_a_page_too() -> None:
-    page = Page(render_page(RunSummary("early", "model: m\n", (), (), ())))
+    page = Page(render_page(RunSummary("early", "model: m\n", None, (), (), ())))
     assert "svg" not in page.tags
     assert "Sample pairs" not in page.text
     assert "0 models" in page.text

@@ -1,12 +1,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
 from reporting_examples import M0, M1
 
-from selfreward_ray.reporting.plots import Line, interval_plot, judge_plot, true_score_plot
+from selfreward_ray.reporting.plots import Line, interval_plot, judge_plot, score_plot
 from selfreward_ray.reporting.summary import ModelSummary
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -22,22 +23,22 @@ def markers(svg: str) -> int:
 
 
 def test_the_models_are_named_and_the_axis_is_labelled() -> None:
-    svg = true_score_plot([M0, M1])
+    svg = score_plot([M0, M1], "demo")
     assert svg is not None
     assert texts(svg)[:2] == ["M0", "M1"]
-    assert "true score %" in texts(svg)
+    assert "demo score %" in texts(svg)
 
 
 def test_a_model_without_a_score_leaves_a_gap() -> None:
-    both, one = true_score_plot([M0, M1]), true_score_plot([M0, replace(M1, true_score=None)])
+    both, one = score_plot([M0, M1], "demo"), score_plot([M0, replace(M1, score=None)], "demo")
     assert both is not None
     assert one is not None
     assert markers(both) - markers(one) == 3  # the point and its interval's two ends
 
 
 def test_nothing_measured_is_no_plot() -> None:
-    assert true_score_plot([replace(M0, true_score=None)]) is None
-    assert true_score_plot([]) is None
+    assert score_plot([replace(M0, score=None)], "demo") is None
+    assert score_plot([], "demo") is None
     assert judge_plot([M0]) is None
     assert judge_plot([replace(M0, spearman=0.2)]) is not None
     assert judge_plot([replace(M0, pairwise_accuracy=0.6)]) is not None
@@ -69,14 +70,14 @@ def lines(svg: str, colour: str) -> list[list[tuple[float, float]]]:
     return [line for line in points if line[0][0] != line[-1][0] and line[0][1] != line[-1][1]]
 
 
-@pytest.mark.parametrize("plot", [true_score_plot, judge_plot])
+@pytest.mark.parametrize("plot", [partial(score_plot, scorer="demo"), judge_plot])
 def test_the_same_figures_give_the_same_bytes(plot: Callable[[list[ModelSummary]], str | None]) -> None:
     assert plot([M0, M1]) == plot([M0, M1])
     assert "<metadata" not in str(plot([M0, M1]))
 
 
 def test_colours_come_from_the_page() -> None:
-    svg = str(true_score_plot([M0, M1])) + str(judge_plot([M0, M1]))
+    svg = str(score_plot([M0, M1], "demo")) + str(judge_plot([M0, M1]))
     assert re.findall(r"#[0-9a-f]{6}\b", svg) == []
     assert "var(--first)" in svg
     assert "var(--second)" in svg
@@ -84,6 +85,6 @@ def test_colours_come_from_the_page() -> None:
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_a_model_name_is_neither_markup_nor_mathematics() -> None:
-    svg = true_score_plot([replace(M1, model="<b>$\\frac$\x00")])
+    svg = score_plot([replace(M1, model="<b>$\\frac$\x00")], "<i>")
     assert svg is not None
     assert texts(svg)[0] == "<b>$\\frac$␀"

@@ -57,7 +57,7 @@ def step(folder: Path, name: str, rows: list[Any]) -> str:
 
 
 def answers(folder: Path, *replies: tuple[str, str]) -> str:
-    sets = [EvaluatedSet(f"s{i}", EvaluatedReply(f"s{i}/answer", *r, True, None), ()) for i, r in enumerate(replies)]
+    sets = [EvaluatedSet(f"s{i}", EvaluatedReply(f"s{i}/answer", *r, True), ()) for i, r in enumerate(replies)]
     return step(folder, "evaluate", sets)
 
 

@@ -30,7 +30,7 @@ def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], droppe
 
 def evaluated(score: float | None, margin: float | None) -> dict[str, Any]:
     agreement = {"pairwise_accuracy": 0.75, "spearman": 0.5, "unreadable": 0.0}
-    replies = {"true_score": score, "true_score_margin": margin, "mean_words": 9.5, "count": 4}
+    replies = {"score": score, "score_margin": margin, "mean_words": 9.5, "count": 4}
     return {"agreement": agreement, "replies": replies}
 
 

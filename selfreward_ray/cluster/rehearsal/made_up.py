@@ -62,9 +62,9 @@ def _why_away(wanted: Seed) -> str | None:
 
     def look() -> None:
         try:
-            filesystem, path = Folder(wanted.source).filesystem()
+            filesystem, path = Folder(wanted.named()).filesystem()
             if filesystem.get_file_info(path).type == fs.FileType.NotFound:
-                next(read_rows(wanted.source, wanted.split, "seed_data.source"), None)
+                next(read_rows(wanted.named(), wanted.split, "seed_data.source"), None)
             found.append(None)
         except (OSError, UserError) as error:
             found.append(str(error).splitlines()[0])

@@ -40,7 +40,7 @@ def read_seed(options: Seed) -> Iterator[RankedSet | Dropped]:
     Rows are read as they are asked for; only flat messages are gathered first. Ids of sets are unique. Raises
     `SeedError`, which names file and line, for rows of no known kind or of two, and where there is no row at all.
     """
-    rows = read_rows(options.source, options.split, "seed_data.source")
+    rows = read_rows(options.named(), options.split, "seed_data.source")
     first = next(rows, None)
     if first is None:
         raise SeedError(f"{options.source}: holds no rows; write one JSON object a line")

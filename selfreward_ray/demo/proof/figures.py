@@ -1,0 +1,285 @@
+"""The figures of a proof: rows of all seeds in, pooled figures out. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+
+from selfreward_ray.demo.rules import (
+    CheckedAnswer,
+    conditional_percents,
+    habit_percents,
+    kept_percents,
+    true_percent,
+    true_percents,
+)
+from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
+from selfreward_ray.demo.world import SENTENCES, Kind
+from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
+from selfreward_ray.evaluation.outcomes import Outcomes, outcomes_by_score
+from selfreward_ray.evaluation.pooling import Estimate, gains, pooled
+from selfreward_ray.evaluation.replies import ReplyFigures, reply_figures
+from selfreward_ray.records import JudgedReply
+from selfreward_ray.reporting.summary import Sample
+
+
+@dataclass(frozen=True)
+class PairCount:
+    """The pairs that trained a model, and what the verifier says of them."""
+
+    prompts: int
+    """With judged candidates; each gives at most one pair, or as many as its policy makes."""
+    pairs: int
+    agreed: int
+    """The verifier too prefers the chosen reply …"""
+    tied: int
+    """… or gives both the same score; of the rest it prefers the other."""
+
+    def __add__(self, other: "PairCount") -> "PairCount":
+        return PairCount(
+            self.prompts + other.prompts, self.pairs + other.pairs, self.agreed + other.agreed, self.tied + other.tied
+        )
+
+
+@dataclass(frozen=True)
+class SeedRows:
+    """What was measured with one seed, by model: ``M0``, ``M1``, …"""
+
+    seed: int
+    """The recipe's."""
+    answers: dict[str, list[CheckedAnswer]]
+    """Sampled as the loop samples, several to a held-out prompt."""
+    greedy: dict[str, list[CheckedAnswer]]
+    """One to a held-out prompt, of the loop's models."""
+    judged: dict[str, list[JudgedReply]]
+    """Verdicts on the fixed candidates, the held-out sets' own."""
+    own: dict[str, list[JudgedReply]]
+    """Verdicts of a model on its own answers, ranked by their true scores."""
+    controls: dict[str, dict[str, list[CheckedAnswer]]]
+    """By the control's name, answers of the models that it came to."""
+    pairs: dict[str, PairCount]
+    shared_pairs: dict[str, int]
+    """Of the pairs that trained a model, those that trained the control `ceiling` too."""
+    judge_scores: dict[str, dict[str, float]]
+    """What M1 gave the answers of M1 and the models after it, by prompt, where its verdict could be read."""
+    samples: tuple[Sample, ...]
+    loop_seconds: float
+    seconds: float
+    """With all that is measured, and the controls."""
+
+
+@dataclass(frozen=True)
+class JudgeFigures:
+    """A model as judge; `spearman` is over sets and seeds, `agreement` over all sets of all seeds together."""
+
+    spearman: Estimate
+    agreement: Agreement
+    scores: list[ScoreCount]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Greedy answers of M(t), the left, head to head with those of M(t-1), over all seeds."""
+
+    left: str
+    right: str
+    by_truth: dict[str, Outcomes]
+    """By held-out set."""
+    by_judge: Outcomes
+    """By M1's scores, on the prompts where it gave one to both answers."""
+
+
+@dataclass(frozen=True)
+class RuleFigures:
+    """How often a rule is kept, in percent; None where no prompt is of that sort."""
+
+    asked: Estimate | None
+    not_asked: Estimate | None
+    """Where neither the rule nor its opposite is asked for."""
+
+
+Scores = dict[str, dict[str, Estimate]]
+"""By held-out set and model, in percent."""
+
+
+Gains = dict[str, dict[tuple[str, str], Estimate]]
+"""By held-out set, and by a model and an earlier one: how many points the first gained, on the same prompts."""
+
+
+@dataclass(frozen=True)
+class ProofFigures:
+    """All figures of a proof, pooled over prompts and seeds."""
+
+    seeds: tuple[int, ...]
+    true_score: Scores
+    conditional: Scores
+    """Share of the conditional rules that are kept."""
+    greedy: Scores
+    """True score of greedy answers."""
+    greedy_conditional: Scores
+    gains: Gains
+    """In true score."""
+    conditional_gains: Gains
+    controls: dict[str, Scores]
+    """True score, by control; only of models that it came to with every seed."""
+    ahead: dict[str, Scores]
+    """By control: how far the self-rewarded model is above the control's in true score, on the same prompts."""
+    rules: dict[str, dict[Kind, dict[str, RuleFigures]]]
+    """By set, rule and model."""
+    fixed_judge: dict[str, JudgeFigures]
+    own_judge: dict[str, JudgeFigures]
+    matches: list[Match]
+    replies: dict[str, ReplyFigures]
+    pairs: dict[str, PairCount]
+    shared_pairs: dict[str, int]
+    samples: tuple[Sample, ...]
+    loop_seconds: float
+    """Of the slowest seed."""
+    seconds: float
+
+    @property
+    def sets(self) -> list[str]:
+        return list(self.true_score)
+
+    @property
+    def models(self) -> list[str]:
+        return list(self.replies)
+
+
+def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
+    """Figures of `runs`, one of each seed, all of the same recipe."""
+    runs = [_numbered(number, run) for number, run in enumerate(runs)]
+    models = list(runs[0].answers)
+    steps = list(pairwise(models[1:]))  # M0 is no model of the loop's
+    controls = {name: _of_every_seed(runs, name) for name in runs[0].controls}
+    answers = {model: [run.answers[model] for run in runs] for model in models}
+    greedy = {model: [run.greedy[model] for run in runs] for model in models[1:]}
+    sets = sorted({a.group for a in runs[0].answers[models[0]]})
+    return ProofFigures(
+        seeds=tuple(run.seed for run in runs),
+        true_score=_scores(sets, answers, true_percents),
+        conditional=_scores(sets, answers, conditional_percents),
+        greedy=_scores(sets, greedy, true_percents),
+        greedy_conditional=_scores(sets, greedy, conditional_percents),
+        gains=_gains(sets, answers, models[1:], true_percents),
+        conditional_gains=_gains(sets, answers, models[1:], conditional_percents),
+        controls={name: _scores(sets, found, true_percents) for name, found in controls.items()},
+        ahead={
+            name: {
+                s: {model: _gain(s, answers[model], theirs, true_percents) for model, theirs in found.items()}
+                for s in sets
+            }
+            for name, found in controls.items()
+        },
+        rules={s: {k: {m: _rule(s, k, answers[m]) for m in models} for k in SENTENCES} for s in sets},
+        fixed_judge={model: _judge([run.judged[model] for run in runs]) for model in models[1:]},
+        own_judge={model: _judge([run.own[model] for run in runs]) for model in models[1:]},
+        matches=[_match(sets, before, after, runs) for before, after in steps],
+        replies={model: _reply_figures([a for run in found for a in run]) for model, found in answers.items()},
+        pairs={model: sum((run.pairs[model] for run in runs), PairCount(0, 0, 0, 0)) for model in runs[0].pairs},
+        shared_pairs={model: sum(run.shared_pairs[model] for run in runs) for model in runs[0].shared_pairs},
+        samples=runs[0].samples,
+        loop_seconds=max(run.loop_seconds for run in runs),
+        seconds=max(run.seconds for run in runs),
+    )
+
+
+def _numbered(number: int, run: SeedRows) -> SeedRows:
+    """With ids of its own: they are the same in each seed, what they stand for is not."""
+
+    def answers(by_model: Mapping[str, list[CheckedAnswer]]) -> dict[str, list[CheckedAnswer]]:
+        return {
+            model: [
+                replace(a, prompt_id=f"{number}/{a.prompt_id}", answer=replace(a.answer, id=f"{number}/{a.answer.id}"))
+                for a in found
+            ]
+            for model, found in by_model.items()
+        }
+
+    def judged(by_model: Mapping[str, list[JudgedReply]]) -> dict[str, list[JudgedReply]]:
+        return {m: [replace(r, set_id=f"{number}/{r.set_id}") for r in found] for m, found in by_model.items()}
+
+    scores = {m: {f"{number}/{key}": score for key, score in found.items()} for m, found in run.judge_scores.items()}
+    return replace(
+        run,
+        answers=answers(run.answers),
+        greedy=answers(run.greedy),
+        judged=judged(run.judged),
+        own=judged(run.own),
+        controls={name: answers(found) for name, found in run.controls.items()},
+        judge_scores=scores,
+    )
+
+
+_Answers = list[CheckedAnswer]
+_Measure = Callable[[_Answers], Mapping[str, float]]
+
+
+def _scores(sets: Iterable[str], answers: Mapping[str, list[_Answers]], measure: _Measure) -> Scores:
+    return {
+        name: {model: pooled([measure(_in(name, run)) for run in runs]) for model, runs in answers.items()}
+        for name in sets
+    }
+
+
+def _in(name: str, answers: _Answers) -> _Answers:
+    return [a for a in answers if a.group == name]
+
+
+def _of_every_seed(runs: Sequence[SeedRows], name: str) -> dict[str, list[_Answers]]:
+    models = [model for model in runs[0].controls[name] if all(model in run.controls[name] for run in runs)]
+    return {model: [run.controls[name][model] for run in runs] for model in models}
+
+
+def _gains(
+    sets: Iterable[str], answers: Mapping[str, list[_Answers]], models: Sequence[str], measure: _Measure
+) -> Gains:
+    spans = list(combinations(models, 2))
+    return {
+        s: {(after, before): _gain(s, answers[after], answers[before], measure) for before, after in spans}
+        for s in sets
+    }
+
+
+def _gain(name: str, after: list[_Answers], before: list[_Answers], measure: _Measure) -> Estimate:
+    measured = [[measure(_in(name, run)) for run in runs] for runs in (before, after)]
+    return pooled([gains(*run) for run in zip(*measured, strict=True)])
+
+
+def _rule(name: str, kind: Kind, answers: list[_Answers]) -> RuleFigures:
+    def of(measure: Callable[[_Answers, Kind], dict[str, float]]) -> Estimate | None:
+        measured = [measure(_in(name, run), kind) for run in answers]
+        return pooled(measured) if all(measured) else None
+
+    return RuleFigures(of(kept_percents), of(habit_percents))
+
+
+def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
+    together = [reply for run in judged for reply in run]
+    return JudgeFigures(pooled(list(map(_orders, judged))), agreement(together, MAX_TRUE_SCORE), score_counts(together))
+
+
+def _orders(judged: list[JudgedReply]) -> dict[str, float]:
+    """Spearman by set. A set with an unreadable verdict counts as 0: left out, it would reward such a judge."""
+    unread = {reply.set_id for reply in judged if reply.verdict.score is None}
+    ranks = {reply.set_id: set[int]() for reply in judged}
+    for reply in judged:
+        ranks[reply.set_id].add(reply.rank)
+    return spearmans(judged) | {name: 0.0 for name in unread if len(ranks[name]) > 1}
+
+
+def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:
+    def scores(name: str, model: str) -> dict[str, float]:
+        return _together(true_percents(_in(name, run.greedy[model])) for run in runs)
+
+    by_truth = {name: outcomes_by_score(scores(name, after), scores(name, before)) for name in sets}
+    left, right = (_together(run.judge_scores[model] for run in runs) for model in (after, before))
+    both = left.keys() & right.keys()
+    return Match(after, before, by_truth, outcomes_by_score({k: left[k] for k in both}, {k: right[k] for k in both}))
+
+
+def _together(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    return {key: value for run in runs for key, value in run.items()}
+
+
+def _reply_figures(answers: _Answers) -> ReplyFigures:
+    return reply_figures([a.answer for a in answers], {a.answer.id: true_percent(a) for a in answers})

@@ -1,0 +1,139 @@
+"""Does the loop improve a model? Asked in the demo world, where a program knows the true score. Open this file first.
+
+    for each seed      data, models and held-out prompts of its own:
+      the loop           M0 → M1 → M2 → M3, each evaluated on held-out prompts
+      beside it          sampled answers; how each model judges its own answers; how M1 scores the answers of all
+      the controls       what else could have made the models better, or could have made them better still
+    figures            pooled over prompts and seeds
+    claims             held, not told apart or not held, as the figures have it
+    documents          a page, a document, and the figures as JSON
+
+The loop is the one that everybody runs, and knows nothing of this room: only what is here may ask the verifier. All of
+it is functions of folders with manifests, so that the same call after an interruption goes on where it was.
+"""
+
+from rich.console import Console
+
+from selfreward_ray import loop
+from selfreward_ray.demo.proof.claims import Claim, make_claims
+from selfreward_ray.demo.proof.controls import CONTROLS
+from selfreward_ray.demo.proof.documents import write_documents
+from selfreward_ray.demo.proof.figures import pool_figures
+from selfreward_ray.demo.proof.gather import read_run
+from selfreward_ray.demo.proof.layout import (
+    all_answers,
+    all_judged,
+    control_run,
+    held_out_prompts,
+    own_answers,
+    own_prompts,
+    sampled_answers,
+    seed_run,
+)
+from selfreward_ray.demo.proof.tables import next_prompts, prompts_alone, side_by_side
+from selfreward_ray.errors import UserError
+from selfreward_ray.preferences import POLICIES
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.records import Pair
+from selfreward_ray.steps.judge import judge
+from selfreward_ray.steps.respond import respond
+from selfreward_ray.steps.sample import sample
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout
+
+
+def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
+    """Run `recipe` with `seeds` seeds, its own and those after it, and write the documents to `run_dir`.
+
+    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs, and where
+    held-out prompts were left unanswered.
+    """
+    _check(recipe)
+    runs = [(recipe.model_copy(update={"seed": recipe.seed + n}), seed_run(run_dir, n)) for n in range(seeds)]
+    for number, (own, run) in enumerate(runs, start=1):
+        Console(stderr=True).print(f"seed {own.seed}, {number} of {seeds}", style="bold", highlight=False)
+        one_seed(own, run, with_controls)
+    figures = pool_figures([read_run(own, run, with_controls) for own, run in runs])
+    claims = make_claims(figures)
+    write_documents(Folder(run_dir), recipe, figures, claims)
+    return claims
+
+
+def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
+    """The loop, and all that is measured beside it."""
+    loop.run(recipe, run.uri)
+    made = range(1, recipe.iterations + 2)
+    for t in made:
+        check_whole(run.evaluation(t))
+    prompts_alone(run.seed(), held_out_prompts(run))
+    _answers(recipe, recipe.model, run, run, 0, label="M0")
+    for t in made:
+        _answers(recipe, run.model(t).uri, run, run, t, label=f"M{t}")
+    judge_once_more(recipe, run)
+    judge_all(recipe, run)
+    for name, make_models in CONTROLS.items() if with_controls else ():
+        control = control_run(run, name)
+        make_models(recipe, run, control)
+        for t in made:
+            if read_manifest(control.model(t)) is not None:
+                _answers(recipe, control.model(t).uri, run, control, t, label=f"{name} M{t}")
+
+
+def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
+    """The last model's answers, judged by itself: what the loop has of each model before it."""
+    last = recipe.iterations + 1
+    next_prompts(recipe, own_prompts(run))
+    respond(
+        recipe, model=run.model(last).uri, prompts=own_prompts(run).uri, out=own_answers(recipe, run, last).uri,
+        label=f"M{last} · judges its own answers",
+    )  # fmt: skip
+
+
+def judge_all(recipe: Recipe, run: RunLayout) -> None:
+    """The answers of M1 and of the models after it, judged by M1: it was taught to judge, and no preference has
+    trained it. It was taught one reply at a time, so it scores each, and does not compare two.
+
+    Its verdicts are greedy: the same answer of two models is a tie, and not a matter of chance.
+    """
+    side_by_side(recipe, run, all_answers(run))
+    greedy = recipe.judge.sampling.model_copy(update={"temperature": 0.0})
+    once = recipe.judge.model_copy(update={"verdicts": 1, "min_valid": 1, "sampling": greedy})
+    judge(
+        recipe.model_copy(update={"judge": once}), model=run.model(1).uri, replies=all_answers(run).uri,
+        out=all_judged(run).uri, label="M1 judges the answers of M1 and after",
+    )  # fmt: skip
+
+
+def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:
+    """What M(t) of `of` answers to held-out prompts where it is sampled as in the loop.
+
+    A greedy answer is a model's likeliest one, which it may be by little, and then on all prompts alike: one coin in
+    the training decides for a whole seed whether it stays on the topic.
+    """
+    out = sampled_answers(of, t)
+    sample(recipe, model=model, prompts=held_out_prompts(run).uri, out=out.uri, label=f"{label} · answers")
+    check_whole(out)
+
+
+def check_whole(answers: Folder) -> None:
+    """Raise `UserError` where a finished step has dropped held-out prompts: models are compared prompt by prompt."""
+    manifest = read_manifest(answers)
+    if manifest is not None and manifest.dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in manifest.dropped.items())
+        raise UserError(
+            f"{answers.uri}: held-out prompts without an answer ({reasons}), and a proof compares models prompt by "
+            "prompt; remove that folder, and the same command asks the model again"
+        )
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.seed_data.source != "demo" or recipe.prompts.source != "demo" or not recipe.seed_data.held_out:
+        raise UserError(
+            "a proof needs answers that a program can check: seed_data.source=demo, prompts.source=demo, and "
+            "seed_data.held_out above 0"
+        )
+    if not recipe.iterations or not recipe.seed_data.held_out_groups:
+        raise UserError("a proof compares models by held-out sets: set iterations and seed_data.held_out_groups")
+    if POLICIES[recipe.pairs.policy].record is not Pair:
+        raise UserError(f"a proof turns pairs round, and pairs.policy={recipe.pairs.policy} makes none")
