@@ -9,6 +9,8 @@ from ray.util.placement_group import PlacementGroup
 from selfreward_ray.cluster.asks import replica_ask
 from selfreward_ray.recipe.schema import Inference
 
+MOST_BLOCKS = 256
+
 
 def actor_resources(inference: Inference) -> dict[str, Any]:
     """What the actor of a replica on one node asks of Ray, as arguments of Ray Data's `map`."""
@@ -23,6 +25,16 @@ def pool_size(inference: Inference, rows: int, row_tokens: int) -> int:
     """Replicas that `rows` rows of at least `row_tokens` tokens each keep busy, within the recipe's bounds."""
     filled = math.ceil(rows * row_tokens / inference.tokens_in_flight)
     return min(max(filled, inference.min_replicas), inference.max_replicas)
+
+
+def blocks_at_a_time(inference: Inference, row_tokens: int) -> int:
+    """Blocks that a replica is given: those that fill its engine, and one more, which is there when one ends.
+
+    Each takes a thread of Ray's, and Ray aborts a process whose threads are not all there within ten seconds: so there
+    are at most `MOST_BLOCKS`, however small the rows.
+    """
+    rows = math.ceil(inference.tokens_in_flight / row_tokens)
+    return min(math.ceil(rows / inference.rows_per_block) + 1, MOST_BLOCKS)
 
 
 def stages(name: str, inference: Inference) -> PlacementGroup:

@@ -1,6 +1,5 @@
 """The pool: Ray Data streams rows through an actor pool of vLLM replicas that run a program on each."""
 
-import math
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -22,7 +21,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job
 from selfreward_ray.inference.cut import count_cut, cut_table, read_block
 from selfreward_ray.inference.ledger import Ledger
-from selfreward_ray.inference.placement import actor_resources, pool_size, release_stages
+from selfreward_ray.inference.placement import actor_resources, blocks_at_a_time, pool_size, release_stages
 from selfreward_ray.inference.replica import Read, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
 from selfreward_ray.models.local import portable
@@ -83,9 +82,7 @@ class Pool:
 
     def _counts(self, blocks: ray.data.Dataset, replicas: int, read: Read) -> ray.data.Dataset:
         inference = self._inference
-        rows = math.ceil(inference.tokens_in_flight / self._job.row_tokens)
-        # One block more than fill the engine: the next is there when one ends.
-        in_flight = math.ceil(rows / inference.rows_per_block) + 1
+        in_flight = blocks_at_a_time(inference, self._job.row_tokens)
         blocks.context.execution_no_progress_timeout_s = -1  # the guard's decision: a fetch is progress too
         guard: Any = partial(StallGuard, self._ledger, inference.stall_seconds)
         blocks.context.custom_execution_callback_classes = [guard]

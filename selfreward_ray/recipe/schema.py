@@ -287,7 +287,7 @@ class Inference(_Section):
     """Tokens that one replica's engine is asked at a time: prompts, and replies at their longest. About what its KV
     cache holds, or more where replies mostly end early."""
     rows_per_block: PositiveInt = 8
-    """Rows that are written, and so saved, together."""
+    """Rows that are written, and so saved, together. A replica has at most 256 times as many under way."""
     max_restarts: NonNegativeInt = 5
     """Deaths of a replica in a row, no row finished in between, after which a step ends with the last one's error."""
     hang_seconds: PositiveFloat = 300

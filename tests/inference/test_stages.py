@@ -6,10 +6,17 @@ from typing import Any
 import pytest
 import ray.util
 
-from selfreward_ray.inference.placement import release_stages, stages
+from selfreward_ray.inference.placement import blocks_at_a_time, release_stages, stages
 from selfreward_ray.recipe.schema import Inference
 
 STAGED = Inference(gpus_per_replica=2, nodes_per_replica=2, cpus_per_replica=4)
+
+
+@pytest.mark.parametrize(("row_tokens", "blocks"), [(1000, 26), (999, 27), (100_000, 2), (1, 256)])
+def test_a_replica_has_the_blocks_that_fill_its_engine_and_one_more_within_bounds(row_tokens: int, blocks: int):
+    """Four rows a block; 100 rows of 1000 tokens fill it."""
+    settings = Inference(tokens_in_flight=100_000, rows_per_block=4)
+    assert blocks_at_a_time(settings, row_tokens) == blocks
 
 
 def test_a_replica_that_starts_again_finds_its_own_stages(monkeypatch: pytest.MonkeyPatch):
