@@ -19,7 +19,10 @@ one whose manifest is there is not done again. So the same call after an interru
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from rich.console import Console
+
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.room import check_room
 from selfreward_ray.models.local import local_model
 from selfreward_ray.plan import PlannedStep, plan
@@ -59,6 +62,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
         local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
+    advise(recipe)
     take(plan(recipe, layout), recipe)
     report(layout.uri)
 
@@ -82,6 +86,23 @@ def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
     """Take `steps` one after the other; what was taken before is not taken again."""
     for step in steps:
         STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label)
+
+
+def advise(recipe: Recipe) -> None:
+    """Say what would make `recipe` faster on this machine."""
+    dtypes = {
+        "training.dtype": (recipe.training.dtype, recipe.training.gpus_per_worker),
+        "inference.engine.dtype": (recipe.inference.engine.get("dtype"), recipe.inference.gpus_per_replica),
+    }
+    slow = [field for field, (dtype, gpus) in dtypes.items() if dtype == "bfloat16" and slow_in_bfloat16(gpus)]
+    if slow:
+        Console(stderr=True).print(
+            "This CPU has no AVX-512, and computes several times faster in float32 than in bfloat16: in a new run set "
+            + " ".join(f"{field}=float32" for field in slow),
+            style="yellow",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from selfreward_ray import loop
+from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.cluster.room import Ask
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import check_cluster, run
+from selfreward_ray.loop import advise, check_cluster, run
 from selfreward_ray.recipe.schema import Recipe, Seed
 from selfreward_ray.store.run import RunLayout
 
@@ -37,6 +38,27 @@ def test_what_a_later_step_can_never_have_ends_the_run_before_the_first(
     with pytest.raises(UserError, match="too many"):
         run(Recipe(model="m", seed_data=Seed(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("capability", "said"), [("AVX2", "training.dtype=float32 inference.engine.dtype=float32"), ("AVX512", "")]
+)
+def test_a_cpu_that_is_slow_in_bfloat16_is_told(
+    capability: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    advise(Recipe.model_validate({"model": "m", "inference": {"engine": {"dtype": "bfloat16"}}}))
+    assert capsys.readouterr().err.strip().endswith(said)
+    on_gpus = {
+        "training": {"gpus_per_worker": 1},
+        "inference": {"gpus_per_replica": 1, "engine": {"dtype": "bfloat16"}},
+    }
+    advise(Recipe.model_validate({"model": "m", **on_gpus}))
+    in_float32 = {"training": {"dtype": "float32"}, "inference": {"engine": {"dtype": "float32"}}}
+    advise(Recipe.model_validate({"model": "m", **in_float32}))
+    monkeypatch.setenv(DECLARED_GPUS, "1")
+    advise(Recipe.model_validate({"model": "m", "inference": {"engine": {"dtype": "bfloat16"}}}))
+    assert capsys.readouterr().err == ""
 
 
 def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

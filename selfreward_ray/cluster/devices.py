@@ -14,3 +14,12 @@ def on_gpus(gpus: int) -> bool:
 def collectives(gpus: int) -> str:
     """PyTorch's backend for ranks that hold `gpus` GPUs each: NCCL exchanges data between GPUs only."""
     return "nccl" if on_gpus(gpus) else "gloo"
+
+
+def slow_in_bfloat16(gpus: int) -> bool:
+    """Whether work that holds `gpus` GPUs would be faster here in float32: on a CPU without AVX-512, not rehearsed."""
+    if gpus > 0 or DECLARED_GPUS in os.environ:
+        return False
+    import torch
+
+    return bool(torch.backends.cpu.get_cpu_capability() == "AVX2")
