@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
-# Read when Ray is imported. A test that forgets to begin a cluster fails, and does not leave one to those after it.
+# Read when Ray is imported: a test that forgets to begin a cluster fails, and does not leave one to those after it. The
+# processes that tests start connect as a user's do.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+import ray  # noqa: F401
+
+del os.environ["RAY_ENABLE_AUTO_CONNECT"]
 
 import pytest
 from hypothesis import HealthCheck, settings
