@@ -29,7 +29,7 @@ class CheckedAnswer:
 
 
 # Each of these gives values by prompts' ids, means over the answers to a prompt, in percent, to be pooled over runs
-# (`pooling.pooled`).
+# (`intervals.pooled`).
 
 
 def true_percent(answer: CheckedAnswer) -> float:

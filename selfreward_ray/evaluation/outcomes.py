@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfreward_ray.evaluation.pooling import gains
+from selfreward_ray.evaluation.intervals import gains
 from selfreward_ray.records import Comparison
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Literal
 
 from selfreward_ray.demo.proof.figures import ProofFigures
-from selfreward_ray.evaluation.pooling import Estimate
+from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.reporting.wording import MISSING, number
 
 Outcome = Literal["held", "not told apart", "NOT HELD"]

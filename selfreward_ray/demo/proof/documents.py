@@ -7,7 +7,7 @@ from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.demo.proof.figures import ProofFigures, Scores
 from selfreward_ray.demo.proof.page import render_proof
 from selfreward_ray.demo.proof.sections import WORDS, Section, main_table, sections
-from selfreward_ray.evaluation.pooling import Estimate
+from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.wording import duration
 from selfreward_ray.store.folder import Folder

@@ -15,8 +15,8 @@ from selfreward_ray.demo.rules import (
 from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
 from selfreward_ray.demo.world import SENTENCES, Kind
 from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
+from selfreward_ray.evaluation.intervals import Estimate, gains, pooled
 from selfreward_ray.evaluation.outcomes import Outcomes, outcomes_by_score
-from selfreward_ray.evaluation.pooling import Estimate, gains, pooled
 from selfreward_ray.evaluation.replies import ReplyFigures, reply_figures
 from selfreward_ray.records import JudgedReply
 from selfreward_ray.reporting.summary import Sample

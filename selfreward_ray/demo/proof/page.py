@@ -7,7 +7,7 @@ from markupsafe import Markup
 from selfreward_ray.demo.proof.controls import FROM_THE_SAME_MODEL
 from selfreward_ray.demo.proof.figures import ProofFigures
 from selfreward_ray.demo.proof.sections import WORDS, Section, what_varies
-from selfreward_ray.evaluation.pooling import Estimate
+from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
 from selfreward_ray.reporting.page import template

@@ -6,7 +6,7 @@ import pytest
 from proof_examples import answers, judged, seed_rows
 
 from selfreward_ray.demo.proof.figures import PairCount, pool_figures
-from selfreward_ray.evaluation.pooling import Estimate
+from selfreward_ray.evaluation.intervals import Estimate
 
 
 def test_scores_are_pooled_over_seeds_by_set_and_model():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfreward_ray.evaluation.pooling import Estimate, gains, pooled
+from selfreward_ray.evaluation.intervals import Estimate, gains, pooled
 
 
 def run(*values: float) -> dict[str, float]:
