@@ -19,9 +19,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{fault:<30}{found:>10}{lost:>12}{twice:>13}")
 
 
-@pytest.fixture(scope="session")
-def three_nodes() -> Iterator[Cluster]:
-    """Of one CPU each; a lost node is noticed within seconds. Modules share them, and leave them as they were."""
+_SHARED: list[Cluster] = []
+"""The cluster of this folder's tests, while one of them is the next."""
+
+
+def _three_nodes() -> Cluster:
+    """Of one CPU each; a lost node is noticed within seconds."""
     quick = {
         "health_check_initial_delay_ms": 500,
         "health_check_period_ms": 500,
@@ -35,17 +38,26 @@ def three_nodes() -> Iterator[Cluster]:
     )
     for _ in range(2):
         nodes.add_node(num_cpus=1)
-    yield nodes
-    nodes.shutdown()
+    return nodes
 
 
 @pytest.fixture(scope="module")
-def cluster(three_nodes: Cluster) -> Iterator[Cluster]:
-    """Those nodes, joined by this process."""
+def cluster() -> Iterator[Cluster]:
+    """Three nodes, joined by this process. Modules share them, and leave them as they were."""
+    if not _SHARED:
+        _SHARED.append(_three_nodes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", three_nodes.address)
+        patch.setenv("RAY_ADDRESS", _SHARED[0].address)
         with joined():
-            yield three_nodes
+            yield _SHARED[0]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Other folders' tests are not to find the cluster, as processes do that Ray tells of the newest one."""
+    if nextitem is None or nextitem.path.parent != Path(__file__).parent:
+        while _SHARED:
+            _SHARED.pop().shutdown()
 
 
 @pytest.fixture
