@@ -57,7 +57,7 @@ STEPS: dict[str, Callable[..., Any]] = {
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
-    recipe.seed_data.named()
+    recipe.seed_data.named()  # a run without data is refused before its folder is bound to the recipe
     if not layout.root.is_file("recipe.yaml"):
         local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
     check_cluster(recipe, layout)

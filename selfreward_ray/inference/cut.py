@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 
 from selfreward_ray.inference.block import with_retries
 from selfreward_ray.store.arrow import from_table
-from selfreward_ray.store.folder import Folder
-
-_FILES_AT_A_TIME = 16
+from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 
 Block = dict[str, Any]
 """``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``, paths as the table's file system understands them."""
@@ -36,7 +34,7 @@ def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> l
 
     blocks: list[Block] = []
     room = 0
-    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:  # an object store answers each after some milliseconds
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         for path, ids in zip(paths, pool.map(ids_of, paths), strict=True):
             for row, row_id in enumerate(ids):
                 if row_id in finished:

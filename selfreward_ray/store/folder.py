@@ -11,6 +11,9 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 
+FILES_AT_A_TIME = 16
+"""Files that are looked into side by side: an object store answers each after some milliseconds."""
+
 
 def absolute(uri: str) -> str:
     """`uri` unchanged when it has a scheme, else the absolute local path, equal on every process of a node."""

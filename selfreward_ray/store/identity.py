@@ -17,7 +17,7 @@ from typing import Any
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
 
 WHOLE_BYTES = 64 * 2**20
@@ -25,7 +25,6 @@ WHOLE_BYTES = 64 * 2**20
 SAMPLE_BYTES = 4096
 """Of each tensor so much is read at its beginning, in its middle and at its end: 2048 elements of bfloat16."""
 _CHUNK_BYTES = 2**24
-_FILES_AT_A_TIME = 16
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
 ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
@@ -48,7 +47,7 @@ def input_fingerprint(uri: str) -> str:
     digest = hashlib.sha256()
     if folder.is_file(ADAPTER_CONFIG):
         digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
-    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         for info, content in zip(infos, pool.map(partial(content_digest, filesystem), infos), strict=True):
             digest.update(f"{info.path.removeprefix(path)} {content}\n".encode())
     return digest.hexdigest() if infos else uri

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 
 from selfreward_ray.records import Dropped
 from selfreward_ray.store.arrow import from_table, to_table
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 
 R = TypeVar("R")
 
-_FILES_AT_A_TIME = 16
 _ROWS_PER_GROUP = 256
 """What a reader of a few rows of a large file reads at the most."""
 
@@ -43,7 +42,7 @@ def file_rows(table: Folder) -> list[tuple[str, int]]:
     """The files of a table, by their paths, and how many rows each has, from their footers alone."""
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
-    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:  # an object store answers each after some milliseconds
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         counts = pool.map(lambda path: pq.read_metadata(path, filesystem=filesystem).num_rows, paths)
         return list(zip(paths, counts, strict=True))
 
@@ -113,5 +112,5 @@ def finished_ids(folder: Folder) -> set[str]:
         found: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
         return found
 
-    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         return {i for found in pool.map(ids, paths) for i in found}

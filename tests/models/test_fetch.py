@@ -151,22 +151,31 @@ def begun(store: Store, target: Path, count: int, journal: bytes, size: int = SI
     (target / ".a.safetensors.parts").write_bytes(journal)
 
 
-@pytest.mark.parametrize("torn", ["2", "2000 ", "2000 3"])
-def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(
-    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch, torn: str
-):
-    """Nor by the fetch after the next one, which fails, and has written more lines."""
-    begun(store, target, 2000, f"0 1000\n1000 2000\n{torn}".encode())
-    monkeypatch.setattr(fetch, "PARTS_AT_A_TIME", 2)  # when the last of thirteen begins, at least eleven are read
+def fail_after_eight_reads(store: Store, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch that ends with the store's error, for parts that begin when eight others are read.
+
+    Two at a time: when the last of thirteen or more begins, at least eleven are read, however slow the machine is.
+    """
 
     def fail() -> None:
         if len(store.reads()) >= 8:
             raise OSError("the store is away")
 
     with monkeypatch.context() as patch:
+        patch.setattr(fetch, "PARTS_AT_A_TIME", 2)
         patch.setattr(store, "wait", fail)
         with pytest.raises(OSError, match="the store is away"):
             run(store, target)
+
+
+@pytest.mark.parametrize("torn", ["2", "2000 ", "2000 3"])
+def test_a_line_that_a_killed_process_left_unfinished_is_not_believed(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch, torn: str
+):
+    """Nor by the fetch after the next one, which fails, and has written more lines."""
+    begun(store, target, 2000, f"0 1000\n1000 2000\n{torn}".encode())
+
+    fail_after_eight_reads(store, target, monkeypatch)
     run(store, target)
     check(store, target)
     read = [begin for name, begin, _ in store.reads() if name == "a.safetensors"]
@@ -253,14 +262,7 @@ def test_who_wants_the_configuration_does_not_wait_for_the_weights(
 def test_a_failed_read_leaves_no_file_under_its_name_and_costs_its_part_alone(
     store: Store, target: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail() -> None:
-        if len(store.reads()) >= 8:
-            raise OSError("the store is away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "wait", fail)
-        with pytest.raises(OSError, match="the store is away"):
-            run(store, target)
+    fail_after_eight_reads(store, target, monkeypatch)
     assert "a.safetensors" not in visible(target)
     run(store, target)
     check(store, target)
