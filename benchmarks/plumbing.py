@@ -76,7 +76,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 
     from selfreward_ray.cluster.session import joined
     from selfreward_ray.inference.block import Job
-    from selfreward_ray.inference.pool import open_pool
+    from selfreward_ray.inference.pool import Work, open_pool
     from selfreward_ray.inference.programs import respond_and_judge
     from selfreward_ray.judging.rubric import load_rubric
     from selfreward_ray.recipe.schema import Inference, Judge, Respond
@@ -92,10 +92,10 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
     respond, judge = Respond(candidates=CANDIDATES), Judge(verdicts=VERDICTS)
     program = partial(respond_and_judge, respond=respond, judge=judge, rubric=load_rubric(judge.rubric))
     row_tokens = CANDIDATES * respond.sampling.max_tokens
-    job = Job("respond", program, Prompt, JudgedPrompt, str(folder / "judged"), 0, row_tokens, FreeEngine)
+    job = Job("respond", program, Prompt, JudgedPrompt, str(folder / "judged"), row_tokens)
     inference = Inference(min_replicas=replicas, max_replicas=replicas, cpus_per_replica=0.9 / replicas)
-    with joined(), open_pool("free://", inference, job) as pool:
-        ends = [time.perf_counter() for _ in pool.run(here / "prompts", set())]
+    with joined(), open_pool("free://", inference, 0, open_engine=FreeEngine) as pool:
+        ends = [time.perf_counter() for _ in pool.run([Work(job, here / "prompts", set())])]
     written = count_rows(here / "judged" / "rows")
     if written != rows:
         raise SystemExit(f"{rows} prompts were offered, but {written} are written")

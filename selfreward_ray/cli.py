@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from selfreward_ray.recipe.schema import Recipe
+    from selfreward_ray.steps.pooled import PooledStep
     from selfreward_ray.store.manifest import Manifest
 
 app = typer.Typer(
@@ -275,8 +276,7 @@ def compare(
         from selfreward_ray.reporting.terminal import print_outcomes
         from selfreward_ray.steps.compare import compare as step
 
-        manifest = step(loaded, model=model, left=left, right=right, out=out)
-        _counts(manifest)
+        manifest = _counts(step(loaded, model=model, left=left, right=right, out=out))
         print_outcomes(manifest.metrics["outcomes"])
 
 
@@ -317,10 +317,14 @@ def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
         print_status(run_dir)
 
 
-def _counts(manifest: "Manifest") -> None:
+def _counts(made: "Manifest | PooledStep") -> "Manifest":
+    """Print what a step made, which is run first where replicas do it."""
     from selfreward_ray.reporting.terminal import print_counts
+    from selfreward_ray.steps.pooled import PooledStep, run_pooled
 
+    manifest = run_pooled(made)[0] if isinstance(made, PooledStep) else made
     print_counts(manifest.rows, manifest.dropped)
+    return manifest
 
 
 def main() -> None:

@@ -1,15 +1,16 @@
 """M0 → M1 → M2 → … : the whole of self-rewarding training. Open this file first.
 
     seed                 ranked human replies → IFT (instruction, best reply)
+    propose              new prompts for every iteration
     baseline, verdicts   M0 + IFT → a baseline, which judges ranked replies
     EFT                  judge prompts with those verdicts that agree with the people's ranking
     SFT                  M0 + IFT + EFT → M1
     for each iteration   the model improves itself:
-      propose              new prompts
+      evaluate             on held-out prompts and rankings
       respond and judge    N candidates a prompt, each judged k times by the same model
       pair                 best against worst
       DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, where only positive replies are taken
-    evaluate             each model, as soon as it is there, on held-out prompts and rankings
+    evaluate             the last model
     report               one table, one page
 
 `selfreward_ray.plan` has the order. Every step is a function of folders: it reads its inputs' and writes its own, and
@@ -17,6 +18,7 @@ one whose manifest is there is not done again. So the same call after an interru
 """
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +32,9 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.pair import pair
+from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.propose import propose
+from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
@@ -52,6 +56,8 @@ STEPS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
 }
 """The function of each step that a plan may have."""
+POOLED = {"verdicts", "respond", "evaluate"}
+"""Those that only say what replicas are to do: `run_pooled` takes them."""
 
 
 def run(recipe: Recipe, run_dir: str) -> None:
@@ -83,9 +89,29 @@ def run_next_iteration(run_dir: str) -> None:
 
 
 def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
-    """Take `steps` one after the other; what was taken before is not taken again."""
-    for step in steps:
-        STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label)
+    """Take `steps` in their order; what was taken before is not taken again.
+
+    Neighbours that ask the same model share its engines.
+    """
+
+    def call(step: PlannedStep, **more: Any) -> Any:
+        return STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label, **more)
+
+    for (kind, _), together in groupby(steps, key=_engines_of):
+        if kind == "pooled":
+            run_pooled(*map(call, together))
+        elif kind == "propose":
+            with Proposer(recipe, recipe.iterations) as proposer:
+                for step in together:
+                    call(step, proposer=proposer)
+        else:
+            for step in together:
+                call(step)
+
+
+def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
+    """What runs a step, and the model that it asks: steps that have both in common share engines."""
+    return ("pooled", step.inputs["model"]) if step.name in POOLED else (step.name, None)
 
 
 def advise(recipe: Recipe) -> None:

@@ -31,10 +31,20 @@ class PlannedStep:
 
 
 def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """Every step of the run. Each model is evaluated before the next one is paid for."""
-    steps = first_model(recipe, layout) + evaluation(recipe, layout, 1)
-    for t in range(1, recipe.iterations + 1):
-        steps += iteration(recipe, layout, t) + evaluation(recipe, layout, t + 1)
+    """Every step of the run. Each model is evaluated before the next one is paid for.
+
+    Steps that ask the same model stand side by side, so that its engines start once: the prompts of all iterations, as
+    soon as the model is there that proposes them; and a model's evaluation and its answers.
+    """
+    seed, *to_first_model = first_model(recipe, layout)
+    proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
+    own = [layout.model(t).uri for t in range(1, recipe.iterations + 1)]
+    proposer = own.index(recipe.prompts.proposer) + 1 if recipe.prompts.proposer in own else 0
+    steps = [seed, *(proposals if not proposer else []), *to_first_model]
+    for t in range(1, recipe.iterations + 2):
+        steps += proposals if t == proposer else []
+        steps += evaluation(recipe, layout, t)
+        steps += iteration(recipe, layout, t) if t <= recipe.iterations else []
     return steps
 
 
@@ -66,15 +76,21 @@ def _sft_from_m0(recipe: Recipe, layout: RunLayout, t: int, positives: str | Non
     return PlannedStep("sft", f"M{t}", "SFT", layout.model(t), inputs)
 
 
-def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """M(t) → M(t+1)."""
-    policy, new = layout.model(t).uri, t + 1
-    prompts, judged, pairs = layout.prompts(new), layout.judged(new), layout.pairs(new)
+def prompts(layout: RunLayout, t: int) -> PlannedStep:
+    """What M(t) will answer, for M(t+1) to be trained on."""
+    new = t + 1
     earlier = [layout.prompts(model).uri for model in range(2, new)]
     asked = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
+    return PlannedStep("propose", f"M{new}", "prompts", layout.prompts(new), asked)
+
+
+def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
+    """M(t) → M(t+1), once the prompts are there."""
+    policy, new = layout.model(t).uri, t + 1
+    judged, pairs = layout.judged(new), layout.pairs(new)
+    answered = {"model": policy, "prompts": layout.prompts(new).uri}
     steps = [
-        PlannedStep("propose", f"M{new}", "prompts", prompts, asked),
-        PlannedStep("respond", f"M{new}", "respond and judge", judged, {"model": policy, "prompts": prompts.uri}),
+        PlannedStep("respond", f"M{new}", "respond and judge", judged, answered),
         PlannedStep("pair", f"M{new}", "pairs", pairs, {"judged": judged.uri}),
     ]
     if POLICIES[recipe.pairs.policy].trained_by == "sft":

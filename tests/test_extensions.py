@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted_model import ScriptedModel, pool_of
+from scripted_model import ScriptedModel, pool_of, run_on
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import find_source, scorer_named
@@ -61,7 +61,7 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.usefixtures("_installed")
-def test_a_source_gives_seed_and_prompts_and_a_scorer_the_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_source_gives_seed_and_prompts_and_a_scorer_the_score(tmp_path: Path):
     """Of the answers to 2 + 2 and 3 + 3, which are 4 both, one is right."""
     recipe = Recipe.model_validate(
         {
@@ -80,8 +80,7 @@ def test_a_source_gives_seed_and_prompts_and_a_scorer_the_score(tmp_path: Path, 
     propose(recipe, seed_data=seeds, iteration=2, out=prompts)
     assert read_rows(Folder(prompts), Prompt) == [Prompt(f"it2/p{i:06d}", f"{i} + 9?") for i in range(3)]
     model = ScriptedModel(lambda text, row: "4" if row.endswith("/answer") else "Score: 3")
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(model))
-    replies = evaluate(recipe, model="m1", seed_data=seeds, out=out).metrics["replies"]
+    replies = run_on(pool_of(model), evaluate(recipe, model="m1", seed_data=seeds, out=out)).metrics["replies"]
     assert (replies["score"], replies["count"]) == (50, 2)
 
 

@@ -6,24 +6,25 @@ import pytest
 
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe.schema import Dpo, Pairs, Recipe, Seed
+from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, Seed
 from selfreward_ray.store.run import RunLayout
+
+FIRST = ["M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
 
 
 @pytest.mark.parametrize(
     ("iterations", "held_out", "planned"),
     [
-        (0, 0, []),
-        (0, 9, ["M1/evaluation"]),
-        (1, 0, ["M2/prompts", "M2/judged", "M2/pairs", "M2/model"]),
+        (0, 0, ["M1/seed", *FIRST]),
+        (0, 9, ["M1/seed", *FIRST, "M1/evaluation"]),
+        (1, 0, ["M1/seed", "M2/prompts", *FIRST, "M2/judged", "M2/pairs", "M2/model"]),
     ],
 )
 def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, planned: list[str]):
     recipe = Recipe(model="m0", iterations=iterations, seed_data=Seed(held_out=held_out))
     steps = plan(recipe, RunLayout("s3://bucket/run/"))
-    first = ["M1/seed", "M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
-    assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in first + planned]
-    assert [step.model for step in steps] == [name[:2] for name in first + planned]
+    assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in planned]
+    assert [step.model for step in steps] == [name[:2] for name in planned]
 
 
 @pytest.mark.parametrize(
@@ -80,14 +81,34 @@ def test_labels_are_the_models_and_the_steps():
     labels = [step.label for step in plan(Recipe(model="m0", iterations=1), RunLayout("run"))]
     assert labels == [
         "M1 · seed data",
+        "M2 · prompts",
         "M1 · SFT baseline",
         "M1 · verdicts",
         "M1 · EFT",
         "M1 · SFT",
         "M1 · evaluate",
-        "M2 · prompts",
         "M2 · respond and judge",
         "M2 · pairs",
         "M2 · DPO",
         "M2 · evaluate",
     ]
+
+
+def test_steps_that_share_an_engine_stand_side_by_side():
+    """Prompts of all iterations, by one proposer; a model's evaluation and its answers."""
+    steps = plan(Recipe(model="m0", iterations=2), RunLayout("run"))
+    names = [step.name for step in steps if step.name in ("propose", "evaluate", "respond", "sft", "dpo")]
+    assert names == [
+        *["propose", "propose", "sft"],
+        *["evaluate", "respond", "dpo"],
+        *["evaluate", "respond", "dpo"],
+        "evaluate",
+    ]
+
+
+def test_a_model_of_the_run_proposes_once_it_is_there():
+    prompts = Prompts(proposer="run/M2/model")
+    steps = plan(Recipe(model="m0", iterations=2, prompts=prompts), RunLayout("run"))
+    made = [f"{step.name} {step.model}" for step in steps]
+    assert made[made.index("dpo M2") :][:4] == ["dpo M2", "propose M2", "propose M3", "evaluate M2"]
+    assert sum(step.name == "propose" for step in steps) == 2

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from selfreward_ray.inference.engine import Engine, EngineDead
+from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import LanguageModel, Program
 from selfreward_ray.inference.vitals import Vitals
@@ -34,21 +34,21 @@ class Owned(LanguageModel, Protocol):
     def shutdown(self) -> None: ...
 
 
+OpenEngine = Callable[[str, Inference, int, FetchProgress], Owned]
+"""Model, pool, seed and what is told of the model's fetch in, an engine out: a stand-in in tests of the pool alone."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What every replica of a pool runs: a program from records to records, and where its rows go."""
+    """What replicas run on the rows of a step: a program from records to records, and where its rows go."""
 
     step: str
     program: Program
     record: type[Any]
     result: type[Any]
     out: str
-    seed: int
     row_tokens: int
     """Tokens that the smallest row asks an engine for, replies at their longest, before it waits for one."""
-    open_engine: Callable[[str, Inference, int, FetchProgress], Owned] = Engine
-    """Model, pool, seed and what is told of the model's fetch in, an engine out: a stand-in where an engine is not what
-    is looked at."""
 
 
 @dataclass(frozen=True)

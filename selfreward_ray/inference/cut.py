@@ -55,7 +55,7 @@ def count_cut(blocks: list[Block]) -> int:
     return sum(len(segment["rows"]) for block in blocks for segment in block["segments"])
 
 
-async def read_block(block: Block, _replica: str, table: Folder, record: type[Any]) -> list[Any]:
+async def read_block(block: Block, table: Folder, record: type[Any]) -> list[Any]:
     """The records of a block of `table`. Of each file only the row groups are read that have rows of it.
 
     Raises `OSError` when the storage goes on failing.

@@ -106,8 +106,10 @@ class Ledger:
         self._ended = reason
 
     def summary(self) -> dict[str, int]:
-        """Counts for the step's manifest."""
-        return {"engine_restarts": self.restarts, "rows_retried": self.retried}
+        """Counts for a step's manifest: of what happened since they were last asked for."""
+        counts = {"engine_restarts": self.restarts, "rows_retried": self.retried}
+        self.restarts = self.retried = 0
+        return counts
 
     def idle_seconds(self) -> float | None:
         """Seconds since the last sign of life; None before the first."""

@@ -27,14 +27,17 @@ _BLOCKS = {
 
 
 class Metrics:
-    """Tagged with the step and the replica; call `publish` every so often, `block` for each block."""
+    """Tagged with the step and the replica; call `publish` every so often, `block` for each block.
 
-    def __init__(self, step: str, replica: str):
-        tags = {"step": step, "replica": replica}
+    What the engine does counts for the `step` whose block began last.
+    """
+
+    def __init__(self, replica: str):
+        self.step = ""
 
         def made(kind: type[Counter] | type[Gauge], name: str, what: str) -> Counter | Gauge:
-            metric = kind(f"selfreward_{name}", description=what, tag_keys=tuple(tags))
-            metric.set_default_tags(tags)
+            metric = kind(f"selfreward_{name}", description=what, tag_keys=("step", "replica"))
+            metric.set_default_tags({"replica": replica})
             return metric
 
         self._totals = {name: made(Counter, name, what) for name, what in _TOTALS.items()}
@@ -44,21 +47,21 @@ class Metrics:
         self._said = dict.fromkeys(_TOTALS, 0)
 
     def restarted(self) -> None:
-        self._restarts.inc()
+        self._restarts.inc(tags={"step": self.step})
 
     def publish(self, vitals: Vitals) -> None:
         for name, counter in self._totals.items():
             total = getattr(vitals, name)  # once: the engine goes on meanwhile
-            _add(counter, total - self._said[name])
+            _add(counter, total - self._said[name], self.step)
             self._said[name] = total
         for name, gauge in self._states.items():
-            gauge.set(getattr(vitals, name))
+            gauge.set(getattr(vitals, name), tags={"step": self.step})
 
-    def block(self, block: Block) -> None:
+    def block(self, step: str, block: Block) -> None:
         for name, counter in self._blocks.items():
-            _add(counter, getattr(block, name))
+            _add(counter, getattr(block, name), step)
 
 
-def _add(counter: Counter, amount: int) -> None:
+def _add(counter: Counter, amount: int, step: str) -> None:
     if amount:  # Ray refuses to add nothing
-        counter.inc(amount)
+        counter.inc(amount, tags={"step": step})

@@ -21,9 +21,9 @@ def actor_resources(inference: Inference) -> dict[str, Any]:
     }
 
 
-def pool_size(inference: Inference, rows: int, row_tokens: int) -> int:
-    """Replicas that `rows` rows of at least `row_tokens` tokens each keep busy, within the recipe's bounds."""
-    filled = math.ceil(rows * row_tokens / inference.tokens_in_flight)
+def pool_size(inference: Inference, tokens: int) -> int:
+    """Replicas that rows of at least `tokens` tokens in all keep busy, within the recipe's bounds."""
+    filled = math.ceil(tokens / inference.tokens_in_flight)
     return min(max(filled, inference.min_replicas), inference.max_replicas)
 
 

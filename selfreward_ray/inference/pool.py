@@ -2,11 +2,11 @@
 
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import ray.data
@@ -18,8 +18,9 @@ from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.room import Ask, check_room
 from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import Block, Job, OpenEngine
 from selfreward_ray.inference.cut import count_cut, cut_table, read_block
+from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.ledger import Ledger
 from selfreward_ray.inference.placement import actor_resources, blocks_at_a_time, pool_size, release_stages
 from selfreward_ray.inference.replica import Read, Replica, StagedReplica
@@ -33,61 +34,86 @@ class PoolStopped(UserError):
     """A pool that can not go on; the message has the engine's own error."""
 
 
-class Pool:
-    """Replicas of one model, for one job. Made by `open_pool`."""
+class Work(NamedTuple):
+    """A job, the table of its rows, and the ids of those that are finished."""
 
-    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any, note: Callable[[str], None]):
+    job: Job
+    rows: Folder
+    finished: Collection[str]
+
+
+class Pool:
+    """Replicas of one model. Made by `open_pool`."""
+
+    def __init__(
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        open_engine: OpenEngine,
+        ledger: Any,
+        note: Callable[[str], None],
+    ):
         self._note = note
         self._model = portable(model, adapters=True)
         self._inference = inference
-        self._job = job
+        self._seed = seed
+        self._open_engine = open_engine
         self._ledger = ledger
         self._id = uuid.uuid4().hex
 
-    def run(self, rows: Folder, finished: set[str]) -> Generator[Block, None, None]:
-        """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
+    def run(self, works: Sequence[Work]) -> Generator[tuple[str, Block], None, None]:
+        """Stream the rows of `works` through the pool, one work's after the other's; yields each block's counts and
+        its job's `out`.
 
-        The blocks of a replica whose node is gone wait for that replica to start again, in the place of another one at
-        the latest: Ray Data ends those for which it has no blocks left.
+        The engines go on from one work to the next without a pause. The blocks of a replica whose node is gone wait for
+        that replica to start again, in the place of another one at the latest: Ray Data ends those for which it has no
+        blocks left.
 
         Raises `PoolStopped` where the replicas can not go on.
         """
-        blocks = cut_table(rows, finished, self._inference.rows_per_block)
+        blocks, tokens = [], 0
+        for number, work in enumerate(works):
+            cut = cut_table(work.rows, work.finished, self._inference.rows_per_block)
+            blocks += [block | {"work": number} for block in cut]
+            tokens += count_cut(cut) * work.job.row_tokens
         if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
-            read = partial(read_block, table=rows, record=self._job.record)
-            yield from self.stream(dataset, count_cut(blocks), read)
+            in_flight = max(blocks_at_a_time(self._inference, work.job.row_tokens) for work in works)
+            # Without `finished`, which may be large: replicas have no use for it.
+            tables = [(work.job, work.rows) for work in works]
+            yield from self.stream(
+                dataset, pool_size(self._inference, tokens), in_flight, partial(_read, tables=tables)
+            )
 
-    def stream(self, dataset: ray.data.Dataset, rows: int, read: Read) -> Generator[Block, None, None]:
-        """Run the job on every row of `dataset`, a block whose records `read` gives, and yield each block's counts when
-        it is written.
-
-        `rows` is how many records are there at a time: the pool has as many replicas as they keep busy.
-        """
-        # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that
-        # is asked in rounds has no next one yet.
-        replicas = pool_size(self._inference, rows, self._job.row_tokens)
+    def stream(
+        self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: Read
+    ) -> Generator[tuple[str, Block], None, None]:
+        """Run every row of `dataset`, a block whose job and records `read` gives, on `replicas` replicas, each of which
+        is given at most `in_flight` blocks; yields as `run` does when the block is written."""
         ask = replace(replica_ask(self._inference), count=replicas)
         with self._released(), self._explained(ask), told(self._ledger, ask, self._note) as came:
-            counts = self._counts(dataset, replicas, read)
+            counts = self._counts(dataset, replicas, in_flight, read)
+            # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool
+            # that is asked in rounds has no next one yet.
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 came()
                 for row in batch.to_pylist():
-                    yield Block(**row)
+                    yield row.pop("out"), Block(**row)
 
     def summary(self) -> dict[str, int]:
-        """Restarts and retries, for the step's manifest."""
+        """Restarts and retries since it was last asked, for a step's manifest."""
         counts: dict[str, int] = ray.get(self._ledger.summary.remote())
         return counts
 
-    def _counts(self, blocks: ray.data.Dataset, replicas: int, read: Read) -> ray.data.Dataset:
+    def _counts(self, blocks: ray.data.Dataset, replicas: int, in_flight: int, read: Read) -> ray.data.Dataset:
         inference = self._inference
-        in_flight = blocks_at_a_time(inference, self._job.row_tokens)
         blocks.context.execution_no_progress_timeout_s = -1  # the guard's decision: a fetch is progress too
         guard: Any = partial(StallGuard, self._ledger, inference.stall_seconds)
         blocks.context.custom_execution_callback_classes = [guard]
         arguments = {
-            "model": self._model, "inference": inference, "job": self._job, "read": read, "ledger": self._ledger,
+            "model": self._model, "inference": inference, "seed": self._seed, "open_engine": self._open_engine,
+            "read": read, "ledger": self._ledger,
         }  # fmt: skip
         actor: type = Replica
         resources = actor_resources(inference)
@@ -136,17 +162,27 @@ class Pool:
             ) from None
 
 
+async def _read(block: dict[str, Any], _replica: str, tables: list[tuple[Job, Folder]]) -> tuple[Job, list[Any]]:
+    job, rows = tables[block["work"]]
+    return job, await read_block(block, rows, job.record)
+
+
 @contextmanager
 def open_pool(
-    model: str, inference: Inference, job: Job, note: Callable[[str], None] = lambda _text: None
+    model: str,
+    inference: Inference,
+    seed: int,
+    note: Callable[[str], None] = lambda _text: None,
+    open_engine: OpenEngine = Engine,
 ) -> Iterator[Pool]:
-    """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one.
+    """A pool whose engines start with the first rows, and sample by `seed`.
 
-    `note` is told what the replicas are doing until the first block is finished.
+    `note` is told what the replicas are doing until the first block is finished. Raises `UserError` when the cluster
+    can never hold a replica.
     """
     check_room(replica_ask(inference))
     ledger = on_driver_node(Ledger, inference.max_restarts)
     try:
-        yield Pool(model, inference, job, ledger, note)
+        yield Pool(model, inference, seed, open_engine, ledger, note)
     finally:
         ray.kill(ledger)

@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Job, run_block, run_row
+from selfreward_ray.inference.block import Job, OpenEngine, Owned, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.ledger import GIVEN_UP_AFTER
@@ -27,25 +27,34 @@ from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.reaper import bind_children
 from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Dropped
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
-Read = Callable[[dict[str, Any], str], Awaitable[list[Any]]]
-"""From a block, and the name of the replica that runs it, to its records."""
+Read = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
+"""From a block, and the name of the replica that runs it, to its job and its records."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at the engine."""
 
 
 class Replica:
-    """Runs the program of `job` on many rows at a time.
+    """Runs programs on many rows at a time.
 
-    `read` gives the records of a block, `ledger` is the handle of the pool's `Ledger`, in which this replica has the
-    `name` of its actor unless another is given.
+    `open_engine` makes an engine of a model, `read` gives a block's job and its records, `ledger` is the handle of the
+    pool's `Ledger`, in which this replica has the `name` of its actor unless another is given.
     """
 
-    def __init__(self, model: str, inference: Inference, job: Job, read: Read, ledger: Any, name: str | None = None):
-        self._job = job
+    def __init__(
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        open_engine: OpenEngine,
+        read: Read,
+        ledger: Any,
+        name: str | None = None,
+    ):
         self._read = read
         self._ledger = ledger
         self._name = name or ray.get_runtime_context().get_actor_id()
@@ -55,10 +64,10 @@ class Replica:
         self._reaper = bind_children()
         self._alone = asyncio.Lock()
         self._gate = TokenGate(inference.tokens_in_flight)
-        self._metrics = Metrics(job.step, self._name)
+        self._metrics = Metrics(self._name)
         if self._standing.restarted:
             self._metrics.restarted()
-        self._engine = self._opened(model, inference)
+        self._engine = self._opened(partial(open_engine, model, inference, seed))
         ledger.came_up.remote()
         # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
         give_up = partial(_die, ledger, self._name)
@@ -66,19 +75,20 @@ class Replica:
         threading.Thread(target=watch.keep, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
-        """Run and write the rows of `block`; returns its counts, the fields of a `Block`."""
-        records = await self._read(block, self._name)
+        """Run and write the rows of `block`; returns its counts, the fields of a `Block`, and where its rows went."""
+        job, records = await self._read(block, self._name)
+        self._metrics.step = job.step
         ids = [record.id for record in records]
         apart = self._standing.suspects | self._standing.given_up
         # Waited for: a row that ends the process at once would else never be counted.
         await self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
         try:
-            counts = await run_block(records, self._engine, self._job, self._gate, self._run)
+            counts = await run_block(records, self._engine, job, self._gate, self._run)
         except EngineDead as error:
             _die(self._ledger, self._name, f"the engine died: {error}")
         self._ledger.finished.remote(self._name, ids)
-        self._metrics.block(counts)
-        return asdict(counts)
+        self._metrics.block(job.step, counts)
+        return {"out": job.out, **asdict(counts)}
 
     async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
         if record.id in self._standing.given_up:
@@ -91,9 +101,9 @@ class Replica:
                 return outcome
         return await run_row(record, model, job)
 
-    def _opened(self, model: str, inference: Inference) -> Any:
+    def _opened(self, open_engine: Callable[[FetchProgress], Owned]) -> Owned:
         try:
-            return self._job.open_engine(model, inference, self._job.seed, self._fetched)
+            return open_engine(self._fetched)
         except UserError as error:
             ray.get(self._ledger.end.remote(str(error)))
             raise
@@ -116,7 +126,15 @@ class StagedReplica:
     """
 
     def __init__(
-        self, model: str, inference: Inference, job: Job, read: Read, ledger: Any, pool: str, blocks_at_a_time: int
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        open_engine: OpenEngine,
+        read: Read,
+        ledger: Any,
+        pool: str,
+        blocks_at_a_time: int,
     ):
         name = ray.get_runtime_context().get_actor_id()
         group = stages(f"{pool}/{name}", inference)
@@ -127,7 +145,7 @@ class StagedReplica:
             max_concurrency=blocks_at_a_time,
             runtime_env={"env_vars": inference.env},
         )
-        self._replica = actor(Replica).remote(model, inference, job, read, ledger, name)
+        self._replica = actor(Replica).remote(model, inference, seed, open_engine, read, ledger, name)
         try:
             ray.get(self._replica.__ray_ready__.remote())
         except RayActorError as error:

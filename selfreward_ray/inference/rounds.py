@@ -17,29 +17,33 @@ import ray
 import ray.data
 
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import Block, Job, OpenEngine
+from selfreward_ray.inference.engine import Engine
+from selfreward_ray.inference.placement import blocks_at_a_time, pool_size
 from selfreward_ray.inference.pool import Pool, open_pool
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.store.arrow import from_table, to_table
+
+RoundBlock = tuple[Job, pa.Table]
 
 
 class RoundQueue:
     """Actor: the blocks of the round that the driver handed in last, which it does when the one before is done."""
 
     def __init__(self) -> None:
-        self._open: list[pa.Table] = []
-        self._given: dict[int, pa.Table] = {}
+        self._open: list[RoundBlock] = []
+        self._given: dict[int, RoundBlock] = {}
         self._held: Counter[str] = Counter()
         """Blocks of the round by the replica that took them."""
         self._waiting: dict[int, tuple[str, asyncio.Event]] = {}
 
-    async def put(self, blocks: list[pa.Table]) -> None:
+    async def put(self, blocks: list[RoundBlock]) -> None:
         self._open = list(blocks)
         self._given.clear()
         self._held.clear()
         self._hand_out()
 
-    async def take(self, number: int, replica: str) -> pa.Table:
+    async def take(self, number: int, replica: str) -> RoundBlock:
         """A block of `replica`'s, as soon as there is one; the same one again for a `number` that comes again."""
         if number not in self._given:
             _, handed = self._waiting.get(number, (replica, asyncio.Event()))
@@ -61,41 +65,51 @@ class RoundQueue:
 class Rounds:
     """What `open_rounds` gives: `ask` runs the rows of one round and yields the counts of its blocks."""
 
-    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
+    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[tuple[str, Block]], rows_per_block: int) -> None:
         self.summary = pool.summary
         self._queue = queue
         self._blocks = blocks
-        self._job = job
         self._rows_per_block = rows_per_block
 
-    def ask(self, records: list[Any]) -> Iterator[Block]:
-        """Run the job on `records`; it is done when the iterator ends."""
+    def ask(self, job: Job, records: list[Any]) -> Iterator[Block]:
+        """Run `job` on `records`; it is done when the iterator ends."""
         cuts = range(0, len(records), self._rows_per_block)
-        cut = [to_table(records[i : i + self._rows_per_block], self._job.record) for i in cuts]
+        cut = [(job, to_table(records[i : i + self._rows_per_block], job.record)) for i in cuts]
         ray.get(self._queue.put.remote(cut))
         for _ in cut:
-            yield next(self._blocks)
+            _, counts = next(self._blocks)
+            yield counts
 
 
 @contextmanager
 def open_rounds(
-    model: str, inference: Inference, job: Job, round_rows: int, max_rounds: int, note: Callable[[str], None]
+    model: str,
+    inference: Inference,
+    seed: int,
+    *,
+    round_rows: int,
+    row_tokens: int,
+    max_rounds: int,
+    note: Callable[[str], None],
+    open_engine: OpenEngine = Engine,
 ) -> Iterator[Rounds]:
-    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows. Engines start with the first round.
+    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows, each of at least `row_tokens` tokens.
 
-    `note` is as in `open_pool`.
+    Engines start with the first round. The other arguments are those of `open_pool`.
     """
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
     numbers = ray.data.from_items([{"number": n} for n in range(max_blocks)], override_num_blocks=max_blocks)
-    with open_pool(model, inference, job, note) as pool:
+    replicas, in_flight = pool_size(inference, round_rows * row_tokens), blocks_at_a_time(inference, row_tokens)
+    with open_pool(model, inference, seed, note, open_engine) as pool:
         queue = on_driver_node(RoundQueue)
-        blocks = pool.stream(numbers, round_rows, partial(_taken, queue=queue, record=job.record))
+        blocks = pool.stream(numbers, replicas, in_flight, partial(_taken, queue=queue))
         try:
-            yield Rounds(queue, pool, blocks, job, inference.rows_per_block)
+            yield Rounds(queue, pool, blocks, inference.rows_per_block)
         finally:
             blocks.close()
             ray.kill(queue)
 
 
-async def _taken(block: dict[str, Any], replica: str, queue: Any, record: type[Any]) -> list[Any]:
-    return from_table(await queue.take.remote(block["number"], replica), record)
+async def _taken(block: dict[str, Any], replica: str, queue: Any) -> tuple[Job, list[Any]]:
+    job, rows = await queue.take.remote(block["number"], replica)
+    return job, from_table(rows, job.record)

@@ -1,13 +1,15 @@
 """What the steps that run on the pool of replicas share: resume, progress, counts."""
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import Any
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.inference import pool
 from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.pool import open_pool
+from selfreward_ray.inference.pool import Work
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -31,44 +33,94 @@ def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str
     return rubric, {"judge": read, "rubric": rubric.model_dump(), "seed": recipe.seed}
 
 
-def run_pooled(
-    step: Step,
-    job: Job,
-    recipe: Recipe,
-    *,
-    model: str,
-    rows: Folder,
-    unit: str,
-    label: str,
-    refused: int = 0,
-    measure: Callable[[], dict[str, Any]] = dict,
-) -> Manifest:
-    """Run `job` over those of the table `rows` that no earlier attempt finished, and finish `step`.
+@dataclass(frozen=True)
+class PooledStep:
+    """A step whose rows are made by replicas of `model`, for `run_pooled`."""
 
-    `refused` is how many rows the step itself dropped before: they stand in `dropped`, not in `rows`. `measure` makes
-    the manifest's metrics once all rows are written.
+    step: Step
+    job: Job
+    recipe: Recipe
+    model: str
+    rows: Folder
+    """The table of the rows that are offered."""
+    unit: str
+    label: str
+    refused: int = 0
+    """Rows that the step itself dropped before: they stand in `dropped`, not in `rows`."""
+    measure: Callable[[], dict[str, Any]] = dict
+    """Makes the manifest's metrics once all rows are written."""
+
+
+def run_pooled(*steps: PooledStep, open_pool: Callable[..., Any] | None = None) -> list[Manifest]:
+    """Finish `steps`, all of one model, whose engines are started once, and go from one step's rows to the next one's
+    without a pause. A step is finished as soon as its rows are there; those of an earlier attempt are not made again.
     """
-    if step.is_done():
-        skipped(label)
-        return step.manifest()
-    offered = count_rows(rows) + refused
-    finished = finished_ids(step.folder)
-    counted = Block()
-    faults: dict[str, int] = {}
-    with Progress(label, offered, unit) as progress:
-        progress.update(len(finished))
-        if len(finished) < offered:
-            progress.note("starting the engine")
-            pool_open = open_pool(model, recipe.inference, job, progress.note)
-            with pool_open as pool, closing(pool.run(rows, finished)) as blocks:
-                for block in blocks:
-                    counted += block
-                    progress.note("")
-                    progress.update(len(finished) + counted.rows, counted.generated_tokens)
-                faults = pool.summary()
-        _check_some_kept(step, offered, label)
-        metrics = {**figures(counted), **faults, **measure()}
+    unfinished = [step for step in steps if not step.step.is_done()]
+    manifests = []
+    with ExitStack() as engines:
+        shared = _SharedPool(unfinished, engines, open_pool or pool.open_pool)
+        for step in steps:
+            if step in unfinished:
+                manifests.append(_run(step, shared))
+            else:
+                skipped(step.label)
+                manifests.append(step.step.manifest())
+    return manifests
+
+
+def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
+    step, out = pooled.step, pooled.job.out
+    step.begin()
+    offered = count_rows(pooled.rows) + pooled.refused
+    with Progress(pooled.label, offered, pooled.unit) as progress:
+        progress.update(shared.done(out))
+        while shared.done(out) < offered and shared.next_block(progress):
+            progress.update(shared.done(out), shared.counted[out].generated_tokens)
+        _check_some_kept(step, offered, pooled.label)
+        counted = shared.counted[out]
+        metrics = {**figures(counted), **shared.faults(), **pooled.measure()}
         return step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
+
+
+class _SharedPool:
+    """The pool of some steps, opened when the first of them has rows to make; what it has done for each, by `out`."""
+
+    def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
+        self.counted = {step.job.out: Block() for step in steps}
+        self._works = [Work(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
+        self._before = {work.job.out: len(work.finished) for work in self._works}
+        self._steps = steps
+        self._engines = engines
+        self._open_pool = open_pool
+        self._pool: Any = None
+        self._blocks: Iterator[tuple[str, Block]] = iter(())
+        self._progress: Progress | None = None
+
+    def done(self, out: str) -> int:
+        return self._before[out] + self.counted[out].rows
+
+    def next_block(self, progress: Progress) -> bool:
+        """Wait for a block of any of the steps, if there is one; `progress` is told what the pool does meanwhile."""
+        self._progress = progress
+        if self._pool is None:
+            progress.note("starting the engine")
+            first = self._steps[0]
+            pool_open = self._open_pool(first.model, first.recipe.inference, first.recipe.seed, self._note)
+            self._pool = self._engines.enter_context(pool_open)
+            self._blocks = self._engines.enter_context(closing(self._pool.run(self._works)))
+        for out, block in self._blocks:
+            self.counted[out] += block
+            progress.note("")
+            return True
+        return False
+
+    def faults(self) -> dict[str, int]:
+        faults: dict[str, int] = self._pool.summary() if self._pool else {}
+        return faults
+
+    def _note(self, text: str) -> None:
+        if self._progress:
+            self._progress.note(text)
 
 
 def figures(counted: Block) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Step: the prompts of one iteration, from a model by 8-shot prompting, from a file, or from an installed source."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import islice
 
 from selfreward_ray.errors import UserError
@@ -10,7 +11,7 @@ from selfreward_ray.records import Prompt
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.seed.readers.fields import Fields, Filled, parse
 from selfreward_ray.seed.readers.rows import read_rows
-from selfreward_ray.steps.proposing import propose_by_model, proposer_of
+from selfreward_ray.steps.proposing import Proposer, propose_by_model, proposer_of
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
 
@@ -20,12 +21,19 @@ class _PromptRow(Fields):
 
 
 def propose(
-    recipe: Recipe, *, seed_data: str, iteration: int, out: str, earlier: Sequence[str] = (), label: str = "prompts"
+    recipe: Recipe,
+    *,
+    seed_data: str,
+    iteration: int,
+    out: str,
+    earlier: Sequence[str] = (),
+    label: str = "prompts",
+    proposer: Proposer | None = None,
 ) -> Manifest:
     """`Prompt` rows of `iteration` in `out` (paper, section 2.2, step 1).
 
     `seed_data` is a seed step, `earlier` are the propose steps of the iterations before, which a new prompt that a
-    model writes must not repeat.
+    model writes must not repeat. `proposer` is one that is open; without it the step opens its own.
     """
     seeds = finished_step(seed_data, "seed")
     # Without the budget: what was proposed before it was spent is as good after it is raised.
@@ -44,7 +52,8 @@ def propose(
     with Progress(label, recipe.prompts.count, "prompts") as progress:
         if source == "model":
             before = [finished_step(uri, "propose") for uri in earlier]
-            return propose_by_model(recipe, step, seeds, iteration, before, progress)
+            with nullcontext(proposer) if proposer else Proposer(recipe) as opened:
+                return propose_by_model(recipe, step, seeds, iteration, before, progress, opened)
         if installed is None:
             prompts = _from_file(source, recipe.prompts.count, iteration)
         else:

@@ -41,7 +41,7 @@ async def echo(prompt: Prompt, model: LanguageModel) -> Prompt:
 
 
 def run(out: Path, answer: Any, prompts: list[Prompt] = PROMPTS) -> Block:
-    return block_of(prompts, ScriptedModel(answer), Job("echo", echo, Prompt, Prompt, str(out), 0, 1))
+    return block_of(prompts, ScriptedModel(answer), Job("echo", echo, Prompt, Prompt, str(out), 1))
 
 
 def written(out: Path) -> tuple[list[Prompt], list[Dropped]]:
@@ -137,7 +137,7 @@ def test_verdicts_are_counted_wherever_they_stand_in_a_row(
     async def program(prompt: Prompt, model: LanguageModel) -> Any:
         return row if prompt.id == "p0" else Dropped(prompt.id, "judge", "too few")
 
-    job = Job("judge", program, Prompt, type(row), str(tmp_path), 0, 1)
+    job = Job("judge", program, Prompt, type(row), str(tmp_path), 1)
     given = block_of(PROMPTS[:2], ScriptedModel(lambda text, row: "x"), job)
     assert given == Block(rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again)
 

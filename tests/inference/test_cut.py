@@ -26,7 +26,7 @@ def table(tmp_path: Path) -> Folder:
 
 
 def read(table: Folder, blocks: list[cut.Block]) -> list[list[Prompt]]:
-    return [asyncio.run(read_block(block, "replica", table, Prompt)) for block in blocks]
+    return [asyncio.run(read_block(block, table, Prompt)) for block in blocks]
 
 
 def test_every_row_is_in_one_block(table: Folder):

@@ -225,7 +225,7 @@ def test_rows_of_any_size_keep_the_engine_full_and_few_of_them_are_open(
     engine = CountingEngine(requests=candidates * 3)
 
     async def busy() -> Block:
-        job = Job("respond", program, Prompt, JudgedPrompt, str(tmp_path), 0, 1)
+        job = Job("respond", program, Prompt, JudgedPrompt, str(tmp_path), 1)
         block, _ = await asyncio.gather(
             run_block(prompts, engine, job, TokenGate(3000)), engine.keep_time(len(prompts))
         )

@@ -20,22 +20,28 @@ class Metric:
         self.tag_keys = tag_keys
         self.tags: dict[str, str] = {}
         self.said: list[float] = []
+        self.tagged: list[dict[str, str]] = []
 
     def set_default_tags(self, tags: dict[str, str]) -> None:
-        assert set(tags) == set(self.tag_keys)
         self.tags = tags
+
+    def add(self, value: float, tags: dict[str, str] | None) -> None:
+        tags = self.tags | (tags or {})
+        assert set(tags) == set(self.tag_keys)
+        self.said.append(value)
+        self.tagged.append(tags)
 
 
 class FakeCounter(Metric):
-    def inc(self, amount: float) -> None:
+    def inc(self, amount: float = 1.0, tags: dict[str, str] | None = None) -> None:
         if amount <= 0:
             raise ValueError(f"value must be > 0, got {amount}")
-        self.said.append(amount)
+        self.add(amount, tags)
 
 
 class FakeGauge(Metric):
-    def set(self, value: float) -> None:
-        self.said.append(value)
+    def set(self, value: float, tags: dict[str, str] | None = None) -> None:
+        self.add(value, tags)
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, Any]):
-    published, vitals = Metrics("respond", "replica-1"), Vitals()
+    published, vitals = Metrics("replica-1"), Vitals()
     for generated, running, usage in ((0, 0, 0.0), (7, 3, 0.5), (7, 2, 0.5), (9, 0, 0.0)):
         vitals.generated_tokens, vitals.requests_running, vitals.kv_cache_usage = generated, running, usage
         published.publish(vitals)
@@ -59,7 +65,7 @@ def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, A
 
 
 def test_each_figure_of_an_engine_is_published_as_itself(known: dict[str, Any]):
-    published, vitals = Metrics("respond", "replica-1"), Vitals()
+    published, vitals = Metrics("replica-1"), Vitals()
     figures = {name: value for value, name in enumerate(vars(vitals), 1) if name != "last_step"}
     vars(vitals).update(figures)
     published.publish(vitals)
@@ -68,14 +74,22 @@ def test_each_figure_of_an_engine_is_published_as_itself(known: dict[str, Any]):
 
 
 def test_a_blocks_counts_are_added(known: dict[str, Any]):
-    published = Metrics("respond", "replica-1")
-    published.block(Block(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
-    published.block(Block(rows=2))
+    published = Metrics("replica-1")
+    published.block("respond", Block(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
+    published.block("respond", Block(rows=2))
     said = {name.removeprefix("selfreward_"): metric.said for name, metric in known.items() if metric.said}
     assert said == {"rows": [8, 2], "dropped": [1], "verdicts": [30], "verdicts_asked_again": [2]}
 
 
-def test_all_have_the_step_and_the_replica(known: dict[str, Any]):
-    Metrics("respond", "replica-1")
+def test_each_figure_has_its_step_and_the_replica(known: dict[str, Any]):
+    """An engine goes on from one step to the next."""
+    published, vitals = Metrics("replica-1"), Vitals()
     assert len(known) == 14
-    assert all(metric.tags == {"step": "respond", "replica": "replica-1"} for metric in known.values())
+    for step, generated in (("evaluate", 5), ("respond", 12)):
+        published.step, vitals.generated_tokens = step, generated
+        published.publish(vitals)
+    published.block("evaluate", Block(rows=1))
+    steps = [{"step": step, "replica": "replica-1"} for step in ("evaluate", "respond")]
+    assert known["selfreward_generated_tokens"].tagged == steps
+    assert known["selfreward_requests_running"].tagged == steps
+    assert known["selfreward_rows"].tagged == steps[:1]

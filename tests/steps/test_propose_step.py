@@ -10,6 +10,7 @@ from selfreward_ray.prompts.few_shot import OPENING
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.steps.propose import propose
+from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
@@ -44,14 +45,14 @@ def seed_data(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def run(tmp_path: Path, seed_data: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tmp_path: Path, seed_data: str) -> Any:
     """Runs the step with a scripted proposer; returns the manifest, the prompts and the drops."""
 
     def step(model: ScriptedModel, wanted: Recipe, out: str = "out", earlier: Any = (), **rounds: Any) -> Any:
         scripted = ScriptedRounds(model, **rounds)
-        monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", scripted)
         folder = str(tmp_path / out)
-        manifest = propose(wanted, seed_data=seed_data, iteration=1, out=folder, earlier=earlier)
+        with Proposer(wanted, open_rounds=scripted) as proposer:
+            manifest = propose(wanted, seed_data=seed_data, iteration=1, out=folder, earlier=earlier, proposer=proposer)
         return manifest, read_rows(Folder(folder), Prompt), read_rows(Folder(folder), Dropped, "dropped")
 
     return step

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_model import ScriptedModel, pool_of
+from scripted_model import ScriptedModel, pool_of, run_on
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
@@ -29,16 +29,15 @@ def answer(text: str, row: str) -> Any:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tmp_path: Path) -> Any:
     offered = Step("propose", str(tmp_path / "prompts"), {}, {})
     offered.is_done()
     offered.write(PROMPTS, Prompt)
     offered.finish(offered=5)
 
     def step(model: ScriptedModel, values: dict[str, Any] = VALUES, stop_after: int | None = None) -> Any:
-        monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(model, stop_after))
         recipe, prompts, out = Recipe.model_validate(values), str(tmp_path / "prompts"), str(tmp_path / "out")
-        manifest = respond(recipe, model="m1", prompts=prompts, out=out)
+        manifest = run_on(pool_of(model, stop_after), respond(recipe, model="m1", prompts=prompts, out=out))
         return manifest, read_rows(Folder(out), JudgedPrompt), read_rows(Folder(out), Dropped, "dropped")
 
     return step

@@ -65,9 +65,9 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
     assert status(run) == [
         "toy: m0 → M2",
         "✓ M1 seed       1 rows, 0 dropped",
+        "✓ M2 propose    1 rows, 0 dropped",
         "✓ M1 sft        0 rows, 0 dropped",
         "✓ M1 evaluate   0 rows, 0 dropped",
-        "✓ M2 propose    1 rows, 0 dropped",
         "✓ M2 respond    0 rows, 0 dropped",
         "✓ M2 pair       9 rows, 2 dropped",
         "→ M2 dpo        next",  # its rows are encoded examples, not progress
@@ -100,7 +100,7 @@ def test_a_summary_has_the_figures_of_the_finished_steps(run: RunLayout):
         ModelSummary("M1", 60.0, 56.0, 64.0, 0.75, 0.5, 0.0, 9.5, pairs=None, evaluated_prompts=4),
         ModelSummary("M2", None, None, None, 0.75, 0.5, 0.0, 9.5, pairs=9, evaluated_prompts=4),
     )
-    assert [(s.step, s.model) for s in summary.steps][:2] == [("seed", "M1"), ("sft", "M1")]
+    assert [(s.step, s.model) for s in summary.steps][:2] == [("seed", "M1"), ("propose", "M2")]
     by_name = {(s.step, s.model): s for s in summary.steps}
     assert by_name["pair", "M2"] == StepSummary("pair", "M2", 9, {"too odd": 2}, 0, by_name["pair", "M2"].seconds)
     assert by_name["sft", "M1"].tokens == 700

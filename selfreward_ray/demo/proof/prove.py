@@ -36,6 +36,7 @@ from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Pair
 from selfreward_ray.steps.judge import judge
+from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.store.folder import Folder
@@ -84,9 +85,11 @@ def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
     """The last model's answers, judged by itself: what the loop has of each model before it."""
     last = recipe.iterations + 1
     next_prompts(recipe, own_prompts(run))
-    respond(
-        recipe, model=run.model(last).uri, prompts=own_prompts(run).uri, out=own_answers(recipe, run, last).uri,
-        label=f"M{last} · judges its own answers",
+    run_pooled(
+        respond(
+            recipe, model=run.model(last).uri, prompts=own_prompts(run).uri, out=own_answers(recipe, run, last).uri,
+            label=f"M{last} · judges its own answers",
+        )
     )  # fmt: skip
 
 
@@ -99,9 +102,11 @@ def judge_all(recipe: Recipe, run: RunLayout) -> None:
     side_by_side(recipe, run, all_answers(run))
     greedy = recipe.judge.sampling.model_copy(update={"temperature": 0.0})
     once = recipe.judge.model_copy(update={"verdicts": 1, "min_valid": 1, "sampling": greedy})
-    judge(
-        recipe.model_copy(update={"judge": once}), model=run.model(1).uri, replies=all_answers(run).uri,
-        out=all_judged(run).uri, label="M1 judges the answers of M1 and after",
+    run_pooled(
+        judge(
+            recipe.model_copy(update={"judge": once}), model=run.model(1).uri, replies=all_answers(run).uri,
+            out=all_judged(run).uri, label="M1 judges the answers of M1 and after",
+        )
     )  # fmt: skip
 
 
@@ -112,7 +117,7 @@ def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, 
     the training decides for a whole seed whether it stays on the topic.
     """
     out = sampled_answers(of, t)
-    sample(recipe, model=model, prompts=held_out_prompts(run).uri, out=out.uri, label=f"{label} · answers")
+    run_pooled(sample(recipe, model=model, prompts=held_out_prompts(run).uri, out=out.uri, label=f"{label} · answers"))
     check_whole(out)
 
 

@@ -17,8 +17,9 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
 from selfreward_ray.steps.judge import judge
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.manifest import Manifest, read_manifest
+from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.tables import read_blocks, read_rows
 from selfreward_ray.training.job import TrainJob
 
@@ -67,7 +68,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
 
     trainer = Stand()
     monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", stream)
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(ScriptedModel(answer)))
+    monkeypatch.setattr("selfreward_ray.inference.pool.open_pool", pool_of(ScriptedModel(answer)))
     monkeypatch.setattr("selfreward_ray.steps.train.fit", trainer)
     monkeypatch.setattr("selfreward_ray.loop.check_room", lambda ask: None)
     return trainer
@@ -80,7 +81,7 @@ def recipe(model: Path, **changed: Any) -> Recipe:
 def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand, monkeypatch: pytest.MonkeyPatch):
     judges: set[tuple[str, float]] = set()
 
-    def noting(recipe: Recipe, *, model: str, **rest: Any) -> Manifest:
+    def noting(recipe: Recipe, *, model: str, **rest: Any) -> PooledStep:
         judges.add((model, recipe.judge.sampling.temperature))
         return judge(recipe, model=model, **rest)
 
@@ -170,7 +171,7 @@ def test_a_judge_that_tells_nothing_apart_ends_its_control_and_not_the_proof(
         return "Score: 3" if "<reply>" in text and model.patterns[row] else answer(text, row)
 
     model = ScriptedModel(alike)
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(model))
+    monkeypatch.setattr("selfreward_ray.inference.pool.open_pool", pool_of(model))
     prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=True)
     found = json.loads((tmp_path / "proof.json").read_text())
     assert list(found["control"]["no_eft"]["topics"]) == ["M1"]
