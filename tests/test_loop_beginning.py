@@ -7,9 +7,10 @@ from selfreward_ray import loop
 from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.cluster.room import Ask
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import advise, check_cluster, run
+from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration
 from selfreward_ray.recipe.schema import Recipe, Seed
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.step import Step
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
@@ -71,3 +72,19 @@ def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: p
     assert asked == []
     check_cluster(Recipe(model="m", iterations=3), RunLayout(str(tmp_path)))
     assert [ask.field for ask in asked] == ["training.workers", "inference.min_replicas"]
+
+
+def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    layout = RunLayout(str(tmp_path / "run"))
+    claim_run(layout.root, Recipe(model="m", iterations=1, seed_data=Seed(source="demo")))
+    taken: list[tuple[str, int]] = []
+    monkeypatch.setattr(loop, "check_room", lambda ask: None)
+    monkeypatch.setattr(loop, "report", lambda uri: None)
+    monkeypatch.setattr(loop, "take", lambda steps, recipe: taken.append((steps[-1].model, recipe.iterations)))
+    for t in range(1, 4):
+        made = Step("sft", layout.model(t).uri, {}, {})
+        made.is_done()
+        made.finish(offered=0)
+        run_next_iteration(layout.uri)
+    assert taken == [("M2", 1), ("M3", 2), ("M4", 3)]
+    assert layout.recipe().iterations == 3
