@@ -42,7 +42,8 @@ constraints: ## write constraints-cpu.txt: the newest versions that pyproject.to
 	$(PYTHON) -m venv $(NEW)
 	$(call install_torch,$(NEW)/bin,$(shell grep -o '^ *"torch==[0-9.]*' pyproject.toml | tr -d ' "')+cpu)
 	$(NEW)/bin/pip install --quiet --editable ".[$(EXTRAS),parity]"
-	$(NEW)/bin/pip freeze --all --exclude-editable --exclude pip $(UNUSED:%=--exclude %) > $(CONSTRAINTS)
+	echo "# The CPU environment with Python 3.11 on Linux x86-64, written by \`make constraints\`." > $(CONSTRAINTS)
+	$(NEW)/bin/pip freeze --all --exclude-editable --exclude pip $(UNUSED:%=--exclude %) >> $(CONSTRAINTS)
 	rm -rf $(NEW)
 
 $(MODEL)/config.json: | $(VENV)/installed

@@ -1,7 +1,6 @@
 """The command itself, without its subcommands, and `--version`."""
 
 import platform
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -22,6 +21,8 @@ def _print_versions(wanted: bool) -> None:
     """This package's version and those of the engines that are installed, of which none is imported."""
     if not wanted:
         return
+    from importlib import metadata
+
     typer.echo(f"selfreward-ray {__version__}")
     typer.echo(f"python {platform.python_version()}")
     for name in _SHOWN:

@@ -38,7 +38,7 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 
 @app.command()
 def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """What of a run is done, with counts, and what is next."""
+    """Show a run's finished steps with row counts, and the next step."""
     with explained():
         from selfreward_ray.steps.status import print_status
 

@@ -13,7 +13,7 @@ from selfreward_ray.cli.running import explained, joined_cluster, prepared
 
 @app.command()
 def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
-    """Run a whole recipe, M0 to the last model; goes on where an earlier attempt stopped."""
+    """Run a whole recipe, M0 to the last model; continues where an earlier attempt stopped."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray import loop
 
@@ -23,7 +23,7 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 
 @app.command()
 def iterate(run_dir: RunDir) -> None:
-    """Run one iteration of a run: its next one, M(t) to M(t+1), one beyond the recipe's if all are done."""
+    """Run the next iteration of a run, M(t) to M(t+1): one beyond the recipe's if all are done."""
     with explained(), joined_cluster():
         from selfreward_ray import loop
 
@@ -68,7 +68,7 @@ def proof(
     controls: Annotated[bool, typer.Option(help="Train and measure the controls too.")] = True,
     overrides: Overrides = None,
 ) -> None:
-    """Whether a recipe in the demo world improves a model: several seeds, controls, and which claims they hold."""
+    """Test whether a recipe in the demo world improves a model: several seeds, controls, and claims."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.demo.proof.prove import prove
 

@@ -1,8 +1,8 @@
 """The recipes that come with the package, by name. An installed package has them too."""
 
-from importlib import resources
+from pathlib import Path
 
-_FOLDER = resources.files(__package__) / "recipes"
+_FOLDER = Path(__file__).with_name("recipes")
 
 DEMO_MODEL = "models/SmolLM2-135M-Instruct"
 """The model that the recipes for two CPU cores name; `selfreward fetch-demo-model` writes this folder."""
@@ -10,7 +10,7 @@ DEMO_MODEL = "models/SmolLM2-135M-Instruct"
 
 def shipped_names() -> list[str]:
     """Names of the shipped recipes, sorted."""
-    return sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
+    return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
 
 
 def shipped_text(name: str) -> str | None:

@@ -30,8 +30,9 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Recipe of a YAML file, or of a shipped recipe's name, with ``key=value`` overrides applied over it."""
+    text = recipe_text(path)
     try:
-        values = yaml.safe_load(recipe_text(path))
+        values = yaml.safe_load(text)
     except YAML_FAULTS as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
