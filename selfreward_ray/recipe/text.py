@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from selfreward_ray.errors import YAML_FAULTS, UserError
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.shipped import shipped_names, shipped_text
 
 
 class RecipeError(UserError):
@@ -28,15 +29,8 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Recipe of a YAML file with ``key=value`` overrides applied over it."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
-    except ValueError as error:  # of a path with a NUL
-        raise RecipeError(f"can not read recipe {str(path)!r}: {error}") from None
+    """Recipe of a YAML file, or of a shipped recipe's name, with ``key=value`` overrides applied over it."""
+    text = recipe_text(path)
     try:
         values = yaml.safe_load(text)
     except YAML_FAULTS as error:
@@ -46,6 +40,29 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     for override in overrides or []:
         _apply(values, override)
     return parse_recipe(values)
+
+
+def recipe_text(path: str | Path) -> str:
+    """The text of the file `path`, or of the shipped recipe of that name where there is no such file.
+
+    A folder is passed over: a run's folder may have its recipe's name.
+    """
+    shipped = shipped_text(str(path))
+    if shipped is not None and not Path(path).is_file():
+        return shipped
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(
+            f"can not read recipe {path}: there is no such file, and no shipped recipe has that name; shipped: "
+            f"{', '.join(shipped_names())}"
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
+    except ValueError as error:  # of a path with a NUL
+        raise RecipeError(f"can not read recipe {str(path)!r}: {error}") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:

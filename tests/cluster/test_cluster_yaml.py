@@ -35,7 +35,7 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return load_recipe(ROOT / "jobs/recipes/llama2-70b.yaml")
+    return load_recipe("llama2-70b")
 
 
 def test_ray_accepts_it_as_ray_up_would(config: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.records import SftTokens
 from selfreward_ray.training.batches import plan_batches
 
-RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "selfreward_ray" / "recipe" / "recipes").glob("*.yaml"))
 GB = 1e9
 
 DEMONSTRATIONS = 500
