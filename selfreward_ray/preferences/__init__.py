@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeVar
 
 from selfreward_ray.preferences.all_pairs import all_pairs
 from selfreward_ray.preferences.best_worst import best_worst
-from selfreward_ray.preferences.contest import Contest
+from selfreward_ray.preferences.candidate_set import CandidateSet
 from selfreward_ray.preferences.length_controlled import length_controlled
 from selfreward_ray.preferences.positive_only import positive_only
 from selfreward_ray.preferences.preference_strength import preference_strength
@@ -20,7 +20,7 @@ R = TypeVar("R")
 class PairPolicy(Generic[R]):
     """A policy, the kind of row it makes, and how such rows are trained on."""
 
-    choose: Callable[[Contest, Pairs], list[R] | Dropped]
+    choose: Callable[[CandidateSet, Pairs], list[R] | Dropped]
     """Rows of a judged prompt (at least one), or the reason why it gives none."""
     record: type[R]
     trained_by: Literal["dpo", "sft"]

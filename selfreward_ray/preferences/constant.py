@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from math import floor
 
-from selfreward_ray.preferences.sound import text_key
+from selfreward_ray.preferences.flags import text_key
 
 _LEAST_PROMPTS = 5
 

@@ -18,7 +18,7 @@ _AFTER_A_COLON = " \t*_#`~>-.…"
 """What may stand behind the colon of an opening and still be nothing: markup and dots."""
 
 
-def fault(text: str, prompt: str, constant: frozenset[bytes]) -> str | None:
+def flag_reason(text: str, prompt: str, constant: frozenset[bytes]) -> str | None:
     """Why a reply to `prompt` may not be chosen, or None; `constant` are keys of texts that answer many prompts."""
     words = _words(text)
     if not words:
