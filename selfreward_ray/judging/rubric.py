@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator, model_validator
 
 from selfreward_ray.errors import YAML_FAULTS, UserError
-from selfreward_ray.judging.defuse import escape_tags, quote_scores
+from selfreward_ray.judging.escape import escape_tags, quote_scores
 from selfreward_ray.judging.reading import read_grade, read_number
 
 _PACKAGED = resources.files(__package__) / "rubrics"
@@ -93,7 +93,7 @@ class Rubric(BaseModel):
         Nothing inside the texts is expanded, can close the template's tags, or is a score to `read_score`, even
         when the judge copies it from the question.
         """
-        texts = dict(zip(self.placeholders, map(self._defused, (prompt, *replies)), strict=True))
+        texts = dict(zip(self.placeholders, map(self._escaped, (prompt, *replies)), strict=True))
         # One pass: a "{reply}" inside the prompt stays as it is.
         return re.sub(rf"\{{({'|'.join(texts)})\}}", lambda match: texts[match[1]], self.template)
 
@@ -123,7 +123,7 @@ class Rubric(BaseModel):
         literal = [re.sub(r"[\\.^$*+?{}()|\[\]]", r"\\\g<0>", ending).replace("\n", r"\n") for ending in self.endings]
         return rf"([\x00-\x7f]{{0,{max_tokens}}}|[\s\S]{{0,{max_tokens // 4}}})({'|'.join(literal)})"
 
-    def _defused(self, text: str) -> str:
+    def _escaped(self, text: str) -> str:
         text = escape_tags(text, set(re.findall(r"<(\w+)>", self.template)))
         return quote_scores(text, self.score_pattern, lambda found: not self.scores or found.casefold() in self.scores)
 
