@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Prompt
 from selfreward_ray.seed.split import SeedSets
 
@@ -25,7 +25,7 @@ _SCORERS = "selfreward_ray.scorers"
 class Source(Protocol):
     """Seed data and prompts that a program gives. Constructed without arguments, on the driver."""
 
-    def seed_sets(self, wanted: Seed, seed: int) -> SeedSets:
+    def seed_sets(self, wanted: SeedData, seed: int) -> SeedSets:
         """Sets for IFT, EFT and evaluation; equal arguments give equal sets."""
         ...
 

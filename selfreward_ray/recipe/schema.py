@@ -56,7 +56,7 @@ class VerdictSampling(Sampling):
     max_tokens: PositiveInt = 512
 
 
-class Seed(_Section):
+class SeedData(_Section):
     """Ranked conversations → IFT and EFT rows (section 2.1), and the held-out sets."""
 
     source: str | None = None
@@ -333,7 +333,7 @@ class Recipe(_Section):
     model: str
     """M0: a local folder, a hub name, or an object-store URI of a Hugging Face folder."""
     iterations: NonNegativeInt = 2
-    seed_data: Seed = Seed()
+    seed_data: SeedData = SeedData()
     prompts: Prompts = Prompts()
     respond: Respond = Respond()
     judge: Judge = Judge()
