@@ -191,7 +191,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
 
     def spy(recipe: Recipe, *given: object) -> list[Claim]:
         seen.append((recipe.seed, *given))
-        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not told apart", "+1"), ("judge", "NOT HELD", "0.1")
+        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not significant", "+1"), ("judge", "NOT HELD", "0.1")
         return [Claim(*claim) for claim in found]
 
     no_cluster(monkeypatch)
@@ -200,7 +200,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
     assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
     assert result.stdout.splitlines() == [
         "held            M3 > M2 > M1: 1, 2, 3",
-        "not told apart  ceiling: +1",
+        "not significant  ceiling: +1",
         "NOT HELD        judge: 0.1",
         "report: d/report.html",
     ]

@@ -89,7 +89,7 @@ def _claims(claims: list[Claim]) -> Section:
     rows = [(claim.text, claim.outcome, claim.figures) for claim in claims]
     note = (
         "Computed from the figures below. Prompt by prompt, and against the controls: the differences on the same "
-        "prompts, with their interval; not told apart where that has 0 in it, so that the claim is neither shown nor "
+        "prompts, with their interval; not significant where that has 0 in it, so that the claim is neither shown nor "
         "refuted."
     )
     return Section("Claims", note, ("claim", "held", "figures"), rows)
