@@ -1,7 +1,7 @@
-"""What stands in a judged text is material: there it neither closes a tag of the question nor is a score.
+"""Escape judged texts, so that they can neither close a tag of the judge's prompt nor forge a score.
 
-The signs that would do so are written in another way, the same for every score, so that nobody gains by writing them;
-all other text is shown to the judge as it is.
+Only the characters that would do so are changed, and every score is changed in the same way, so that a reply gains
+nothing by containing one. All other text is shown to the judge unchanged.
 """
 
 import re
@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 
 
 def escape_tags(text: str, names: Iterable[str]) -> str:
-    """``</reply>`` becomes ``&lt;/reply>``: plain to a reader, but no longer the tag.
+    """Escape the tags called `names`: ``</reply>`` becomes ``&lt;/reply>``.
 
-    A tag is a name after ``<`` (full-width and small forms too), in any case, whatever blanks, signs and invisible
-    characters stand between. Other brackets and other scripts' letters are no tag of the template: they stay.
+    A tag is ``<`` (also in its full-width or small form) followed by a name in any case, with any blanks, punctuation
+    or invisible characters between the letters. Other brackets, and look-alike letters of other scripts, are not
+    escaped, because they are no tag of the template.
     """
     between = r"[^\w<>＜﹤]*"
     spelt = "|".join(between.join(map(re.escape, name)) for name in sorted(names))
@@ -20,7 +21,11 @@ def escape_tags(text: str, names: Iterable[str]) -> str:
 
 
 def quote_scores(text: str, pattern: str, is_score: Callable[[str], bool]) -> str:
-    """``Score: 5`` becomes ``Score: "5"``, which `pattern` does not find when a judge copies it into its verdict."""
+    """Quote the scores in `text`: ``Score: 5`` becomes ``Score: "5"``.
+
+    `pattern` does not match a quoted score, even if the judge copies it into its verdict. Its one group is the score;
+    `is_score` tells whether a matched group is one.
+    """
     compiled, position = re.compile(pattern), 0
     while found := compiled.search(text, position):
         if found[1] and is_score(found[1]):

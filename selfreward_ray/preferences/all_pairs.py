@@ -6,10 +6,11 @@ CLOSE = "no two means differ by pairs.margin"
 
 
 def all_pairs(candidates: CandidateSet, pairs: Pairs) -> list[Pair] | Dropped:
-    """Every two candidates whose means differ by at least ``pairs.margin``: InstructGPT learns from all K over 2
-    comparisons of a prompt (arXiv 2203.02155, section 3.5).
+    """Make a pair of every two candidates whose mean scores differ by at least ``pairs.margin``.
 
-    ``it1/p000017/pair-r2-r0`` prefers candidate ``r2`` to ``r0``. The greatest contrast comes first.
+    InstructGPT trains on all K(K-1)/2 comparisons of a prompt in the same way (arXiv 2203.02155, section 3.5).
+    The id ``it1/p000017/pair-r2-r0`` means that candidate ``r2`` is preferred to ``r0``. The pair of the best and the
+    worst candidate comes first.
     """
     preferences = candidates.preferences()
     if isinstance(preferences, Dropped):

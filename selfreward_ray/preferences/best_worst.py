@@ -4,7 +4,7 @@ from selfreward_ray.records import Dropped, Pair
 
 
 def best_worst(candidates: CandidateSet, pairs: Pairs) -> list[Pair] | Dropped:
-    """The paper's one pair: the best mean against the worst (section 2.3)."""
+    """Make one pair, as the paper does: the highest mean score against the lowest (section 2.3)."""
     del pairs
     preferences = candidates.preferences()
     return preferences if isinstance(preferences, Dropped) else [candidates.pair(preferences[0])]

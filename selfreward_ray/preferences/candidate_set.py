@@ -1,7 +1,8 @@
-"""A judged prompt as every policy sees it: who may be chosen, who may be rejected, and why nobody can be.
+"""The candidates of a judged prompt as every pair policy sees them.
 
-A candidate takes part from ``judge.min_valid`` valid verdicts on, and may then be rejected. It may be chosen where
-it is finished and eligible too. No rule asks in which order the candidates were sampled.
+A candidate takes part if it has at least ``judge.min_valid`` valid verdicts; it may then be the rejected reply. To be
+chosen it must also be eligible: finished, and not flagged by `preferences.flags`. The order in which the candidates
+were sampled never matters.
 """
 
 from dataclasses import dataclass
@@ -20,39 +21,43 @@ SAME_TEXT = "no lower candidate differs in text"
 
 @dataclass(frozen=True)
 class ScoredCandidate:
-    """A candidate that takes part. `fault` is one of `eligible`'s reasons."""
+    """A candidate with enough valid verdicts."""
 
     reply: Candidate
     mean: float
+    """Mean of its valid scores, in points of the rubric."""
     flag: str | None
+    """One of the reasons of `preferences.flags`; None if the reply is not flagged."""
 
 
 @dataclass(frozen=True)
 class Preference:
-    """`chosen` may be chosen, has the greater mean, and another text than `rejected`."""
+    """Two candidates with different means and texts, of which the better one is eligible."""
 
     chosen: ScoredCandidate
     rejected: ScoredCandidate
 
     @property
     def difference(self) -> float:
-        """Of the means, above 0."""
+        """The difference of the means, above 0."""
         return self.chosen.mean - self.rejected.mean
 
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """A judged prompt and those of its candidates that take part: best mean first, equal means by id."""
+    """A judged prompt and its scored candidates."""
 
     prompt: JudgedPrompt
     scored: tuple[ScoredCandidate, ...]
+    """Sorted by mean, the highest first; equal means by id."""
     flagged: tuple[Dropped, ...]
-    """Every candidate with a fault, whether it takes part or not."""
+    """All flagged candidates with their reasons, with enough valid verdicts or not."""
 
     def preferences(self) -> list[Preference] | Dropped:
-        """Every preference, or the reason (one of this module's five) why there is none.
+        """All preferences, or a `Dropped` row with one of this module's five reasons.
 
-        The best against the worst comes first: the highest chosen mean, then the lowest rejected mean, then the ids.
+        Sorted by the chosen mean (highest first), then the rejected mean (lowest first), then the ids. So the first
+        one is the best candidate against the worst.
         """
         if len(self.scored) < 2:
             return self.drop(TOO_FEW_VERDICTS)
@@ -74,17 +79,18 @@ class CandidateSet:
         return sorted(found, key=_contrast) or self.drop(SAME_TEXT)
 
     def pair(self, preference: Preference, name: str = "pair", label_smoothing: float = 0.0) -> Pair:
-        """The preference as a row with the id ``{prompt}/{name}``."""
+        """The preference as a training row with the id ``{prompt id}/{name}``."""
         chosen, rejected = preference.chosen.reply, preference.rejected.reply
         prompt = self.prompt
         return Pair(f"{prompt.id}/{name}", prompt.text, prompt.token_ids, chosen, rejected, label_smoothing)
 
     def drop(self, reason: str) -> Dropped:
+        """The prompt as a row dropped by the pair step."""
         return Dropped(self.prompt.id, "pair", reason)
 
 
 def build_candidate_set(judged: JudgedPrompt, judge: Judge, constant: frozenset[bytes]) -> CandidateSet:
-    """The candidates of `judged`; `constant` are the keys of texts that answer too many prompts."""
+    """Score and flag the candidates of `judged`. `constant` holds the keys of texts that answer too many prompts."""
     flags = {c.id: flag_reason(c.text, judged.text, constant) for c in judged.candidates}
     scored = [
         ScoredCandidate(c, c.mean, flags[c.id])
@@ -97,11 +103,12 @@ def build_candidate_set(judged: JudgedPrompt, judge: Judge, constant: frozenset[
 
 
 def same_text(one: ScoredCandidate, other: ScoredCandidate) -> bool:
+    """Whether two replies are equal but for white space at their ends."""
     return one.reply.text.strip() == other.reply.text.strip()
 
 
 def reaches(value: float, least: float) -> bool:
-    """Whether ``value >= least``, where means of thirds may miss a whole difference by a rounding error."""
+    """Whether ``value >= least``, with a tolerance: means of three scores are thirds, which floats round."""
     return value >= least - 1e-9
 
 

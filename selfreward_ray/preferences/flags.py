@@ -1,25 +1,28 @@
-"""Replies that fool judges: they are given points for saying nothing.
+"""Flag replies without content that judges may still give a high score.
 
-A judge that sees one reply at a time rewards an empty one, the question handed back, or one polite sentence that fits
-every prompt; what is chosen is trained on, so one such reply teaches the next model to give it everywhere.
-Reasons are fixed texts, to be counted.
+A judge that sees one reply at a time may reward an empty reply, the repeated question, or one polite sentence that
+fits every prompt. Chosen replies are trained on, so a single such reply can teach the next model to give it to every
+prompt. The reasons are constant strings, so that they can be counted.
 """
 
 import hashlib
 import re
 
 EMPTY = "no letter or digit"
-OPENING = "an opening with nothing after it"
-REPEATED = "the question repeated"
+OPENING = "an introduction with nothing after it"
+REPEATED = "a repetition of the question"
 CONSTANT = "the same text for many prompts"
 
 _WORD = re.compile(r"[^\W_]+")
 _AFTER_A_COLON = " \t*_#`~>-.…"
-"""What may stand behind the colon of an opening and still be nothing: markup and dots."""
+"""Characters after the colon of an introduction that are no content: markup and dots."""
 
 
 def flag_reason(text: str, prompt: str, constant: frozenset[bytes]) -> str | None:
-    """Why a reply to `prompt` may not be chosen, or None; `constant` are keys of texts that answer many prompts."""
+    """The reason why a reply to `prompt` may not be chosen, or None.
+
+    `constant` holds the keys of texts that answer too many prompts; see `preferences.constant`.
+    """
     words = _words(text)
     if not words:
         return EMPTY
@@ -32,7 +35,7 @@ def flag_reason(text: str, prompt: str, constant: frozenset[bytes]) -> str | Non
 
 
 def text_key(text: str) -> bytes:
-    """Sixteen bytes that are equal for texts of the same words, whatever their case, punctuation and markup."""
+    """A hash of 16 bytes that is equal for texts with the same words, whatever their case, punctuation and markup."""
     return _key(_words(text))
 
 
@@ -45,6 +48,6 @@ def _words(text: str) -> list[str]:
 
 
 def _is_opening(text: str) -> bool:
-    # "Thought process:" alone; what ends in a colon after other lines has said something.
+    # One line such as "Thought process:". A text with other lines before the colon has content.
     lines = [line for line in text.splitlines() if _WORD.search(line)]
     return len(lines) == 1 and lines[0].rstrip(_AFTER_A_COLON).endswith((":", "："))

@@ -9,10 +9,11 @@ FLAGGED = "every finished candidate that reaches pairs.positive_mean was flagged
 
 
 def positive_only(candidates: CandidateSet, pairs: Pairs) -> list[Positive] | Dropped:
-    """Every reply with a mean of at least ``pairs.positive_mean``, to be imitated (paper, sections 2.3 and 3.2).
+    """Take every reply with a mean of at least ``pairs.positive_mean`` as an SFT example (paper, sections 2.3, 3.2).
 
-    A row has its candidate's id, and the very ids that the engine read and wrote. Of equal texts the best mean stays,
-    then the first id. Where there is none, the reason is one of this module's four.
+    A row has its candidate's id, and the token ids that the engine read and generated. Of equal texts the one with the
+    highest mean is kept, then the one with the smallest id. If no reply qualifies, the result is a `Dropped` row with
+    one of this module's four reasons.
     """
     if not candidates.scored:
         return candidates.drop(TOO_FEW_VERDICTS)

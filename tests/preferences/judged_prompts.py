@@ -1,4 +1,4 @@
-"""Judged prompts for the tests of pair policies, and drawn ones for their properties."""
+"""Judged prompts for the tests of pair policies, and Hypothesis strategies that generate them."""
 
 from hypothesis import strategies as st
 

@@ -70,7 +70,7 @@ def test_short_replies_with_words_may_win(text: str) -> None:
 
 
 @given(candidate_lists())
-def test_a_pair_is_lost_only_when_none_is_sound(candidates: list[Candidate]) -> None:
+def test_without_flagged_replies_a_pair_exists_whenever_means_differ(candidates: list[Candidate]) -> None:
     """Different texts, finished, all with three verdicts: a pair exists just when the means differ."""
     eligible = [
         with_verdicts(replace(c, text=c.id, finished=True), c.verdicts)

@@ -25,7 +25,7 @@ pairs_sections = st.builds(
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(candidates=candidate_lists(), pairs=pairs_sections, rng=st.randoms(use_true_random=False))
-def test_a_prompt_gives_sound_rows_or_one_reason(name: str, candidates: list[Candidate], pairs: Pairs, rng: Random):
+def test_a_prompt_gives_valid_rows_or_one_reason(name: str, candidates: list[Candidate], pairs: Pairs, rng: Random):
     policy = POLICIES[name]
     outcome = policy.choose(candidate_set(*candidates), pairs)
     if isinstance(outcome, Dropped):
