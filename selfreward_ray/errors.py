@@ -3,8 +3,8 @@
 import yaml
 
 YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""Exceptions of PyYAML for text that is not valid YAML: its own, and Python's for an invalid date, number or tag, or for
-too deep a nesting."""
+"""Exceptions that PyYAML raises for invalid text: its own, and Python's for an invalid date, number or tag, or for too
+deep a nesting."""
 
 
 class UserError(ValueError):
