@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy import stats
 
-from selfreward_ray.evaluation.averages import mean
+from selfreward_ray.evaluation.intervals import mean
 from selfreward_ray.records import JudgedReply
 
 

@@ -6,12 +6,28 @@ means measures both at once, with as many degrees of freedom as there are runs b
 measure that is. It may be small by luck: what the prompts alone would make is the least that is believed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
 
 from scipy import stats
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Mean of `values`, of truths their share; None of nothing."""
+    values = list(values)
+    return fmean(values) if values else None
+
+
+def means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Mean of the values of each key; None is no value, and a key with no other is left out."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for key, value in values:
+        if value is not None:
+            found[key].append(value)
+    return {key: fmean(each) for key, each in found.items()}
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfreward_ray.evaluation.averages import mean
-from selfreward_ray.evaluation.intervals import pooled
+from selfreward_ray.evaluation.intervals import mean, pooled
 from selfreward_ray.records import EvaluatedReply
 
 
