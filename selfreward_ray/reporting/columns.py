@@ -1,7 +1,7 @@
 """The two tables of a report, the same on the terminal and on the page."""
 
+from selfreward_ray.reporting.formatting import number, percent
 from selfreward_ray.reporting.summary import ModelSummary, StepSummary
-from selfreward_ray.reporting.wording import number, percent
 
 _JUDGE_COLUMNS = (
     "pairwise\nacc. %",
@@ -12,7 +12,7 @@ _JUDGE_COLUMNS = (
     "prompts",
 )
 STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped")
-WORDS = ("model", "step", "dropped")
+TEXT_COLUMNS = ("model", "step", "dropped")
 """The columns that hold words; the others hold figures, which stand right-aligned and unbroken."""
 
 

@@ -6,10 +6,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.formatting import duration, number, visible
 from selfreward_ray.reporting.plots import judge_plot, score_plot
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.wording import duration, number, visible
 
 
 def render_page(summary: RunSummary) -> str:
@@ -19,7 +19,7 @@ def render_page(summary: RunSummary) -> str:
         scorer=summary.scorer and visible(summary.scorer),
         model_columns=model_columns(summary.scorer),
         model_rows=[model_cells(model, summary.scorer) for model in summary.models],
-        words=WORDS,
+        text_columns=TEXT_COLUMNS,
         step_columns=STEP_COLUMNS,
         step_rows=[step_cells(step) for step in summary.steps],
         score_plot=score_plot(summary.models, summary.scorer),

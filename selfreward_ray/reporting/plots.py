@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from selfreward_ray.reporting.formatting import visible
 from selfreward_ray.reporting.summary import ModelSummary
-from selfreward_ray.reporting.wording import visible
 
 # matplotlib wants real colours while it draws; in the SVG each becomes a CSS variable of the page,
 # so one drawing serves light and dark.

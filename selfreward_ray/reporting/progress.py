@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.wording import duration, number, visible
+from selfreward_ray.reporting.formatting import duration, number, visible
 
 SECONDS_BETWEEN_LINES = 10
 

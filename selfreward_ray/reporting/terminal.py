@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.formatting import number, percent, visible
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.wording import number, percent, visible
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
@@ -49,8 +49,8 @@ def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]
     table = Table(title=Text(visible(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     for column in columns:
-        is_words = column in WORDS
-        table.add_column(column, justify="left" if is_words else "right", no_wrap=not is_words)
+        is_text = column in TEXT_COLUMNS
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text)
     for row in rows:
         # Text, not str: rich would read square brackets in a name or a reason as markup.
         table.add_row(*(Text(visible(cell)) for cell in row))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from selfreward_ray.demo.proof.figures import ProofFigures
 from selfreward_ray.evaluation.intervals import Estimate
-from selfreward_ray.reporting.wording import MISSING, number
+from selfreward_ray.reporting.formatting import MISSING, number
 
 Outcome = Literal["held", "not significant", "NOT HELD"]
 """Not significant: the 95 % interval of a difference includes 0, so the claim is neither shown nor refuted."""

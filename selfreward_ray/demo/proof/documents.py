@@ -6,10 +6,10 @@ from typing import Any
 from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.demo.proof.figures import ProofFigures, Scores
 from selfreward_ray.demo.proof.page import render_proof
-from selfreward_ray.demo.proof.sections import WORDS, Section, main_table, sections
+from selfreward_ray.demo.proof.sections import TEXT_COLUMNS, Section, main_table, sections
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.reporting.wording import duration
+from selfreward_ray.reporting.formatting import duration
 from selfreward_ray.store.folder import Folder
 
 
@@ -59,6 +59,6 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
 
 def markdown_table(section: Section) -> str:
     """The table alone."""
-    ruler = ["---" if column in WORDS else "---:" for column in section.columns]
+    ruler = ["---" if column in TEXT_COLUMNS else "---:" for column in section.columns]
     lines = [f"| {' | '.join(cells)} |" for cells in (section.columns, ruler, *section.rows)]
     return "\n".join([*lines, ""])

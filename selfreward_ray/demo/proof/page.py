@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from selfreward_ray.demo.proof.controls import FROM_THE_SAME_MODEL
 from selfreward_ray.demo.proof.figures import ProofFigures
-from selfreward_ray.demo.proof.sections import WORDS, Section, what_varies
+from selfreward_ray.demo.proof.sections import TEXT_COLUMNS, Section, what_varies
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
@@ -21,7 +21,7 @@ def render_proof(recipe: Recipe, figures: ProofFigures, tables: list[Section]) -
         figures=figures,
         varies=what_varies(figures),
         tables=tables,
-        words=WORDS,
+        text_columns=TEXT_COLUMNS,
         plots=list(_plots(figures)),
         recipe_yaml=dump_recipe(recipe),
     )

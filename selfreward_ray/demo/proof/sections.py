@@ -10,9 +10,9 @@ from selfreward_ray.demo.proof.figures import JudgeFigures, ProofFigures, RuleFi
 from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
 from selfreward_ray.evaluation.agreement import ScoreCount
 from selfreward_ray.evaluation.outcomes import Outcomes
-from selfreward_ray.reporting.wording import MISSING, number, percent
+from selfreward_ray.reporting.formatting import MISSING, number, percent
 
-WORDS = ("claim", "held", "figures", "model", "set", "rule", "by", "replies", "scores")
+TEXT_COLUMNS = ("claim", "held", "figures", "model", "set", "rule", "by", "replies", "scores")
 """The columns that hold words; the others hold figures."""
 
 

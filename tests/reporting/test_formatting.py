@@ -1,6 +1,6 @@
 import pytest
 
-from selfreward_ray.reporting.wording import duration, number, percent, visible
+from selfreward_ray.reporting.formatting import duration, number, percent, visible
 
 
 @pytest.mark.parametrize(
