@@ -163,8 +163,8 @@ def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.Monk
     assert [line.strip() for line in result.stdout.splitlines()] == [
         "1,110 rows",
         "1 dropped: its prompt",
-        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; in both orders the first was preferred 3 times, "
-        "the second 4 times",
+        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; position bias: both orders preferred the "
+        "first reply 3 times, the second 4 times",
     ]
 
 
@@ -211,7 +211,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
     [
         (["sample", "--prompts", "no"], "error: no holds no finished 'propose' step"),
         (["judge", "--replies", "no"], "error: --replies: can not read no: there is no such file or folder"),
-        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise shows {first} and {second}"),
+        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise has the placeholders {first}"),
         (
             ["compare", "--left", "no", "--right", "no"],
             "error: --left: can not read no: there is no such file or folder",

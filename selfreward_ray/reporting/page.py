@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing beside itself."""
+"""The report of a run as one self-contained HTML page."""
 
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from selfreward_ray.reporting.summary import RunSummary
 
 
 def render_page(summary: RunSummary) -> str:
-    """HTML of the report. Everything that a model wrote is escaped and shown as text."""
+    """HTML of the report. All text is escaped, model output included."""
     return template("page.html").render(
         summary=summary,
         scorer=summary.scorer and visible(summary.scorer),
@@ -36,7 +36,7 @@ def _readable(value: Any) -> Any:
 
 @cache
 def template(name: str) -> Template:
-    """A page of this folder. What it shows is escaped, and characters that would act are made visible."""
+    """A template of this folder. Its values are escaped, and control characters in them are made visible."""
     environment = Environment(
         loader=PackageLoader("selfreward_ray", "reporting"),
         autoescape=True,
