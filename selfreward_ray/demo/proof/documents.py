@@ -48,9 +48,9 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     parts = [
         "# Does the loop improve a model?",
         f"Written by `selfreward proof`; seeds: {', '.join(map(str, figures.seeds))}. The slowest took "
-        f"{duration(figures.loop_seconds)} for the steps of the loop and its evaluation, {duration(figures.seconds)} "
-        "with all that is measured beside it and the controls, where a step that was interrupted counts from its last "
-        "start. `make proof` makes it again.",
+        f"{duration(figures.loop_seconds)} for the loop and its evaluation, and {duration(figures.seconds)} with all "
+        "other measurements and the controls. An interrupted step counts from its last start. `make proof` repeats the "
+        "proof.",
     ]
     for section in tables:
         parts += [f"## {section.title}", section.note, markdown_table(section)]
