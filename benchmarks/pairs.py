@@ -52,10 +52,10 @@ def measure(rows: int) -> dict[str, float]:
         stage("make", rows, folder)
         print(f"{rows:,} rows: pairing", flush=True)
         measured: dict[str, float] = json.loads(stage("drive", rows, folder).splitlines()[-1])
-    kept, dropped, caught = (measured[name] for name in ("kept", "dropped", "caught"))
+    kept, dropped, flagged = (measured[name] for name in ("kept", "dropped", "flagged"))
     if kept + dropped != rows:
         raise SystemExit(f"{rows} rows were offered, but {kept} kept and {dropped} dropped")
-    print(f"{rows:,} rows: {kept:,} kept, {dropped:,} dropped, {caught:,} replies caught", end=", ")
+    print(f"{rows:,} rows: {kept:,} kept, {dropped:,} dropped, {flagged:,} replies flagged", end=", ")
     print(f"{measured['seconds']} s, driver peak {measured['driver_peak_mb']} MB", flush=True)
     return {"rows": rows, **measured}
 
@@ -80,7 +80,7 @@ def drive(folder: Path) -> dict[str, float]:
         "seconds": manifest.seconds,
         "kept": manifest.rows["rows"],  # best-worst: one pair a prompt
         "dropped": sum(manifest.dropped.values()),
-        "caught": sum(manifest.metrics["caught"].values()),
+        "flagged": sum(manifest.metrics["flagged"].values()),
     }
 
 

@@ -1,6 +1,6 @@
-"""What a package of yours may add, found by name: sources of data, and scorers of replies.
+"""Extension points for other packages: data sources and scorers of replies, found by name.
 
-A package offers them as entry points, and a recipe names them::
+A package declares them as entry points, and a recipe refers to them by name::
 
     [project.entry-points."selfreward_ray.sources"]
     tickets = "my_package:TicketSource"      # seed_data.source: tickets
@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Prompt
 from selfreward_ray.seed.split import SeedSets
 
@@ -23,41 +23,55 @@ _SCORERS = "selfreward_ray.scorers"
 
 
 class Source(Protocol):
-    """Seed data and prompts that a program gives. Constructed without arguments, on the driver."""
+    """A program that provides seed data and prompts. It is constructed without arguments, in the driver process."""
 
-    def seed_sets(self, wanted: Seed, seed: int) -> SeedSets:
-        """Sets for IFT, EFT and evaluation; equal arguments give equal sets."""
+    def seed_sets(self, wanted: SeedData, seed: int) -> SeedSets:
+        """Ranked sets for IFT, EFT and evaluation.
+
+        `wanted` is the recipe's section ``seed_data``, `seed` the run's random seed. Equal arguments must give equal
+        sets.
+        """
         ...
 
     def prompts(self, count: int, seed: int, iteration: int) -> list[Prompt]:
-        """The prompts of an iteration, 1 for the first, with ids ``it1/p000000`` and so on; no two are the same."""
+        """`count` different prompts for an iteration, counted from 1.
+
+        Their ids are ``it1/p000000``, ``it1/p000001`` and so on. Equal arguments must give equal prompts.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a program thinks of a reply: `value`, of 0 to `maximum`."""
+    """The score of a reply: `value`, from 0 to `maximum`."""
 
     value: float
     maximum: float
 
 
 class Scorer(Protocol):
-    """A program that scores replies, on the driver, for the evaluate step alone: no model learns from its scores."""
+    """A program that scores replies in the driver process. Only the evaluate step uses it: no model is trained on its
+    scores."""
 
     def __call__(self, prompt: str, reply: str) -> Score | None:
-        """None where it can not tell. `prompt` has what was said before in it, as a judge is shown it."""
+        """Score `reply`, or return None if there is no score for it.
+
+        `prompt` is the text that a judge is shown, which includes the earlier messages of the conversation.
+        """
         ...
 
 
 def find_source(name: str) -> Source | None:
-    """The source of that name; None where no package has one. Raises `UserError` where it can not be loaded."""
+    """Load and construct the source called `name`; None if no installed package has one.
+
+    Raises `UserError` if it cannot be loaded.
+    """
     found = _find(_SOURCES, name)
     return None if found is None else cast(Source, found())
 
 
 def scorer_named(name: str) -> Scorer:
-    """The scorer of that name. Raises `UserError` where no package has one, or it can not be loaded."""
+    """Load the scorer called `name`. Raises `UserError` if no installed package has one, or if it cannot be loaded."""
     found = _find(_SCORERS, name)
     if found is None:
         there = ", ".join(sorted(entry_points(group=_SCORERS).names)) or "none"

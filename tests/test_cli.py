@@ -243,8 +243,8 @@ def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.Monk
     assert [line.strip() for line in result.stdout.splitlines()] == [
         "1,110 rows",
         "1 dropped: its prompt",
-        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; in both orders the first was preferred 3 times, "
-        "the second 4 times",
+        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; position bias: both orders preferred the "
+        "first reply 3 times, the second 4 times",
     ]
 
 
@@ -271,7 +271,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
 
     def spy(recipe: Recipe, *given: object) -> list[Claim]:
         seen.append((recipe.seed, *given))
-        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not told apart", "+1"), ("judge", "NOT HELD", "0.1")
+        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not significant", "+1"), ("judge", "NOT HELD", "0.1")
         return [Claim(*claim) for claim in found]
 
     no_cluster(monkeypatch)
@@ -280,7 +280,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
     assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
     assert result.stdout.splitlines() == [
         "held            M3 > M2 > M1: 1, 2, 3",
-        "not told apart  ceiling: +1",
+        "not significant  ceiling: +1",
         "NOT HELD        judge: 0.1",
         "report: d/report.html",
     ]
@@ -291,7 +291,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
     [
         (["sample", "--prompts", "no"], "error: no holds no finished 'propose' step"),
         (["judge", "--replies", "no"], "error: --replies: can not read no: there is no such file or folder"),
-        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise shows {first} and {second}"),
+        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise has the placeholders {first}"),
         (
             ["compare", "--left", "no", "--right", "no"],
             "error: --left: can not read no: there is no such file or folder",

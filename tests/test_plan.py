@@ -6,7 +6,7 @@ import pytest
 
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, Seed
+from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, SeedData
 from selfreward_ray.store.run import RunLayout
 
 FIRST = ["M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
@@ -21,7 +21,7 @@ FIRST = ["M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
     ],
 )
 def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, planned: list[str]):
-    recipe = Recipe(model="m0", iterations=iterations, seed_data=Seed(held_out=held_out))
+    recipe = Recipe(model="m0", iterations=iterations, seed_data=SeedData(held_out=held_out))
     steps = plan(recipe, RunLayout("s3://bucket/run/"))
     assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in planned]
     assert [step.model for step in steps] == [name[:2] for name in planned]
@@ -30,13 +30,13 @@ def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, pl
 @pytest.mark.parametrize(
     ("seed_data", "planned"),
     [
-        (Seed(), ["seed", "baseline", "verdicts", "eft", "sft"]),
-        (Seed(verdicts="another/model"), ["seed", "verdicts", "eft", "sft"]),
-        (Seed(verdicts="written"), ["seed", "eft", "sft"]),
-        (Seed(eft=0), ["seed", "sft"]),
+        (SeedData(), ["seed", "baseline", "verdicts", "eft", "sft"]),
+        (SeedData(verdicts="another/model"), ["seed", "verdicts", "eft", "sft"]),
+        (SeedData(verdicts="written"), ["seed", "eft", "sft"]),
+        (SeedData(eft=0), ["seed", "sft"]),
     ],
 )
-def test_who_writes_the_verdicts_decides_the_steps_to_the_first_model(seed_data: Seed, planned: list[str]):
+def test_who_writes_the_verdicts_decides_the_steps_to_the_first_model(seed_data: SeedData, planned: list[str]):
     steps = plan(Recipe(model="m0", iterations=0, seed_data=seed_data), RunLayout("run"))
     assert [step.name for step in steps if step.name != "evaluate"] == planned
 
@@ -64,7 +64,7 @@ def test_each_model_is_evaluated_before_the_next_is_made():
 def test_every_step_has_a_function_that_takes_its_inputs(eft: int, eft_weight: float, verdicts: str, policy: str):
     recipe = Recipe(
         model="m0",
-        seed_data=Seed(eft=eft, verdicts=verdicts),
+        seed_data=SeedData(eft=eft, verdicts=verdicts),
         pairs=Pairs(policy=policy),
         dpo=Dpo(eft_weight=eft_weight),
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from selfreward_ray.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.demo.verifier import checks, parse_instruction, true_score
 from selfreward_ray.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Kind, Rule, write_instructions
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedReply, RankedSet
 from selfreward_ray.seed.split import SeedSets
 
@@ -19,7 +19,7 @@ TOPIC_KEPT = 0.85
 _QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include", "exclude")
 
 
-def demo_seed_sets(sizes: Seed, rng_seed: int) -> SeedSets:
+def demo_seed_sets(sizes: SeedData, rng_seed: int) -> SeedSets:
     """The seed data of the demo world, and of each of its held-out sets `sizes.held_out` prompts (``topics/000017``).
 
     A set depends on `rng_seed` and its id alone: what is held out, or left out of EFT, changes nothing of the rest.

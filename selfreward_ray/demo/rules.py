@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
 from selfreward_ray.demo.world import CONDITIONAL_KINDS, Kind
-from selfreward_ray.evaluation.averages import mean, means
+from selfreward_ray.evaluation.intervals import mean, means
 from selfreward_ray.records import EvaluatedReply
 
 

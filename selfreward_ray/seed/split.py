@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.examples import best_reply
 
@@ -27,7 +27,7 @@ class SeedSets:
     dropped: list[Dropped]
 
 
-def divide(sets: list[RankedSet], sizes: Seed, rng_seed: int) -> SeedSets:
+def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
     """`sets`, conversation by conversation, shuffled and dealt out; `rng_seed` fixes the deal.
 
     Held out are conversations with `sizes.held_out` sets that can measure a judge, but at most a fifth of the
@@ -55,7 +55,7 @@ def divide(sets: list[RankedSet], sizes: Seed, rng_seed: int) -> SeedSets:
 
 
 class _Dealer:
-    def __init__(self, sizes: Seed) -> None:
+    def __init__(self, sizes: SeedData) -> None:
         self._sizes = sizes
         self.dropped: list[Dropped] = []
 

@@ -6,8 +6,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
+from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.seed.eft import choose_eft, written_verdicts
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step

@@ -12,8 +12,8 @@ import pyarrow as pa
 import ray.data
 
 from selfreward_ray.preferences import POLICIES
+from selfreward_ray.preferences.candidate_set import build_candidate_set
 from selfreward_ray.preferences.constant import count_texts, least_count, suspects
-from selfreward_ray.preferences.contest import hold_contest
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -32,8 +32,8 @@ _TEXTS = ["candidates.list.element.text"]
 def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manifest:
     """`judged` (a respond or a judge step) → rows of the policy's record (paper, section 2.3).
 
-    The table `caught` names the candidates that `preferences.sound` found a fault in; the manifest's metrics count
-    its reasons. A caught candidate is no dropped row: its prompt may give a pair all the same.
+    The table `flagged` names the candidates that `preferences.flags` found a fault in; the manifest's metrics count
+    its reasons. A flagged candidate is no dropped row: its prompt may give a pair all the same.
     """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
     source = finished_step(judged, "respond", "judge")
@@ -41,7 +41,7 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     if step.is_done():
         skipped(label)
         return step.manifest()
-    for made in ("rows", "dropped", "caught"):
+    for made in ("rows", "dropped", "flagged"):
         (step.folder / made).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
     table = _Table(source / "rows")
     offered = table.rows
@@ -55,20 +55,20 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
             done += block["prompts"]
             kept += block["kept"]
             progress.update(done)
-        caught = dict(count_reasons(step.folder / "caught").most_common())
-        return step.finish(offered=offered, kept=kept, metrics={"caught": caught})
+        flagged = dict(count_reasons(step.folder / "flagged").most_common())
+        return step.finish(offered=offered, kept=kept, metrics={"flagged": flagged})
 
 
 def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], out: str) -> pa.Table:
-    """Write the rows, the drops and the caught replies of one block; returns only its counts."""
+    """Write the rows, the drops and the flagged replies of one block; returns only its counts."""
     policy = POLICIES[recipe.pairs.policy]
-    contests = [hold_contest(judged, recipe.judge, constant) for judged in from_table(batch, JudgedPrompt)]
-    outcomes: list[Any] = [policy.choose(contest, recipe.pairs) for contest in contests]
+    candidate_sets = [build_candidate_set(judged, recipe.judge, constant) for judged in from_table(batch, JudgedPrompt)]
+    outcomes: list[Any] = [policy.choose(candidates, recipe.pairs) for candidates in candidate_sets]
     rows = [row for o in outcomes if not isinstance(o, Dropped) for row in o]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    caught = [c for contest in contests for c in contest.caught]
-    write_block(Folder(out), [c.prompt.id for c in contests], rows, policy.record, dropped, caught)
-    return pa.Table.from_pylist([{"prompts": len(contests), "kept": len(contests) - len(dropped)}])
+    flagged = [c for candidates in candidate_sets for c in candidates.flagged]
+    write_block(Folder(out), [c.prompt.id for c in candidate_sets], rows, policy.record, dropped, flagged)
+    return pa.Table.from_pylist([{"prompts": len(candidate_sets), "kept": len(candidate_sets) - len(dropped)}])
 
 
 def _constant_texts(table: "_Table", share: float) -> frozenset[bytes]:

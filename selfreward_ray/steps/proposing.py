@@ -19,8 +19,8 @@ from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_
 from selfreward_ray.prompts.filters import TooSimilar, admit, length
 from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
+from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.steps.pooled import figures
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest

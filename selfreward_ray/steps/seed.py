@@ -3,8 +3,8 @@
 from selfreward_ray.extensions import Source, find_source
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
+from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.examples import best_reply, ift_example
 from selfreward_ray.seed.readers import read_seed

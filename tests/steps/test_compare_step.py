@@ -127,7 +127,7 @@ def test_an_interrupted_comparison_goes_on_and_a_finished_one_is_not_done_again(
 def test_sides_without_a_common_prompt_start_no_engine(tmp_path: Path, pool: ScriptedPools):
     model = pool()
     left, right = file(tmp_path / "l", ("a?", "good"), ("c?", "good")), file(tmp_path / "r", ("b?", "good"))
-    with pytest.raises(UserError, match="compare: every row failed, most often with: its prompt stands on the left"):
+    with pytest.raises(UserError, match="compare: every row failed, most often with: its prompt has a reply on"):
         pool.run(compare(RECIPE, model="judge", left=left, right=right, out=str(tmp_path / "out")))
     assert model.asked == []
 
@@ -144,7 +144,7 @@ def test_what_is_no_side_is_refused(tmp_path: Path, pool: ScriptedPools):
 
 def test_a_rubric_of_one_reply_can_not_compare(tmp_path: Path):
     recipe = Recipe.model_validate(VALUES | {"judge": {"pairwise_rubric": "checklist"}})
-    with pytest.raises(UserError, match="rubric checklist shows {reply}, but here one is needed that shows {first}"):
+    with pytest.raises(UserError, match="rubric checklist has the placeholders {reply}; a rubric with {first}"):
         compare(recipe, model="judge", left="l", right="r", out=str(tmp_path / "out"))
 
 

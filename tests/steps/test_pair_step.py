@@ -9,8 +9,8 @@ import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.aggregate import with_verdicts
-from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN
-from selfreward_ray.preferences.sound import CONSTANT, EMPTY
+from selfreward_ray.preferences.candidate_set import FLAGGED, SAME_MEAN
+from selfreward_ray.preferences.flags import CONSTANT, EMPTY
 from selfreward_ray.recipe.schema import Judge, Pairs, Recipe
 from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Positive, Verdict
 from selfreward_ray.steps.pair import _pair_block, pair
@@ -111,7 +111,7 @@ def with_text(candidate: Candidate, text: str) -> Candidate:
 def constant_replies() -> list[JudgedPrompt]:
     """20 prompts. "I can not say" is best in 6 of them and worst in none, "No" best in 4; one reply says nothing.
 
-    The share 0.25 makes 6 of 20 too many. In the last two prompts nothing but what is caught could win.
+    The share 0.25 makes 6 of 20 too many. In the last two prompts nothing but what is flagged could win.
     """
     prompts = [judged(i, (5, 5), (3, 3), (1, 1)) for i in range(20)]
     own = [f"own {i}" for i in range(20)]
@@ -143,19 +143,19 @@ def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
         "own 8",
         "own 9",
     ]
-    assert manifest.rows == {"rows": 18, "caught": 8}
-    assert manifest.dropped == {CAUGHT: 2}
-    assert manifest.metrics == {"caught": {CONSTANT: 6, EMPTY: 2}}
-    caught = read_rows(out, Dropped, "caught")
-    assert {c.id for c in caught if c.reason == CONSTANT} == {f"it1/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
-    assert {c.step for c in caught} == {"pair"}
+    assert manifest.rows == {"rows": 18, "flagged": 8}
+    assert manifest.dropped == {FLAGGED: 2}
+    assert manifest.metrics == {"flagged": {CONSTANT: 6, EMPTY: 2}}
+    flagged = read_rows(out, Dropped, "flagged")
+    assert {c.id for c in flagged if c.reason == CONSTANT} == {f"it1/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
+    assert {c.step for c in flagged} == {"pair"}
 
 
 def test_nothing_is_constant_among_too_few_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     prompts = [saying(judged(i, (5, 5), (1, 1)), "No.", f"worst {i}") for i in range(4)]
     stream(monkeypatch, prompts, 4)
     manifest = pair(RECIPE, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
-    assert (manifest.rows, manifest.metrics) == ({"rows": 4}, {"caught": {}})
+    assert (manifest.rows, manifest.metrics) == ({"rows": 4}, {"flagged": {}})
 
 
 def test_positive_only_writes_replies_to_imitate_and_counts_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe, Seed
+from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.records import Candidate, Dropped, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, Sample, StepSummary
 from selfreward_ray.steps.report import report, summarize
@@ -17,7 +17,7 @@ from selfreward_ray.store.run import RunLayout, claim_run
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import write_part
 
-RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=Seed(eft=0))
+RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=SeedData(eft=0))
 
 
 def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], dropped: int = 0, **figures: Any) -> None:

@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.readers.rows import read_rows
@@ -40,7 +40,7 @@ _REPLIES = (
 )
 
 
-def write_rankings(file: Path, wanted: Seed, rubric: Rubric) -> str:
+def write_rankings(file: Path, wanted: SeedData, rubric: Rubric) -> str:
     """Ranked sets in the place of ``wanted.source``: some of its own where it can be read here; says what they are.
 
     Verdicts of a random model agree with a ranking of two replies often enough, with one of five hardly ever: each set
@@ -56,7 +56,7 @@ def write_rankings(file: Path, wanted: Seed, rubric: Rubric) -> str:
     return f"{taken} of its sets, of each the best and the worst reply, of each text {_CHARACTERS} characters"
 
 
-def _why_away(wanted: Seed) -> str | None:
+def _why_away(wanted: SeedData) -> str | None:
     """Why ``wanted.source`` can not be read on this machine; None where it can, whatever its rows are."""
     found: list[str | None] = []
 

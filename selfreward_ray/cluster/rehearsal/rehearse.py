@@ -35,7 +35,7 @@ from selfreward_ray.extensions import find_source
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
-from selfreward_ray.reporting.wording import visible
+from selfreward_ray.reporting.formatting import visible
 
 IDLE_SECONDS = 10.0
 """How long a node of the rehearsal stays without work: seconds in the place of a cluster's minutes."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.cluster.rehearsal.rehearse import INTERRUPTED, Rehearsed
-from selfreward_ray.reporting.wording import duration, number, visible
+from selfreward_ray.reporting.formatting import duration, number, visible
 
 _A_WAIT = 1.0
 """Seconds from which on a wait is worth a line."""

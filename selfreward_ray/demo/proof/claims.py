@@ -7,10 +7,10 @@ from typing import Literal
 
 from selfreward_ray.demo.proof.figures import ProofFigures
 from selfreward_ray.evaluation.intervals import Estimate
-from selfreward_ray.reporting.wording import MISSING, number
+from selfreward_ray.reporting.formatting import MISSING, number
 
-Outcome = Literal["held", "not told apart", "NOT HELD"]
-"""Not told apart: the interval of a difference has 0 in it, so that the claim is neither shown nor refuted."""
+Outcome = Literal["held", "not significant", "NOT HELD"]
+"""Not significant: the 95 % interval of a difference includes 0, so the claim is neither shown nor refuted."""
 
 _ROUNDING = 1e-9
 
@@ -83,7 +83,7 @@ def _above(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[
     first, last = scores[models[0]], scores[models[-1]]
     held = first.high is not None and last.low is not None and first.high < last.low
     yield Claim(f"{text}, intervals apart", _outcome(held), _listed(scores, [models[0], models[-1]]))
-    yield Claim(f"{text}, prompt by prompt", _told_apart(gain, 1), with_sign(gain))
+    yield Claim(f"{text}, prompt by prompt", _significance(gain, 1), with_sign(gain))
     yield _rising_with_each_seed(text, scores, [models[0], models[-1]])
 
 
@@ -92,12 +92,12 @@ def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:
     for control, where, sign in (("random", "above random pairs", 1), ("ceiling", "below the ceiling", -1)):
         ahead = figures.ahead.get(control, {}).get(name, {}).get(model)
         if ahead is not None:
-            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), with_sign(ahead))
+            yield Claim(f"{name}: {model} {where}", _significance(ahead, sign), with_sign(ahead))
 
 
-def _told_apart(ahead: Estimate, sign: int) -> Outcome:
+def _significance(ahead: Estimate, sign: int) -> Outcome:
     if ahead.margin is None or abs(ahead.mean) <= ahead.margin:
-        return "not told apart"
+        return "not significant"
     return _outcome(sign * ahead.mean > 0)
 
 

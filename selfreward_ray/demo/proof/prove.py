@@ -5,7 +5,7 @@
       beside it          sampled answers; how each model judges its own answers; how M1 scores the answers of all
       the controls       what else could have made the models better, or could have made them better still
     figures            pooled over prompts and seeds
-    claims             held, not told apart or not held, as the figures have it
+    claims             held, not significant or not held, as the figures have it
     documents          a page, a document, and the figures as JSON
 
 The loop is the one that everybody runs, and knows nothing of this room: only what is here may ask the verifier. All of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers.rows import Row, read_rows
@@ -20,7 +20,7 @@ class _Kind:
 
     name: str
     told_by: tuple[str, ...]
-    read: Callable[[Iterable[Row], Seed], Iterator[RankedSet | Dropped]]
+    read: Callable[[Iterable[Row], SeedData], Iterator[RankedSet | Dropped]]
 
 
 # The first that fits is meant: rows of preferences may hold `messages` too, those of chats an `instruction`.
@@ -34,7 +34,7 @@ _KINDS = (
 )
 
 
-def read_seed(options: Seed) -> Iterator[RankedSet | Dropped]:
+def read_seed(options: SeedData) -> Iterator[RankedSet | Dropped]:
     """Every ranked set of ``options.source``, in its order, and what is left out of it as `Dropped`.
 
     Rows are read as they are asked for; only flat messages are gathered first. Ids of sets are unique. Raises

@@ -92,9 +92,9 @@ def test_intervals_that_touch_are_not_apart():
     ("own", "above_random", "below_ceiling"),
     [
         ([3, 2], "held", "held"),
-        ([2, 1], "not told apart", "held"),  # the random control's scores are 1 and 2, by turns
+        ([2, 1], "not significant", "held"),  # the random control's scores are 1 and 2, by turns
         ([0, 1], "NOT HELD", "held"),
-        ([5, 4], "held", "not told apart"),
+        ([5, 4], "held", "not significant"),
         ([5, 5], "held", "NOT HELD"),
     ],
 )

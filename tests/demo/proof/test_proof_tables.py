@@ -14,7 +14,7 @@ from selfreward_ray.demo.proof.tables import (
 )
 from selfreward_ray.demo.world import demo_prompts
 from selfreward_ray.preferences.best_worst import best_worst
-from selfreward_ray.preferences.contest import hold_contest
+from selfreward_ray.preferences.candidate_set import build_candidate_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import (
     Candidate,
@@ -86,7 +86,7 @@ def test_the_verifier_judges_the_same_candidates_and_the_best_is_paired_with_the
     assert [(c.id, c.text, c.token_ids) for c in row.candidates] == [(c.id, c.text, c.token_ids) for c in candidates]
     assert [c.mean for c in row.candidates] == [3.0, 5.0, 0.0]
     assert [[v.score for v in c.verdicts] for c in row.candidates] == [[3, 3], [5, 5], [0, 0]]  # as many as are asked
-    [pair] = best_worst(hold_contest(row, RECIPE.judge, frozenset()), RECIPE.pairs)
+    [pair] = best_worst(build_candidate_set(row, RECIPE.judge, frozenset()), RECIPE.pairs)
     assert (pair.chosen.text, pair.rejected.text) == (BEST, WORST)
 
 

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import fs
 from stores import Offline
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed
@@ -174,7 +174,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
 
 
 def test_a_hub_data_set_is_streamed(hub: Hub):
-    (found,) = read_seed(Seed(source="OpenAssistant/oasst1"))
+    (found,) = read_seed(SeedData(source="OpenAssistant/oasst1"))
     assert isinstance(found, RankedSet)
     assert (found.id, found.replies[0].id) == ("m", "n")
     assert hub.asked == [("OpenAssistant/oasst1", "train", True)]
@@ -194,10 +194,10 @@ def test_a_folder_of_that_name_comes_before_the_hub(hub: Hub, tmp_path: Path):
 def test_what_fails_at_the_hub_is_told_with_a_remedy(hub: Hub, split: str, message: str):
     hub.broken = True
     with pytest.raises(SeedError, match=rf"seed_data.source: {message if split == 'val' else '.*' + message}"):
-        list(read_seed(Seed(source="o/n", split=split)))
+        list(read_seed(SeedData(source="o/n", split=split)))
 
 
 def test_a_wrong_row_of_a_hub_data_set_is_named(hub: Hub):
     hub.rows[1]["rank"] = "first"
     with pytest.raises(SeedError, match=r"^o/n: row 2: field 'rank'"):
-        list(read_seed(Seed(source="o/n")))
+        list(read_seed(SeedData(source="o/n")))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
 from selfreward_ray.seed.readers.rows import Row
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
@@ -42,11 +42,11 @@ def placed(rows: list[Fields]) -> list[Row]:
 
 
 def from_nested(*rows: Fields, **options: Any) -> Found:
-    return list(nested_trees(placed(list(rows)), Seed(**options)))
+    return list(nested_trees(placed(list(rows)), SeedData(**options)))
 
 
 def from_flat(*rows: Fields, **options: Any) -> Found:
-    return list(flat_messages(placed(list(rows)), Seed(**options)))
+    return list(flat_messages(placed(list(rows)), SeedData(**options)))
 
 
 def unordered(found: Found) -> tuple[Any, Any]:

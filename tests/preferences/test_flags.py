@@ -1,8 +1,8 @@
-"""Which replies are caught, with which reason, and which short ones are not."""
+"""Which replies are flagged, with which reason, and which short ones are not."""
 
 import pytest
 
-from selfreward_ray.preferences.sound import CONSTANT, EMPTY, OPENING, REPEATED, fault, text_key
+from selfreward_ray.preferences.flags import CONSTANT, EMPTY, OPENING, REPEATED, flag_reason, text_key
 
 PROMPT = "What is the Baltic, a sea or a lake?"
 
@@ -28,8 +28,8 @@ PROMPT = "What is the Baltic, a sea or a lake?"
         ("**I am SORRY** -- I can not help", CONSTANT),
     ],
 )
-def test_caught(text: str, reason: str):
-    assert fault(text, PROMPT, frozenset({text_key("I am sorry, I can not help.")})) == reason
+def test_flagged(text: str, reason: str):
+    assert flag_reason(text, PROMPT, frozenset({text_key("I am sorry, I can not help.")})) == reason
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_caught(text: str, reason: str):
         "I am sorry, I can not help. Ask a lake.",
     ],
 )
-def test_not_caught(text: str):
-    assert fault(text, PROMPT, frozenset({text_key("I am sorry, I can not help.")})) is None
+def test_not_flagged(text: str):
+    assert flag_reason(text, PROMPT, frozenset({text_key("I am sorry, I can not help.")})) is None
 
 
 @pytest.mark.parametrize("prompt", ["", "???"])
 def test_a_prompt_without_words_is_repeated_by_nothing(prompt: str):
-    assert fault("A sea.", prompt, frozenset()) is None
+    assert flag_reason("A sea.", prompt, frozenset()) is None
 
 
 def test_a_key_is_of_the_words_alone():

@@ -1,6 +1,6 @@
 import pytest
 
-from selfreward_ray.reporting.wording import duration, number, percent, visible
+from selfreward_ray.reporting.formatting import duration, number, percent, visible
 
 
 @pytest.mark.parametrize(
@@ -33,5 +33,5 @@ def test_numbers() -> None:
         ("naïve – 日本 🙂", "naïve – 日本 🙂"),
     ],
 )
-def test_nothing_acts_on_the_reader(text: str, shown: str) -> None:
+def test_control_characters_are_made_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
