@@ -31,8 +31,8 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read the recipe of a YAML file, or of a shipped recipe's name, and apply ``key=value`` overrides to it.
 
-    Values of overrides are YAML, so ``judge.constrained=true`` sets a boolean. Raises `RecipeError` if the recipe cannot
-    be read, and for an unknown field, a wrong value or a malformed override.
+    Values of overrides are YAML, so ``judge.constrained=true`` sets a boolean. Raises `RecipeError` if the recipe
+    cannot be read, and for an unknown field, a wrong value or a malformed override.
     """
     text = recipe_text(path)
     try:
