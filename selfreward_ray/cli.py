@@ -30,6 +30,9 @@ RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's
 Out = Annotated[str, typer.Option("--out", metavar="URI", help="The folder that this step writes.")]
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
 Prompts = Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")]
+Made = Annotated[
+    str, typer.Option("--out", metavar="URI", help="A folder: the model is written to URI/model, the rest beside it.")
+]
 SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]
 
 
@@ -114,7 +117,7 @@ def sft(
     recipe: RecipeFile,
     model: Model,
     seed_data: SeedData,
-    out: Out,
+    out: Made,
     eft: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; without it: the baseline."),
@@ -233,7 +236,7 @@ def dpo(
     recipe: RecipeFile,
     model: Model,
     pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
-    out: Out,
+    out: Made,
     eft: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--eft", metavar="URI", help="A finished EFT step, whose rows dpo.eft_weight trains on too."),

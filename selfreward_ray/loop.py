@@ -72,7 +72,7 @@ def run_next_iteration(run_dir: str) -> None:
     layout = RunLayout(run_dir)
     recipe = layout.recipe()
     t = 1
-    while read_manifest(layout.model(t + 1)) is not None:
+    while read_manifest(layout.training(t + 1)) is not None:
         t += 1
     until = recipe.model_copy(update={"iterations": t})
     if t > recipe.iterations:
@@ -85,7 +85,7 @@ def run_next_iteration(run_dir: str) -> None:
 def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
     """Take `steps` one after the other; what was taken before is not taken again."""
     for step in steps:
-        STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label)
+        STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label)
 
 
 def advise(recipe: Recipe) -> None:
@@ -107,6 +107,6 @@ def advise(recipe: Recipe) -> None:
 
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
     """Raise `UserError`, before anything is paid for, where the cluster can never hold a step that is still to come."""
-    if read_manifest(layout.model(recipe.iterations + 1)) is None:
+    if read_manifest(layout.training(recipe.iterations + 1)) is None:
         check_room(worker_ask(recipe.training))
         check_room(replica_ask(recipe.inference))

@@ -1,7 +1,7 @@
 """The rows that travel between steps.
 
 Frozen dataclasses with deterministic ids. An id says where a row came from
-(``it2/p000017/r2/v0``: iteration 2, prompt 17, reply 2, verdict 0), so it is the restart
+(``M2/p000017/r2/v0``: prompt 17 of those for M2, reply 2, verdict 0), so it is the restart
 key, the source of a sampling seed and the lineage at once. Inside Ray a row is a plain
 dict; `selfreward_ray.store.arrow` converts at the edges.
 """
@@ -97,6 +97,11 @@ class Prompt:
 
     id: str
     text: str
+
+
+def prompt_id(iteration: int, place: int) -> str:
+    """The id of a prompt of `iteration`, 1 for the first; it names the model that is made, as in ``M2/p000017``."""
+    return f"M{iteration + 1}/p{place:06d}"
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from selfreward_ray.store.run import RunLayout
     [
         (0, 0, []),
         (0, 9, ["M1/evaluation"]),
-        (1, 0, ["M2/prompts", "M2/judged", "M2/pairs", "M2/model"]),
+        (1, 0, ["M2/prompts", "M2/judged", "M2/pairs", "M2/training"]),
     ],
 )
 def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, planned: list[str]):
     recipe = Recipe(model="m0", iterations=iterations, seed_data=Seed(held_out=held_out))
     steps = plan(recipe, RunLayout("s3://bucket/run/"))
-    first = ["M1/seed", "M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
+    first = ["M1/seed", "M1/baseline/training", "M1/verdicts", "M1/eft", "M1/training"]
     assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in first + planned]
     assert [step.model for step in steps] == [name[:2] for name in first + planned]
 
@@ -69,11 +69,11 @@ def test_every_step_has_a_function_that_takes_its_inputs(eft: int, eft_weight: f
     )
     made = set()
     for step in plan(recipe, RunLayout("run")):
-        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.folder.uri, label=step.label)
+        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.out, label=step.label)
         earlier = step.inputs.get("earlier", [])
         read = {str(uri) for uri in [*step.inputs.values(), *earlier] if str(uri).startswith("run/")}
         assert read <= made, "an input is made before it is read"
-        made.add(step.folder.uri)
+        made |= {step.folder.uri, f"{step.out}/model"}
 
 
 def test_labels_are_the_models_and_the_steps():

@@ -9,7 +9,7 @@ def all_pairs(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
     """Every two candidates whose means differ by at least ``pairs.margin``: InstructGPT learns from all K over 2
     comparisons of a prompt (arXiv 2203.02155, section 3.5).
 
-    ``it1/p000017/pair-r2-r0`` prefers candidate ``r2`` to ``r0``. The greatest contrast comes first.
+    ``M2/p000017/pair-r2-r0`` prefers candidate ``r2`` to ``r0``. The greatest contrast comes first.
     """
     preferences = contest.preferences()
     if isinstance(preferences, Dropped):
