@@ -145,7 +145,7 @@ def vary(block, first: int, count: int, rng):
 
     orders = [rng.permutation(len(block)) for _ in range(count // len(block) + 1)]
     rows = block.take(np.concatenate(orders)[:count])
-    prompts = pa.array([f"it1/p{i:06d}" for i in range(first, first + count)])
+    prompts = pa.array([f"M2/p{i:06d}" for i in range(first, first + count)])
     candidates = rows["candidates"].combine_chunks().flatten()
     verdicts = candidates.field("verdicts").flatten()
     total = len(candidates)

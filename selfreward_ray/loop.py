@@ -26,6 +26,7 @@ from rich.console import Console
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.room import check_room
+from selfreward_ray.extensions import check_named
 from selfreward_ray.models.local import local_model
 from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
@@ -63,7 +64,7 @@ POOLED = {"verdicts", "respond", "evaluate"}
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
-    recipe.seed_data.named()  # a run without data is refused before its folder is bound to the recipe
+    check_named(recipe)  # before the folder is bound to the recipe
     if not layout.root.is_file("recipe.yaml"):
         local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
     check_cluster(recipe, layout)
@@ -78,7 +79,7 @@ def run_next_iteration(run_dir: str) -> None:
     layout = RunLayout(run_dir)
     recipe = layout.recipe()
     t = 1
-    while read_manifest(layout.model(t + 1)) is not None:
+    while read_manifest(layout.training(t + 1)) is not None:
         t += 1
     until = recipe.model_copy(update={"iterations": t})
     if t > recipe.iterations:
@@ -95,7 +96,7 @@ def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
     """
 
     def call(step: PlannedStep, **more: Any) -> Any:
-        return STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label, **more)
+        return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
     for (kind, _), together in groupby(steps, key=_engines_of):
         if kind == "pooled":
@@ -133,6 +134,6 @@ def advise(recipe: Recipe) -> None:
 
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
     """Raise `UserError`, before anything is paid for, where the cluster can never hold a step that is still to come."""
-    if read_manifest(layout.model(recipe.iterations + 1)) is None:
+    if read_manifest(layout.training(recipe.iterations + 1)) is None:
         check_room(worker_ask(recipe.training))
         check_room(replica_ask(recipe.inference))

@@ -65,7 +65,7 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told(
 def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its report can be made anywhere."""
     asked: list[Any] = []
-    finished = RunLayout(str(tmp_path)).model(3)
+    finished = RunLayout(str(tmp_path)).training(3)
     monkeypatch.setattr(loop, "read_manifest", lambda folder: "whole" if folder == finished else None)
     monkeypatch.setattr(loop, "check_room", asked.append)
     check_cluster(Recipe(model="m", iterations=2), RunLayout(str(tmp_path)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from selfreward_ray.records import Prompt
+from selfreward_ray.records import Prompt, prompt_id
 
 Kind = Literal[
     "topic", "start", "end", "include", "exclude", "lower case", "normal capitals", "quotes", "no quotes"
@@ -123,7 +123,7 @@ def write_instructions(count: int, topics: tuple[str, ...], rng: random.Random, 
 
 
 def demo_prompts(count: int, seed: int, iteration: int) -> list[Prompt]:
-    """The prompts of one iteration, ``it2/p000017``: none comes twice, in it or in another iteration."""
+    """The prompts of one iteration, ``M3/p000017`` of the second: none comes twice, in it or in another iteration."""
     # One sequence for the whole run, of which each iteration has its own stretch.
     texts = write_instructions(count * (iteration + 1), TOPICS["iterations"], random.Random(f"demo prompts {seed}"))
-    return [Prompt(f"it{iteration}/p{i:06d}", text) for i, text in enumerate(texts[count * iteration :])]
+    return [Prompt(prompt_id(iteration, i), text) for i, text in enumerate(texts[count * iteration :])]

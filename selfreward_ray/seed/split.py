@@ -1,4 +1,4 @@
-"""Which ranked set serves which end: IFT, EFT or held out (paper, section 3.1.1)."""
+"""Assigns ranked sets to IFT, EFT or held-out, and makes the IFT rows (paper, section 3.1.1)."""
 
 import math
 import random
@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from selfreward_ray.recipe.schema import SeedData
-from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.examples import best_reply
+from selfreward_ray.records import Dropped, RankedReply, RankedSet, SftExample
 
 SAME_PROMPT = "same prompt as an earlier one"
 RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks can not teach judging"
@@ -25,6 +24,17 @@ class SeedSets:
     eft: list[RankedSet]
     held_out: list[RankedSet]
     dropped: list[Dropped]
+
+
+def best_reply(ranked: RankedSet) -> RankedReply:
+    """The best-ranked reply; of equally good ones the first."""
+    return min(ranked.replies, key=lambda reply: reply.rank)
+
+
+def ift_example(ranked: RankedSet) -> SftExample:
+    """The prompt, after what was said before it, with its best-ranked reply."""
+    best = best_reply(ranked)
+    return SftExample(f"{best.id}/ift", "ift", ranked.prompt, best.text, ranked.history)
 
 
 def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:

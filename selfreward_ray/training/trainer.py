@@ -32,7 +32,7 @@ def fit(job: TrainJob, progress: Progress) -> None:
     workers = worker_ask(training)
     check_room(workers)
     board = on_driver_node(Board)
-    ray_folder = Folder(job.out) / "ray_train"
+    ray_folder = job.folders.training / "ray_train"
     _discard_torn(ray_folder, progress)
     failures = 0
     try:

@@ -12,10 +12,9 @@ from transformers import AutoConfig
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.recipe.schema import Optimization, Training
 from selfreward_ray.training.agreement import together
+from selfreward_ray.training.architecture import set_dropout, use_liger_kernels
 from selfreward_ray.training.batches import MicroBatch
-from selfreward_ray.training.dropout import set_dropout
 from selfreward_ray.training.job import TrainJob
-from selfreward_ray.training.liger import use_liger_kernels
 from selfreward_ray.training.loading import load_sharded
 from selfreward_ray.training.lora import add_adapter, saved_weights
 from selfreward_ray.training.objectives import LogProbs

@@ -12,9 +12,9 @@ from selfreward_ray.cluster.rehearsal.made_up import write_rankings
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
-from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import divide
+from selfreward_ray.store.rows import RowError
 
 RUBRIC = load_rubric("additive")
 
@@ -105,5 +105,5 @@ def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
 
 def test_what_is_wrong_with_own_rows_is_an_error(tmp_path: Path):
     own = source(tmp_path, [{"question": "What?", "answer": "That."}])
-    with pytest.raises(SeedError, match="is no known kind of row"):
+    with pytest.raises(RowError, match="is no known kind of row"):
         written(tmp_path, own)

@@ -13,8 +13,8 @@ from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.rows import read_rows
 
 _READ, _SETS = 1000, 64
 """How much of a source is read, and how many sets of it are taken; those first that two replies rank."""
@@ -44,7 +44,7 @@ def write_rankings(file: Path, wanted: SeedData, rubric: Rubric) -> str:
     """Ranked sets in the place of ``wanted.source``: some of its own where it can be read here; says what they are.
 
     Verdicts of a random model agree with a ranking of two replies often enough, with one of five hardly ever: each set
-    keeps its best and its worst. Raises `SeedError` for what is wrong with the rows of a source.
+    keeps its best and its worst. Raises `RowError` for what is wrong with the rows of a source.
     """
     if away := _why_away(wanted):
         _write(file, _made_up(rubric))

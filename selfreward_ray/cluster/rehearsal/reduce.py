@@ -8,7 +8,7 @@ from selfreward_ray.cluster.asks import worker_ask
 from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.room import NodeType, at_most, describe
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source
+from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Recipe, Training
 from selfreward_ray.recipe.text import differing_fields, parse_recipe
@@ -71,7 +71,7 @@ def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
 
 def prompts_are_here(prompts: Prompts) -> bool:
     """Whether the new prompts are proposed, made, or in a file of this machine."""
-    return prompts.source == "model" or find_source(prompts.source) is not None or Path(prompts.source).exists()
+    return prompts.source == "model" or is_source(prompts.source) or Path(prompts.source).exists()
 
 
 def reductions(recipe: Recipe, rehearsed: Recipe) -> list[str]:
@@ -86,7 +86,7 @@ def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
         "eft": min(seed.eft, 12),
         "held_out": min(seed.held_out, 4),
     }
-    if find_source(seed.named()) is None:
+    if not is_source(seed.named()):
         changed["source"] = stand_ins.rankings
     if seed.verdicts not in ("baseline", "written"):
         changed["verdicts"] = stand_ins.model

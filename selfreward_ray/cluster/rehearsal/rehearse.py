@@ -31,7 +31,7 @@ from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
 from selfreward_ray.cluster.rehearsal.watch import surplus
 from selfreward_ray.cluster.room import explain_shortage, types_of
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source
+from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
@@ -168,7 +168,7 @@ def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
     if recipe.prompts.proposer is not None:
         said = write_stand_in(recipe.prompts.proposer, Path(stand_ins.proposer), seed=1)
         replaced.append(f"{recipe.prompts.proposer}: {said}")
-    if find_source(recipe.seed_data.named()) is None:
+    if not is_source(recipe.seed_data.named()):
         said = write_rankings(Path(stand_ins.rankings), recipe.seed_data, rubric)
         replaced.append(f"{recipe.seed_data.source}: {said}")
     if not prompts_are_here(recipe.prompts):

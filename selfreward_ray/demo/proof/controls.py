@@ -40,7 +40,7 @@ def ceiling(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
 
 def _prefer(recipe: Recipe, run: RunLayout, control: RunLayout, t: int, name: str) -> None:
     dpo(
-        recipe, model=run.model(t - 1).uri, pairs=control.pairs(t).uri, out=control.model(t).uri,
+        recipe, model=run.model(t - 1).uri, pairs=control.pairs(t).uri, out=control.made(t).uri,
         eft=run.eft().uri if recipe.dpo.eft_weight else None, label=f"{name} M{t} · DPO",
     )  # fmt: skip
 
@@ -54,13 +54,12 @@ def more_sft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
     further = recipe.model_copy(update={"sft": recipe.sft.model_copy(update=slow)})
     policy, place = run.model(1).uri, 0
     for t in range(2, recipe.iterations + 2):
-        steps = finished_step(run.model(t).uri, "dpo").read_json("summary.json")["steps"]
+        steps = finished_step(run.training(t).uri, "dpo").read_json("summary.json")["steps"]
         stretch = range(place, place + steps * recipe.sft.batch_size)
         eft, rows = run.eft() if recipe.seed_data.eft else None, further_rows(control, t)
         further_examples(recipe, run.seed(), eft, stretch, rows)
-        out = control.model(t).uri
-        sft(further, model=policy, seed_data=rows.uri, out=out, label=f"more_sft M{t} · SFT")
-        policy, place = out, stretch.stop
+        sft(further, model=policy, seed_data=rows.uri, out=control.made(t).uri, label=f"more_sft M{t} · SFT")
+        policy, place = control.model(t).uri, stretch.stop
 
 
 def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:

@@ -77,7 +77,7 @@ def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
         control = control_run(run, name)
         make_models(recipe, run, control)
         for t in made:
-            if read_manifest(control.model(t)) is not None:
+            if read_manifest(control.training(t)) is not None:
                 _answers(recipe, control.model(t).uri, run, control, t, label=f"{name} M{t}")
 
 

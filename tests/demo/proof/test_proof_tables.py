@@ -120,7 +120,7 @@ def test_the_last_model_has_prompts_that_no_iteration_had(out: Folder, count: in
     recipe = RECIPE.model_copy(update=changed)
     assert next_prompts(recipe, out).step == "propose"
     found = read_rows(out, Prompt)
-    assert [p.id for p in found] == [f"it3/p{i:06d}" for i in range(asked)]
+    assert [p.id for p in found] == [f"M4/p{i:06d}" for i in range(asked)]
     had = {p.text for t in (1, 2) for p in demo_prompts(count, recipe.seed, t)}
     assert had.isdisjoint(p.text for p in found)
 
