@@ -22,7 +22,7 @@ class TrainJob:
     fingerprint: str
     """What the run is made from: a checkpoint of another one is refused."""
     progress: Any
-    """Actor handle of a `Board`, told by rank 0."""
+    """Actor handle of a `ProgressActor`, told by rank 0."""
 
     @property
     def folders(self) -> ModelLayout:

@@ -136,7 +136,7 @@ def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
     recipe = RECIPE.model_copy(update={"pairs": Pairs(constant_share=0.25)})
     manifest = pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
     out = Folder(str(tmp_path / "out"))
-    chosen = {p.id[4:11]: p.chosen.text for p in read_rows(out, Pair)}
+    chosen = {p.id.split("/")[1]: p.chosen.text for p in read_rows(out, Pair)}
     assert [chosen[f"p{i:06d}"] for i in range(10)] == [
         *(f"middle {i}" for i in range(4)),
         *["No."] * 4,

@@ -177,7 +177,7 @@ def job_of(folder: str, model: str, notes: list[str]) -> Any:
     from selfreward_ray.training.objectives import DpoObjective
 
     class Noted:
-        """A board whose notes are kept."""
+        """A progress actor whose notes are kept."""
 
         @property
         def note(self) -> "Noted":
