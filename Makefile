@@ -68,7 +68,7 @@ format: $(VENV)/installed ## format the code, and repair what ruff can
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/installed ## the documentation as web pages, in build/site; fails at a broken link
-	$(BIN)/mkdocs build --strict --site-dir build/site
+	$(BIN)/mkdocs build --strict
 
 test: $(VENV)/installed ## every test but those of test-cluster and test-parity
 	$(BIN)/pytest -m "not parity and not rehearsal"
