@@ -1,4 +1,4 @@
-"""What the verifier says of models' rows."""
+"""The verifier on rows of models."""
 
 from random import Random
 from statistics import fmean

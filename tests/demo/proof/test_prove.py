@@ -1,4 +1,4 @@
-"""A whole proof, loop and controls, with a scripted model for the engines and a stand-in for the trainer."""
+"""A whole proof, loop and controls, with a scripted model in place of the engines and a stub of the trainer."""
 
 import json
 import random
@@ -184,7 +184,7 @@ def test_an_evaluation_that_left_prompts_out_ends_the_proof_and_says_which(
     prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
     manifest = json.loads((tmp_path / "seed0/M2/evaluation/manifest.json").read_text())
     run.evaluation(2).write_json("manifest.json", manifest | {"dropped": {"failed": 2}})
-    with pytest.raises(UserError, match=r"M2/evaluation: .*without an answer \(2 failed\).*remove that folder"):
+    with pytest.raises(UserError, match=r"M2/evaluation: .*have no answer \(2 failed\).*remove that folder"):
         prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
 
 
