@@ -21,7 +21,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job, OpenEngine
 from selfreward_ray.inference.cut import count_cut, cut_table, read_block
 from selfreward_ray.inference.engine import Engine
-from selfreward_ray.inference.ledger import Ledger
+from selfreward_ray.inference.health import PoolHealth
 from selfreward_ray.inference.placement import actor_resources, blocks_at_a_time, pool_size, release_stages
 from selfreward_ray.inference.replica import Read, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
@@ -51,7 +51,7 @@ class Pool:
         inference: Inference,
         seed: int,
         open_engine: OpenEngine,
-        ledger: Any,
+        health: Any,
         note: Callable[[str], None],
     ):
         self._note = note
@@ -59,7 +59,7 @@ class Pool:
         self._inference = inference
         self._seed = seed
         self._open_engine = open_engine
-        self._ledger = ledger
+        self._health = health
         self._id = uuid.uuid4().hex
 
     def run(self, works: Sequence[Work]) -> Generator[tuple[str, Block], None, None]:
@@ -92,7 +92,7 @@ class Pool:
         """Run every row of `dataset`, a block whose job and records `read` gives, on `replicas` replicas, each of which
         is given at most `in_flight` blocks; yields as `run` does when the block is written."""
         ask = replace(replica_ask(self._inference), count=replicas)
-        with self._released(), self._explained(ask), told(self._ledger, ask, self._note) as came:
+        with self._released(), self._explained(ask), told(self._health, ask, self._note) as came:
             counts = self._counts(dataset, replicas, in_flight, read)
             # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool
             # that is asked in rounds has no next one yet.
@@ -103,17 +103,17 @@ class Pool:
 
     def summary(self) -> dict[str, int]:
         """Restarts and retries since it was last asked, for a step's manifest."""
-        counts: dict[str, int] = ray.get(self._ledger.summary.remote())
+        counts: dict[str, int] = ray.get(self._health.summary.remote())
         return counts
 
     def _counts(self, blocks: ray.data.Dataset, replicas: int, in_flight: int, read: Read) -> ray.data.Dataset:
         inference = self._inference
         blocks.context.execution_no_progress_timeout_s = -1  # the guard's decision: a fetch is progress too
-        guard: Any = partial(StallGuard, self._ledger, inference.stall_seconds)
+        guard: Any = partial(StallGuard, self._health, inference.stall_seconds)
         blocks.context.custom_execution_callback_classes = [guard]
         arguments = {
             "model": self._model, "inference": inference, "seed": self._seed, "open_engine": self._open_engine,
-            "read": read, "ledger": self._ledger,
+            "read": read, "health": self._health,
         }  # fmt: skip
         actor: type = Replica
         resources = actor_resources(inference)
@@ -149,7 +149,7 @@ class Pool:
         try:
             yield
         except (RayActorError, ExecutionTimeoutError) as error:
-            ended, last, came_up = ray.get(self._ledger.why.remote())
+            ended, last, came_up = ray.get(self._health.failure.remote())
             if ended:
                 raise PoolStopped(ended) from None
             if isinstance(error, RayActorError):
@@ -181,8 +181,8 @@ def open_pool(
     can never hold a replica.
     """
     check_room(replica_ask(inference))
-    ledger = on_driver_node(Ledger, inference.max_restarts)
+    health = on_driver_node(PoolHealth, inference.max_restarts)
     try:
-        yield Pool(model, inference, seed, open_engine, ledger, note)
+        yield Pool(model, inference, seed, open_engine, health, note)
     finally:
-        ray.kill(ledger)
+        ray.kill(health)

@@ -21,7 +21,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Job, OpenEngine, Owned, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.gate import TokenGate
-from selfreward_ray.inference.ledger import GIVEN_UP_AFTER
+from selfreward_ray.inference.health import GIVEN_UP_AFTER
 from selfreward_ray.inference.metrics import Metrics
 from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
@@ -41,8 +41,8 @@ WATCH_EVERY = 1.0
 class Replica:
     """Runs programs on many rows at a time.
 
-    `open_engine` makes an engine of a model, `read` gives a block's job and its records, `ledger` is the handle of the
-    pool's `Ledger`, in which this replica has the `name` of its actor unless another is given.
+    `open_engine` makes an engine of a model, `read` gives a block's job and its records, `health` is the handle of the
+    pool's `PoolHealth`, in which this replica has the `name` of its actor unless another is given.
     """
 
     def __init__(
@@ -52,25 +52,25 @@ class Replica:
         seed: int,
         open_engine: OpenEngine,
         read: Read,
-        ledger: Any,
+        health: Any,
         name: str | None = None,
     ):
         self._read = read
-        self._ledger = ledger
+        self._health = health
         self._name = name or ray.get_runtime_context().get_actor_id()
-        self._standing = ray.get(ledger.join.remote(self._name))
-        if self._standing.ended:
-            raise RuntimeError(self._standing.ended)
+        self._status = ray.get(health.register.remote(self._name))
+        if self._status.stop_reason:
+            raise RuntimeError(self._status.stop_reason)
         self._reaper = bind_children()
         self._alone = asyncio.Lock()
         self._gate = TokenGate(inference.tokens_in_flight)
         self._metrics = Metrics(self._name)
-        if self._standing.restarted:
+        if self._status.restarted:
             self._metrics.restarted()
         self._engine = self._opened(partial(open_engine, model, inference, seed))
-        ledger.came_up.remote()
+        health.engine_ready.remote()
         # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
-        give_up = partial(_die, ledger, self._name)
+        give_up = partial(_die, health, self._name)
         watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, give_up)
         threading.Thread(target=watch.keep, daemon=True).start()
 
@@ -79,25 +79,25 @@ class Replica:
         job, records = await self._read(block, self._name)
         self._metrics.step = job.step
         ids = [record.id for record in records]
-        apart = self._standing.suspects | self._standing.given_up
+        apart = self._status.suspects | self._status.given_up
         # Waited for: a row that ends the process at once would else never be counted.
-        await self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
+        await self._health.rows_started.remote(self._name, [i for i in ids if i not in apart])
         try:
             counts = await run_block(records, self._engine, job, self._gate, self._run)
         except EngineDead as error:
-            _die(self._ledger, self._name, f"the engine died: {error}")
-        self._ledger.finished.remote(self._name, ids)
+            _die(self._health, self._name, f"the engine died: {error}")
+        self._health.rows_finished.remote(self._name, ids)
         self._metrics.block(job.step, counts)
         return {"out": job.out, **asdict(counts)}
 
     async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
-        if record.id in self._standing.given_up:
+        if record.id in self._status.given_up:
             return Dropped(record.id, job.step, GIVEN_UP)
-        if record.id in self._standing.suspects:
+        if record.id in self._status.suspects:
             async with self._alone:
-                await self._ledger.began.remote(self._name, [record.id])
+                await self._health.rows_started.remote(self._name, [record.id])
                 outcome = await run_row(record, model, job)
-                self._ledger.finished.remote(self._name, [record.id])  # no suspect in the death of the next one
+                self._health.rows_finished.remote(self._name, [record.id])  # no suspect in the death of the next one
                 return outcome
         return await run_row(record, model, job)
 
@@ -105,13 +105,13 @@ class Replica:
         try:
             return open_engine(self._fetched)
         except UserError as error:
-            ray.get(self._ledger.end.remote(str(error)))
+            ray.get(self._health.stop.remote(str(error)))
             raise
         except Exception as error:
-            _die(self._ledger, self._name, f"the engine did not start: {error}")
+            _die(self._health, self._name, f"the engine did not start: {error}")
 
     def _fetched(self, here: int, total: int) -> None:
-        self._ledger.fetched.remote(self._name, here, total)
+        self._health.fetch_progress.remote(self._name, here, total)
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
@@ -132,7 +132,7 @@ class StagedReplica:
         seed: int,
         open_engine: OpenEngine,
         read: Read,
-        ledger: Any,
+        health: Any,
         pool: str,
         blocks_at_a_time: int,
     ):
@@ -145,7 +145,7 @@ class StagedReplica:
             max_concurrency=blocks_at_a_time,
             runtime_env={"env_vars": inference.env},
         )
-        self._replica = actor(Replica).remote(model, inference, seed, open_engine, read, ledger, name)
+        self._replica = actor(Replica).remote(model, inference, seed, open_engine, read, health, name)
         try:
             ray.get(self._replica.__ray_ready__.remote())
         except RayActorError as error:
@@ -161,9 +161,9 @@ class StagedReplica:
         return counts
 
 
-def _die(ledger: Any, name: str, error: str) -> NoReturn:
+def _die(health: Any, name: str, error: str) -> NoReturn:
     try:
-        ray.get(ledger.failed.remote(name, error), timeout=10)
+        ray.get(health.replica_failed.remote(name, error), timeout=10)
     finally:
         os._exit(1)
 

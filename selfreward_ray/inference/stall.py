@@ -13,18 +13,18 @@ from selfreward_ray.cluster.room import Ask
 from selfreward_ray.cluster.waiting import outlook
 
 LOOK_EVERY = 1.0
-"""Seconds between two questions to the ledger."""
+"""Seconds between two questions to the health."""
 
 
 class StallGuard:
-    """An execution callback of Ray Data, which ends the dataset once `ledger` has had no sign of life for `seconds`.
+    """An execution callback of Ray Data, which ends the dataset once `health` has had no sign of life for `seconds`.
 
     Ray Data has such a guard itself (``execution_no_progress_timeout_s``), but to it only blocks are progress: it would
     end a pool whose replicas are still fetching a large model. Ray Data makes one guard an execution.
     """
 
-    def __init__(self, ledger: Any, seconds: float):
-        self._ledger = ledger
+    def __init__(self, health: Any, seconds: float):
+        self._health = health
         self._seconds = seconds
         self._began = self._looked = time.monotonic()
 
@@ -34,7 +34,7 @@ class StallGuard:
         if now - self._looked < LOOK_EVERY:
             return
         self._looked = now
-        idle = ray.get(self._ledger.idle_seconds.remote())
+        idle = ray.get(self._health.idle_seconds.remote())
         if min(now - self._began, float("inf") if idle is None else idle) >= self._seconds:
             raise ExecutionTimeoutError(f"no sign of life for {self._seconds:g} s")
 
@@ -46,7 +46,7 @@ class StallGuard:
 
 
 @contextmanager
-def told(ledger: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def told(health: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Tell `note` what the replicas are doing, or what they wait for, which is `ask`, until the block ends or what is
     yielded is called."""
     done = threading.Event()
@@ -54,7 +54,7 @@ def told(ledger: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callabl
 
     def follow() -> None:
         while not done.wait(LOOK_EVERY):
-            note(ray.get(ledger.doing.remote()) or f"waiting for {outlook(ask, began)}")
+            note(ray.get(health.activity.remote()) or f"waiting for {outlook(ask, began)}")
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()
