@@ -110,10 +110,10 @@ class FreeEngine:
     """Answers at once: the same reply to a prompt, the same verdict to a judge's question."""
 
     def __init__(self, model, inference, seed, progress):
-        from selfreward_ray.inference.vitals import Vitals
+        from selfreward_ray.inference.stats import EngineStats
         from selfreward_ray.records import Completion
 
-        self.vitals = Vitals()
+        self.stats = EngineStats()
         self._reply = Completion(REPLY, tuple(range(100)), "stop")
         self._verdict = Completion(VERDICT, tuple(range(80)), "stop")
 
@@ -121,7 +121,7 @@ class FreeEngine:
         return [0] * (len(text) // 4)
 
     async def generate(self, prompt_ids, sampling, request_id, pattern=None):
-        self.vitals.touch()
+        self.stats.touch()
         return self._verdict if "/v" in request_id else self._reply
 
     def shutdown(self):

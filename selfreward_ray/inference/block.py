@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.programs import LanguageModel, Program
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped, Turn, Verdict
@@ -29,7 +29,7 @@ TRY_AGAIN_AFTER = (1.0, 5.0, 20.0)
 class Owned(LanguageModel, Protocol):
     """What a replica owns: a language model that says how it is, and that it ends."""
 
-    vitals: Vitals
+    stats: EngineStats
 
     def shutdown(self) -> None: ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.inference.programs import ContextOverflow
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.fetch import FetchProgress, ignore_progress
 from selfreward_ray.models.local import Adapter, model_and_adapter
@@ -35,13 +35,13 @@ class Engine:
 
         self._log = log_size()
         folder, adapter = model_and_adapter(model, progress)
-        self.vitals = Vitals()
+        self.stats = EngineStats()
         self._codec = ChatCodec(folder)
         self._seed = seed
         self._lora = None if adapter is None else _lora_request(adapter)
         arguments = AsyncEngineArgs(**{**_defaults(folder, adapter, inference, seed), **inference.engine})
         try:
-            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[_reporter(self.vitals)])
+            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[_reporter(self.stats)])
         except Exception as error:
             raise RuntimeError(last_error(str(error), self._log)) from error
         self._log = log_size()
@@ -125,8 +125,8 @@ def _defaults(folder: Path, adapter: Adapter | None, inference: Inference, seed:
     return arguments
 
 
-def _reporter(vitals: Vitals) -> Any:
-    """A class of stat loggers that tells `vitals` of each step."""
+def _reporter(stats: EngineStats) -> Any:
+    """A class of stat loggers that tells `stats` of each step."""
     from vllm.v1.metrics.loggers import PrometheusStatLogger
 
     class Reporter(PrometheusStatLogger):  # type: ignore[misc]
@@ -135,7 +135,7 @@ def _reporter(vitals: Vitals) -> Any:
         def __init__(self, **_: Any) -> None: ...
 
         def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
-            vitals.record(scheduler_stats, iteration_stats)
+            stats.record(scheduler_stats, iteration_stats)
 
         def log_engine_initialized(self) -> None: ...
 

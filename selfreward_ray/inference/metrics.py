@@ -3,7 +3,7 @@
 from ray.util.metrics import Counter, Gauge
 
 from selfreward_ray.inference.block import Block
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 
 _TOTALS = {
     "prompt_tokens": "Prompt tokens that the engine read, cached or not.",
@@ -49,13 +49,13 @@ class Metrics:
     def restarted(self) -> None:
         self._restarts.inc(tags={"step": self.step})
 
-    def publish(self, vitals: Vitals) -> None:
+    def publish(self, stats: EngineStats) -> None:
         for name, counter in self._totals.items():
-            total = getattr(vitals, name)  # once: the engine goes on meanwhile
+            total = getattr(stats, name)  # once: the engine goes on meanwhile
             _add(counter, total - self._said[name], self.step)
             self._said[name] = total
         for name, gauge in self._states.items():
-            gauge.set(getattr(vitals, name), tags={"step": self.step})
+            gauge.set(getattr(stats, name), tags={"step": self.step})
 
     def block(self, step: str, block: Block) -> None:
         for name, counter in self._blocks.items():

@@ -26,7 +26,7 @@ from selfreward_ray.inference.metrics import Metrics
 from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.reaper import bind_children
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Dropped
@@ -71,7 +71,7 @@ class Replica:
         health.engine_ready.remote()
         # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
         give_up = partial(_die, health, self._name)
-        watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, give_up)
+        watch = Watch(self._engine.stats, self._gate, self._metrics, inference.hang_seconds, give_up)
         threading.Thread(target=watch.keep, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
@@ -172,9 +172,9 @@ class Watch:
     """Looks after an engine: publishes its figures, and gives it up where it makes no step with work to do."""
 
     def __init__(
-        self, vitals: Vitals, gate: TokenGate, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
+        self, stats: EngineStats, gate: TokenGate, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
     ):
-        self._vitals = vitals
+        self._stats = stats
         self._gate = gate
         self._metrics = metrics
         self._hang_seconds = hang_seconds
@@ -182,7 +182,7 @@ class Watch:
 
     def keep(self) -> None:
         """Watch for as long as this process lives. In a thread of its own: an event loop may hang too."""
-        self._vitals.touch()  # an engine's start may take longer than any step
+        self._stats.touch()  # an engine's start may take longer than any step
         try:
             while True:
                 time.sleep(WATCH_EVERY)
@@ -192,7 +192,7 @@ class Watch:
 
     def look(self) -> None:
         if not self._gate.requests:
-            self._vitals.touch()
-        if time.monotonic() - self._vitals.last_step > self._hang_seconds:
+            self._stats.touch()
+        if time.monotonic() - self._stats.last_step > self._hang_seconds:
             self._give_up(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
-        self._metrics.publish(self._vitals)
+        self._metrics.publish(self._stats)

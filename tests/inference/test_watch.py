@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.inference import replica, vitals
+from selfreward_ray.inference import replica, stats
 from selfreward_ray.inference.gate import TokenGate
 from selfreward_ray.inference.replica import Watch
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 
 GIVEN_UP = "the engine made no step in 5 s with requests under way"
 
@@ -19,18 +19,18 @@ class GivenUp(Exception):
 
 
 class Bench:
-    """A watch of 5 seconds over an engine's vitals; `now` is the time."""
+    """A watch of 5 seconds over an engine's stats; `now` is the time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
-        for module in (replica, vitals):
+        for module in (replica, stats):
             monkeypatch.setattr(module, "time", clock)
-        self.vitals = Vitals()
+        self.stats = EngineStats()
         self.gate = TokenGate(10)
-        self.published: list[Vitals] = []
+        self.published: list[EngineStats] = []
         metrics: Any = SimpleNamespace(publish=self.published.append)
-        self.watch = Watch(self.vitals, self.gate, metrics, 5.0, self._give_up)
+        self.watch = Watch(self.stats, self.gate, metrics, 5.0, self._give_up)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -69,7 +69,7 @@ def test_an_engine_that_makes_steps_is_not_given_up_however_long_they_take_toget
     def script() -> None:
         for _ in range(4):
             bench.look_after(3.0)
-            bench.vitals.record(None, None)
+            bench.stats.record(None, None)
 
     with_a_request(bench, script)
 
@@ -109,7 +109,7 @@ def test_the_engines_start_is_no_time_without_a_step(bench: Bench):
 def test_figures_are_published_at_each_look(bench: Bench):
     bench.watch.look()
     bench.watch.look()
-    assert bench.published == [bench.vitals, bench.vitals]
+    assert bench.published == [bench.stats, bench.stats]
 
 
 def test_it_looks_every_second_for_as_long_as_it_lives(bench: Bench):

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 
-class Vitals:
+class EngineStats:
     """What an engine said of itself at its last step.
 
     Tokens are totals since the engine's start, `kv_cache_usage` a share from 0 to 1.
