@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from selfreward_ray.inference.block import Block, Job, run_block
-from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.pool import Work
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe.schema import Sampling
@@ -105,7 +105,7 @@ class ScriptedPool(AbstractContextManager["ScriptedPool"]):
 
 
 def block_of(records: list[Any], model: ScriptedModel, job: Job) -> Block:
-    return asyncio.run(run_block(records, model, job, TokenGate(10**9)))
+    return asyncio.run(run_block(records, model, job, TokenLimiter(10**9)))
 
 
 class ScriptedRounds:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from selfreward_ray.inference.engine import EngineDead
-from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import LanguageModel, Program
 from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.fetch import FetchProgress
@@ -70,12 +70,12 @@ class Block:
 
 
 class _Asked:
-    """A language model as one row sees it: behind the gate, its tokens counted."""
+    """A language model as one row sees it: behind the limiter, its tokens counted."""
 
-    def __init__(self, model: LanguageModel, gate: TokenGate):
+    def __init__(self, model: LanguageModel, limiter: TokenLimiter):
         self._model = model
-        self._gate = gate
-        self._row = gate.next_row()
+        self._limiter = limiter
+        self._row = limiter.next_row()
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.generated_tokens = 0
@@ -86,7 +86,7 @@ class _Asked:
     async def generate(
         self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
-        async with self._gate.room(len(prompt_ids) + sampling.max_tokens, self._row):
+        async with self._limiter.acquire(len(prompt_ids) + sampling.max_tokens, self._row):
             completion = await self._model.generate(prompt_ids, sampling, request_id, pattern)
         self.prompt_tokens += len(prompt_ids)
         self.cached_tokens += completion.cached_tokens
@@ -108,7 +108,7 @@ async def run_block(
     records: list[Any],
     model: LanguageModel,
     job: Job,
-    gate: TokenGate,
+    limiter: TokenLimiter,
     run: Callable[[Any, LanguageModel, Job], Awaitable[Any]] = run_row,
 ) -> Block:
     """`run` every record at once and write the block's rows and its dropped rows.
@@ -117,7 +117,7 @@ async def run_block(
     """
     if not records:
         return Block()
-    asked = [_Asked(model, gate) for _ in records]
+    asked = [_Asked(model, limiter) for _ in records]
     outcomes = await asyncio.gather(*(run(record, its, job) for record, its in zip(records, asked, strict=True)))
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]

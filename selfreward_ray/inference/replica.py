@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Job, OpenEngine, Owned, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
-from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.health import GIVEN_UP_AFTER
 from selfreward_ray.inference.metrics import Metrics
 from selfreward_ray.inference.placement import stages
@@ -63,7 +63,7 @@ class Replica:
             raise RuntimeError(self._status.stop_reason)
         self._reaper = bind_children()
         self._alone = asyncio.Lock()
-        self._gate = TokenGate(inference.tokens_in_flight)
+        self._limiter = TokenLimiter(inference.tokens_in_flight)
         self._metrics = Metrics(self._name)
         if self._status.restarted:
             self._metrics.restarted()
@@ -71,7 +71,7 @@ class Replica:
         health.engine_ready.remote()
         # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
         give_up = partial(_die, health, self._name)
-        watch = Watch(self._engine.stats, self._gate, self._metrics, inference.hang_seconds, give_up)
+        watch = Watch(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, give_up)
         threading.Thread(target=watch.keep, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Replica:
         # Waited for: a row that ends the process at once would else never be counted.
         await self._health.rows_started.remote(self._name, [i for i in ids if i not in apart])
         try:
-            counts = await run_block(records, self._engine, job, self._gate, self._run)
+            counts = await run_block(records, self._engine, job, self._limiter, self._run)
         except EngineDead as error:
             _die(self._health, self._name, f"the engine died: {error}")
         self._health.rows_finished.remote(self._name, ids)
@@ -172,10 +172,10 @@ class Watch:
     """Looks after an engine: publishes its figures, and gives it up where it makes no step with work to do."""
 
     def __init__(
-        self, stats: EngineStats, gate: TokenGate, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
+        self, stats: EngineStats, limiter: TokenLimiter, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
     ):
         self._stats = stats
-        self._gate = gate
+        self._limiter = limiter
         self._metrics = metrics
         self._hang_seconds = hang_seconds
         self._give_up = give_up
@@ -191,7 +191,7 @@ class Watch:
             self._give_up(f"the watch over the engine failed: {error}")
 
     def look(self) -> None:
-        if not self._gate.requests:
+        if not self._limiter.in_flight:
             self._stats.touch()
         if time.monotonic() - self._stats.last_step > self._hang_seconds:
             self._give_up(f"the engine made no step in {self._hang_seconds:g} s with requests under way")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.inference import replica, stats
-from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.replica import Watch
 from selfreward_ray.inference.stats import EngineStats
 
@@ -27,10 +27,10 @@ class Bench:
         for module in (replica, stats):
             monkeypatch.setattr(module, "time", clock)
         self.stats = EngineStats()
-        self.gate = TokenGate(10)
+        self.limiter = TokenLimiter(10)
         self.published: list[EngineStats] = []
         metrics: Any = SimpleNamespace(publish=self.published.append)
-        self.watch = Watch(self.stats, self.gate, metrics, 5.0, self._give_up)
+        self.watch = Watch(self.stats, self.limiter, metrics, 5.0, self._give_up)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -50,7 +50,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def with_a_request(bench: Bench, script: Any) -> None:
     async def under_way() -> None:
-        async with bench.gate.room(1, 0):
+        async with bench.limiter.acquire(1, 0):
             script()
 
     asyncio.run(under_way())
@@ -86,8 +86,8 @@ def test_requests_that_wait_for_an_engine_that_hangs_do_not_count_as_none(bench:
     """The one under way is what hangs; that others wait behind it changes nothing."""
 
     async def script() -> None:
-        async with bench.gate.room(10, 0):
-            behind = asyncio.create_task(bench.gate.room(10, 1).__aenter__())
+        async with bench.limiter.acquire(10, 0):
+            behind = asyncio.create_task(bench.limiter.acquire(10, 1).__aenter__())
             await asyncio.sleep(0)
             with pytest.raises(GivenUp):
                 bench.look_after(5.1)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 
-class TokenGate:
+class TokenLimiter:
     """Lets requests through while the tokens of those under way fit into `budget`, the oldest row's first.
 
     A row's later requests so come before those of rows behind it: rows are finished, not merely begun, and what a
@@ -27,44 +27,44 @@ class TokenGate:
         return next(self._rows)
 
     @property
-    def requests(self) -> int:
+    def in_flight(self) -> int:
         """Requests under way."""
         return self._requests
 
     @asynccontextmanager
-    async def room(self, tokens: int, row: int) -> AsyncIterator[None]:
+    async def acquire(self, tokens: int, row: int) -> AsyncIterator[None]:
         """Room for a request of at most `tokens` tokens, prompt and reply, of the row of that number.
 
         One that exceeds the whole budget is let through once nothing else is under way.
         """
-        let_through = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (row, next(self._arrivals), tokens, let_through))
-        self._open()
+        admitted = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (row, next(self._arrivals), tokens, admitted))
+        self._admit()
         try:
-            await let_through
+            await admitted
         except asyncio.CancelledError:
-            if let_through.cancelled():
-                self._open()  # it may have been what those behind it waited for
+            if admitted.cancelled():
+                self._admit()  # it may have been what those behind it waited for
             else:
-                self._leave(tokens)
+                self._release(tokens)
             raise
         try:
             yield
         finally:
-            self._leave(tokens)
+            self._release(tokens)
 
-    def _leave(self, tokens: int) -> None:
+    def _release(self, tokens: int) -> None:
         self._tokens -= tokens
         self._requests -= 1
-        self._open()
+        self._admit()
 
-    def _open(self) -> None:
+    def _admit(self) -> None:
         while self._waiting:
-            _, _, tokens, let_through = self._waiting[0]
-            if not let_through.cancelled():
+            _, _, tokens, admitted = self._waiting[0]
+            if not admitted.cancelled():
                 if self._requests and self._tokens + tokens > self._budget:
                     return
                 self._tokens += tokens
                 self._requests += 1
-                let_through.set_result(None)
+                admitted.set_result(None)
             heapq.heappop(self._waiting)
