@@ -19,7 +19,7 @@ from selfreward_ray.cluster.room import Ask, check_room
 from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Block, Job, OpenEngine
-from selfreward_ray.inference.cut import count_cut, cut_table, read_block
+from selfreward_ray.inference.partition import rows_in, partition_table, read_block
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.health import PoolHealth
 from selfreward_ray.inference.placement import actor_resources, blocks_at_a_time, pool_size, release_stages
@@ -74,9 +74,9 @@ class Pool:
         """
         blocks, tokens = [], 0
         for number, work in enumerate(works):
-            cut = cut_table(work.rows, work.finished, self._inference.rows_per_block)
+            cut = partition_table(work.rows, work.finished, self._inference.rows_per_block)
             blocks += [block | {"work": number} for block in cut]
-            tokens += count_cut(cut) * work.job.row_tokens
+            tokens += rows_in(cut) * work.job.row_tokens
         if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
             in_flight = max(blocks_at_a_time(self._inference, work.job.row_tokens) for work in works)

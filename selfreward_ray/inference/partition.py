@@ -16,11 +16,11 @@ from selfreward_ray.inference.block import with_retries
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 
-Block = dict[str, Any]
+BlockSpec = dict[str, Any]
 """``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``, paths as the table's file system understands them."""
 
 
-def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> list[Block]:
+def partition_table(table: Folder, finished: Container[str], rows_per_block: int) -> list[BlockSpec]:
     """Blocks of `rows_per_block` rows, the last of fewer, of those rows of `table` whose id is not `finished`.
 
     Raises `OSError` where the table can not be read.
@@ -32,7 +32,7 @@ def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> l
         ids: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
         return ids
 
-    blocks: list[Block] = []
+    blocks: list[BlockSpec] = []
     room = 0
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         for path, ids in zip(paths, pool.map(ids_of, paths), strict=True):
@@ -50,12 +50,12 @@ def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> l
     return blocks
 
 
-def count_cut(blocks: list[Block]) -> int:
+def rows_in(blocks: list[BlockSpec]) -> int:
     """Rows of `blocks`."""
     return sum(len(segment["rows"]) for block in blocks for segment in block["segments"])
 
 
-async def read_block(block: Block, table: Folder, record: type[Any]) -> list[Any]:
+async def read_block(block: BlockSpec, table: Folder, record: type[Any]) -> list[Any]:
     """The records of a block of `table`. Of each file only the row groups are read that have rows of it.
 
     Raises `OSError` when the storage goes on failing.
@@ -63,7 +63,7 @@ async def read_block(block: Block, table: Folder, record: type[Any]) -> list[Any
     return await with_retries(_read, block, table, record)
 
 
-def _read(block: Block, table: Folder, record: type[Any]) -> list[Any]:
+def _read(block: BlockSpec, table: Folder, record: type[Any]) -> list[Any]:
     filesystem, _ = table.filesystem()
     found: list[Any] = []
     for segment in block["segments"]:
