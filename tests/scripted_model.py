@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from selfreward_ray.inference.block import Block, Job, run_block
+from selfreward_ray.inference.block import BlockCounts, Job, run_block
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.pool import Work
 from selfreward_ray.inference.programs import ContextOverflow
@@ -89,7 +89,7 @@ class ScriptedPool(AbstractContextManager["ScriptedPool"]):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, works: Sequence[Work]) -> Iterator[tuple[str, Block]]:
+    def run(self, works: Sequence[Work]) -> Iterator[tuple[str, BlockCounts]]:
         number = 0
         for job, rows, finished in works:
             tables = [pq.read_table(path) for path in sorted(Path(rows.uri).glob("*.parquet"))]
@@ -104,7 +104,7 @@ class ScriptedPool(AbstractContextManager["ScriptedPool"]):
         return {"engine_restarts": 0, "rows_retried": 0}
 
 
-def block_of(records: list[Any], model: ScriptedModel, job: Job) -> Block:
+def block_of(records: list[Any], model: ScriptedModel, job: Job) -> BlockCounts:
     return asyncio.run(run_block(records, model, job, TokenLimiter(10**9)))
 
 

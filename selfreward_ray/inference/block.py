@@ -52,7 +52,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockCounts:
     """Counts of finished rows. Prompt tokens are those of each request; cached ones were in the prefix cache."""
 
     rows: int = 0
@@ -64,9 +64,9 @@ class Block:
     invalid_verdicts: int = 0
     verdicts_asked_again: int = 0
 
-    def __add__(self, other: "Block") -> "Block":
+    def __add__(self, other: "BlockCounts") -> "BlockCounts":
         mine, its = dataclasses.astuple(self), dataclasses.astuple(other)
-        return Block(*(a + b for a, b in zip(mine, its, strict=True)))
+        return BlockCounts(*(a + b for a, b in zip(mine, its, strict=True)))
 
 
 class _Asked:
@@ -110,13 +110,13 @@ async def run_block(
     job: Job,
     limiter: TokenLimiter,
     run: Callable[[Any, LanguageModel, Job], Awaitable[Any]] = run_row,
-) -> Block:
+) -> BlockCounts:
     """`run` every record at once and write the block's rows and its dropped rows.
 
     Raises `EngineDead`, and `OSError` when the storage goes on failing.
     """
     if not records:
-        return Block()
+        return BlockCounts()
     asked = [_Asked(model, limiter) for _ in records]
     outcomes = await asyncio.gather(*(run(record, its, job) for record, its in zip(records, asked, strict=True)))
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
@@ -124,7 +124,7 @@ async def run_block(
     ids = [record.id for record in records]
     await with_retries(write_block, Folder(job.out), ids, kept, job.result, dropped)
     verdicts = [verdict for row in kept for verdict in _verdicts(row)]
-    return Block(
+    return BlockCounts(
         rows=len(records),
         dropped=len(dropped),
         prompt_tokens=sum(a.prompt_tokens for a in asked),

@@ -2,7 +2,7 @@
 
 from ray.util.metrics import Counter, Gauge
 
-from selfreward_ray.inference.block import Block
+from selfreward_ray.inference.block import BlockCounts
 from selfreward_ray.inference.stats import EngineStats
 
 _TOTALS = {
@@ -57,7 +57,7 @@ class Metrics:
         for name, gauge in self._states.items():
             gauge.set(getattr(stats, name), tags={"step": self.step})
 
-    def block(self, step: str, block: Block) -> None:
+    def block(self, step: str, block: BlockCounts) -> None:
         for name, counter in self._blocks.items():
             _add(counter, getattr(block, name), step)
 

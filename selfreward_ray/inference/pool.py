@@ -18,7 +18,7 @@ from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.room import Ask, check_room
 from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Block, Job, OpenEngine
+from selfreward_ray.inference.block import BlockCounts, Job, OpenEngine
 from selfreward_ray.inference.partition import rows_in, partition_table, read_block
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.health import PoolHealth
@@ -62,7 +62,7 @@ class Pool:
         self._health = health
         self._id = uuid.uuid4().hex
 
-    def run(self, works: Sequence[Work]) -> Generator[tuple[str, Block], None, None]:
+    def run(self, works: Sequence[Work]) -> Generator[tuple[str, BlockCounts], None, None]:
         """Stream the rows of `works` through the pool, one work's after the other's; yields each block's counts and
         its job's `out`.
 
@@ -88,7 +88,7 @@ class Pool:
 
     def stream(
         self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: Read
-    ) -> Generator[tuple[str, Block], None, None]:
+    ) -> Generator[tuple[str, BlockCounts], None, None]:
         """Run every row of `dataset`, a block whose job and records `read` gives, on `replicas` replicas, each of which
         is given at most `in_flight` blocks; yields as `run` does when the block is written."""
         ask = replace(replica_ask(self._inference), count=replicas)
@@ -99,7 +99,7 @@ class Pool:
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 came()
                 for row in batch.to_pylist():
-                    yield row.pop("out"), Block(**row)
+                    yield row.pop("out"), BlockCounts(**row)
 
     def summary(self) -> dict[str, int]:
         """Restarts and retries since it was last asked, for a step's manifest."""

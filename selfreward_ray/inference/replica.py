@@ -75,7 +75,7 @@ class Replica:
         threading.Thread(target=watch.keep, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
-        """Run and write the rows of `block`; returns its counts, the fields of a `Block`, and where its rows went."""
+        """Run and write the rows of `block`; returns its counts, the fields of a `BlockCounts`, and where its rows went."""
         job, records = await self._read(block, self._name)
         self._metrics.step = job.step
         ids = [record.id for record in records]

@@ -17,7 +17,7 @@ import ray
 import ray.data
 
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.inference.block import Block, Job, OpenEngine
+from selfreward_ray.inference.block import BlockCounts, Job, OpenEngine
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.placement import blocks_at_a_time, pool_size
 from selfreward_ray.inference.pool import Pool, open_pool
@@ -65,13 +65,13 @@ class RoundQueue:
 class Rounds:
     """What `open_rounds` gives: `ask` runs the rows of one round and yields the counts of its blocks."""
 
-    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[tuple[str, Block]], rows_per_block: int) -> None:
+    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[tuple[str, BlockCounts]], rows_per_block: int) -> None:
         self.summary = pool.summary
         self._queue = queue
         self._blocks = blocks
         self._rows_per_block = rows_per_block
 
-    def ask(self, job: Job, records: list[Any]) -> Iterator[Block]:
+    def ask(self, job: Job, records: list[Any]) -> Iterator[BlockCounts]:
         """Run `job` on `records`; it is done when the iterator ends."""
         cuts = range(0, len(records), self._rows_per_block)
         cut = [(job, to_table(records[i : i + self._rows_per_block], job.record)) for i in cuts]

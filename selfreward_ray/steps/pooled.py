@@ -8,7 +8,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference import pool
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.pool import Work
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
 from selfreward_ray.recipe.schema import Recipe
@@ -86,14 +86,14 @@ class _SharedPool:
     """The pool of some steps, opened when the first of them has rows to make; what it has done for each, by `out`."""
 
     def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
-        self.counted = {step.job.out: Block() for step in steps}
+        self.counted = {step.job.out: BlockCounts() for step in steps}
         self._works = [Work(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
         self._before = {work.job.out: len(work.finished) for work in self._works}
         self._steps = steps
         self._engines = engines
         self._open_pool = open_pool
         self._pool: Any = None
-        self._blocks: Iterator[tuple[str, Block]] = iter(())
+        self._blocks: Iterator[tuple[str, BlockCounts]] = iter(())
         self._progress: Progress | None = None
 
     def done(self, out: str) -> int:
@@ -123,7 +123,7 @@ class _SharedPool:
             self._progress.note(text)
 
 
-def figures(counted: Block) -> dict[str, Any]:
+def figures(counted: BlockCounts) -> dict[str, Any]:
     """What a manifest says of the blocks that were run: all of them, or those since an interruption."""
     counts = {name: count for name, count in dataclasses.asdict(counted).items() if name not in ("rows", "dropped")}
     hit_rate = round(counted.cached_tokens / counted.prompt_tokens, 4) if counted.prompt_tokens else None

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Self
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
 from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
@@ -53,7 +53,7 @@ class Proposer:
     def __exit__(self, *_: object) -> None:
         self._engines.close()
 
-    def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[Block]:
+    def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[BlockCounts]:
         """Run `job` on the `requests` of a round, and yield the counts of its blocks."""
         if self._rounds is None:
             note("starting the engine")
@@ -128,7 +128,7 @@ class _Answers:
         sampling = recipe.prompts.sampling
         program = partial(propose_prompt, sampling=sampling, read=read_proposal)
         self._job = Job("propose", program, Prompt, Proposal, folder.uri, sampling.max_tokens)
-        self.counted = Block()
+        self.counted = BlockCounts()
         """Of what was asked for since an interruption."""
         self._folder = folder
         self._progress = progress

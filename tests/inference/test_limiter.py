@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.inference.block import Block, Job, run_block
+from selfreward_ray.inference.block import BlockCounts, Job, run_block
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.judging.rubric import load_rubric
@@ -224,7 +224,7 @@ def test_rows_of_any_size_keep_the_engine_full_and_few_of_them_are_open(
     prompts = [Prompt(f"p{i}", "?") for i in range(512 // candidates)]
     engine = CountingEngine(requests=candidates * 3)
 
-    async def busy() -> Block:
+    async def busy() -> BlockCounts:
         job = Job("respond", program, Prompt, JudgedPrompt, str(tmp_path), 1)
         block, _ = await asyncio.gather(
             run_block(prompts, engine, job, TokenLimiter(3000)), engine.keep_time(len(prompts))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import pytest
 
 from selfreward_ray.inference import metrics
-from selfreward_ray.inference.block import Block
+from selfreward_ray.inference.block import BlockCounts
 from selfreward_ray.inference.metrics import Metrics
 from selfreward_ray.inference.stats import EngineStats
 
@@ -75,8 +75,8 @@ def test_each_figure_of_an_engine_is_published_as_itself(known: dict[str, Any]):
 
 def test_a_blocks_counts_are_added(known: dict[str, Any]):
     published = Metrics("replica-1")
-    published.block("respond", Block(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
-    published.block("respond", Block(rows=2))
+    published.block("respond", BlockCounts(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
+    published.block("respond", BlockCounts(rows=2))
     said = {name.removeprefix("selfreward_"): metric.said for name, metric in known.items() if metric.said}
     assert said == {"rows": [8, 2], "dropped": [1], "verdicts": [30], "verdicts_asked_again": [2]}
 
@@ -88,7 +88,7 @@ def test_each_figure_has_its_step_and_the_replica(known: dict[str, Any]):
     for step, generated in (("evaluate", 5), ("respond", 12)):
         published.step, stats.generated_tokens = step, generated
         published.publish(stats)
-    published.block("evaluate", Block(rows=1))
+    published.block("evaluate", BlockCounts(rows=1))
     steps = [{"step": step, "replica": "replica-1"} for step in ("evaluate", "respond")]
     assert known["selfreward_generated_tokens"].tagged == steps
     assert known["selfreward_requests_running"].tagged == steps
