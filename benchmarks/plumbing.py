@@ -76,7 +76,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 
     from selfreward_ray.cluster.session import joined
     from selfreward_ray.inference.block import Job
-    from selfreward_ray.inference.pool import Work, open_pool
+    from selfreward_ray.inference.pool import Workload, open_pool
     from selfreward_ray.inference.programs import respond_and_judge
     from selfreward_ray.judging.rubric import load_rubric
     from selfreward_ray.recipe.schema import Inference, Judge, Respond
@@ -95,7 +95,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
     job = Job("respond", program, Prompt, JudgedPrompt, str(folder / "judged"), row_tokens)
     inference = Inference(min_replicas=replicas, max_replicas=replicas, cpus_per_replica=0.9 / replicas)
     with joined(), open_pool("free://", inference, 0, open_engine=FreeEngine) as pool:
-        ends = [time.perf_counter() for _ in pool.run([Work(job, here / "prompts", set())])]
+        ends = [time.perf_counter() for _ in pool.run([Workload(job, here / "prompts", set())])]
     written = count_rows(here / "judged" / "rows")
     if written != rows:
         raise SystemExit(f"{rows} prompts were offered, but {written} are written")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from selfreward_ray.inference.block import BlockCounts, Job, run_block
 from selfreward_ray.inference.limiter import TokenLimiter
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe.schema import Sampling
 from selfreward_ray.records import Completion, Turn
@@ -89,9 +89,9 @@ class ScriptedPool(AbstractContextManager["ScriptedPool"]):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, works: Sequence[Work]) -> Iterator[tuple[str, BlockCounts]]:
+    def run(self, workloads: Sequence[Workload]) -> Iterator[tuple[str, BlockCounts]]:
         number = 0
-        for job, rows, finished in works:
+        for job, rows, finished in workloads:
             tables = [pq.read_table(path) for path in sorted(Path(rows.uri).glob("*.parquet"))]
             records = [r for t in tables for r in from_table(t, job.record) if r.id not in finished]
             for start in range(0, len(records), self._size):

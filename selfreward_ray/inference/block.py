@@ -22,11 +22,11 @@ from selfreward_ray.store.tables import write_block
 
 T = TypeVar("T")
 
-TRY_AGAIN_AFTER = (1.0, 5.0, 20.0)
+RETRY_DELAYS_S = (1.0, 5.0, 20.0)
 """Seconds between attempts to read or write a block; after the last one the storage's error ends the step."""
 
 
-class Owned(LanguageModel, Protocol):
+class ReplicaEngine(LanguageModel, Protocol):
     """What a replica owns: a language model that says how it is, and that it ends."""
 
     stats: EngineStats
@@ -34,7 +34,7 @@ class Owned(LanguageModel, Protocol):
     def shutdown(self) -> None: ...
 
 
-OpenEngine = Callable[[str, Inference, int, FetchProgress], Owned]
+OpenEngine = Callable[[str, Inference, int, FetchProgress], ReplicaEngine]
 """Model, pool, seed and what is told of the model's fetch in, an engine out: a stand-in in tests of the pool alone."""
 
 
@@ -69,7 +69,7 @@ class BlockCounts:
         return BlockCounts(*(a + b for a, b in zip(mine, its, strict=True)))
 
 
-class _Asked:
+class _MeteredModel:
     """A language model as one row sees it: behind the limiter, its tokens counted."""
 
     def __init__(self, model: LanguageModel, limiter: TokenLimiter):
@@ -117,7 +117,7 @@ async def run_block(
     """
     if not records:
         return BlockCounts()
-    asked = [_Asked(model, limiter) for _ in records]
+    asked = [_MeteredModel(model, limiter) for _ in records]
     outcomes = await asyncio.gather(*(run(record, its, job) for record, its in zip(records, asked, strict=True)))
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
@@ -141,7 +141,7 @@ async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
 
     Raises `OSError` when it goes on failing.
     """
-    for wait in TRY_AGAIN_AFTER:
+    for wait in RETRY_DELAYS_S:
         try:
             return await asyncio.to_thread(call, *arguments)
         except OSError:

@@ -23,7 +23,7 @@ from selfreward_ray.inference.partition import rows_in, partition_table, read_bl
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.health import PoolHealth
 from selfreward_ray.inference.placement import actor_resources, blocks_at_a_time, pool_size, release_stages
-from selfreward_ray.inference.replica import Read, Replica, StagedReplica
+from selfreward_ray.inference.replica import ReadBlock, Replica, StagedReplica
 from selfreward_ray.inference.stall import StallGuard, told
 from selfreward_ray.models.local import portable
 from selfreward_ray.recipe.schema import Inference
@@ -34,7 +34,7 @@ class PoolStopped(UserError):
     """A pool that can not go on; the message has the engine's own error."""
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """A job, the table of its rows, and the ids of those that are finished."""
 
     job: Job
@@ -62,8 +62,8 @@ class Pool:
         self._health = health
         self._id = uuid.uuid4().hex
 
-    def run(self, works: Sequence[Work]) -> Generator[tuple[str, BlockCounts], None, None]:
-        """Stream the rows of `works` through the pool, one work's after the other's; yields each block's counts and
+    def run(self, workloads: Sequence[Workload]) -> Generator[tuple[str, BlockCounts], None, None]:
+        """Stream the rows of `workloads` through the pool, one work's after the other's; yields each block's counts and
         its job's `out`.
 
         The engines go on from one work to the next without a pause. The blocks of a replica whose node is gone wait for
@@ -73,21 +73,21 @@ class Pool:
         Raises `PoolStopped` where the replicas can not go on.
         """
         blocks, tokens = [], 0
-        for number, work in enumerate(works):
+        for number, work in enumerate(workloads):
             cut = partition_table(work.rows, work.finished, self._inference.rows_per_block)
             blocks += [block | {"work": number} for block in cut]
             tokens += rows_in(cut) * work.job.row_tokens
         if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
-            in_flight = max(blocks_at_a_time(self._inference, work.job.row_tokens) for work in works)
+            in_flight = max(blocks_at_a_time(self._inference, work.job.row_tokens) for work in workloads)
             # Without `finished`, which may be large: replicas have no use for it.
-            tables = [(work.job, work.rows) for work in works]
+            tables = [(work.job, work.rows) for work in workloads]
             yield from self.stream(
                 dataset, pool_size(self._inference, tokens), in_flight, partial(_read, tables=tables)
             )
 
     def stream(
-        self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: Read
+        self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock
     ) -> Generator[tuple[str, BlockCounts], None, None]:
         """Run every row of `dataset`, a block whose job and records `read` gives, on `replicas` replicas, each of which
         is given at most `in_flight` blocks; yields as `run` does when the block is written."""
@@ -106,7 +106,7 @@ class Pool:
         counts: dict[str, int] = ray.get(self._health.summary.remote())
         return counts
 
-    def _counts(self, blocks: ray.data.Dataset, replicas: int, in_flight: int, read: Read) -> ray.data.Dataset:
+    def _counts(self, blocks: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock) -> ray.data.Dataset:
         inference = self._inference
         blocks.context.execution_no_progress_timeout_s = -1  # the guard's decision: a fetch is progress too
         guard: Any = partial(StallGuard, self._health, inference.stall_seconds)

@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Job, OpenEngine, Owned, run_block, run_row
+from selfreward_ray.inference.block import Job, OpenEngine, ReplicaEngine, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.health import GIVEN_UP_AFTER
@@ -32,7 +32,7 @@ from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Dropped
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
-Read = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
+ReadBlock = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
 """From a block, and the name of the replica that runs it, to its job and its records."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at the engine."""
@@ -51,7 +51,7 @@ class Replica:
         inference: Inference,
         seed: int,
         open_engine: OpenEngine,
-        read: Read,
+        read: ReadBlock,
         health: Any,
         name: str | None = None,
     ):
@@ -101,7 +101,7 @@ class Replica:
                 return outcome
         return await run_row(record, model, job)
 
-    def _opened(self, open_engine: Callable[[FetchProgress], Owned]) -> Owned:
+    def _opened(self, open_engine: Callable[[FetchProgress], ReplicaEngine]) -> ReplicaEngine:
         try:
             return open_engine(self._fetched)
         except UserError as error:
@@ -131,7 +131,7 @@ class StagedReplica:
         inference: Inference,
         seed: int,
         open_engine: OpenEngine,
-        read: Read,
+        read: ReadBlock,
         health: Any,
         pool: str,
         blocks_at_a_time: int,

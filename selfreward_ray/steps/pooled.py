@@ -9,7 +9,7 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference import pool
 from selfreward_ray.inference.block import BlockCounts, Job
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -87,8 +87,8 @@ class _SharedPool:
 
     def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
         self.counted = {step.job.out: BlockCounts() for step in steps}
-        self._works = [Work(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
-        self._before = {work.job.out: len(work.finished) for work in self._works}
+        self._workloads = [Workload(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
+        self._before = {work.job.out: len(work.finished) for work in self._workloads}
         self._steps = steps
         self._engines = engines
         self._open_pool = open_pool
@@ -107,7 +107,7 @@ class _SharedPool:
             first = self._steps[0]
             pool_open = self._open_pool(first.model, first.recipe.inference, first.recipe.seed, self._note)
             self._pool = self._engines.enter_context(pool_open)
-            self._blocks = self._engines.enter_context(closing(self._pool.run(self._works)))
+            self._blocks = self._engines.enter_context(closing(self._pool.run(self._workloads)))
         for out, block in self._blocks:
             self.counted[out] += block
             progress.note("")

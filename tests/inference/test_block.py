@@ -150,7 +150,7 @@ class Failing:
         self._times = times
         self._write = block_module.write_block
         monkeypatch.setattr(block_module, "write_block", self.write)
-        monkeypatch.setattr(block_module, "TRY_AGAIN_AFTER", (0.0, 0.0))
+        monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))
 
     def write(self, *block: Any) -> None:
         self.attempts += 1

@@ -57,7 +57,7 @@ def test_a_block_is_read_again_where_storage_fails_for_a_while(
         return works(*arguments)
 
     monkeypatch.setattr(partition, "_read", fails)
-    monkeypatch.setattr(block_module, "TRY_AGAIN_AFTER", (0.0, 0.0))
+    monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))
     (block,) = partition_table(table, set(), 1000)
     if failures < 3:
         assert read(table, [block]) == [ROWS]

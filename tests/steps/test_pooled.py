@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfreward_ray.inference.block import BlockCounts, Job
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.schema import Recipe, Sampling
 from selfreward_ray.records import Candidate, Completion, JudgedPrompt, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.steps.compare import compare
@@ -48,8 +48,8 @@ class Refusing:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, works: Sequence[Work]) -> None:
-        ((job, rows, _),) = works
+    def run(self, workloads: Sequence[Workload]) -> None:
+        ((job, rows, _),) = workloads
         path = next(Path(rows.uri).glob("*.parquet"))
         raise Looked(job, from_table(pq.read_table(path), job.record)[0])
 
