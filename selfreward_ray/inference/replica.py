@@ -34,7 +34,7 @@ from selfreward_ray.records import Dropped
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
 ReadBlock = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
 """From a block, and the name of the replica that runs it, to its job and its records."""
-WATCH_EVERY = 1.0
+WATCHDOG_INTERVAL_S = 1.0
 """Seconds between two looks at the engine."""
 
 
@@ -71,8 +71,8 @@ class Replica:
         health.engine_ready.remote()
         # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
         give_up = partial(_die, health, self._name)
-        watch = Watch(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, give_up)
-        threading.Thread(target=watch.keep, daemon=True).start()
+        watchdog = EngineWatchdog(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, give_up)
+        threading.Thread(target=watchdog.run, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         """Run and write the rows of `block`; returns its counts, the fields of a `BlockCounts`, and where its rows went."""
@@ -168,7 +168,7 @@ def _die(health: Any, name: str, error: str) -> NoReturn:
         os._exit(1)
 
 
-class Watch:
+class EngineWatchdog:
     """Looks after an engine: publishes its figures, and gives it up where it makes no step with work to do."""
 
     def __init__(
@@ -180,17 +180,17 @@ class Watch:
         self._hang_seconds = hang_seconds
         self._give_up = give_up
 
-    def keep(self) -> None:
-        """Watch for as long as this process lives. In a thread of its own: an event loop may hang too."""
+    def run(self) -> None:
+        """EngineWatchdog for as long as this process lives. In a thread of its own: an event loop may hang too."""
         self._stats.touch()  # an engine's start may take longer than any step
         try:
             while True:
-                time.sleep(WATCH_EVERY)
-                self.look()
+                time.sleep(WATCHDOG_INTERVAL_S)
+                self.check()
         except Exception as error:  # nobody looks after the engine any more
-            self._give_up(f"the watch over the engine failed: {error}")
+            self._give_up(f"the watchdog over the engine failed: {error}")
 
-    def look(self) -> None:
+    def check(self) -> None:
         if not self._limiter.in_flight:
             self._stats.touch()
         if time.monotonic() - self._stats.last_step > self._hang_seconds:

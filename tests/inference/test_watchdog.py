@@ -8,7 +8,7 @@ import pytest
 
 from selfreward_ray.inference import replica, stats
 from selfreward_ray.inference.limiter import TokenLimiter
-from selfreward_ray.inference.replica import Watch
+from selfreward_ray.inference.replica import EngineWatchdog
 from selfreward_ray.inference.stats import EngineStats
 
 GIVEN_UP = "the engine made no step in 5 s with requests under way"
@@ -19,7 +19,7 @@ class GivenUp(Exception):
 
 
 class Bench:
-    """A watch of 5 seconds over an engine's stats; `now` is the time."""
+    """A watchdog of 5 seconds over an engine's stats; `now` is the time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -30,14 +30,14 @@ class Bench:
         self.limiter = TokenLimiter(10)
         self.published: list[EngineStats] = []
         metrics: Any = SimpleNamespace(publish=self.published.append)
-        self.watch = Watch(self.stats, self.limiter, metrics, 5.0, self._give_up)
+        self.watchdog = EngineWatchdog(self.stats, self.limiter, metrics, 5.0, self._give_up)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
     def look_after(self, seconds: float) -> None:
         self.sleep(seconds)
-        self.watch.look()
+        self.watchdog.check()
 
     def _give_up(self, error: str) -> None:
         raise GivenUp(error)
@@ -100,22 +100,22 @@ def test_the_engines_start_is_no_time_without_a_step(bench: Bench):
     def script() -> None:
         bench.sleep(1000.0)
         with pytest.raises(GivenUp):
-            bench.watch.keep()
+            bench.watchdog.run()
 
     with_a_request(bench, script)
     assert bench.now == 1106.0
 
 
 def test_figures_are_published_at_each_look(bench: Bench):
-    bench.watch.look()
-    bench.watch.look()
+    bench.watchdog.check()
+    bench.watchdog.check()
     assert bench.published == [bench.stats, bench.stats]
 
 
 def test_it_looks_every_second_for_as_long_as_it_lives(bench: Bench):
     def script() -> None:
         with pytest.raises(GivenUp):
-            bench.watch.keep()
+            bench.watchdog.run()
 
     with_a_request(bench, script)
     assert bench.now == 106.0
