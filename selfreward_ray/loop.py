@@ -97,15 +97,15 @@ def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
     def call(step: PlannedStep, **more: Any) -> Any:
         return STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label, **more)
 
-    for (kind, _), together in groupby(steps, key=_engines_of):
+    for (kind, _), group in groupby(steps, key=_engines_of):
         if kind == "pooled":
-            run_pooled(*map(call, together))
+            run_pooled(*map(call, group))
         elif kind == "propose":
             with Proposer(recipe, recipe.iterations) as proposer:
-                for step in together:
+                for step in group:
                     call(step, proposer=proposer)
         else:
-            for step in together:
+            for step in group:
                 call(step)
 
 

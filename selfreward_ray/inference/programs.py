@@ -90,7 +90,7 @@ async def respond_and_judge(
 async def judge_replies(answered: JudgedPrompt, model: LanguageModel, judge: Judge, rubric: Rubric) -> JudgedPrompt:
     """The same candidates with k verdicts each; verdicts that they had are replaced (paper, section 2.2, step 3)."""
     asked = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
-    return replace(answered, candidates=await together(asked))
+    return replace(answered, candidates=await gather_or_cancel(asked))
 
 
 async def judge_candidate(
@@ -108,7 +108,7 @@ async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: R
         question = rubric.render(pair.prompt, first.text, second.text)
         return await verdicts(question, f"{pair.id}/{name}", judge.verdicts, model, judge, rubric)
 
-    left_first, right_first = await together(
+    left_first, right_first = await gather_or_cancel(
         [in_order("left-first", pair.left, pair.right), in_order("right-first", pair.right, pair.left)]
     )
     return decide(pair, left_first, right_first, judge.min_valid)
@@ -120,7 +120,7 @@ async def verdicts(
     """`count` verdicts, ``{row}/v0`` and so on, on a `question` that `rubric` rendered."""
     judge_ids = model.encode(question)
     asked = [verdict(judge_ids, f"{row}/v{k}", model, judge, rubric) for k in range(count)]
-    return await together(asked)
+    return await gather_or_cancel(asked)
 
 
 async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
@@ -147,7 +147,7 @@ async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge
         question = rubric.render(ranked.question, reply.text)
         return ReplyVerdicts(reply.id, await verdicts(question, reply.id, samples, model, judge, rubric))
 
-    return JudgedSet(ranked.id, ranked, await together(map(judged, ranked.replies)))
+    return JudgedSet(ranked.id, ranked, await gather_or_cancel(map(judged, ranked.replies)))
 
 
 async def evaluate_set(
@@ -169,7 +169,7 @@ async def evaluate_set(
         (given,) = await verdicts(question, reply.id, 1, model, judge, rubric)
         return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
 
-    own, *replies = await together([answer(), *map(judged, ranked.replies)])
+    own, *replies = await gather_or_cancel([answer(), *map(judged, ranked.replies)])
     return EvaluatedSet(ranked.id, own, tuple(replies), ranked.group)
 
 
@@ -187,11 +187,11 @@ async def _sampled(
         completion = await model.generate(prompt_ids, respond.sampling, row)
         return await then(Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop"))
 
-    candidates = await together(map(candidate, range(respond.candidates)))
+    candidates = await gather_or_cancel(map(candidate, range(respond.candidates)))
     return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), candidates)
 
 
-async def together(asked: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:
+async def gather_or_cancel(asked: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:
     """What all of `asked` come to, in order.
 
     Where one raises, the others are cancelled: a row that is given up asks its engine for nothing more.
