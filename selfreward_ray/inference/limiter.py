@@ -1,4 +1,4 @@
-"""Backpressure by tokens: what one replica's engine is asked at a time."""
+"""Backpressure by tokens: limits the concurrent requests of one replica's engine."""
 
 import asyncio
 import heapq
@@ -8,10 +8,10 @@ from itertools import count
 
 
 class TokenLimiter:
-    """Lets requests through while the tokens of those under way fit into `budget`, the oldest row's first.
+    """Admits requests while the tokens of the running ones fit into `budget`. The oldest row has priority.
 
-    A row's later requests so come before those of rows behind it: rows are finished, not merely begun, and what a
-    replica remembers stays bounded whether a row asks once or two hundred times.
+    So a row's later requests come before those of younger rows. Rows are finished before new ones start, and a
+    replica's memory stays bounded whether a row makes one request or two hundred.
     """
 
     def __init__(self, budget: int):
@@ -23,19 +23,19 @@ class TokenLimiter:
         self._rows = count()
 
     def next_row(self) -> int:
-        """The number of a row that comes now."""
+        """The number of a new row; smaller numbers have priority."""
         return next(self._rows)
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
+        """Number of running requests."""
         return self._requests
 
     @asynccontextmanager
     async def acquire(self, tokens: int, row: int) -> AsyncIterator[None]:
-        """Room for a request of at most `tokens` tokens, prompt and reply, of the row of that number.
+        """Hold `tokens` of the budget (prompt plus maximum reply) for a request of row number `row`.
 
-        One that exceeds the whole budget is let through once nothing else is under way.
+        A request that exceeds the whole budget is admitted when no other request is running.
         """
         admitted = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (row, next(self._arrivals), tokens, admitted))
@@ -44,7 +44,7 @@ class TokenLimiter:
             await admitted
         except asyncio.CancelledError:
             if admitted.cancelled():
-                self._admit()  # it may have been what those behind it waited for
+                self._admit()  # it may have blocked the requests behind it
             else:
                 self._release(tokens)
             raise

@@ -1,7 +1,7 @@
-"""A replica: one actor of the pool, which owns one engine, and ends its process when that is lost.
+"""A replica: an actor of the pool that owns one engine, and ends its process when the engine is lost.
 
-Ray Data retries a block where an actor's process died, but an exception would end the whole dataset. So whatever a
-new process can mend ends this one: Ray starts another, on this node or the next, and hands it the same blocks.
+Ray Data retries a block when the actor's process died, but an exception would end the whole dataset. So any failure
+that a new process can fix ends this process. Ray starts another one, on this node or another, with the same blocks.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Job, OpenEngine, ReplicaEngine, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
-from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.health import GIVEN_UP_AFTER
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.metrics import Metrics
 from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
@@ -33,16 +33,16 @@ from selfreward_ray.records import Dropped
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
 ReadBlock = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
-"""From a block, and the name of the replica that runs it, to its job and its records."""
+"""Takes a block and the name of the replica that runs it; returns the block's job and records."""
 WATCHDOG_INTERVAL_S = 1.0
-"""Seconds between two looks at the engine."""
+"""Seconds between two checks of the engine."""
 
 
 class Replica:
-    """Runs programs on many rows at a time.
+    """Runs programs on many rows concurrently.
 
-    `open_engine` makes an engine of a model, `read` gives a block's job and its records, `health` is the handle of the
-    pool's `PoolHealth`, in which this replica has the `name` of its actor unless another is given.
+    `open_engine` creates the engine, `read` returns a block's job and records, and `health` is the handle of the pool's
+    `PoolHealth`. `name` is this replica's name there, by default the id of its actor.
     """
 
     def __init__(
@@ -69,23 +69,23 @@ class Replica:
             self._metrics.restarted()
         self._engine = self._opened(partial(open_engine, model, inference, seed))
         health.engine_ready.remote()
-        # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
-        give_up = partial(_die, health, self._name)
-        watchdog = EngineWatchdog(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, give_up)
+        # Not a bound method: a thread that references this actor would keep it and its engine alive.
+        on_failure = partial(_exit_process, health, self._name)
+        watchdog = EngineWatchdog(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, on_failure)
         threading.Thread(target=watchdog.run, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
-        """Run and write the rows of `block`; returns its counts, the fields of a `BlockCounts`, and where its rows went."""
+        """Run and write the rows of `block`. Returns the fields of its `BlockCounts`, and the `out` of its job."""
         job, records = await self._read(block, self._name)
         self._metrics.step = job.step
         ids = [record.id for record in records]
-        apart = self._status.suspects | self._status.given_up
-        # Waited for: a row that ends the process at once would else never be counted.
-        await self._health.rows_started.remote(self._name, [i for i in ids if i not in apart])
+        separate = self._status.suspects | self._status.given_up
+        # Awaited, so that a row that ends the process at once is counted.
+        await self._health.rows_started.remote(self._name, [i for i in ids if i not in separate])
         try:
             counts = await run_block(records, self._engine, job, self._limiter, self._run)
         except EngineDead as error:
-            _die(self._health, self._name, f"the engine died: {error}")
+            _exit_process(self._health, self._name, f"the engine died: {error}")
         self._health.rows_finished.remote(self._name, ids)
         self._metrics.block(job.step, counts)
         return {"out": job.out, **asdict(counts)}
@@ -97,7 +97,9 @@ class Replica:
             async with self._alone:
                 await self._health.rows_started.remote(self._name, [record.id])
                 outcome = await run_row(record, model, job)
-                self._health.rows_finished.remote(self._name, [record.id])  # no suspect in the death of the next one
+                self._health.rows_finished.remote(
+                    self._name, [record.id]
+                )  # so that the next suspect's death does not count for it
                 return outcome
         return await run_row(record, model, job)
 
@@ -108,7 +110,7 @@ class Replica:
             ray.get(self._health.stop.remote(str(error)))
             raise
         except Exception as error:
-            _die(self._health, self._name, f"the engine did not start: {error}")
+            _exit_process(self._health, self._name, f"the engine did not start: {error}")
 
     def _fetched(self, here: int, total: int) -> None:
         self._health.fetch_progress.remote(self._name, here, total)
@@ -119,10 +121,11 @@ class Replica:
 
 
 class StagedReplica:
-    """A replica whose engine has stages on several nodes: a `Replica` in the first bundle of a placement group.
+    """A replica with pipeline stages on several nodes: a `Replica` actor in the first bundle of a placement group.
 
-    The actor of Ray Data's pool only hands blocks on: a pool gives all of its actors the same place. It ends with the
-    replica, and Ray Data starts both again. Names of the pool's placement groups begin with `pool`.
+    All actors of a Ray Data pool have the same scheduling strategy, so the pool's own actor only forwards blocks to the
+    `Replica`. It ends when the `Replica` ends, and Ray Data restarts both. `pool` is the prefix of the names of the
+    pool's placement groups.
     """
 
     def __init__(
@@ -149,7 +152,7 @@ class StagedReplica:
         try:
             ray.get(self._replica.__ray_ready__.remote())
         except RayActorError as error:
-            if error.actor_init_failed:  # as in a replica on one node: what no other process mends ends the pool
+            if error.actor_init_failed:  # an error that no restart can fix ends the pool, as on one node
                 raise
             os._exit(1)
 
@@ -161,7 +164,7 @@ class StagedReplica:
         return counts
 
 
-def _die(health: Any, name: str, error: str) -> NoReturn:
+def _exit_process(health: Any, name: str, error: str) -> NoReturn:
     try:
         ray.get(health.replica_failed.remote(name, error), timeout=10)
     finally:
@@ -169,30 +172,35 @@ def _die(health: Any, name: str, error: str) -> NoReturn:
 
 
 class EngineWatchdog:
-    """Looks after an engine: publishes its figures, and gives it up where it makes no step with work to do."""
+    """Publishes an engine's statistics, and reports the engine as hung when it makes no step although requests run."""
 
     def __init__(
-        self, stats: EngineStats, limiter: TokenLimiter, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
+        self,
+        stats: EngineStats,
+        limiter: TokenLimiter,
+        metrics: Metrics,
+        hang_seconds: float,
+        on_failure: Callable[[str], None],
     ):
         self._stats = stats
         self._limiter = limiter
         self._metrics = metrics
         self._hang_seconds = hang_seconds
-        self._give_up = give_up
+        self._on_failure = on_failure
 
     def run(self) -> None:
-        """EngineWatchdog for as long as this process lives. In a thread of its own: an event loop may hang too."""
-        self._stats.touch()  # an engine's start may take longer than any step
+        """Check the engine until this process ends. Runs in its own thread, because the event loop may hang too."""
+        self._stats.touch()  # the time of the engine's start does not count
         try:
             while True:
                 time.sleep(WATCHDOG_INTERVAL_S)
                 self.check()
-        except Exception as error:  # nobody looks after the engine any more
-            self._give_up(f"the watchdog over the engine failed: {error}")
+        except Exception as error:  # the engine would go unwatched
+            self._on_failure(f"the engine's watchdog failed: {error}")
 
     def check(self) -> None:
         if not self._limiter.in_flight:
             self._stats.touch()
         if time.monotonic() - self._stats.last_step > self._hang_seconds:
-            self._give_up(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
+            self._on_failure(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
         self._metrics.publish(self._stats)

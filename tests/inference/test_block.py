@@ -139,7 +139,9 @@ def test_verdicts_are_counted_wherever_they_stand_in_a_row(
 
     job = Job("judge", program, Prompt, type(row), str(tmp_path), 1)
     given = block_of(PROMPTS[:2], ScriptedModel(lambda text, row: "x"), job)
-    assert given == BlockCounts(rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again)
+    assert given == BlockCounts(
+        rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again
+    )
 
 
 class Failing:

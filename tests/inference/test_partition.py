@@ -8,7 +8,7 @@ import pytest
 
 from selfreward_ray.inference import block as block_module
 from selfreward_ray.inference import partition
-from selfreward_ray.inference.partition import rows_in, partition_table, read_block
+from selfreward_ray.inference.partition import partition_table, read_block, rows_in
 from selfreward_ray.records import Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import write_part

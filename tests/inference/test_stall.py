@@ -9,7 +9,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from selfreward_ray.cluster.room import Ask, request
 from selfreward_ray.inference import stall
-from selfreward_ray.inference.stall import StallGuard, told
+from selfreward_ray.inference.stall import StallGuard, reporting_activity
 
 
 class PoolHealth:
@@ -80,7 +80,7 @@ def test_the_ledger_is_asked_once_a_second(now: list[float]):
 def test_what_replicas_wait_for_is_said_until_the_first_begins(monkeypatch: pytest.MonkeyPatch):
     answers = iter([None])
     health = SimpleNamespace(activity=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
-    monkeypatch.setattr(stall, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(stall, "POLL_INTERVAL_S", 0.001)
     monkeypatch.setattr(stall.ray, "get", lambda answer: answer)
     monkeypatch.setattr(stall, "outlook", lambda ask, since: f"{ask}: room for none")
     said: list[str] = []
@@ -91,7 +91,9 @@ def test_what_replicas_wait_for_is_said_until_the_first_begins(monkeypatch: pyte
         if len(said) == 2:
             second.set()
 
-    with told(health, Ask("one replica", "inference.min_replicas", 2, (request(1, 8, "L40S"),)), note) as came:
+    with reporting_activity(
+        health, Ask("one replica", "inference.min_replicas", 2, (request(1, 8, "L40S"),)), note
+    ) as came:
         assert second.wait(30)
         came()
         at_the_end = list(said)
