@@ -137,7 +137,9 @@ def test_the_pool_is_told_what_a_row_asks_at_once(
 
 
 def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate():
-    counted = BlockCounts(9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2)
+    counted = BlockCounts(
+        9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2
+    )
     assert figures(counted) == {
         "prompt_tokens": 300,
         "cached_tokens": 100,
