@@ -1,6 +1,6 @@
-"""The steps of a run in the order in which they are taken, defined here and nowhere else.
+"""The steps of a run and their order, defined only here.
 
-`selfreward_ray.loop` takes them, `selfreward status` shows them, and the report reads what they left.
+`selfreward_ray.loop` runs them, `selfreward status` shows them, and the report reads their results.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from selfreward_ray.store.run import ModelLayout, RunLayout
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step of a run, whose function is called ``(recipe, **inputs, out=out, label=label)``."""
+    """A step of a run. Its function is called as ``(recipe, **inputs, out=out, label=label)``."""
 
     name: str
-    """Which step it is: `selfreward_ray.loop.STEPS` has its function."""
+    """The key of its function in `selfreward_ray.loop.STEPS`."""
     model: str
-    """``M2``: the model that it makes, or measures."""
+    """The model that it trains or evaluates, for example ``M2``."""
     title: str
-    """What its progress is called."""
+    """Its title in the progress display."""
     folder: Folder
     """The step's own: its manifest is here."""
     inputs: dict[str, Any]
@@ -39,10 +39,10 @@ class PlannedStep:
 
 
 def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """Every step of the run. Each model is evaluated before the next one is paid for.
+    """All steps of the run. Each model is evaluated before the next one is trained.
 
-    Steps that ask the same model stand side by side, so that its engines start once: the prompts of all iterations, as
-    soon as the model is there that proposes them; and a model's evaluation and its answers.
+    Steps that use the same model are adjacent, so that its engines start once: the prompts of all iterations, as soon
+    as the proposing model exists; and a model's evaluation and its answers.
     """
     seed, *to_first_model = first_model(recipe, layout)
     proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
@@ -65,7 +65,7 @@ def first_model(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
 
 
 def _eft(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """EFT rows: verdicts of the SFT baseline, of another model, or as they are written in the source."""
+    """EFT rows, with verdicts by the SFT baseline, by another model, or from the data source."""
     seed, judge, steps = {"seed_data": layout.seed().uri}, recipe.seed_data.verdicts, []
     if judge == "baseline":
         judge = layout.baseline().model.uri
@@ -78,7 +78,7 @@ def _eft(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
 
 
 def _sft_from_m0(recipe: Recipe, layout: RunLayout, t: int, positives: str | None = None) -> PlannedStep:
-    """M0 + IFT + EFT → M(t), with the positive replies of an earlier model where there are some."""
+    """M0 + IFT + EFT → M(t), with the positive replies of the previous model if `positives` is given."""
     eft = layout.eft().uri if recipe.seed_data.eft else None
     inputs = {"model": recipe.model, "seed_data": layout.seed().uri, "eft": eft, "positives": positives}
     return _training("sft", f"M{t}", "SFT", layout.made(t), inputs)
@@ -89,15 +89,15 @@ def _training(name: str, model: str, title: str, made: ModelLayout, inputs: dict
 
 
 def prompts(layout: RunLayout, t: int) -> PlannedStep:
-    """What M(t) will answer, for M(t+1) to be trained on."""
+    """The prompts that M(t) answers, to train M(t+1)."""
     new = t + 1
     earlier = [layout.prompts(model).uri for model in range(2, new)]
-    asked = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
-    return PlannedStep("propose", f"M{new}", "prompts", layout.prompts(new), asked)
+    inputs = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
+    return PlannedStep("propose", f"M{new}", "prompts", layout.prompts(new), inputs)
 
 
 def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """M(t) → M(t+1), once the prompts are there."""
+    """M(t) → M(t+1), from finished prompts."""
     policy, new = layout.model(t).uri, t + 1
     judged, pairs = layout.judged(new), layout.pairs(new)
     answered = {"model": policy, "prompts": layout.prompts(new).uri}
@@ -113,7 +113,7 @@ def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
 
 
 def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """What M(t) is worth on the held-out sets, where there are some."""
+    """The evaluation of M(t), if the recipe has held-out sets."""
     inputs = {"model": layout.model(t).uri, "seed_data": layout.seed().uri}
     step = PlannedStep("evaluate", f"M{t}", "evaluate", layout.evaluation(t), inputs)
     return [step] if recipe.seed_data.held_out else []

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from selfreward_ray.inference.block import Block, Job, run_block
-from selfreward_ray.inference.gate import TokenGate
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.block import BlockCounts, Job, run_block
+from selfreward_ray.inference.limiter import TokenLimiter
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.inference.programs import ContextOverflow
 from selfreward_ray.recipe.schema import Sampling
 from selfreward_ray.records import Completion, Turn
@@ -89,9 +89,9 @@ class ScriptedPool(AbstractContextManager["ScriptedPool"]):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, works: Sequence[Work]) -> Iterator[tuple[str, Block]]:
+    def run(self, workloads: Sequence[Workload]) -> Iterator[tuple[str, BlockCounts]]:
         number = 0
-        for job, rows, finished in works:
+        for job, rows, finished in workloads:
             tables = [pq.read_table(path) for path in sorted(Path(rows.uri).glob("*.parquet"))]
             records = [r for t in tables for r in from_table(t, job.record) if r.id not in finished]
             for start in range(0, len(records), self._size):
@@ -104,8 +104,8 @@ class ScriptedPool(AbstractContextManager["ScriptedPool"]):
         return {"engine_restarts": 0, "rows_retried": 0}
 
 
-def block_of(records: list[Any], model: ScriptedModel, job: Job) -> Block:
-    return asyncio.run(run_block(records, model, job, TokenGate(10**9)))
+def block_of(records: list[Any], model: ScriptedModel, job: Job) -> BlockCounts:
+    return asyncio.run(run_block(records, model, job, TokenLimiter(10**9)))
 
 
 class ScriptedRounds:

@@ -359,5 +359,5 @@ def test_a_path_that_can_not_be_used_is_no_traceback(tmp_path: Path):
     done = CliRunner().invoke(app, ["seed", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "notes.txt")])
     assert done.exit_code == 2
     assert "notes.txt" in done.output
-    assert "is that path right" in done.output
+    assert "check the path and its permissions" in done.output
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""`python -m selfreward_ray.cli`, where the command is not on the path."""
+"""`python -m selfreward_ray.cli`, for when the command is not on the path."""
 
 from selfreward_ray.cli import main
 

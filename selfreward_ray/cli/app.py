@@ -1,4 +1,4 @@
-"""The command itself, without its subcommands, and `--version`."""
+"""The Typer application and `--version`; other modules add the subcommands."""
 
 import platform
 from typing import Annotated
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 
 def _print_versions(wanted: bool) -> None:
-    """This package's version and those of the engines that are installed, of which none is imported."""
+    """Print the versions of this package and of the installed engines, without importing the engines."""
     if not wanted:
         return
     from importlib import metadata

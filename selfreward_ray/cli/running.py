@@ -1,4 +1,4 @@
-"""What commands have in common: the recipe, the cluster, and how a command ends."""
+"""Common parts of commands: load the recipe, join the cluster, report errors."""
 
 import errno
 import signal
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def prepared(recipe: str, overrides: list[str] | None, cluster: bool = True) -> Iterator["Recipe"]:
-    """The recipe, checked before a cluster is started for it."""
+    """Load and check the recipe, then join a cluster if `cluster` is set."""
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
@@ -28,23 +28,25 @@ def prepared(recipe: str, overrides: list[str] | None, cluster: bool = True) -> 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What the user can put right is said in one message, without a traceback."""
+    """Report errors that the user can fix in one message, without a traceback."""
     from selfreward_ray.errors import UserError
 
     try:
         yield
     except KeyboardInterrupt:
-        _leave("interrupted; finished work is kept, and the same command goes on from here", 130)
+        _leave("interrupted; finished work is kept, and the same command continues from here", 130)
     except UserError as error:
-        # Raised on another process it arrives wrapped, with that process's traceback in its text.
+        # An error from another process arrives wrapped, with that process's traceback in its text.
         _leave(f"error: {getattr(error, 'cause', error)}", 2)
     except OSError as error:
         cause = getattr(error, "cause", error)
         if isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
-            _leave(f"error: {cause}; is that path right, and may this user use it?", 2)
+            _leave(f"error: {cause}; check the path and its permissions", 2)
         if cause.errno != errno.ENOSPC:
             raise
-        _leave("error: no space left on the disk; finished work is kept: free some, and run the same command again", 2)
+        _leave(
+            "error: no space left on the disk; finished work is kept: free some space and run the same command again", 2
+        )
 
 
 def _leave(message: str, code: int) -> None:
@@ -54,23 +56,23 @@ def _leave(message: str, code: int) -> None:
 
 @contextmanager
 def joined_cluster() -> Iterator[None]:
-    """This process joined to the cluster of a job or of RAY_ADDRESS, or to one of its own on this machine."""
+    """Join the cluster of the Ray job or of RAY_ADDRESS, else start one on this machine."""
     from selfreward_ray.cluster.session import joined
 
     with joined():
-        # A stopped job gets SIGTERM; it ends as Ctrl-C does, and says so. `ray.init` has set a handler of its own.
+        # A stopped job receives SIGTERM, which ends it like Ctrl-C. This replaces the handler that `ray.init` sets.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield
 
 
-def show_counts(made: "Manifest | PooledStep") -> "Manifest":
-    """How many rows a step made, and how many it dropped for which reason; replicas' work is done first."""
+def show_counts(step: "Manifest | PooledStep") -> "Manifest":
+    """Run a pooled step, and print how many rows a step wrote and dropped, with reasons."""
     from selfreward_ray.reporting.terminal import print_counts
     from selfreward_ray.store.manifest import Manifest
 
-    if not isinstance(made, Manifest):
+    if not isinstance(step, Manifest):
         from selfreward_ray.steps.pooled import run_pooled
 
-        (made,) = run_pooled(made)
-    print_counts(made.rows, made.dropped)
-    return made
+        (step,) = run_pooled(step)
+    print_counts(step.rows, step.dropped)
+    return step

@@ -13,7 +13,7 @@ from selfreward_ray.cli.running import explained, joined_cluster, prepared
 
 @app.command()
 def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
-    """Run a whole recipe, M0 to the last model; continues where an earlier attempt stopped."""
+    """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
     with prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.extensions import check_named
 
@@ -27,7 +27,7 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 
 @app.command()
 def iterate(run_dir: RunDir) -> None:
-    """Run the next iteration of a run, M(t) to M(t+1): one beyond the recipe's if all are done."""
+    """Run the next iteration of a run, M(t) to M(t+1), or one beyond the recipe if all are done."""
     with explained(), joined_cluster():
         from selfreward_ray import loop
 
@@ -40,24 +40,22 @@ def rehearse(
     recipe: RecipeName,
     cluster: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--cluster", metavar="FILE", help="A file for `ray up`, whose node types are declared here."),
+        typer.Option("--cluster", metavar="FILE", help="A cluster file for `ray up`, whose node types are simulated."),
     ] = None,
     run_dir: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(
-            "--run-dir", metavar="URI", help="The real run's folder. A local S3 server stands in for a bucket."
-        ),
+        typer.Option("--run-dir", metavar="URI", help="The real run's folder. A local S3 server replaces a bucket."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Run a recipe's whole loop on this machine, much reduced, on nodes and GPUs that are only declared."""
+    """Run a recipe's whole loop, much reduced, on this machine with simulated nodes and GPUs."""
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
         from selfreward_ray.cluster.rehearsal.rehearse import rehearse as run_rehearsal
         from selfreward_ray.cluster.rehearsal.report import print_rehearsed
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # its cluster ends with it
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its cluster is stopped too
         found = run_rehearsal(load_recipe(recipe, overrides), cluster, run_dir)
         print_rehearsed(found)
     if found.faulty:
@@ -68,8 +66,8 @@ def rehearse(
 def proof(
     recipe: RecipeName,
     run_dir: RunDir,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: the recipe's and those after it.")] = 3,
-    controls: Annotated[bool, typer.Option(help="Train and measure the controls too.")] = True,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: the recipe's seed and the following ones.")] = 3,
+    controls: Annotated[bool, typer.Option(help="Train and evaluate the controls too.")] = True,
     overrides: Overrides = None,
 ) -> None:
     """Test whether a recipe in the demo world improves a model: several seeds, controls, and claims."""

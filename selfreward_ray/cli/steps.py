@@ -11,7 +11,7 @@ from selfreward_ray.cli.running import prepared, show_counts
 
 @app.command()
 def seed(recipe: RecipeName, out: Out, overrides: Overrides = None) -> None:
-    """Step: ranked conversations to instruction rows (IFT), sets for judging (EFT) and held-out sets."""
+    """Step: split ranked conversations into instruction rows (IFT), sets for judging (EFT) and held-out sets."""
     with prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
@@ -26,11 +26,13 @@ def sft(
     out: Made,
     eft: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; without it: the baseline."),
+        typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; by default none (SFT baseline)."),
     ] = None,
     positives: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--positives", metavar="URI", help="A pair step of the policy positive-only, to train on too."),
+        typer.Option(
+            "--positives", metavar="URI", help="A finished pair step with the policy positive-only, to train on too."
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -43,7 +45,7 @@ def sft(
 
 @app.command()
 def verdicts(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: a model's verdicts on ranked replies, several samples each, from which eft chooses."""
+    """Step: a model's verdicts on ranked replies, several samples per reply, for the eft step."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.verdicts import verdicts as step
 
@@ -57,11 +59,13 @@ def eft(
     out: Out,
     verdicts: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--verdicts", metavar="URI", help="A finished verdicts step; without it: the source's own."),
+        typer.Option(
+            "--verdicts", metavar="URI", help="A finished verdicts step; by default the verdicts of the data source."
+        ),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Step: judging rows (EFT) from the verdicts that agree with the people's ranking."""
+    """Step: judging rows (EFT) from the verdicts that agree with the human ranking."""
     with prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.steps.eft import eft as step
 
@@ -73,14 +77,16 @@ def propose(
     recipe: RecipeName,
     seed_data: SeedData,
     out: Out,
-    iteration: Annotated[int, typer.Option(min=1, help="Which iteration the prompts are for; the first makes M2.")] = 1,
+    iteration: Annotated[
+        int, typer.Option(min=1, help="The iteration that uses the prompts; iteration 1 trains M2.")
+    ] = 1,
     earlier: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--earlier", metavar="URI", help="Prompts of an earlier iteration, not to be repeated."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Step: the new prompts of one iteration."""
+    """Step: new prompts for one iteration."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.propose import propose as step
 
@@ -116,7 +122,7 @@ def judge(
     out: Out,
     overrides: Overrides = None,
 ) -> None:
-    """Step: several verdicts of a model on each of the replies that are there."""
+    """Step: several verdicts of a model on each of the given replies."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.judge import judge as step
 
@@ -130,7 +136,7 @@ def pair(
     out: Out,
     overrides: Overrides = None,
 ) -> None:
-    """Step: judged candidates to preference pairs."""
+    """Step: preference pairs from judged candidates."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.pair import pair as step
 
@@ -145,7 +151,7 @@ def dpo(
     out: Made,
     eft: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--eft", metavar="URI", help="A finished EFT step, whose rows dpo.eft_weight trains on too."),
+        typer.Option("--eft", metavar="URI", help="A finished EFT step, for training with dpo.eft_weight."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -158,7 +164,7 @@ def dpo(
 
 @app.command()
 def evaluate(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: a model's answers to held-out prompts, and its agreement with the rankings of their replies."""
+    """Step: a model's answers to held-out prompts, and its agreement with the human rankings."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.evaluate import evaluate as step
 
@@ -175,11 +181,13 @@ def compare(
             "--left", metavar="URI", help="A finished evaluate, sample, respond or judge step, or rows {prompt, reply}."
         ),
     ],
-    right: Annotated[str, typer.Option("--right", metavar="URI", help="As --left: other replies to those prompts.")],
+    right: Annotated[
+        str, typer.Option("--right", metavar="URI", help="Like --left: other replies to the same prompts.")
+    ],
     out: Out,
     overrides: Overrides = None,
 ) -> None:
-    """Step: two sets of replies to the same prompts head to head, by a judge, in both orders."""
+    """Step: compare two sets of replies to the same prompts head to head, by a judge, in both orders."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.reporting.terminal import print_outcomes
         from selfreward_ray.steps.compare import compare as step

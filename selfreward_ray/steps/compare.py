@@ -1,4 +1,4 @@
-"""Step: two models' replies to the same prompts, head to head (paper, section 3.1)."""
+"""Step: a head-to-head comparison of two models' replies to the same prompts (paper, section 3.1)."""
 
 from functools import partial
 from typing import Any
@@ -16,10 +16,10 @@ from selfreward_ray.store.tables import read_files
 
 
 def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, label: str = "compare") -> PooledStep:
-    """`left` and `right` → `Comparison` rows by the judge `model`; the manifest's metrics hold the `outcomes`.
+    """`left` and `right` → `Comparison` rows by the judge `model`. The manifest's metrics hold the `outcomes`.
 
-    Each side is an evaluate step (its answers), a sample, respond or judge step, or a file, folder or URI of replies;
-    of several replies to a prompt the first is taken. The prompts of both sides are held by the driver.
+    Each side is an evaluate step (its answers), a sample, respond or judge step, or a file, folder or URI of replies.
+    If a prompt has several replies, the first one is compared. The driver holds the prompts of both sides in memory.
     """
     rubric, part = judging(recipe, pairwise=True)
     step = Step("compare", out, part, {"model": model, "left": left, "right": right})

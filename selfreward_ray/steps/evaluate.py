@@ -1,4 +1,4 @@
-"""Step: what a model is worth, on held-out sets."""
+"""Step: evaluation of a model on held-out sets."""
 
 from functools import partial
 from typing import Any
@@ -16,13 +16,13 @@ from selfreward_ray.store.tables import read_rows
 
 
 def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> PooledStep:
-    """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with their human rankings."""
+    """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with the human rankings."""
     rubric, part = judging(recipe)
     scorer = None if recipe.evaluation.scorer is None else scorer_named(recipe.evaluation.scorer)
     part |= {"respond": recipe.respond.model_dump(), "evaluation": recipe.evaluation.model_dump()}
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
-    # A set has two replies or more.
+    # A set has at least two replies.
     row_tokens = recipe.respond.sampling.max_tokens + 2 * recipe.judge.sampling.max_tokens
     job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "held_out"
@@ -44,6 +44,6 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
 
 
 def scored(answers: list[EvaluatedReply], scorer: Scorer) -> list[ScoredReply]:
-    """Those of `answers` to which `scorer` gives a score."""
+    """Scores of `answers`, without those for which `scorer` returns None."""
     found = [(answer.id, scorer(answer.prompt, answer.text)) for answer in answers]
     return [ScoredReply(name, score.value, score.maximum) for name, score in found if score is not None]

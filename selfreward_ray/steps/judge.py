@@ -1,4 +1,4 @@
-"""Step: k verdicts on each of the replies that are there, whoever wrote them."""
+"""Step: k verdicts on each of the given replies, from any source."""
 
 from functools import partial
 
@@ -12,10 +12,9 @@ from selfreward_ray.store.step import Step
 
 
 def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "judge") -> PooledStep:
-    """`replies` → `JudgedPrompt` rows (paper, section 2.2, step 3), from which `pair` makes pairs as it does from
-    those of a respond step.
+    """`replies` → `JudgedPrompt` rows (paper, section 2.2, step 3). `pair` accepts them like those of a respond step.
 
-    `replies` is a sample step, a respond or judge step (its replies are judged anew), or a file, folder or URI of rows
+    `replies` is a sample step, a respond or judge step (its replies are judged again), or a file, folder or URI of rows
     ``{"prompt", "reply"}`` or ``{"prompt", "replies"}``.
     """
     rubric, part = judging(recipe)

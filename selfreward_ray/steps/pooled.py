@@ -1,4 +1,4 @@
-"""What the steps that run on the pool of replicas share: resume, progress, counts."""
+"""Common parts of the steps that run on a pool of replicas: resume, progress and counts."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference import pool
-from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.block import BlockCounts, Job
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -20,40 +20,40 @@ from selfreward_ray.store.tables import count_reasons, count_rows, finished_ids
 
 
 def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str, Any]]:
-    """The rubric, and what of the recipe decides a verdict: the part of a step's fingerprint that judging adds.
+    """The rubric, and the part of the recipe that determines verdicts, for the step's fingerprint.
 
-    The rubric judges one reply, or where `pairwise` is set compares two. Raises `RubricError` before an engine is
-    started for a rubric that can not be used so.
+    The rubric judges one reply, or compares two if `pairwise` is set. Raises `RubricError`, before an engine starts,
+    for a rubric of the wrong kind.
     """
     judge = recipe.judge
     rubric = load_pairwise(judge.pairwise_rubric) if pairwise else load_rubric(judge.rubric)
     if judge.constrained:
         rubric.constrained_pattern(0)
-    read = judge.model_dump(exclude={"rubric" if pairwise else "pairwise_rubric"})
-    return rubric, {"judge": read, "rubric": rubric.model_dump(), "seed": recipe.seed}
+    settings = judge.model_dump(exclude={"rubric" if pairwise else "pairwise_rubric"})
+    return rubric, {"judge": settings, "rubric": rubric.model_dump(), "seed": recipe.seed}
 
 
 @dataclass(frozen=True)
 class PooledStep:
-    """A step whose rows are made by replicas of `model`, for `run_pooled`."""
+    """A step whose rows are produced by replicas of `model`; `run_pooled` runs it."""
 
     step: Step
     job: Job
     recipe: Recipe
     model: str
     rows: Folder
-    """The table of the rows that are offered."""
+    """The input table."""
     unit: str
     label: str
     refused: int = 0
-    """Rows that the step itself dropped before: they stand in `dropped`, not in `rows`."""
+    """Number of input rows that the step has dropped itself: they are in its table `dropped` and not in `rows`."""
     measure: Callable[[], dict[str, Any]] = dict
-    """Makes the manifest's metrics once all rows are written."""
+    """Computes the manifest's metrics when all rows are written."""
 
 
 def run_pooled(*steps: PooledStep, open_pool: Callable[..., Any] | None = None) -> list[Manifest]:
-    """Finish `steps`, all of one model, whose engines are started once, and go from one step's rows to the next one's
-    without a pause. A step is finished as soon as its rows are there; those of an earlier attempt are not made again.
+    """Finish `steps`, all of the same model. The engines start once, and continue from one step to the next without a
+    pause. A step is finished as soon as all of its rows are written; rows of an earlier attempt are kept.
     """
     unfinished = [step for step in steps if not step.step.is_done()]
     manifests = []
@@ -83,31 +83,32 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
 
 
 class _SharedPool:
-    """The pool of some steps, opened when the first of them has rows to make; what it has done for each, by `out`."""
+    """The pool shared by several steps, opened on first use, and its counts for each step by `out`."""
 
     def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
-        self.counted = {step.job.out: Block() for step in steps}
-        self._works = [Work(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
-        self._before = {work.job.out: len(work.finished) for work in self._works}
+        self.counted = {step.job.out: BlockCounts() for step in steps}
+        self._workloads = [Workload(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
+        self._resumed = {workload.job.out: len(workload.finished) for workload in self._workloads}
         self._steps = steps
         self._engines = engines
         self._open_pool = open_pool
         self._pool: Any = None
-        self._blocks: Iterator[tuple[str, Block]] = iter(())
+        self._blocks: Iterator[tuple[str, BlockCounts]] = iter(())
         self._progress: Progress | None = None
 
     def done(self, out: str) -> int:
-        return self._before[out] + self.counted[out].rows
+        """Number of finished rows of a step, those of earlier attempts included."""
+        return self._resumed[out] + self.counted[out].rows
 
     def next_block(self, progress: Progress) -> bool:
-        """Wait for a block of any of the steps, if there is one; `progress` is told what the pool does meanwhile."""
+        """Wait for the next block of any step; False if there is none. Notes of the pool go to `progress`."""
         self._progress = progress
         if self._pool is None:
             progress.note("starting the engine")
             first = self._steps[0]
             pool_open = self._open_pool(first.model, first.recipe.inference, first.recipe.seed, self._note)
             self._pool = self._engines.enter_context(pool_open)
-            self._blocks = self._engines.enter_context(closing(self._pool.run(self._works)))
+            self._blocks = self._engines.enter_context(closing(self._pool.run(self._workloads)))
         for out, block in self._blocks:
             self.counted[out] += block
             progress.note("")
@@ -123,15 +124,15 @@ class _SharedPool:
             self._progress.note(text)
 
 
-def figures(counted: Block) -> dict[str, Any]:
-    """What a manifest says of the blocks that were run: all of them, or those since an interruption."""
+def figures(counted: BlockCounts) -> dict[str, Any]:
+    """Counts for a manifest, of all blocks or of those since the last interruption."""
     counts = {name: count for name, count in dataclasses.asdict(counted).items() if name not in ("rows", "dropped")}
     hit_rate = round(counted.cached_tokens / counted.prompt_tokens, 4) if counted.prompt_tokens else None
     return {**counts, "prefix_hit_rate": hit_rate}
 
 
 def _check_some_kept(step: Step, offered: int, label: str) -> None:
-    """A step in which every row failed is a setting gone wrong: it is not finished, so that it can be done again."""
+    """Raise `UserError` if every row failed, which means a wrong setting. The step stays unfinished, for a retry."""
     if offered and not count_rows(step.folder / "rows"):
         reasons = count_reasons(step.folder / "dropped")
         (step.folder / "dropped").delete()

@@ -1,8 +1,8 @@
-"""Prompts from a model by 8-shot prompting, round after round, until enough are kept (paper, section 2.2, step 1).
+"""New prompts from a model by 8-shot prompting, in rounds until enough are kept (paper, section 2.2, step 1).
 
-Which prompts come out depends on the proposals' texts and on `recipe.seed` alone: a round is filtered in the order
-of its ids once all of it is answered, so neither the number of replicas nor their speed matters. Proposals stay on
-storage; after an interruption only what was not answered is asked again.
+The result depends only on the proposals' texts and on `recipe.seed`. A round is filtered in the order of its ids after
+all of its requests are answered, so the number and the speed of the replicas do not matter. Proposals are stored;
+after an interruption only unanswered requests are sent again.
 """
 
 import random
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Self
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
 from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
@@ -29,15 +29,14 @@ from selfreward_ray.store.tables import read_files, read_rows
 
 
 def proposer_of(recipe: Recipe) -> str:
-    """The model that proposes: the recipe's, else M0."""
+    """The model that proposes: `prompts.proposer`, by default M0."""
     return recipe.prompts.proposer or recipe.model
 
 
 class Proposer:
-    """The engines of the model that proposes: they start with the first request, and stay up from one iteration's
-    rounds to the next one's.
+    """The engines of the proposing model. They start with the first request and stay up between iterations.
 
-    It is good for at most `iterations` iterations of `recipe`. Use it as a context manager.
+    Supports at most `iterations` iterations of `recipe`. Use it as a context manager.
     """
 
     def __init__(self, recipe: Recipe, iterations: int = 1, open_rounds: Callable[..., Any] = open_rounds) -> None:
@@ -53,8 +52,8 @@ class Proposer:
     def __exit__(self, *_: object) -> None:
         self._engines.close()
 
-    def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[Block]:
-        """Run `job` on the `requests` of a round, and yield the counts of its blocks."""
+    def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[BlockCounts]:
+        """Run `job` on the `requests` of a round, and yield the counts of each finished block."""
         if self._rounds is None:
             note("starting the engine")
             recipe = self._recipe
@@ -71,8 +70,8 @@ class Proposer:
 
 
 def most_rounds(prompts: Prompts) -> int:
-    """Rounds that the budget of one iteration buys. Whole ones: what a round holds must not depend on the budget, which
-    may be raised."""
+    """Number of rounds in the budget of one iteration, rounded up: the size of a round must not depend on the budget,
+    which may be raised later."""
     return -(-(prompts.max_requests or 20 * prompts.count) // prompts.requests_per_round)
 
 
@@ -85,7 +84,7 @@ def propose_by_model(
     progress: Progress,
     proposer: Proposer,
 ) -> Manifest:
-    """Write the prompts that are kept, and finish `step`. Raises `UserError` when the budget is spent before."""
+    """Write the prompts that are kept, and finish `step`. Raises `UserError` if the budget is spent before."""
     wanted = recipe.prompts
     examples = read_rows(seed_data, SftExample)
     seeds = _demonstrable(examples)
@@ -122,14 +121,14 @@ def propose_by_model(
 
 
 class _Answers:
-    """Answers to requests: from storage where an earlier attempt left them, else from the proposer's engines."""
+    """Answers to requests: from storage if an earlier attempt wrote them, else from the proposer's engines."""
 
     def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, proposer: Proposer) -> None:
         sampling = recipe.prompts.sampling
         program = partial(propose_prompt, sampling=sampling, read=read_proposal)
         self._job = Job("propose", program, Prompt, Proposal, folder.uri, sampling.max_tokens)
-        self.counted = Block()
-        """Of what was asked for since an interruption."""
+        self.counted = BlockCounts()
+        """Counts since the last interruption."""
         self._folder = folder
         self._progress = progress
         self._proposer = proposer
@@ -137,7 +136,7 @@ class _Answers:
         self._read: set[str] = set()
 
     def to(self, requests: list[Prompt], kept: int) -> list[Proposal | Dropped]:
-        """What became of each request, in their order; `kept` is what progress shows meanwhile."""
+        """The proposal or `Dropped` for each request, in order. Progress shows `kept` in the meantime."""
         self._gather()
         if unanswered := [r for r in requests if r.id not in self._answers]:
             for block in self._proposer.ask(self._job, unanswered, self._progress.note):
@@ -163,7 +162,7 @@ def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: rand
 
 
 def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> Prompt | Dropped:
-    """The proposal as a prompt of the same id, or the reason against it."""
+    """The proposal as a prompt with the same id, or `Dropped` with the reason."""
     if isinstance(proposal, Dropped):
         return proposal
     reason = admit(proposal.text, proposal.finish_reason, similar)
@@ -173,13 +172,13 @@ def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> 
 
 
 def _demonstrable(examples: list[SftExample]) -> list[str]:
-    """IFT prompts as new ones are wanted: of that length, and after nothing but the system's message."""
+    """IFT prompts for use as demonstrations: of the length of new prompts, and preceded at most by a system message."""
     opening = [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
     return [prompt for prompt in opening if length(prompt) is None]
 
 
 def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Folder]) -> Iterator[str]:
-    """What a new prompt must not repeat: every prompt of the seed, held-out ones too, and of earlier iterations."""
+    """Prompts that a new one must not repeat: all of the seed data, held-out ones included, and of earlier iterations."""
     yield from (example.prompt for example in examples)
     for table in ("eft", "held_out"):
         yield from (ranked.prompt for ranked in read_rows(seed_data, RankedSet, table))

@@ -1,4 +1,4 @@
-"""Step: N candidates for each prompt, not judged: that is another step's, by any model."""
+"""Step: N candidates for each prompt, without verdicts. A judge step adds those, with any model."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Step: a model's verdicts on ranked replies, several samples each: what EFT rows are chosen from."""
+"""Step: a model's verdicts on ranked replies, several samples per reply. EFT rows are chosen from them."""
 
 from functools import partial
 
@@ -16,7 +16,7 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     samples = recipe.seed_data.verdict_samples
     step = Step("verdicts", out, part | {"samples": samples}, {"model": model, "seed": seed_data})
     program = partial(judge_set, samples=samples, judge=recipe.judge, rubric=rubric)
-    row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has two replies or more
+    row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has at least two replies
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "eft"
     return PooledStep(step, job, recipe, model, rows, unit="sets", label=label)

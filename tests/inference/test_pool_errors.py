@@ -31,10 +31,10 @@ DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutErr
 def test_a_pool_ends_with_what_its_replicas_said(
     error: Exception, why: tuple[str, str, bool], said: str, monkeypatch: pytest.MonkeyPatch
 ):
-    ledger = SimpleNamespace(why=SimpleNamespace(remote=lambda: why))
+    health = SimpleNamespace(failure=SimpleNamespace(remote=lambda: why))
     monkeypatch.setattr(ray, "get", lambda value: value)
     monkeypatch.setattr(pool_module, "outlook", lambda ask, since: f"none of {ask}")
-    pool = Pool("owner/model", Inference(stall_seconds=5), 0, Engine, ledger, print)
+    pool = Pool("owner/model", Inference(stall_seconds=5), 0, Engine, health, print)
     with pytest.raises((PoolStopped, RayActorError)) as raised, pool._explained(TWO):
         raise error
     assert said in f"{type(raised.value).__name__}: {raised.value}"

@@ -13,7 +13,7 @@ import stand_in
 from ray import cloudpickle
 
 from selfreward_ray.inference.block import Job, OpenEngine
-from selfreward_ray.inference.pool import Work, open_pool
+from selfreward_ray.inference.pool import Workload, open_pool
 from selfreward_ray.recipe.text import parse_recipe
 from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.store.folder import Folder
@@ -63,7 +63,7 @@ def pool_of(
     inference: dict[str, Any],
     note: Callable[[str], None] = lambda text: None,
     open_engine: OpenEngine = stand_in.StandIn,
-) -> Iterator[tuple[Any, Work]]:
+) -> Iterator[tuple[Any, Workload]]:
     """An open pool, and its work on those `texts` that are not finished in `folder` yet."""
     here = Folder(str(folder))
     write_part(here, "offered", [Prompt(f"p{i:03d}", text) for i, text in enumerate(texts)], Prompt, "part")
@@ -75,7 +75,7 @@ def pool_of(
     }  # fmt: skip
     made = Job(**(arguments | job))
     with open_pool(model, settings, 0, note, open_engine) as pool:
-        yield pool, Work(made, here / "offered", finished_ids(here / "out"))
+        yield pool, Workload(made, here / "offered", finished_ids(here / "out"))
 
 
 def until(true: Callable[[], Any], seconds: float = 60) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.block import BlockCounts, Job
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.schema import Recipe, Sampling
 from selfreward_ray.records import Candidate, Completion, JudgedPrompt, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.steps.compare import compare
@@ -48,8 +48,8 @@ class Refusing:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, works: Sequence[Work]) -> None:
-        ((job, rows, _),) = works
+    def run(self, workloads: Sequence[Workload]) -> None:
+        ((job, rows, _),) = workloads
         path = next(Path(rows.uri).glob("*.parquet"))
         raise Looked(job, from_table(pq.read_table(path), job.record)[0])
 
@@ -137,7 +137,9 @@ def test_the_pool_is_told_what_a_row_asks_at_once(
 
 
 def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate():
-    counted = Block(9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2)
+    counted = BlockCounts(
+        9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2
+    )
     assert figures(counted) == {
         "prompt_tokens": 300,
         "cached_tokens": 100,
@@ -150,5 +152,5 @@ def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate(
 
 
 def test_without_prompts_there_is_no_hit_rate():
-    assert figures(Block())["prefix_hit_rate"] is None
-    assert figures(Block(prompt_tokens=5))["prefix_hit_rate"] == 0.0
+    assert figures(BlockCounts())["prefix_hit_rate"] is None
+    assert figures(BlockCounts(prompt_tokens=5))["prefix_hit_rate"] == 0.0

@@ -12,7 +12,7 @@ import pytest
 from scripted_model import ScriptedModel, block_of, pool_of
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.pool import Work
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, JudgedPrompt, Prompt, RankedReply, RankedSet
 from selfreward_ray.steps.evaluate import evaluate
@@ -62,7 +62,7 @@ def steps(tmp_path: Path) -> Callable[[], tuple[PooledStep, PooledStep]]:
 
 
 class Watched:
-    """A pool that runs the blocks of all its works in turn, and sees which steps are finished before each."""
+    """A pool that runs the blocks of all its workloads in turn, and sees which steps are finished before each."""
 
     def __init__(self, *folders: Path):
         self.opened: list[tuple[Any, ...]] = []
@@ -75,8 +75,8 @@ class Watched:
         self.opened.append(arguments[:3])
         yield self
 
-    def run(self, works: Sequence[Work]) -> Iterator[Any]:
-        turns = [(job, row) for job, rows, _ in works for row in from_table(pq.read_table(rows.uri), job.record)]
+    def run(self, workloads: Sequence[Workload]) -> Iterator[Any]:
+        turns = [(job, row) for job, rows, _ in workloads for row in from_table(pq.read_table(rows.uri), job.record)]
         turns[1], turns[2] = turns[2], turns[1]  # an answer is there before the evaluation is done
         for job, row in turns:
             self.finished.append([folder.name for folder in self._folders if (folder / "manifest.json").exists()])
@@ -133,8 +133,8 @@ def test_rows_that_a_pool_loses_end_the_step(steps: Any):
     """A pool that ends before its rows are done."""
 
     class Short(Watched):
-        def run(self, works: Sequence[Work]) -> Iterator[Any]:
-            yield from islice(super().run(works), 1)
+        def run(self, workloads: Sequence[Workload]) -> Iterator[Any]:
+            yield from islice(super().run(workloads), 1)
 
     with pytest.raises(RuntimeError, match="was offered 2 rows but kept 1 and dropped 0"):
         run_pooled(*steps(), open_pool=Short())

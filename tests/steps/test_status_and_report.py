@@ -72,7 +72,7 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
         "✓ M2 pair       9 rows, 2 dropped",
         "→ M2 dpo        next",  # its rows are encoded examples, not progress
         "· M2 evaluate",
-        f"go on with the command that began it, or: selfreward iterate --run-dir {run.uri}",
+        f"continue with the command that started it, or: selfreward iterate --run-dir {run.uri}",
     ]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from selfreward_ray.demo.proof.layout import further_rows
 from selfreward_ray.demo.proof.tables import further_examples, judged_by_truth, random_pairs
-from selfreward_ray.loop import take
+from selfreward_ray.loop import run_steps
 from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.pair import pair
@@ -77,7 +77,7 @@ def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
         }
     )
     try:
-        take((step for step in plan(untaught, control) if step.name != "evaluate"), untaught)
+        run_steps((step for step in plan(untaught, control) if step.name != "evaluate"), untaught)
     except TooFewExamples:
         return
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from selfreward_ray.inference import block as block_module
-from selfreward_ray.inference import cut
-from selfreward_ray.inference.cut import count_cut, cut_table, read_block
+from selfreward_ray.inference import partition
+from selfreward_ray.inference.partition import partition_table, read_block, rows_in
 from selfreward_ray.records import Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import write_part
@@ -25,23 +25,23 @@ def table(tmp_path: Path) -> Folder:
     return here / "rows"
 
 
-def read(table: Folder, blocks: list[cut.Block]) -> list[list[Prompt]]:
+def read(table: Folder, blocks: list[partition.BlockSpec]) -> list[list[Prompt]]:
     return [asyncio.run(read_block(block, table, Prompt)) for block in blocks]
 
 
 def test_every_row_is_in_one_block(table: Folder):
-    blocks = cut_table(table, set(), 64)
+    blocks = partition_table(table, set(), 64)
     found = read(table, blocks)
     assert [len(rows) for rows in found] == [64] * 10 + [60]
     assert [row for rows in found for row in rows] == ROWS
-    assert count_cut(blocks) == 700
+    assert rows_in(blocks) == 700
 
 
 def test_finished_rows_are_in_none(table: Folder):
     finished = {row.id for row in ROWS if row.id not in ("p001", "p300", "p699")}
-    (found,) = read(table, cut_table(table, finished, 64))
+    (found,) = read(table, partition_table(table, finished, 64))
     assert [row.id for row in found] == ["p001", "p300", "p699"]
-    assert cut_table(table, {row.id for row in ROWS}, 64) == []
+    assert partition_table(table, {row.id for row in ROWS}, 64) == []
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3])
@@ -49,16 +49,16 @@ def test_a_block_is_read_again_where_storage_fails_for_a_while(
     table: Folder, failures: int, monkeypatch: pytest.MonkeyPatch
 ):
     left = [OSError("connection reset")] * failures
-    works = cut._read
+    works = partition._read
 
     def fails(*arguments: Any) -> Any:
         if left:
             raise left.pop()
         return works(*arguments)
 
-    monkeypatch.setattr(cut, "_read", fails)
-    monkeypatch.setattr(block_module, "TRY_AGAIN_AFTER", (0.0, 0.0))
-    (block,) = cut_table(table, set(), 1000)
+    monkeypatch.setattr(partition, "_read", fails)
+    monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))
+    (block,) = partition_table(table, set(), 1000)
     if failures < 3:
         assert read(table, [block]) == [ROWS]
     else:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.inference.block import Block, Job, run_block
-from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.block import BlockCounts, Job, run_block
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Judge, Respond, Sampling, VerdictSampling
@@ -20,10 +20,10 @@ from selfreward_ray.records import Completion, JudgedPrompt, Prompt, Turn
 
 
 class Traffic:
-    """Requests at a gate of `budget` tokens, each under way until `end`, or `cancel`, names it."""
+    """Requests at a limiter of `budget` tokens, each under way until `end`, or `cancel`, names it."""
 
     def __init__(self, budget: int):
-        self.gate = TokenGate(budget)
+        self.limiter = TokenLimiter(budget)
         self.under_way: dict[str, int] = {}
         self.order: list[str] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -46,7 +46,7 @@ class Traffic:
         return sorted(self.under_way)
 
     async def _request(self, name: str, tokens: int, row: int) -> None:
-        async with self.gate.room(tokens, row):
+        async with self.limiter.acquire(tokens, row):
             self.order.append(name)
             self.under_way[name] = tokens
             try:
@@ -86,7 +86,7 @@ def test_what_is_under_way_fits_into_the_budget_and_the_oldest_rows_are_served_f
                 order.append(str(number))
             await traffic.settle()
             assert (traffic.under_way, traffic.order) == (under_way, order)
-            assert traffic.gate.requests == len(under_way)
+            assert traffic.limiter.in_flight == len(under_way)
             assert sum(traffic.under_way.values()) <= 10 or len(traffic.under_way) == 1
 
         for number, (kind, which, tokens) in enumerate(steps):
@@ -125,7 +125,7 @@ def test_a_request_larger_than_the_budget_goes_alone():
 
 def test_a_rows_later_requests_come_before_those_of_younger_rows():
     async def script(traffic: Traffic) -> None:
-        old, young = traffic.gate.next_row(), traffic.gate.next_row()
+        old, young = traffic.limiter.next_row(), traffic.limiter.next_row()
         assert (old, young) == (0, 1)
         traffic.ask("old reply", 10, old)
         await traffic.settle()
@@ -154,13 +154,13 @@ def test_a_request_that_is_cancelled_when_just_let_through_gives_its_room_back()
     """Between the end of the one before it and its own next step, it has room that it does not know of."""
 
     async def script(traffic: Traffic) -> None:
-        async with traffic.gate.room(10, 0):
+        async with traffic.limiter.acquire(10, 0):
             traffic.ask("let through", 10)
             traffic.ask("behind", 10)
             await traffic.settle()
         traffic.cancel("let through")
         assert await traffic.settle() == ["behind"]
-        assert (traffic.order, traffic.gate.requests) == (["behind"], 1)
+        assert (traffic.order, traffic.limiter.in_flight) == (["behind"], 1)
 
     run(script)
 
@@ -168,7 +168,7 @@ def test_a_request_that_is_cancelled_when_just_let_through_gives_its_room_back()
 def test_a_request_that_fails_gives_its_room_back():
     async def script(traffic: Traffic) -> None:
         with pytest.raises(KeyError):
-            async with traffic.gate.room(10, 0):
+            async with traffic.limiter.acquire(10, 0):
                 raise KeyError("boom")
         traffic.ask("next", 10)
         assert await traffic.settle() == ["next"]
@@ -224,10 +224,10 @@ def test_rows_of_any_size_keep_the_engine_full_and_few_of_them_are_open(
     prompts = [Prompt(f"p{i}", "?") for i in range(512 // candidates)]
     engine = CountingEngine(requests=candidates * 3)
 
-    async def busy() -> Block:
+    async def busy() -> BlockCounts:
         job = Job("respond", program, Prompt, JudgedPrompt, str(tmp_path), 1)
         block, _ = await asyncio.gather(
-            run_block(prompts, engine, job, TokenGate(3000)), engine.keep_time(len(prompts))
+            run_block(prompts, engine, job, TokenLimiter(3000)), engine.keep_time(len(prompts))
         )
         return block
 

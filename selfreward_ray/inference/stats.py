@@ -1,13 +1,13 @@
-"""Whether an engine is alive and what it has done, in its own words."""
+"""Statistics that the engine reports at each step."""
 
 import time
 from typing import Any
 
 
-class Vitals:
-    """What an engine said of itself at its last step.
+class EngineStats:
+    """Statistics of an engine as of its last step.
 
-    Tokens are totals since the engine's start, `kv_cache_usage` a share from 0 to 1.
+    Token counts are totals since the engine's start; `kv_cache_usage` is a fraction from 0 to 1.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class Vitals:
         self.preemptions = 0
 
     def touch(self) -> None:
-        """The engine made a step, or had nothing to do."""
+        """Record that the engine made a step or was idle."""
         self.last_step = time.monotonic()
 
     def record(self, scheduler_stats: Any, iteration_stats: Any) -> None:
-        """What vLLM tells its stat loggers of one step of the engine; either may be None."""
+        """Record what vLLM passes to its stat loggers at each step of the engine; either argument may be None."""
         self.touch()
         if scheduler_stats is not None:
             self.requests_running = scheduler_stats.num_running_reqs

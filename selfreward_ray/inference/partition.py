@@ -1,7 +1,7 @@
-"""A table of a step, cut into the blocks that replicas run: each says which rows of which files it has.
+"""Partitions a step's table into blocks for replicas. A block lists its rows by file and row number.
 
-Replicas read their rows themselves. Reading by Ray Data would take operators of their own, each with a process, and
-CPUs without which the pool would wait for ever.
+Replicas read their rows themselves. Ray Data's readers would be separate operators, each with a process and CPUs of
+its own, and without free CPUs the pool would wait forever.
 """
 
 from collections.abc import Container, Iterator
@@ -16,14 +16,14 @@ from selfreward_ray.inference.block import with_retries
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 
-Block = dict[str, Any]
-"""``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``, paths as the table's file system understands them."""
+BlockSpec = dict[str, Any]
+"""``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``; paths are those of the table's file system."""
 
 
-def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> list[Block]:
-    """Blocks of `rows_per_block` rows, the last of fewer, of those rows of `table` whose id is not `finished`.
+def partition_table(table: Folder, finished: Container[str], rows_per_block: int) -> list[BlockSpec]:
+    """Blocks of `rows_per_block` rows, the last one possibly smaller, of the rows of `table` that are not `finished`.
 
-    Raises `OSError` where the table can not be read.
+    Raises `OSError` when the table cannot be read.
     """
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
@@ -32,38 +32,38 @@ def cut_table(table: Folder, finished: Container[str], rows_per_block: int) -> l
         ids: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
         return ids
 
-    blocks: list[Block] = []
-    room = 0
+    blocks: list[BlockSpec] = []
+    free = 0
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         for path, ids in zip(paths, pool.map(ids_of, paths), strict=True):
             for row, row_id in enumerate(ids):
                 if row_id in finished:
                     continue
-                if not room:
+                if not free:
                     blocks.append({"segments": []})
-                    room = rows_per_block
+                    free = rows_per_block
                 segments = blocks[-1]["segments"]
                 if not segments or segments[-1]["path"] != path:
                     segments.append({"path": path, "rows": []})
                 segments[-1]["rows"].append(row)
-                room -= 1
+                free -= 1
     return blocks
 
 
-def count_cut(blocks: list[Block]) -> int:
-    """Rows of `blocks`."""
+def rows_in(blocks: list[BlockSpec]) -> int:
+    """Number of rows in `blocks`."""
     return sum(len(segment["rows"]) for block in blocks for segment in block["segments"])
 
 
-async def read_block(block: Block, table: Folder, record: type[Any]) -> list[Any]:
-    """The records of a block of `table`. Of each file only the row groups are read that have rows of it.
+async def read_block(block: BlockSpec, table: Folder, record: type[Any]) -> list[Any]:
+    """The records of a block of `table`. Reads only the row groups that hold rows of the block.
 
-    Raises `OSError` when the storage goes on failing.
+    Raises `OSError` when the storage still fails after all retries.
     """
     return await with_retries(_read, block, table, record)
 
 
-def _read(block: Block, table: Folder, record: type[Any]) -> list[Any]:
+def _read(block: BlockSpec, table: Folder, record: type[Any]) -> list[Any]:
     filesystem, _ = table.filesystem()
     found: list[Any] = []
     for segment in block["segments"]:
@@ -74,7 +74,7 @@ def _read(block: Block, table: Folder, record: type[Any]) -> list[Any]:
 
 
 def _row_groups(file: pq.ParquetFile, rows: list[int]) -> Iterator[pa.Table]:
-    """Those of `rows`, ascending numbers, that are in each row group that has any."""
+    """For each row group that holds any of `rows` (ascending row numbers of the file), a table of those rows."""
     sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
     for group, end in enumerate(accumulate(sizes)):
         begin = end - sizes[group]
