@@ -134,7 +134,7 @@ def template(rng, count: int):
 
 def vary(block, first: int, count: int, rng):
     """`count` rows of the template `block` with ids from `first` on, new scores, and replies that fool judges: one
-    text in 1 % of the replies, nothing in 1 %. A twentieth of the scores can not be read, as many replies are cut."""
+    text in 1 % of the replies, nothing in 1 %. A twentieth of the scores cannot be read, as many replies are cut."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -157,7 +157,7 @@ def vary(block, first: int, count: int, rng):
 
     ids = numbered(prompts, "r", CANDIDATES)
     fate = rng.random(total)
-    texts = pc.if_else(pa.array(fate < 0.01), "I am sorry, but I can not help with that.", candidates.field("text"))
+    texts = pc.if_else(pa.array(fate < 0.01), "I am sorry, but I cannot help with that.", candidates.field("text"))
     new_verdicts = replaced(
         verdicts, id=numbered(ids, "v", VERDICTS), score=pa.array(scores.ravel(), mask=unread.ravel())
     )

@@ -77,7 +77,7 @@ def is_source(name: str) -> bool:
 
 
 def source_named(name: str) -> Source:
-    """The source of that name. Raises `UserError` where no package has one, or it can not be loaded."""
+    """The source of that name. Raises `UserError` where no package has one, or it cannot be loaded."""
     return cast(Source, _load(_SOURCES, name, "source")())
 
 
@@ -89,7 +89,7 @@ def check_different(ids: Iterable[str], what: str) -> None:
 
 
 def scorer_named(name: str) -> Scorer:
-    """The scorer of that name. Raises `UserError` where no package has one, or it can not be loaded.
+    """The scorer of that name. Raises `UserError` where no package has one, or it cannot be loaded.
 
     So does a call of it that fails, or that gives anything but a `Score` or None.
     """
@@ -140,7 +140,7 @@ def _load(group: str, name: str, field: str) -> Any:
         try:
             return point.load()
         except (ImportError, AttributeError) as error:
-            raise UserError(f"{field}: {name!r} can not be loaded from {point.value}: {error}") from error
+            raise UserError(f"{field}: {name!r} cannot be loaded from {point.value}: {error}") from error
     there = ", ".join(sorted(entry_points(group=group).names)) or "none"
     kind = group.rpartition(".")[2].removesuffix("s")
     raise UserError(f"{field}: no installed package has a {kind} {name!r} (there are: {there})")

@@ -120,7 +120,7 @@ def test_a_scorer_that_is_not_there_is_named_with_those_that_are():
         UserError, match=r"no installed package has a scorer 'sum' \(there are: demo, lost, odd, sums\)"
     ):
         scorer_named("sum")
-    with pytest.raises(UserError, match=r"evaluation.scorer: 'lost' can not be loaded from sums_extension:nothing"):
+    with pytest.raises(UserError, match=r"evaluation.scorer: 'lost' cannot be loaded from sums_extension:nothing"):
         scorer_named("lost")
 
 
@@ -169,10 +169,10 @@ def test_a_source_that_gives_an_id_twice_is_refused(tmp_path: Path, twice: str):
         ({"evaluation": {"scorer": "sum"}}, "evaluation.scorer: no installed package has a scorer 'sum'"),
         (
             {"seed_data": {"source": "ranked.jsonl"}},
-            "seed_data.source: can not read ranked.jsonl: there is no such file",
+            "seed_data.source: cannot read ranked.jsonl: there is no such file",
         ),
-        ({"prompts": {"source": "more.jsonl"}}, "prompts.source: can not read more.jsonl: there is no such file"),
-        ({"prompts": {"source": "gone"}}, "prompts.source: 'gone' can not be loaded from sums_extension:Gone"),
+        ({"prompts": {"source": "more.jsonl"}}, "prompts.source: cannot read more.jsonl: there is no such file"),
+        ({"prompts": {"source": "gone"}}, "prompts.source: 'gone' cannot be loaded from sums_extension:Gone"),
         ({"prompts": {"source": "more.jsonl"}, "iterations": 0}, None),
     ],
 )

@@ -14,7 +14,7 @@ from selfreward_ray.store.step import Step
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
-    """A run's recipe can not be changed later: a wrong name must not become part of it."""
+    """A run's recipe cannot be changed later: a wrong name must not become part of it."""
     with pytest.raises(UserError, match="model 'nowhere' is neither a local folder, nor a hub name"):
         run(Recipe(model="nowhere", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -46,12 +46,12 @@ class Shape:
 def read_cluster_file(path: str | Path) -> Shape:
     """Read the cluster file `path`.
 
-    Raises `UserError` if it can not be read or is not YAML, and as `parse_cluster_file` does.
+    Raises `UserError` if it cannot be read or is not YAML, and as `parse_cluster_file` does.
     """
     try:
         documents = list(yaml.safe_load_all(Path(path).expanduser().read_text(encoding="utf-8")))
     except OSError as error:
-        raise UserError(f"can not read the cluster file {path}: {error.strerror}") from None
+        raise UserError(f"cannot read the cluster file {path}: {error.strerror}") from None
     except YAML_FAULTS as error:
         raise UserError(f"the cluster file {path} is not YAML: {error}") from None
     for document in documents:

@@ -86,7 +86,7 @@ def watch(drain: Callable[[int], str | None] = drain_node, metadata: str = METAD
             gone_at = reclaimed_at(metadata)
             wrong = None
         except (OSError, HTTPException, ValueError) as error:  # this process must not end: no other one watches
-            gone_at, wrong = None, f"can not ask {metadata} for a spot notice: {error}"
+            gone_at, wrong = None, f"cannot ask {metadata} for a spot notice: {error}"
         if gone_at is not None:
             left = max(0, int((gone_at - datetime.now(UTC)).total_seconds()))
             wrong = drain(left)

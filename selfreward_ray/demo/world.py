@@ -28,7 +28,7 @@ SENTENCES: dict[Kind, str] = {
 
 # An instruction asks for four of the five aspects. Rules of one aspect are opposites and equally frequent, so that a
 # habit, such as quoting everything or using every word of the instruction, is wrong as often as right. Start and end
-# need no opposite, because their words vary. Each check is a look-up, because a small judge can not count.
+# need no opposite, because their words vary. Each check is a look-up, because a small judge cannot count.
 ASPECTS: tuple[tuple[Kind, ...], ...] = (
     ("start",),
     ("end",),

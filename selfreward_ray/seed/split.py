@@ -9,7 +9,7 @@ from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, SftExample
 
 SAME_PROMPT = "same prompt as an earlier one"
-RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks can not teach judging"
+RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks cannot teach judging"
 ELSEWHERE = "its conversation serves another end"
 BEYOND = "more sets than were asked for"
 
@@ -41,7 +41,7 @@ def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
     """`sets`, conversation by conversation, shuffled and dealt out; `rng_seed` fixes the deal.
 
     Held out are conversations with `sizes.held_out` sets that can measure a judge, but at most a fifth of the
-    conversations. IFT takes `sizes.ift` sets of the others, those that can not teach judging first, and leaves EFT
+    conversations. IFT takes `sizes.ift` sets of the others, those that cannot teach judging first, and leaves EFT
     the sets it is sure to need: one for two rows, but at most half of those that can. EFT has of the sets that are
     left and can one for each row. Each set serves one end or is dropped with its reason.
     """

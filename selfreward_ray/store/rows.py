@@ -27,7 +27,7 @@ _ARRAY_REMEDY = "write one JSON object a line (jq -c '.[]' makes such lines of a
 
 
 class RowError(UserError):
-    """Rows that can not be used; the message says where the fault is and what to do."""
+    """Rows that cannot be used; the message says where the fault is and what to do."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _files(source: str, field: str) -> tuple[fs.FileSystem, dict[str, str]] | No
     except UserError as error:
         raise RowError(f"{field}: {error}") from None
     except OSError as error:
-        raise RowError(f"{field}: can not read {source}: {error}") from None
+        raise RowError(f"{field}: cannot read {source}: {error}") from None
     if found == fs.FileType.Directory:
         files = {name: f"{source.rstrip('/')}/{name.rsplit('/', 1)[-1]}" for name in inside if name.endswith(SUFFIXES)}
         if not files:
@@ -79,7 +79,7 @@ def _files(source: str, field: str) -> tuple[fs.FileSystem, dict[str, str]] | No
         if _HUB_NAME.fullmatch(source) and not source.endswith(SUFFIXES):
             return None
         raise RowError(
-            f"{field}: can not read {source}: there is no such file or folder; a hub data set is named owner/name"
+            f"{field}: cannot read {source}: there is no such file or folder; a hub data set is named owner/name"
         )
     return filesystem, {path: source}
 
@@ -89,7 +89,7 @@ def _file_rows(filesystem: fs.FileSystem, path: str, name: str, field: str) -> I
     try:
         yield from read(filesystem, path, name)
     except (OSError, pa.ArrowException) as error:
-        raise RowError(f"{field}: can not read {name}: {error}; is the file whole?") from None
+        raise RowError(f"{field}: cannot read {name}: {error}; is the file whole?") from None
 
 
 def _json_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
@@ -143,7 +143,7 @@ def _hub_rows(name: str, split: str, field: str) -> Iterator[Row]:
             yield Row(f"{name}: row {number}", fields)
     except Exception as error:
         raise RowError(
-            f"{field}: can not read split {split!r} of data set {name!r} from the hub, and there is no file or folder "
+            f"{field}: cannot read split {split!r} of data set {name!r} from the hub, and there is no file or folder "
             f"of that name: {error}; correct the name or the split, or give a file of it"
         ) from error
 

@@ -61,8 +61,8 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone.
 
-    Every rank calls it. Raises `Final`, on all ranks, for a model that can not be trained here, for LoRA targets that
-    can not, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
+    Every rank calls it. Raises `Final`, on all ranks, for a model that cannot be trained here, for LoRA targets that
+    cannot, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
     """
     settings = deepspeed_config(job.optimization, job.training, ranks)
     deepspeed.init_distributed(dist_backend=collectives(job.training.gpus_per_worker))

@@ -139,7 +139,7 @@ class FinishedRun:
 
 
 def messages(rng: random.Random) -> list[dict[str, Any]]:
-    """Flat messages: first-turn prompts with two ranked replies each, and three that can not be placed or used."""
+    """Flat messages: first-turn prompts with two ranked replies each, and three that cannot be placed or used."""
     rows = []
     for i in range(SETS):
         tree = {"message_tree_id": f"t{i}", "lang": "en"}

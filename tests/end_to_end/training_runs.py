@@ -80,7 +80,7 @@ class FaultyDpo(DpoObjective):
         time.sleep(60)
 
     def announce_leaving(self) -> None:
-        from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # can not be pickled with this module
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # cannot be pickled with this module
 
         context = ray.get_runtime_context()
         soon = int((time.time() + 600) * 1000)

@@ -10,7 +10,7 @@ from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
 
 JUDGE = Judge(verdicts=3, min_valid=2)
 PROMPT = "M2/p000000"
-CONSTANT_TEXT = "I can not say."
+CONSTANT_TEXT = "I cannot say."
 CONSTANT = frozenset({text_key(CONSTANT_TEXT)})
 
 

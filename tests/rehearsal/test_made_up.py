@@ -94,7 +94,7 @@ def test_a_conversation_before_the_prompt_stays_with_it(tmp_path: Path):
 @pytest.mark.parametrize("elsewhere", ["nowhere/at-all", "/data/of/the/cluster.jsonl"])
 def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
     said, sets = written(tmp_path, elsewhere)
-    assert said.startswith("rows made up for the rehearsal (seed_data.source: can not read")
+    assert said.startswith("rows made up for the rehearsal (seed_data.source: cannot read")
     assert len(sets) == 64
     best, worst = sets[0].replies
     scores = [RUBRIC.read_score(reply.verdict or "") for reply in (best, worst)]

@@ -1,4 +1,4 @@
-"""What a rehearsal rejects beside what the nodes can not hold."""
+"""What a rehearsal rejects beside what the nodes cannot hold."""
 
 import dataclasses
 from typing import Any

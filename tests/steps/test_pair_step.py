@@ -109,19 +109,19 @@ def with_text(candidate: Candidate, text: str) -> Candidate:
 
 
 def constant_replies() -> list[JudgedPrompt]:
-    """20 prompts. "I can not say" is best in 6 of them and worst in none, "No" best in 4; one reply says nothing.
+    """20 prompts. "I cannot say" is best in 6 of them and worst in none, "No" best in 4; one reply says nothing.
 
     The share 0.25 makes 6 of 20 too many. In the last two prompts nothing but what is flagged could win.
     """
     prompts = [judged(i, (5, 5), (3, 3), (1, 1)) for i in range(20)]
     own = [f"own {i}" for i in range(20)]
     best = [
-        "I can not say.",
+        "I cannot say.",
         "i can NOT say",
-        *["I can not say."] * 2,
+        *["I cannot say."] * 2,
         *["No."] * 4,
         *own[8:18],
-        *["I can not say."] * 2,
+        *["I cannot say."] * 2,
     ]
     return [saying(p, best[i], "" if i in (18, 19) else f"middle {i}", f"worst {i}") for i, p in enumerate(prompts)]
 

@@ -86,10 +86,10 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.parquet", b"PAR1 but not really", "can not read .*/a.parquet: .* is the file whole?"),
-        ("a.parquet", parquet(A)[:-20], "can not read .*/a.parquet: .* is the file whole?"),
-        ("a.jsonl.gz", lines(A), "can not read .*/a.jsonl.gz: .* is the file whole?"),
-        ("a.jsonl.gz", gzip.compress(lines(*MANY))[:-9], "can not read .*/a.jsonl.gz: .* is the file whole?"),
+        ("a.parquet", b"PAR1 but not really", "cannot read .*/a.parquet: .* is the file whole?"),
+        ("a.parquet", parquet(A)[:-20], "cannot read .*/a.parquet: .* is the file whole?"),
+        ("a.jsonl.gz", lines(A), "cannot read .*/a.jsonl.gz: .* is the file whole?"),
+        ("a.jsonl.gz", gzip.compress(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl", lines(A) + gzip.compress(lines(A)), "a.jsonl:2: is not UTF-8 text"),
         ("README.md", b"read me", "folder .* holds no file that ends in .jsonl, .json, .jsonl.gz, .parquet"),
     ],
@@ -122,18 +122,18 @@ def test_parquet_with_a_text_that_is_not_utf8_names_the_rows(tmp_path: Path):
 )
 def test_what_is_not_there_is_said_without_asking_the_hub(source: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(RowError, match=rf"seed_data.source: can not read {source}: there is no such file or folder"):
+    with pytest.raises(RowError, match=rf"seed_data.source: cannot read {source}: there is no such file or folder"):
         fields(source)
 
 
 def test_an_unknown_scheme_is_the_users_error():
-    with pytest.raises(RowError, match="seed_data.source: can not open storage 'gopher://a/b'"):
+    with pytest.raises(RowError, match="seed_data.source: cannot open storage 'gopher://a/b'"):
         fields("gopher://a/b")
 
 
 def test_storage_that_can_not_be_reached_is_named_with_the_field(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fs, "FileSystem", Offline)
-    with pytest.raises(RowError, match=r"seed_data.source: can not read s3://b/x: .*does the bucket exist.*no network"):
+    with pytest.raises(RowError, match=r"seed_data.source: cannot read s3://b/x: .*does the bucket exist.*no network"):
         fields("s3://b/x")
 
 
@@ -186,7 +186,7 @@ def test_a_folder_of_that_name_comes_before_the_hub(hub: Hub, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("split", "message"),
-    [("val", "can not read split 'val' of data set 'o/n' .*: Bad split: val; correct"), ("train", "'o/n'.* cable cut")],
+    [("val", "cannot read split 'val' of data set 'o/n' .*: Bad split: val; correct"), ("train", "'o/n'.* cable cut")],
 )
 def test_what_fails_at_the_hub_is_told_with_a_remedy(hub: Hub, split: str, message: str):
     hub.broken = True

@@ -26,12 +26,12 @@ def keep(folder: Path, run_dir: str, environment: Mapping[str, str]) -> str:
             save_bucket(run_dir, environment, kept / "bucket")
             said.append(f"what the run wrote in {kept / 'bucket'}")
         except OSError as error:
-            said.append(f"what the run wrote can not be read any more ({error})")
+            said.append(f"what the run wrote cannot be read any more ({error})")
     return ", ".join(said)
 
 
 def _copy(source: Path, target: Path, without: Path | None = None) -> None:
-    """Copy all files that can be copied. Sockets and pipes can not, and a log may disappear."""
+    """Copy all files that can be copied. Sockets and pipes cannot, and a log may disappear."""
 
     def ignored(folder: str, names: list[str]) -> list[str]:
         return [name for name in names if Path(folder) / name == without]

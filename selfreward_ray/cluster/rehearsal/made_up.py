@@ -57,7 +57,7 @@ def write_rankings(file: Path, wanted: SeedData, rubric: Rubric) -> str:
 
 
 def _why_away(wanted: SeedData) -> str | None:
-    """The reason why ``wanted.source`` can not be read on this machine; None if it can. Its rows are not checked."""
+    """The reason why ``wanted.source`` cannot be read on this machine; None if it can. Its rows are not checked."""
     found: list[str | None] = []
 
     def look() -> None:

@@ -18,7 +18,7 @@ SAME_ID = "another message has the same id"
 NO_PARENT = "its parent is missing"
 CIRCLE = "its parents form a circle"
 OUT_OF_TURN = "user and assistant do not take turns"
-HANGS = "an earlier message of its conversation can not be placed"
+HANGS = "an earlier message of its conversation cannot be placed"
 
 _ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
 
