@@ -79,9 +79,9 @@ def explain_shortage(ask: Ask, types: Sequence[NodeType], max_workers: int | Non
         return None
     limit = f" (at most {max_workers} nodes beside the head)" if max_workers is not None else ""
     return (
-        f"{ask.field} = {ask.count} asks for {ask}, and the cluster can never hold more than {room} of these at "
-        f"a time: its nodes are, or can be, {_listed(types)}{limit}. Lower {ask.field} or what {ask.what} takes, or "
-        "raise what the cluster can have"
+        f"{ask.field} = {ask.count} asks for {ask}, and the cluster can never hold more than {room} of "
+        f"these at a time: its nodes are, or can be, {_listed(types)}{limit}. "
+        f"Lower {ask.field} or what {ask.what} takes, or raise what the cluster can have"
     )
 
 

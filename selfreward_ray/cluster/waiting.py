@@ -33,8 +33,9 @@ def wait_for_room(ask: Ask, timeout_s: float, timeout_field: str, note: Callable
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
                 raise UserError(
-                    f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {found}; Ray's "
-                    f"placement group: {state}. Raise {timeout_field} where nodes take longer, or lower {ask.field}"
+                    f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {found}; "
+                    f"Ray's placement group: {state}. "
+                    f"Raise {timeout_field} where nodes take longer, or lower {ask.field}"
                 )
     finally:
         remove_placement_group(group)

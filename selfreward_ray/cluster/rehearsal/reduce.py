@@ -142,8 +142,8 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
     most, node = max(held, key=lambda found: found[0])
     if not most:
         raise UserError(
-            f"no node of the cluster holds a training worker, which asks for {describe(ask.bundles[0])}; lower what a "
-            "worker takes (training.cpus_per_worker, gpus_per_worker), or declare such a node type"
+            f"no node of the cluster holds a training worker, which asks for {describe(ask.bundles[0])}; "
+            "lower what a worker takes (training.cpus_per_worker, gpus_per_worker), or declare such a node type"
         )
     if most < ask.count:
         changed["cpus_per_worker"] = node["CPU"]
