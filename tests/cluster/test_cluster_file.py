@@ -1,4 +1,4 @@
-"""A cluster file is read as Ray reads it, and what is wrong with it is said by file, field and remedy."""
+"""Cluster files are read as Ray reads them, and errors name the file, the field and the remedy."""
 
 from pathlib import Path
 from typing import Any

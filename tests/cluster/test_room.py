@@ -1,4 +1,4 @@
-"""What node types can hold, by numbers. `tests/raylets/test_room_on_raylets.py` asks real clusters."""
+"""The capacity of declared node types. `tests/raylets/test_room_on_raylets.py` tests real clusters."""
 
 from pathlib import Path
 from typing import Any

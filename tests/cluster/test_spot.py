@@ -1,4 +1,4 @@
-"""A spot notice reaches Ray: a stand-in for EC2's metadata service, and a real cluster of two nodes."""
+"""A spot notice reaches Ray, with a fake of EC2's metadata service and a real cluster of two nodes."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What is kept of a rehearsal that failed."""
+"""The files that are kept of a failed rehearsal."""
 
 import os
 import re

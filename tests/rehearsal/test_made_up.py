@@ -1,4 +1,4 @@
-"""The data that a rehearsal reads: some of the recipe's own, or made up."""
+"""The data of a rehearsal: a part of the recipe's own, or synthetic."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What a rehearsal leaves of a recipe."""
+"""The reduced recipe of a rehearsal."""
 
 from pathlib import Path
 

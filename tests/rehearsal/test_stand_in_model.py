@@ -1,4 +1,4 @@
-"""The small model of a rehearsal: of the real one's architecture, and able to write something that ends."""
+"""The small model of a rehearsal: it has the architecture of the real one, and its replies end."""
 
 import json
 import re
