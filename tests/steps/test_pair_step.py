@@ -117,7 +117,7 @@ def constant_replies() -> list[JudgedPrompt]:
     own = [f"own {i}" for i in range(20)]
     best = [
         "I cannot say.",
-        "i can NOT say",
+        "i CANNOT say",
         *["I cannot say."] * 2,
         *["No."] * 4,
         *own[8:18],
