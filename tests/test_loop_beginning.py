@@ -80,7 +80,7 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
     taken: list[tuple[str, int]] = []
     monkeypatch.setattr(loop, "check_room", lambda ask: None)
     monkeypatch.setattr(loop, "report", lambda uri: None)
-    monkeypatch.setattr(loop, "take", lambda steps, recipe: taken.append((steps[-1].model, recipe.iterations)))
+    monkeypatch.setattr(loop, "run_steps", lambda steps, recipe: taken.append((steps[-1].model, recipe.iterations)))
     for t in range(1, 4):
         made = Step("sft", layout.model(t).uri, {}, {})
         made.is_done()
