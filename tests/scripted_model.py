@@ -1,4 +1,4 @@
-"""A `LanguageModel` that says what a test tells it to, at once and in this process."""
+"""A `LanguageModel` that returns scripted answers, at once and in this process."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -57,12 +57,12 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
 
 
 def pool_of(model: ScriptedModel, stop_after: int | None = None) -> Callable[..., Any]:
-    """A stand-in for `open_pool` that runs its blocks here; `stop_after` blocks it is interrupted."""
+    """A stand-in for `open_pool` that runs its blocks in this process, and is interrupted after `stop_after` blocks."""
     return partial(ScriptedPool, model, stop_after)
 
 
 class ScriptedPools:
-    """Gives a new model, which says `answer`, and then runs a step on it."""
+    """Creates a model that returns `answer`, and runs a step on it."""
 
     def __init__(self, answer: Callable[[str, str], Any]):
         self._answer = answer
@@ -109,7 +109,7 @@ def block_of(records: list[Any], model: ScriptedModel, job: Job) -> BlockCounts:
 
 
 class ScriptedRounds:
-    """A stand-in for `open_rounds` that runs each round's blocks here; `backwards` like replicas of unequal speed."""
+    """A stand-in for `open_rounds` that runs each round's blocks in this process; `backwards` reverses their order."""
 
     def __init__(self, model: ScriptedModel, stop_after: int | None = None, backwards: bool = False):
         self._model = model

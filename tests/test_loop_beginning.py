@@ -14,7 +14,7 @@ from selfreward_ray.store.step import Step
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
-    """A run's recipe can not be changed later: a wrong name must not become part of it."""
+    """A run's recipe cannot be changed later, so a wrong name must not become part of it."""
     with pytest.raises(UserError, match="model 'nowhere' is neither a local folder, nor a hub name"):
         run(Recipe(model="nowhere", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -63,7 +63,7 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told(
 
 
 def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its report can be made anywhere."""
+    """Its report needs no cluster."""
     asked: list[Any] = []
     finished = RunLayout(str(tmp_path)).model(3)
     monkeypatch.setattr(loop, "read_manifest", lambda folder: "whole" if folder == finished else None)

@@ -202,5 +202,5 @@ class EngineWatchdog:
         if not self._limiter.in_flight:
             self._stats.touch()
         if time.monotonic() - self._stats.last_step > self._hang_seconds:
-            self._on_failure(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
+            self._on_failure(f"the engine made no step in {self._hang_seconds:g} s with running requests")
         self._metrics.publish(self._stats)
