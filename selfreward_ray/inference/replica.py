@@ -97,9 +97,8 @@ class Replica:
             async with self._alone:
                 await self._health.rows_started.remote(self._name, [record.id])
                 outcome = await run_row(record, model, job)
-                self._health.rows_finished.remote(
-                    self._name, [record.id]
-                )  # so that the next suspect's death does not count for it
+                # Reported now, so that the death of the next suspect does not count for this one.
+                self._health.rows_finished.remote(self._name, [record.id])
                 return outcome
         return await run_row(record, model, job)
 
