@@ -62,7 +62,7 @@ def pool_of(model: ScriptedModel, stop_after: int | None = None) -> Callable[...
 
 
 class ScriptedPools:
-    """Gives a new model, which says `answer`, and then runs a step on it."""
+    """Creates a model that returns `answer`, and runs a step on it."""
 
     def __init__(self, answer: Callable[[str, str], Any]):
         self._answer = answer

@@ -1,4 +1,4 @@
-"""The command itself: help that costs nothing, and errors that a user can act on."""
+"""The command: help without heavy imports, and errors that a user can act on."""
 
 import errno
 import platform
@@ -70,7 +70,7 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes"], ["--show-completion", "bash"]])
-def test_what_only_shows_something_imports_nothing_heavy(arguments: list[str]):
+def test_commands_that_only_print_import_nothing_heavy(arguments: list[str]):
     script = f"""
 import sys
 from typer.testing import CliRunner
@@ -151,7 +151,7 @@ def recipe(tmp_path: Path) -> str:
 
 
 def failed(*arguments: str) -> str:
-    """What a command says that must fail as the user's error: code 2, no traceback."""
+    """The output of a command that must fail with a user error: code 2, no traceback."""
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == 2
     assert result.stdout == ""

@@ -63,7 +63,7 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told(
 
 
 def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its report can be made anywhere."""
+    """Its report needs no cluster."""
     asked: list[Any] = []
     finished = RunLayout(str(tmp_path)).training(3)
     monkeypatch.setattr(loop, "read_manifest", lambda folder: "whole" if folder == finished else None)

@@ -1,4 +1,4 @@
-"""The steps of a run, their order, and that each is one that its function takes."""
+"""The steps of a run, their order, and that their inputs match their functions."""
 
 import inspect
 
@@ -94,8 +94,8 @@ def test_labels_are_the_models_and_the_steps():
     ]
 
 
-def test_steps_that_share_an_engine_stand_side_by_side():
-    """Prompts of all iterations, by one proposer; a model's evaluation and its answers."""
+def test_steps_that_share_an_engine_are_adjacent():
+    """The prompts of all iterations by one proposer, and a model's evaluation and its answers."""
     steps = plan(Recipe(model="m0", iterations=2), RunLayout("run"))
     names = [step.name for step in steps if step.name in ("propose", "evaluate", "respond", "sft", "dpo")]
     assert names == [

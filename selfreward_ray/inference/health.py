@@ -134,7 +134,7 @@ class PoolHealth:
         self.restarts += 1
         self._deaths.update(self._running[replica])
         self._deaths_in_a_row[replica] += 1
-        self._last_error = self._errors.pop(replica, "its process was ended from outside; was there too little memory?")
+        self._last_error = self._errors.pop(replica, "its process was killed; was there too little memory?")
         if self._stop_reason is None and self._deaths_in_a_row[replica] > self.max_restarts:
             times = f"a replica died {self._deaths_in_a_row[replica]} times"
             self.stop(f"{times} and no row was finished in between; the last error: {self._last_error}")

@@ -162,9 +162,9 @@ class Pool:
             if isinstance(error, RayActorError):
                 raise
             raise PoolStopped(
-                f"nothing moved for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
-                + ("no block was finished" if engine_started else "no engine came up")
-                + f"; {last or 'a replica waits for a place, or a block or an engine takes longer'}. "
+                f"no progress for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
+                + ("no block was finished" if engine_started else "no engine started")
+                + f"; {last or 'a replica waits for resources, or a block or an engine start takes longer'}. "
                 + f"Replicas: {outlook(request, started)}"
             ) from None
 

@@ -97,9 +97,8 @@ class Replica:
             async with self._alone:
                 await self._health.rows_started.remote(self._name, [record.id])
                 outcome = await run_row(record, model, job)
-                self._health.rows_finished.remote(
-                    self._name, [record.id]
-                )  # so that the next suspect's death does not count for it
+                # Reported now, so that the death of the next suspect does not count for this one.
+                self._health.rows_finished.remote(self._name, [record.id])
                 return outcome
         return await run_row(record, model, job)
 
@@ -202,5 +201,5 @@ class EngineWatchdog:
         if not self._limiter.in_flight:
             self._stats.touch()
         if time.monotonic() - self._stats.last_step > self._hang_seconds:
-            self._on_failure(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
+            self._on_failure(f"the engine made no step in {self._hang_seconds:g} s with running requests")
         self._metrics.publish(self._stats)

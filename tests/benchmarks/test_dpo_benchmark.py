@@ -1,4 +1,4 @@
-"""The DPO benchmark: its minimal form, what it gives its sides, and how it counts a rank's time.
+"""The DPO benchmark: its minimal form, the inputs of its sides, and the time of a rank.
 
 `tests/parity/test_dpo_sides.py` runs the sides that need TRL.
 """
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.release
 @pytest.mark.engines
 def test_our_side_trains_on_a_few_pairs(model: str):
-    """A first loss other than ln 2 ends the benchmark with an error."""
+    """The benchmark exits with an error if the first loss is not ln 2."""
     done = run_benchmark("dpo", "--model", model, "--turn", "ours", "--pairs", 4, "--products", 32, 32, 32)
     assert set(done.figures) == {"padding_share", "matmul_peak_share"}
     assert done.figures["padding_share"] == 0
@@ -41,10 +41,10 @@ def test_our_side_trains_on_a_few_pairs(model: str):
     assert said.endswith(f", {tokens:,} tokens, losses 0.6931")
 
 
-def test_trls_sides_are_measured_beside_ours(model: str):
+def test_trls_sides_are_measured_with_ours(model: str):
     done = run_benchmark("dpo", "--model", model, "--turn", "trl-live")
     assert done.status == 2
-    assert "--turn needs ours" in done.errors
+    assert "--turn must include ours" in done.errors
 
 
 def test_growth_is_by_length_and_by_workers(model: str, monkeypatch: pytest.MonkeyPatch):

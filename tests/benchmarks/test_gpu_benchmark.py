@@ -1,4 +1,4 @@
-"""The GPU benchmark goes its whole way on a CPU, and without Ray.
+"""The GPU benchmark runs completely on a CPU, and without Ray.
 
 What only a GPU can run, and no test does: FlashAttention on packed rows and Liger's kernels, which `training/` chooses
 there, NCCL, which its engine opens there, and the allocator's count of peak memory in place of the process's.
@@ -18,14 +18,14 @@ def test_without_a_gpu_it_says_so():
 
 @pytest.mark.release
 @pytest.mark.engines
-def test_a_cpu_goes_the_same_way_and_ray_is_not_needed(tmp_path: Path):
+def test_a_cpu_runs_the_same_code_and_ray_is_not_needed(tmp_path: Path):
     (tmp_path / "ray.py").write_text("raise ImportError('Ray is not installed here')")
     shape = ("--device", "cpu", "--size", "tiny", "--pairs", 4, "--steps", 2, "--longest", 64, "--peak-tflops", 0.001)
     figures = run_benchmark("gpu", *shape, PYTHONPATH=str(tmp_path)).figures
     assert figures["tokens_per_s"] > 0
     assert figures["model_flop_utilisation"] > 0
     assert 0 < figures["peak_memory_gb"] < 8
-    # Rounding to bfloat16 alone parts the two: something, but little.
+    # The two differ only by rounding to bfloat16: a little, but not zero.
     assert 0 < figures["loss_difference"] < 0.05
     assert 0 < figures["logprob_difference"] < 0.01
     assert 0 < figures["gradient_norm_difference"] < 0.05

@@ -1,4 +1,4 @@
-"""The benchmark of the pool against plain vLLM in its minimal form: a tiny model, few short texts, one engine a side.
+"""The benchmark of the pool against plain vLLM in its minimal form: a tiny model, few short texts, one engine per side.
 
 `tests/parity/test_inference_sides.py` runs all of its sides, with both kinds of lengths.
 """
@@ -24,7 +24,7 @@ from selfreward_ray.recipe.schema import Sampling
 @pytest.mark.release
 @pytest.mark.engines
 def test_the_pool_generates_the_tokens_that_plain_vllm_does(tiny_model: Path):
-    """A side that generates other than the tokens asked for ends the benchmark with an error."""
+    """The benchmark exits with an error if a side generates other numbers of tokens than requested."""
     small = ("--prompts", 2, "--reply", 4, "--verdict", 6, "--cache-mb", 64, "--repeats", 1, "--settle", 0)
     sides = ("--only", "fixed", "--without", "seeded pool", "ray.data.llm")
     core = ("--cores", min(os.sched_getaffinity(0)))
@@ -40,7 +40,7 @@ def test_the_pool_generates_the_tokens_that_plain_vllm_does(tiny_model: Path):
 
 
 def test_natural_lengths_are_those_of_plain_vllm(monkeypatch: pytest.MonkeyPatch, tiny_model: Path):
-    """It is asked without any, and then ends a text itself; with one it generates so many tokens."""
+    """Without lengths, plain vLLM ends a text itself; with a length, it generates that many tokens."""
     asked = []
 
     def run(bench: inference.Bench, side: str, seed: int, lengths: dict[str, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""No benchmark without a test that runs it: each has a minimal form which `make test` runs by its command line."""
+"""Every benchmark has a test that runs its minimal form by its command line."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmark_runs import BENCHMARKS
 
 STARTED_BY = {"dpo_sides": "dpo", "inference_sides": "inference"}
-"""Files whose `main` is a process of another benchmark."""
+"""Files whose `main` is run as a process by another benchmark."""
 
 
 def runnable() -> set[str]:
@@ -15,7 +15,7 @@ def runnable() -> set[str]:
 
 
 def run_by_tests() -> set[str]:
-    """Names that a test of this folder gives to `run_benchmark`."""
+    """Names that the tests of this folder pass to `run_benchmark`."""
     return {
         call.args[0].value
         for path in Path(__file__).parent.glob("test_*.py")
@@ -29,7 +29,7 @@ def run_by_tests() -> set[str]:
 
 
 def _functions(path: Path, name: str) -> list[ast.FunctionDef]:
-    """The functions at the top of a file whose names begin so."""
+    """The top-level functions of a file whose names start with `name`."""
     top = ast.parse(path.read_text()).body
     return [node for node in top if isinstance(node, ast.FunctionDef) and node.name.startswith(name)]
 

@@ -1,4 +1,4 @@
-"""The benchmark of the pool's own cost in its minimal form."""
+"""The benchmark of the pool's overhead in its minimal form."""
 
 import math
 
@@ -9,7 +9,7 @@ from benchmark_runs import run_benchmark
 @pytest.mark.release
 @pytest.mark.engines
 def test_two_small_tables_go_through_one_replica():
-    """Every prompt is written, or it exits with an error."""
+    """The benchmark exits with an error unless every prompt is written."""
     done = run_benchmark("plumbing", "--rows", 32, 128, "--replicas", 1)
     assert set(done.figures) == {"judged_prompts_per_minute_per_core", "growth_exponent"}
     assert done.figures["judged_prompts_per_minute_per_core"] > 0

@@ -1,4 +1,4 @@
-"""A block of rows on a replica: what is written, what one bad row costs, what a retry leaves behind."""
+"""A block of rows on a replica: its output, failing rows, and retries."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def written(out: Path) -> tuple[list[Prompt], list[Dropped]]:
 
 
 def test_rows_are_written_and_tokens_counted(tmp_path: Path):
-    """A token is a byte: 3 + 2 + 1 of prompts, and one generated for each."""
+    """A token is a byte: 3 + 2 + 1 prompt tokens, and one generated token each."""
     assert run(tmp_path, lambda text, row: text[0]) == BlockCounts(rows=3, prompt_tokens=6, generated_tokens=3)
     assert written(tmp_path) == ([Prompt("p0", "a"), Prompt("p1", "d"), Prompt("p2", "f")], [])
 
@@ -132,7 +132,7 @@ def candidate(*verdicts: Verdict) -> Candidate:
 def test_verdicts_are_counted_wherever_they_stand_in_a_row(
     tmp_path: Path, row: Any, verdicts: int, invalid: int, again: int
 ):
-    """How many, how many without a score, and how many requests more than one each they took."""
+    """The numbers of verdicts, of those without a score, and of retries."""
 
     async def program(prompt: Prompt, model: LanguageModel) -> Any:
         return row if prompt.id == "p0" else Dropped(prompt.id, "judge", "too few")
@@ -145,7 +145,7 @@ def test_verdicts_are_counted_wherever_they_stand_in_a_row(
 
 
 class Failing:
-    """Storage that fails the first `times`, and writes then."""
+    """Storage that fails `times` times and then writes."""
 
     def __init__(self, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.attempts = 0

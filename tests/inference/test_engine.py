@@ -1,4 +1,4 @@
-"""vLLM itself, with a model of two layers in float32: what a program may rely on."""
+"""The real vLLM with a two-layer model in float32: what programs may rely on."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def engine(tiny_model: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Engine
 
 @pytest.fixture
 def ask(engine: Engine, loop: asyncio.AbstractEventLoop) -> Callable[..., list[Completion]]:
-    """Completions of requests that are made at once."""
+    """Completions of concurrent requests."""
 
     def asked(*requests: tuple[str, Sampling, str]) -> list[Completion]:
         async def all_of_them() -> list[Completion]:
@@ -88,7 +88,7 @@ def test_a_prompt_that_was_read_before_is_found_in_the_prefix_cache(engine: Engi
 
 
 def test_a_seeded_request_gives_the_same_alone_and_among_others(ask: Any):
-    """In float32: elsewhere the arithmetic of a batch may depend on its size."""
+    """In float32; in lower precision the results of a batch may depend on its size."""
     others = [(f"Name river {i}.", SEEDED, f"p{i}/r0") for i in range(12)]
     (alone,) = ask((RIVER, SEEDED, "p99/r0"))
     among = ask(*others[:6], (RIVER, SEEDED, "p99/r0"), *others[6:])[6]
@@ -165,7 +165,7 @@ def write_adapter(folder: Path, base: Path, model: Any, rank: int, alpha: int) -
 def test_a_failure_of_vllms_own_ends_the_engine_or_the_request_alone(
     engine: Engine, ask: Ask, monkeypatch: pytest.MonkeyPatch, errored: bool, expected: type[Exception]
 ):
-    """What fails in vLLM's loop over outputs ends all requests under way, with an error that has no text."""
+    """An error in vLLM's output loop ends all running requests, with an error that has no text."""
 
     class Failing:
         def __init__(self) -> None:

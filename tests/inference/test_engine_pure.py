@@ -1,4 +1,4 @@
-"""What of the engine needs no vLLM: its arguments, and what it says when vLLM does not say what happened."""
+"""The parts of the engine that need no vLLM: its arguments, and the cause of an error from the log."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ Process EngineCore_DP0:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Makes a file with this text the standard output of this process."""
+    """Redirects the standard output of this process to a file with the given text."""
     here = os.dup(1)
 
     def write(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What is counted of a pool's deaths, and what follows from it."""
+"""Counts of replica deaths and retries, and their consequences."""
 
 from dataclasses import replace
 
@@ -14,12 +14,12 @@ def status(suspects: str = "", given_up: str = "", stop_reason: str | None = Non
 
 
 def run_block(health: PoolHealth, rows: str, killers: str, done: list[str]) -> bool:
-    """What a replica does with a block of one-letter rows; whether it lived through it."""
+    """Do what a replica does with a block of one-letter rows. Returns whether it survived."""
     told = health.register("a")
     assert told.stop_reason is None
-    together = [row for row in rows if row not in told.suspects]
-    health.rows_started("a", together)
-    if any(row in killers and row not in told.given_up for row in together):
+    concurrent = [row for row in rows if row not in told.suspects]
+    health.rows_started("a", concurrent)
+    if any(row in killers and row not in told.given_up for row in concurrent):
         return False
     for row in rows:
         if row in told.suspects:
@@ -32,14 +32,14 @@ def run_block(health: PoolHealth, rows: str, killers: str, done: list[str]) -> b
     return True
 
 
-def test_a_first_process_is_told_nothing_and_counts_for_nothing():
+def test_a_first_process_has_no_suspects_and_is_no_restart():
     health = PoolHealth(max_restarts=5)
     assert health.register("a") == health.register("b") == FRESH
     assert health.summary() == {"engine_restarts": 0, "rows_retried": 0}
 
 
 def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
-    """Row x is open each time; y only the first two times, z only the third time."""
+    """Row x runs at each death, y only at the first two, z only at the third."""
     health = PoolHealth(max_restarts=5)
     told = [health.register("a")]
     for rows in ("xy", "xy", "xz"):
@@ -52,7 +52,7 @@ def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
 
 @pytest.mark.parametrize("killers", ["a", "c", "e", "ad", "abcde"])
 def test_only_the_rows_that_kill_are_given_up(killers: str):
-    """Two deaths make suspects of all five rows; then each killer, run alone, dies its third death by itself."""
+    """After two deaths all five rows are suspects; then each killer runs alone and causes its third death."""
     health, done = PoolHealth(max_restarts=7), list[str]()
     lives = [run_block(health, "abcde", killers, done) for _ in range(2 + len(killers))]
     assert lives == [False] * len(lives)
@@ -79,7 +79,7 @@ def test_a_finished_row_is_no_suspect_and_another_replicas_death_is_not_its_own(
 def test_a_replicas_deaths_in_a_row_are_bounded(max_restarts: int):
     health = PoolHealth(max_restarts)
     told = [health.register("a") for _ in range(max_restarts + 2)][1:]
-    silent = "its process was ended from outside; was there too little memory?"
+    silent = "its process was killed; was there too little memory?"
     reason = f"a replica died {max_restarts + 1} times and no row was finished in between; the last error: {silent}"
     assert [t.stop_reason for t in told] == [None] * max_restarts + [reason]
     assert health.failure() == (reason, silent, False)
@@ -115,7 +115,7 @@ def test_an_error_explains_the_death_of_its_own_replica_alone():
     health = PoolHealth(max_restarts=0)
     health.register("b")
     health.replica_failed("a", "no GPU")
-    assert "was ended from outside" in str(health.register("b").stop_reason)
+    assert "its process was killed" in str(health.register("b").stop_reason)
 
 
 def test_an_error_before_a_finished_row_is_no_reason_for_what_comes_after():
@@ -130,7 +130,7 @@ def test_an_error_before_a_finished_row_is_no_reason_for_what_comes_after():
     assert health.failure() == (None, None, True)
 
 
-def test_an_end_is_told_to_every_process_that_begins():
+def test_every_new_process_learns_that_the_pool_stopped():
     health = PoolHealth(max_restarts=5)
     health.register("a")
     health.stop("there is no such model")
@@ -140,7 +140,7 @@ def test_an_end_is_told_to_every_process_that_begins():
     assert health.register("b") == replace(told, restarted=False)
 
 
-def test_deaths_after_the_end_do_not_change_its_reason():
+def test_later_deaths_do_not_change_the_stop_reason():
     health = PoolHealth(max_restarts=0)
     for replica in ("a", "b"):
         health.register(replica)
@@ -148,7 +148,7 @@ def test_deaths_after_the_end_do_not_change_its_reason():
     assert health.register("b").stop_reason == ended is not None
 
 
-def test_whatever_a_replica_tells_is_a_sign_of_life():
+def test_every_report_is_a_heartbeat():
     now = [0.0]
     health = PoolHealth(max_restarts=5, clock=lambda: now[0])
     assert health.idle_seconds() is None
@@ -167,7 +167,7 @@ def test_whatever_a_replica_tells_is_a_sign_of_life():
         assert health.idle_seconds() == 3
 
 
-def test_a_fetch_that_tells_the_same_again_is_none():
+def test_an_unchanged_fetch_is_no_heartbeat():
     now = [0.0]
     health = PoolHealth(max_restarts=5, clock=lambda: now[0])
     health.register("a")

@@ -1,4 +1,4 @@
-"""What is let through to an engine, and in what order; the tests say when a request ends."""
+"""Which requests are admitted to an engine, and in which order. The tests decide when a request ends."""
 
 import asyncio
 from collections import Counter
@@ -20,7 +20,7 @@ from selfreward_ray.records import Completion, JudgedPrompt, Prompt, Turn
 
 
 class Traffic:
-    """Requests at a limiter of `budget` tokens, each under way until `end`, or `cancel`, names it."""
+    """Requests at a limiter of `budget` tokens; each runs until `end` or `cancel`."""
 
     def __init__(self, budget: int):
         self.limiter = TokenLimiter(budget)
@@ -40,7 +40,7 @@ class Traffic:
         self._tasks[name].cancel()
 
     async def settle(self) -> list[str]:
-        """Let happen all that can; the requests then under way."""
+        """Let all ready tasks run. Returns the requests that are then running."""
         for _ in range(5):
             await asyncio.sleep(0)
         return sorted(self.under_way)
@@ -70,8 +70,8 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=40))
-def test_what_is_under_way_fits_into_the_budget_and_the_oldest_rows_are_served_first(steps: list[tuple[str, int, int]]):
-    """A plain list does the same by its sum; asked for, ended and cancelled in any order, all come through."""
+def test_running_requests_fit_into_the_budget_and_the_oldest_rows_come_first(steps: list[tuple[str, int, int]]):
+    """Compares with a plain list. Requests are made, ended and cancelled in any order, and all are admitted."""
 
     async def script(traffic: Traffic) -> None:
         waiting: list[tuple[int, int, int]] = []
@@ -150,8 +150,8 @@ def test_a_waiting_request_that_is_cancelled_no_longer_keeps_back_those_behind_i
     run(script)
 
 
-def test_a_request_that_is_cancelled_when_just_let_through_gives_its_room_back():
-    """Between the end of the one before it and its own next step, it has room that it does not know of."""
+def test_a_request_that_is_cancelled_just_after_its_admission_releases_its_tokens():
+    """It is cancelled after its admission and before its task continues."""
 
     async def script(traffic: Traffic) -> None:
         async with traffic.limiter.acquire(10, 0):
@@ -165,7 +165,7 @@ def test_a_request_that_is_cancelled_when_just_let_through_gives_its_room_back()
     run(script)
 
 
-def test_a_request_that_fails_gives_its_room_back():
+def test_a_request_that_fails_releases_its_tokens():
     async def script(traffic: Traffic) -> None:
         with pytest.raises(KeyError):
             async with traffic.limiter.acquire(10, 0):
@@ -179,7 +179,7 @@ def test_a_request_that_fails_gives_its_room_back():
 class CountingEngine:
     """Each request takes 1 to 20 turns of the event loop; a row makes `requests` of them.
 
-    `load` has the tokens under way at each turn, and `open_rows` how many rows had been answered in part.
+    `load` has the tokens of running requests at each turn, and `open_rows` the number of partly answered rows.
     """
 
     def __init__(self, requests: int) -> None:
@@ -214,9 +214,9 @@ class CountingEngine:
 def test_rows_of_any_size_keep_the_engine_full_and_few_of_them_are_open(
     tmp_path: Path, candidates: int, open_at_most: int
 ):
-    """512 candidates with 2 verdicts each: requests of 100 and 60 tokens for an engine that holds 3000.
+    """512 candidates with 2 verdicts each: requests of 100 and 60 tokens for an engine with a budget of 3000.
 
-    At most 30 candidates fit at a time: so many rows of one, and a few that were just finished, and not all 512.
+    At most 30 candidates fit at a time. With one candidate per row, 30 rows and a few more are open, not all 512.
     """
     respond = Respond(candidates=candidates, sampling=Sampling(max_tokens=90))
     judge = Judge(verdicts=2, min_valid=1, retries=0, sampling=VerdictSampling(max_tokens=50))

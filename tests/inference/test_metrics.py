@@ -1,4 +1,4 @@
-"""What a replica publishes, with counters that refuse what Ray's refuse."""
+"""Metrics of a replica, with counters that reject the same values as Ray's."""
 
 from typing import Any, ClassVar
 
@@ -46,7 +46,7 @@ class FakeGauge(Metric):
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Every metric that was made, by its name."""
+    """Every metric that was created, by name."""
     monkeypatch.setattr(Metric, "known", {})
     monkeypatch.setattr(metrics, "Counter", FakeCounter)
     monkeypatch.setattr(metrics, "Gauge", FakeGauge)
@@ -82,7 +82,7 @@ def test_a_blocks_counts_are_added(known: dict[str, Any]):
 
 
 def test_each_figure_has_its_step_and_the_replica(known: dict[str, Any]):
-    """An engine goes on from one step to the next."""
+    """An engine continues from one step to the next."""
     published, stats = Metrics("replica-1"), EngineStats()
     assert len(known) == 14
     for step, generated in (("evaluate", 5), ("respond", 12)):

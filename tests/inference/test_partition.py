@@ -1,4 +1,4 @@
-"""A table cut into blocks, and the rows that each of them reads back."""
+"""A table partitioned into blocks, and the rows that each block reads."""
 
 import asyncio
 from pathlib import Path
@@ -49,12 +49,12 @@ def test_a_block_is_read_again_where_storage_fails_for_a_while(
     table: Folder, failures: int, monkeypatch: pytest.MonkeyPatch
 ):
     left = [OSError("connection reset")] * failures
-    works = partition._read
+    original = partition._read
 
     def fails(*arguments: Any) -> Any:
         if left:
             raise left.pop()
-        return works(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(partition, "_read", fails)
     monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Which words a pool ends with; `tests/raylets/test_pool_faults.py` has pools that end so."""
+"""The error message of a pool. `tests/raylets/test_pool_faults.py` has real pools that end with these errors."""
 
 from types import SimpleNamespace
 
@@ -23,8 +23,12 @@ DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutErr
         (DIED, ("no memory for the KV cache", "", False), "PoolStopped: no memory for the KV cache"),
         (STALLED, ("no memory for the KV cache", "", True), "PoolStopped: no memory for the KV cache"),
         (DIED, ("", "", True), "RayActorError: its node is gone"),
-        (STALLED, ("", "", False), "PoolStopped: nothing moved for 5 s (inference.stall_seconds): no engine came up"),
-        (STALLED, ("", "", False), "a replica waits for a place, or a block or an engine takes longer. Replicas: none"),
+        (STALLED, ("", "", False), "PoolStopped: no progress for 5 s (inference.stall_seconds): no engine started"),
+        (
+            STALLED,
+            ("", "", False),
+            "a replica waits for resources, or a block or an engine start takes longer. Replicas: none",
+        ),
         (STALLED, ("", "reset", True), "no block was finished; reset. Replicas: none of 2 × (1 CPU)"),
     ],
 )

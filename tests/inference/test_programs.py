@@ -1,4 +1,4 @@
-"""What a replica does with a row, against a scripted model."""
+"""Programs on single rows, with a scripted model."""
 
 import asyncio
 from typing import Any
@@ -120,7 +120,7 @@ def test_without_retries_a_verdict_is_asked_for_once():
 
 
 def test_a_judge_prompt_that_does_not_fit_is_not_asked_and_nothing_stands_in_for_it():
-    """The answer takes 13 + 9 bytes of context, a judge prompt over 100: only the candidates are asked for."""
+    """An answer takes 13 + 9 bytes of context, a judge prompt over 100: only the candidates are requested."""
     model = ScriptedModel(lambda text, row: "The Rhine.", context=100)
     row = answered(model)
     assert sorted(model.asked) == ["M2/p000000/r0", "M2/p000000/r1"]
@@ -132,7 +132,7 @@ def test_a_judge_prompt_that_does_not_fit_is_not_asked_and_nothing_stands_in_for
 
 
 def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished():
-    """The second candidate is held back until all verdicts of the first are given."""
+    """The second candidate is delayed until all verdicts on the first are finished."""
 
     class Slow(ScriptedModel):
         async def generate(
@@ -153,7 +153,7 @@ def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished()
 
 
 def test_a_row_that_raises_asks_for_nothing_more():
-    """The second candidate's verdicts would go on for ever."""
+    """The second candidate's verdicts would never finish."""
 
     class Endless(ScriptedModel):
         cancelled: tuple[str, ...] = ()
@@ -182,7 +182,7 @@ def test_a_row_that_raises_asks_for_nothing_more():
 
 
 def test_what_is_sampled_alone_is_judged_later_to_the_same_row():
-    """What respond_and_judge makes in one pass; the candidates between have no verdicts and no mean."""
+    """The rows equal those of respond_and_judge; in between, the candidates have no verdicts and no mean."""
 
     def answer(text: str, row: str) -> Any:
         return f"Score: {row[-4]}" if "/v" in row else completion(f"reply of {row}", "length")
@@ -215,7 +215,7 @@ def compared(model: ScriptedModel, judge: Judge = JUDGE) -> Any:
 
 
 def test_a_pair_is_shown_in_both_orders_and_each_verdict_kept():
-    """The judge prefers Rhine wherever it stands; its first verdict on it as the second is asked for again."""
+    """The judge prefers Rhine in both positions; its first verdict on it in second position is retried."""
     shown: dict[str, str] = {}
 
     def answer(text: str, row: str) -> str:
@@ -328,7 +328,7 @@ def test_a_held_out_prompt_is_answered_after_what_was_said_before():
 
 @pytest.mark.parametrize("constrained", [False, True])
 def test_a_constrained_judge_has_to_end_in_a_score(constrained: bool):
-    """Of 50 tokens 16 are left for the ending, so the reasons are at most 34 bytes."""
+    """16 of 50 tokens are reserved for the ending, so the reasons have at most 34 bytes."""
     model = ScriptedModel(lambda text, row: "Score: 4")
     judged(model, JUDGE.model_copy(update={"constrained": constrained}))
     assert model.patterns["r0/v0/a0"] == (RUBRIC.constrained_pattern(34) if constrained else None)

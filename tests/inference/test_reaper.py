@@ -1,4 +1,4 @@
-"""Real processes: a child with children of its own ends in one way or another, and nothing of it stays."""
+"""Real processes: when a child ends, in any way, its own children end too."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ time.sleep(1000)
 
 
 class Child:
-    """A bound child and its three children: one that runs, one that is stopped, one that is a copy of itself."""
+    """A child that called `bind_children`, and its three children: one running, one stopped, one forked."""
 
     def __init__(self, leads: bool) -> None:
         self.process = subprocess.Popen(
@@ -76,7 +76,7 @@ def child(request: pytest.FixtureRequest) -> Iterator[Child]:
 
 
 @pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "sys.exit()"])
-def test_nothing_outlives_it(child: Child, how: str):
+def test_all_children_end_with_it(child: Child, how: str):
     assert len(child.alive()) == 3
     child.do(how)
     child.process.wait(timeout=5)

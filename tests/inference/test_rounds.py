@@ -1,4 +1,4 @@
-"""The queue of a pool that is asked in rounds, without Ray."""
+"""The queue of a pool that runs in rounds, without Ray."""
 
 import asyncio
 

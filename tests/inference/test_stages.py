@@ -1,4 +1,4 @@
-"""What of placement needs no cluster. `tests/raylets/test_placement.py` has a real one."""
+"""The parts of placement that need no cluster. `tests/raylets/test_placement.py` uses a real one."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ STAGED = Inference(gpus_per_replica=2, nodes_per_replica=2, cpus_per_replica=4)
 
 @pytest.mark.parametrize(("row_tokens", "blocks"), [(1000, 26), (999, 27), (100_000, 2), (1, 256)])
 def test_a_replica_has_the_blocks_that_fill_its_engine_and_one_more_within_bounds(row_tokens: int, blocks: int):
-    """Four rows a block; 100 rows of 1000 tokens fill it."""
+    """Four rows per block; 100 rows of 1000 tokens fill the engine."""
     settings = Inference(tokens_in_flight=100_000, rows_per_block=4)
     assert blocks_at_a_time(settings, row_tokens) == blocks
 
@@ -40,7 +40,7 @@ def test_a_replica_that_starts_again_finds_its_own_stages(monkeypatch: pytest.Mo
 
 
 def test_the_stages_of_one_pool_are_given_back_and_those_of_others_are_not(monkeypatch: pytest.MonkeyPatch):
-    """Ray goes on listing the groups that it removed."""
+    """Ray still lists removed groups."""
     names = {"ours/a": "CREATED", "ours/b": "PENDING", "ours/c": "REMOVED", "other/a": "CREATED", "": "CREATED"}
     table = {str(i): {"name": name, "state": state} for i, (name, state) in enumerate(names.items())}
     removed: list[str] = []

@@ -1,4 +1,4 @@
-"""When the guard ends a dataset: by the health's last sign of life, or where there was none, by its own beginning."""
+"""When the guard ends a dataset: by the last heartbeat, or by the start of the execution if there was none."""
 
 import threading
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from selfreward_ray.inference.stall import StallGuard, reporting_activity
 
 
 class PoolHealth:
-    """Answers, as its actor's handle does, how long it has had no sign."""
+    """Stands in for the actor's handle: returns the seconds since the last heartbeat."""
 
     def __init__(self) -> None:
         self.idle: float | None = None
@@ -37,7 +37,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def looks(guard: StallGuard, now: list[float], at: float) -> bool:
-    """Whether the guard lets the dataset go on at that time."""
+    """Whether the guard lets the dataset continue at time `at`."""
     now[0] = at
     try:
         guard.on_execution_step(None)
@@ -46,13 +46,13 @@ def looks(guard: StallGuard, now: list[float], at: float) -> bool:
     return True
 
 
-def test_without_any_sign_it_ends_after_its_time(now: list[float]):
+def test_without_a_heartbeat_the_dataset_ends_at_the_limit(now: list[float]):
     guard = StallGuard(PoolHealth(), 30)
     assert looks(guard, now, 129)
     assert not looks(guard, now, 130)
 
 
-def test_a_sign_postpones_the_end(now: list[float]):
+def test_a_heartbeat_resets_the_timeout(now: list[float]):
     health = PoolHealth()
     guard = StallGuard(health, 30)
     for idle, goes_on in [(0, True), (29, True), (5, True), (30, False)]:
@@ -60,8 +60,8 @@ def test_a_sign_postpones_the_end(now: list[float]):
         assert looks(guard, now, now[0] + 100) == goes_on
 
 
-def test_signs_from_before_the_execution_do_not_end_it(now: list[float]):
-    """Between rounds replicas have nothing to tell."""
+def test_heartbeats_before_the_execution_do_not_end_it(now: list[float]):
+    """Between rounds replicas report nothing."""
     health = PoolHealth()
     health.idle = 1000
     guard = StallGuard(health, 30)
@@ -69,7 +69,7 @@ def test_signs_from_before_the_execution_do_not_end_it(now: list[float]):
     assert not looks(guard, now, 131)
 
 
-def test_the_ledger_is_asked_once_a_second(now: list[float]):
+def test_the_actor_is_called_once_a_second(now: list[float]):
     health = PoolHealth()
     guard = StallGuard(health, 30)
     for step in range(100):
@@ -77,7 +77,7 @@ def test_the_ledger_is_asked_once_a_second(now: list[float]):
     assert health.asked == 4
 
 
-def test_what_replicas_wait_for_is_said_until_the_first_begins(monkeypatch: pytest.MonkeyPatch):
+def test_activity_is_reported_until_the_first_block_is_done(monkeypatch: pytest.MonkeyPatch):
     answers = iter([None])
     health = SimpleNamespace(activity=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
     monkeypatch.setattr(stall, "POLL_INTERVAL_S", 0.001)

@@ -1,4 +1,4 @@
-"""What an engine says of itself, summed up."""
+"""Statistics that an engine reports, in total."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""When an engine is given up: at a clock that the test sets."""
+"""When the watchdog reports an engine, with a clock that the test sets."""
 
 import asyncio
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.replica import EngineWatchdog
 from selfreward_ray.inference.stats import EngineStats
 
-GIVEN_UP = "the engine made no step in 5 s with requests under way"
+GIVEN_UP = "the engine made no step in 5 s with running requests"
 
 
 class GivenUp(Exception):
@@ -19,7 +19,7 @@ class GivenUp(Exception):
 
 
 class Bench:
-    """A watchdog of 5 seconds over an engine's stats; `now` is the time."""
+    """A watchdog with a limit of 5 seconds; `now` is the time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -56,7 +56,7 @@ def with_a_request(bench: Bench, script: Any) -> None:
     asyncio.run(under_way())
 
 
-def test_an_engine_that_makes_no_step_with_requests_under_way_is_given_up(bench: Bench):
+def test_an_engine_without_steps_but_with_running_requests_is_reported(bench: Bench):
     def script() -> None:
         bench.look_after(5.0)
         with pytest.raises(GivenUp, match=GIVEN_UP):
@@ -65,7 +65,7 @@ def test_an_engine_that_makes_no_step_with_requests_under_way_is_given_up(bench:
     with_a_request(bench, script)
 
 
-def test_an_engine_that_makes_steps_is_not_given_up_however_long_they_take_together(bench: Bench):
+def test_an_engine_that_makes_steps_is_never_reported(bench: Bench):
     def script() -> None:
         for _ in range(4):
             bench.look_after(3.0)
@@ -74,7 +74,7 @@ def test_an_engine_that_makes_steps_is_not_given_up_however_long_they_take_toget
     with_a_request(bench, script)
 
 
-def test_an_idle_engine_is_not_given_up_and_its_time_counts_from_its_first_request(bench: Bench):
+def test_an_idle_engine_is_not_reported_and_its_time_starts_at_the_first_request(bench: Bench):
     for _ in range(3):
         bench.look_after(1000.0)
     with_a_request(bench, lambda: bench.look_after(4.0))
@@ -83,7 +83,7 @@ def test_an_idle_engine_is_not_given_up_and_its_time_counts_from_its_first_reque
 
 
 def test_requests_that_wait_for_an_engine_that_hangs_do_not_count_as_none(bench: Bench):
-    """The one under way is what hangs; that others wait behind it changes nothing."""
+    """The running request hangs; it does not matter that others wait for it."""
 
     async def script() -> None:
         async with bench.limiter.acquire(10, 0):

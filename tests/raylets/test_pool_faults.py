@@ -34,7 +34,7 @@ def test_a_pool_grows_while_rows_wait(run: Run):
 
 
 def test_two_tables_are_run_one_after_the_other_by_the_same_engines(tmp_path: Path):
-    """Rows of the second begin before the last of the first are done: the engines do not wait for a step to end."""
+    """Rows of the second table start before all of the first are finished: the engines do not pause between tables."""
     with pool_of(tmp_path, ["0.3"] * 20, f"stand-in://{tmp_path}", {}, {}) as (pool, first):
         second = first._replace(job=replace(first.job, step="again", out=str(tmp_path / "again")))
         outs = [out for out, block in pool.run([first, second]) for _ in range(block.rows)]
@@ -183,7 +183,7 @@ def test_a_pool_without_a_place_ends_within_its_time(run: Run):
     others = ray.util.placement_group([{"CPU": 1}] * 3)
     assert others.wait(60)
     try:
-        with pytest.raises(PoolStopped, match="nothing moved for 5 s .* no engine came up"):
+        with pytest.raises(PoolStopped, match="no progress for 5 s .* no engine started"):
             run(["0.1"] * 4, min_replicas=1, max_replicas=1, stall_seconds=5)
     finally:
         ray.util.remove_placement_group(others)

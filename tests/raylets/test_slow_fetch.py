@@ -27,5 +27,5 @@ def test_a_fetch_that_stands_still_ends_the_pool(run: Callable[..., Ran], tmp_pa
     """It reports all the time, and always the same."""
     (tmp_path / "fetch").write_text("60")
     (tmp_path / "stuck").write_text("2")
-    with pytest.raises(PoolStopped, match="nothing moved for 4 s .* no engine came up"):
+    with pytest.raises(PoolStopped, match="no progress for 4 s .* no engine started"):
         run(["0.1"] * 4, stall_seconds=4)

@@ -1,4 +1,4 @@
-"""Two sets of replies head to head."""
+"""Head-to-head comparison of two sets of replies."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ MARKS = {"good": 2, "also good": 2, "fair": 1, "bad": 0}
 
 
 def choice(text: str, row: str) -> str:
-    """Prefers the reply of the better mark; of equal ones that which is shown first; does not judge a riddle."""
+    """Prefers the reply with the better mark, and the first one of equal marks; does not judge a riddle."""
     first, second = (text.split(f"<{name}_reply>\n")[1].split("\n")[0] for name in ("first", "second"))
     if "riddle" in (first, second):
         return "Hm."
@@ -132,7 +132,7 @@ def test_sides_without_a_common_prompt_start_no_engine(tmp_path: Path, pool: Scr
     assert model.asked == []
 
 
-def test_what_is_no_side_is_refused(tmp_path: Path, pool: ScriptedPools):
+def test_other_folders_and_files_are_refused_as_sides(tmp_path: Path, pool: ScriptedPools):
     pool()
     good, prompts = file(tmp_path / "l", ("a?", "good")), step(tmp_path / "p", "propose", [Prompt("p", "a?")])
     out = str(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Verdicts on ranked replies, and the EFT rows that are chosen from them, with a scripted judge."""
+"""Verdicts on ranked replies, and the choice of EFT rows, with a scripted judge."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What judged prompts leave behind, block by block; Ray Data, which deals the blocks, is tested elsewhere."""
+"""The pair step on blocks of judged prompts. Ray Data, which forms the blocks, is tested elsewhere."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,7 +65,7 @@ def test_the_same_block_again_overwrites_and_another_one_adds(tmp_path: Path):
 
 
 def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: int):
-    """Without Ray Data: hands the prompts to the function in this order, in blocks of `size`."""
+    """Replaces Ray Data: passes the prompts to the function in this order, in blocks of `size`."""
     batches = [to_table(prompts[i : i + size], JudgedPrompt) for i in range(0, len(prompts), size)]
 
     def streamed(_table: Any, function: Any, _columns: Any = None) -> Iterator[dict[str, Any]]:
@@ -86,7 +86,7 @@ def respond(tmp_path: Path, prompts: list[JudgedPrompt], name: str = "respond") 
 def test_an_interrupted_step_is_made_again_without_leaving_a_pair_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Which prompts share a block is up to Ray: the second attempt has them in other blocks."""
+    """Ray decides which prompts share a block: the second attempt has other blocks."""
     prompts = [judged(i, (4, 4), (1, 1) if i else (4, 4)) for i in range(4)]
     source = respond(tmp_path, prompts)
 
@@ -130,7 +130,7 @@ def constant_replies() -> list[JudgedPrompt]:
 def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ):
-    """However the blocks are cut."""
+    """For any block size."""
     prompts = constant_replies()
     stream(monkeypatch, prompts, size)
     recipe = RECIPE.model_copy(update={"pairs": Pairs(constant_share=0.25)})

@@ -1,4 +1,4 @@
-"""What the steps on the pool tell it and their manifests."""
+"""What pooled steps pass to the pool, and the metrics in their manifests."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ RECIPE = Recipe.model_validate(
 
 
 class Looked(Exception):
-    """The step asked for its pool: its job, and the table of its rows."""
+    """The step started its pool; has the job and the first record."""
 
 
 class Refusing:
@@ -61,7 +61,7 @@ REFUSING = Proposer(RECIPE, open_rounds=lambda *_, **__: Refusing())
 
 
 class Silent:
-    """A language model that never answers; `tokens` are those that it was asked for."""
+    """A language model that never answers; `tokens` is the sum of the requested tokens."""
 
     def __init__(self) -> None:
         self.tokens = 0
@@ -100,7 +100,7 @@ def step(folder: Path, name: str, **tables: list[Any]) -> str:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> SimpleNamespace:
-    """Steps of one row each, of the fewest replies that each may have."""
+    """Steps of one row each, with the minimum number of replies."""
     ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0), RankedReply("s/r1", "No.", 1)))
     answered = JudgedPrompt("p", "Why?", (), (Candidate("p/r0", "So.", (), True),))
     seed = {"rows": [SftExample("s/ift", "ift", "Why is the sky blue?", "So.")], "eft": [ranked], "held_out": [ranked]}
@@ -126,10 +126,10 @@ def inputs(tmp_path: Path) -> SimpleNamespace:
     ],
     ids=["propose", "sample", "respond", "judge", "compare", "verdicts", "evaluate"],
 )
-def test_the_pool_is_told_what_a_row_asks_at_once(
+def test_row_tokens_are_the_tokens_that_a_row_requests_at_once(
     inputs: SimpleNamespace, run: Callable[[SimpleNamespace], Any], tokens: int
 ):
-    """Of the smallest row there can be: told too many, the pool would take fewer rows than fill its engines."""
+    """For the smallest possible row. With a larger number, the pool would take too few rows to fill its engines."""
     with pytest.raises(Looked) as looked:
         run_pooled(run(inputs), open_pool=lambda *_: Refusing())
     job, record = looked.value.args

@@ -56,7 +56,7 @@ def test_every_prompt_is_judged_or_dropped_with_its_error(run: Any):
 
 
 def test_tokens_are_counted(run: Any):
-    """A token is a byte: 4 rows of 2 replies (7) and 2 verdicts (8); of the dropped row what came before its error."""
+    """A token is a byte: 4 rows of 2 replies (7) and 2 verdicts (8), and the dropped row before its error."""
     manifest, _, _ = run(ScriptedModel(answer))
     assert 4 * 2 * (7 + 8) <= manifest.tokens <= 4 * 2 * (7 + 8) + 7 + 8
     assert manifest.metrics["generated_tokens"] == manifest.tokens
@@ -93,7 +93,7 @@ def test_a_rubric_that_the_step_does_not_read_is_no_part_of_it(run: Any):
 
 
 def test_another_pool_may_finish_the_step(run: Any):
-    """How many rows a block holds is not part of what the rows are."""
+    """The number of rows per block does not affect the rows."""
     with pytest.raises(KeyboardInterrupt):
         run(ScriptedModel(answer), stop_after=1)
     again = ScriptedModel(answer)

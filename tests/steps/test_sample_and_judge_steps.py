@@ -1,4 +1,4 @@
-"""Sampling and judging apart: replies of a step, or of anybody's rows."""
+"""Sampling and judging as separate steps, with replies of a step or of a file."""
 
 import gzip
 import json
@@ -134,7 +134,7 @@ def write(folder: Path, form: str) -> str:
 def test_rows_of_anybody_are_judged_each_by_its_place(
     tmp_path: Path, pool: ScriptedPools, form: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whatever the parts in which they are written."""
+    """Independent of the parts in which they are written."""
     monkeypatch.setattr(replies, "_ROWS_PER_PART", 2)
     pool()
     source = scheme + write(tmp_path / "given", form)

@@ -1,4 +1,4 @@
-"""Steps that ask one model share its engines: each is as it would be alone."""
+"""Steps of the same model share its engines, with the same results as alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ def steps(tmp_path: Path) -> Callable[[], tuple[PooledStep, PooledStep]]:
 
 
 class Watched:
-    """A pool that runs the blocks of all its workloads in turn, and sees which steps are finished before each."""
+    """A pool that runs the blocks of its workloads one by one, and records which steps are finished before each."""
 
     def __init__(self, *folders: Path):
         self.opened: list[tuple[Any, ...]] = []
@@ -77,7 +77,7 @@ class Watched:
 
     def run(self, workloads: Sequence[Workload]) -> Iterator[Any]:
         turns = [(job, row) for job, rows, _ in workloads for row in from_table(pq.read_table(rows.uri), job.record)]
-        turns[1], turns[2] = turns[2], turns[1]  # an answer is there before the evaluation is done
+        turns[1], turns[2] = turns[2], turns[1]  # an answer is finished before the evaluation
         for job, row in turns:
             self.finished.append([folder.name for folder in self._folders if (folder / "manifest.json").exists()])
             self._faults += 1
@@ -107,12 +107,12 @@ def test_each_step_has_the_rows_that_it_has_alone(tmp_path: Path, steps: Any):
         return [sorted(table, key=lambda row: row.id) for table in rows]
 
     run_pooled(*steps(), open_pool=Watched())
-    together = made()
+    shared = made()
     for name in ("evaluation", "judged"):
         Folder(str(tmp_path / name)).delete()
     for step in steps():
         run_pooled(step, open_pool=pool_of(ScriptedModel(answer)))
-    assert made() == together
+    assert made() == shared
 
 
 def test_after_an_interruption_only_what_is_missing_is_asked(tmp_path: Path, steps: Any):
@@ -129,7 +129,7 @@ def test_after_an_interruption_only_what_is_missing_is_asked(tmp_path: Path, ste
     assert third.asked == []
 
 
-def test_rows_that_a_pool_loses_end_the_step(steps: Any):
+def test_rows_lost_by_a_pool_are_an_error(steps: Any):
     """A pool that ends before its rows are done."""
 
     class Short(Watched):
@@ -140,7 +140,7 @@ def test_rows_that_a_pool_loses_end_the_step(steps: Any):
         run_pooled(*steps(), open_pool=Short())
 
 
-def test_an_evaluation_that_fails_ends_what_is_beside_it(tmp_path: Path, steps: Any):
+def test_an_evaluation_that_fails_ends_the_step_that_shares_its_pool(tmp_path: Path, steps: Any):
     evaluation, answers = steps()
     evaluation = replace(evaluation, measure=lambda: (_ for _ in ()).throw(UserError("the judge cannot judge")))
     with pytest.raises(UserError, match="cannot judge"):

@@ -41,7 +41,7 @@ def pair(number: int) -> Pair:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunLayout:
-    """M1 made and measured, M2 with pairs but not trained yet."""
+    """M1 is trained and evaluated; M2 has pairs but is not trained yet."""
     layout = RunLayout(str(tmp_path))
     claim_run(layout.root, RECIPE)
     finish("seed", layout.seed(), [SftExample("s", "ift", "p", "t")], SftExample)
@@ -54,7 +54,7 @@ def run(tmp_path: Path) -> RunLayout:
 
 
 def status(layout: RunLayout) -> list[str]:
-    """Its lines, without the seconds that a step took."""
+    """The printed lines, without the seconds of steps."""
     console = Console(file=StringIO(), width=200)
     print_status(layout.uri, console)
     return [re.sub(r", \d+ s$", "", line.rstrip()) for line in console.file.getvalue().splitlines()]
