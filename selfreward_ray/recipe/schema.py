@@ -35,9 +35,13 @@ class Sampling(_Section):
     """How the engine samples; the defaults are the paper's for replies and verdicts (section 3.1.1)."""
 
     temperature: float = Field(0.7, ge=0)
+    """0 decodes greedily."""
     top_p: float = Field(0.9, gt=0, le=1)
+    """Nucleus sampling: only the likeliest tokens that together have this probability. It is slow on CPUs."""
     min_p: float = Field(0.0, ge=0, le=1)
+    """Leave out tokens less likely than this share of the likeliest one; 0 leaves out none."""
     max_tokens: PositiveInt = 1024
+    """Most tokens of one output. A reply that is cut off by it may not be chosen."""
     seeded: bool = False
     """Derive the engine's seed from the row's id. Repeatable, but on GPUs vLLM samples such rows one by one."""
 
@@ -79,6 +83,7 @@ class Seed(_Section):
     max_characters: PositiveInt = 32_768
     """A longer message is dropped with a reason."""
     ift: NonNegativeInt = 3200
+    """IFT rows: the best-ranked reply to each of as many prompts."""
     eft: NonNegativeInt = 1630
     """EFT rows. At most as many sets are judged for them: that is enough where one in three agrees."""
     held_out: NonNegativeInt = 190
@@ -111,15 +116,19 @@ class Prompts(_Section):
     """``model`` (8-shot prompting), the URI of a JSONL file of ``{"prompt"}``, or the name of an installed source
     (``demo``)."""
     count: PositiveInt = 5000
+    """New prompts in each iteration."""
     proposer: str | None = None
     """The model that proposes; the paper keeps one fixed chat model. None: M0."""
     seed_demonstrations: PositiveInt = 6
+    """Prompts of IFT rows that are shown as examples with each request for a new prompt."""
     new_demonstrations: NonNegativeInt = 2
+    """Prompts kept in earlier rounds that are shown beside them."""
     max_requests: PositiveInt | None = None
     """Budget of proposals, spent in whole rounds; None is twenty times `count`."""
     requests_per_round: PositiveInt = 64
     """Proposals between two looks at what was kept, from which the next demonstrations are drawn."""
     max_rouge_l: float = Field(0.7, gt=0, le=1)
+    """A proposal with a greater ROUGE-L F-measure against any seed prompt or kept prompt is dropped."""
     sampling: ProposalSampling = ProposalSampling()
 
 
@@ -127,6 +136,7 @@ class Respond(_Section):
     """N candidates a prompt (section 2.2, step 2)."""
 
     candidates: PositiveInt = 4
+    """Replies sampled for each prompt: N."""
     sampling: Sampling = Sampling()
 
 
@@ -138,7 +148,9 @@ class Judge(_Section):
     pairwise_rubric: str = "pairwise"
     """The rubric by which `selfreward compare` asks which of two replies is better (section 3.1)."""
     verdicts: PositiveInt = 3
+    """Verdicts sampled for each reply: k. The mean of their scores ranks the reply."""
     min_valid: PositiveInt = 2
+    """A reply with fewer readable verdicts takes no part in pairs."""
     retries: NonNegativeInt = 2
     """How often an unreadable verdict is asked for again before it counts as invalid."""
     constrained: bool = False
@@ -164,6 +176,7 @@ class Pairs(_Section):
     policy: Literal["best-worst", "positive-only", "length-controlled", "all-pairs", "preference-strength"] = (
         "best-worst"
     )
+    """How pairs, or examples, are made of the judged replies to a prompt."""
     constant_share: float = Field(0.02, gt=0, le=1)
     """A text that answers more than this share of all prompts, and at least five, may not be chosen."""
     positive_mean: float = 5
@@ -182,10 +195,15 @@ class Optimization(_Section):
     """What SFT and DPO share. Rates fall from `learning_rate` to `final_learning_rate`."""
 
     learning_rate: PositiveFloat
+    """Highest learning rate of AdamW, reached after the warm-up."""
     final_learning_rate: PositiveFloat
+    """Learning rate at the last step."""
     schedule: Literal["cosine", "linear"] = "cosine"
+    """How the rate falls between the two."""
     warmup_steps: NonNegativeInt = 0
+    """Optimizer steps in which the rate rises from 0 to `learning_rate`."""
     epochs: PositiveInt = 1
+    """Passes over the examples."""
     batch_size: PositiveInt = 16
     """Examples (SFT) or pairs (DPO) an optimizer step, over all ranks."""
     micro_batch_tokens: PositiveInt = 8192
@@ -194,7 +212,9 @@ class Optimization(_Section):
     max_tokens: PositiveInt = 4096
     """A longer example is dropped with a reason, never cut."""
     weight_decay: float = Field(0.0, ge=0)
+    """Weight decay of AdamW."""
     gradient_clipping: PositiveFloat = 1.0
+    """Largest norm of the gradient; a longer one is scaled down to it."""
 
     @model_validator(mode="after")
     def _falling_rate(self) -> "Optimization":
@@ -218,6 +238,7 @@ class Dpo(Optimization):
     loss: Literal["sigmoid", "length-normalized", "ipo"] = "sigmoid"
     """The paper's sums log-ratios over a reply's tokens, the other two average them: their margins are far smaller."""
     beta: PositiveFloat = 0.1
+    """β: how strongly the policy is held to the reference."""
     nll_weight: float = Field(0.0, ge=0)
     """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
     eft_weight: float = Field(0.0, ge=0)
@@ -241,19 +262,26 @@ class Training(_Section):
     """Ray Train workers and how ZeRO-3 spreads the model over them."""
 
     workers: PositiveInt = 2
+    """Ranks of Ray Train, over which ZeRO-3 divides weights, gradients and optimizer states."""
     cpus_per_worker: PositiveFloat = 1
+    """CPUs that Ray reserves for a worker."""
     gpus_per_worker: Literal[0, 1] = 0
     """A worker is one rank: it has one GPU, or computes on CPUs."""
     accelerator_type: str | None = None
+    """Kind of GPU that a worker asks for, by the name that Ray gives it (``H100``); null takes any."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Precision of the forward and backward pass; master weights and Adam moments are float32."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Rate wherever the architecture has dropout, 0.1 in the paper; None is what the model's configuration says."""
     lora: Lora = Lora()
     gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     liger_kernels: bool = False
     """Liger's fused kernels for norms, rotary positions and gated MLPs: GPUs only, and the architectures it knows."""
     offload_optimizer: bool = False
+    """Keep optimizer states in CPU memory: less GPU memory, more time."""
     offload_parameters: bool = False
+    """Keep parameters in CPU memory too."""
     max_failures: NonNegativeInt = 2
     """How often a group of workers in which one failed is started again, from the newest checkpoint."""
     start_timeout_s: PositiveFloat = 1800
@@ -275,7 +303,9 @@ class Inference(_Section):
     """The pool of vLLM replicas. `engine` is passed to vLLM as it is."""
 
     min_replicas: PositiveInt = 1
+    """Fewest replicas of a pool. It has more where its rows fill more, up to `max_replicas`."""
     max_replicas: PositiveInt = 1
+    """Most replicas of a pool."""
     cpus_per_replica: PositiveFloat = 1
     """On each of its nodes."""
     gpus_per_replica: NonNegativeInt = 0
@@ -283,6 +313,7 @@ class Inference(_Section):
     nodes_per_replica: PositiveInt = 1
     """Pipeline stages of a replica, each of `gpus_per_replica` GPUs, for a model that no node can hold."""
     accelerator_type: str | None = None
+    """Kind of GPU that a replica asks for, by the name that Ray gives it (``L40S``); null takes any."""
     tokens_in_flight: PositiveInt = 262_144
     """Tokens that one replica's engine is asked at a time: prompts, and replies at their longest. About what its KV
     cache holds, or more where replies mostly end early."""
@@ -296,6 +327,7 @@ class Inference(_Section):
     """A pool in which nothing moves for so long is at an end: longer than an engine's start, and than a block. A model
     that is still being fetched moves."""
     engine: dict[str, Any] = {}
+    """Arguments of vLLM's engine, passed on as they are (``max_model_len``, ``dtype``, …)."""
     env: dict[str, str] = {}
     """Environment variables of a replica's process."""
 
@@ -329,10 +361,13 @@ class Recipe(_Section):
     """One run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
 
     name: str = "self-rewarding"
+    """Title of the run in its report."""
     seed: int = 0
+    """Seed of what is drawn: the division of seed data, the order of examples, dropout, requests that are `seeded`."""
     model: str
     """M0: a local folder, a hub name, or an object-store URI of a Hugging Face folder."""
     iterations: NonNegativeInt = 2
+    """Iterations of self-rewarding after M1; the last model is M(`iterations` + 1)."""
     seed_data: Seed = Seed()
     prompts: Prompts = Prompts()
     respond: Respond = Respond()
