@@ -9,7 +9,7 @@ from selfreward_ray.demo.proof.page import render_proof
 from selfreward_ray.demo.proof.sections import WORDS, Section, main_table, sections
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.reporting.wording import duration
+from selfreward_ray.reporting.wording import duration, number, percent
 from selfreward_ray.store.folder import Folder
 
 
@@ -47,6 +47,7 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     """The proof in Markdown."""
     parts = [
         "# Does the loop improve a model?",
+        scope(figures),
         f"Written by `selfreward proof`; seeds: {', '.join(map(str, figures.seeds))}. The slowest took "
         f"{duration(figures.loop_seconds)} for the steps of the loop and its evaluation, {duration(figures.seconds)} "
         "with all that is measured beside it and the controls, where a step that was interrupted counts from its last "
@@ -55,6 +56,17 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     for section in tables:
         parts += [f"## {section.title}", section.note, markdown_table(section)]
     return "\n\n".join(parts)
+
+
+def scope(figures: ProofFigures) -> str:
+    """What the proof shows and what it does not, by how near its judge is to the verifier."""
+    agreed, pairs = (sum(getattr(count, name) for count in figures.pairs.values()) for name in ("agreed", "pairs"))
+    return (
+        f"**The verifier agrees with {percent(agreed / pairs if pairs else None)} % of the {number(pairs)} pairs that "
+        "models were trained on.** The judge was taught with verdicts that the verifier's program wrote. So this shows "
+        "what DPO gains from the verdicts of a judge of that accuracy. It does not show a judge that improves: compare "
+        "the Spearman of M1 with those of the models after it."
+    )
 
 
 def markdown_table(section: Section) -> str:
