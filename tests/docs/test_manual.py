@@ -7,14 +7,17 @@ import shlex
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
+from selfreward_ray.extensions import Score
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.schema import Seed as SeedSection
 from selfreward_ray.recipe.text import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +157,19 @@ def test_recipes_and_rubrics_of_the_manual_can_be_used(tmp_path: Path):
     assert support.constrained_pattern(100)
 
 
+def test_the_extensions_of_the_manual_work():
+    code = {title: text for _, title, text in blocks("extensions.md")}
+    names: dict[str, Any] = {}
+    for title in ("scorer.py", "source.py"):
+        exec(compile(code[title], title, "exec"), names)  # noqa: S102 (the manual's own)
+    assert names["short"]("Why?", "Because.") == Score(1.0, 1.0)
+    assert names["short"]("Why?", " ") is None
+    source = names["PlantSource"]()
+    sets = source.seed_sets(SeedSection(ift=3, eft=4, held_out=1), 7)
+    assert (len(sets.ift), len(sets.eft), len(sets.held_out)) == (3, 4, 1)
+    assert len({prompt.id for prompt in source.prompts(5, 7, 1)}) == 5
+
+
 def test_the_messages_that_the_manual_explains_exist():
     said = "\n".join(texts())
     quoted = re.findall(r"^`(.+)`\n: ", (DOCS / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -164,9 +180,6 @@ def test_the_messages_that_the_manual_explains_exist():
 
 def texts() -> list[str]:
     """Every text of the package's source; what is put into a formatted one is left out."""
-    found = []
-    for path in (ROOT / "selfreward_ray").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return found
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "selfreward_ray").rglob("*.py"))
+    constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return [value for value in constants if isinstance(value, str)]
