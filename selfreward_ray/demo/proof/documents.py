@@ -63,7 +63,7 @@ def scope(figures: ProofFigures) -> str:
     agreed, pairs = (sum(getattr(count, name) for count in figures.pairs.values()) for name in ("agreed", "pairs"))
     return (
         f"**The verifier agrees with {percent(agreed / pairs if pairs else None)} % of the {number(pairs)} pairs that "
-        "models were trained on.** The judge was taught with verdicts that the verifier's program wrote. So this shows "
+        "models were trained on.** The judge was taught with verdicts made of the verifier's own checks. So this shows "
         "what DPO gains from the verdicts of a judge of that accuracy. It does not show a judge that improves: compare "
         "the Spearman of M1 with those of the models after it."
     )
