@@ -1,100 +1,125 @@
-# make quickstart   install, fetch a small model, run the whole loop on this machine
-# make proof        three seeds and their controls, and what of the claim they hold: docs/proof.md (hours)
-# make test         every test but those of the next two;  make test-fast: those that take seconds
-# make test-cluster each shipped recipe rehearsed on declared nodes: the whole loop (half an hour)
-# make test-parity  DPO's steps against TRL's, which it installs, and the benchmarks' sides of other libraries (minutes)
-# make lint         formatting, lint, types, layers
-# make bench-dpo  DPO against TRL's: pairs a second, memory, padding, the share of the machine's speed (20 minutes)
-# make bench-fetch  a stored model of 2 GB: requests and seconds, a MiB at a time and in parallel parts; a killed fetch (minutes)
-# make bench-filters  10,000 new prompts against 20,000 for near repeats: time, growth, equality with rouge-score
-# make bench-gpu  PYTHON=… where `pip install ".[gpu]"` was run: DPO of a model of 1B on one GPU, tokens a second, memory, and whether it computes what a CPU does (minutes)
-# make bench-inference  the pool against plain vLLM and ray.data.llm: tokens a second, wall time (40 minutes)
-# make bench-pairs  pair 200,000 judged prompts: the driver's memory must not grow with them (minutes)
-# make bench-plumbing  the pool with engines that cost nothing: rows a second, growth, the driver's memory (an hour)
+# `make help` lists the targets.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# PyTorch's own index of CPU builds, asked only where the ordinary index has none; a site may set its own.
+# All versions of the CPU environment; `make constraints` updates it.
+CONSTRAINTS := constraints-cpu.txt
+EXTRAS := cpu,demo,dev,docs
+# PyTorch's index of CPU builds, used only if the default index has none. A site may set another one.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
-TORCH := torch==2.13.0+cpu
+# Dependencies of the CPU build of vLLM that do not load with CPU torch; nothing here uses them.
+UNUSED := torchvision torchaudio torchcodec
 MODEL := models/SmolLM2-135M-Instruct
 RUN_DIR ?= runs/quickstart
 PROOF_DIR ?= runs/proof
-# Without AVX-512 a CPU is several times as fast in float32 as in bfloat16, which the recipes have.
+# Without AVX-512, a CPU is several times faster in float32 than in bfloat16, the default of the recipes.
 DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float32 inference.engine.dtype=float32)
 
-.PHONY: install quickstart proof test test-cluster test-fast test-parity lint format bench-dpo bench-fetch bench-filters bench-gpu \
-	bench-inference bench-pairs bench-plumbing clean
+.DEFAULT_GOAL := help
+.PHONY: help install constraints quickstart proof test test-ray test-rest test-fast test-cluster test-parity test-all lint format docs clean \
+	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing
 
-install: $(VENV)/installed
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-$(VENV)/installed: pyproject.toml
+install: $(VENV)/installed ## create .venv with everything, at the versions of constraints-cpu.txt
+
+$(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet "$(TORCH)" || $(BIN)/pip install --quiet "$(TORCH)" --index-url $(TORCH_CPU_INDEX)
-	$(BIN)/pip install --quiet --editable ".[cpu,demo,dev]"
-	# The CPU build of vLLM asks for these, their builds do not load beside CPU torch, and nothing here uses them.
-	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(call install_torch,$(BIN),$(shell grep '^torch==' $(CONSTRAINTS)))
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS)]"
+	$(BIN)/pip uninstall --quiet --yes $(UNUSED)
 	touch $@
 
+# Without dependencies, which are installed with the package: PyTorch's index has only some versions of them.
+install_torch = $(1)/pip install --quiet --no-deps "$(2)" || \
+	$(1)/pip install --quiet --no-deps "$(2)" --index-url $(TORCH_CPU_INDEX)
+
+constraints: NEW := build/constraints
+constraints: ## update constraints-cpu.txt to the newest versions that pyproject.toml allows
+	rm -rf $(NEW)
+	$(PYTHON) -m venv $(NEW)
+	$(call install_torch,$(NEW)/bin,$(shell grep -o '^ *"torch==[0-9.]*' pyproject.toml | tr -d ' "')+cpu)
+	$(NEW)/bin/pip install --quiet --editable ".[$(EXTRAS),parity]"
+	echo "# The CPU environment with Python 3.11 on Linux x86-64, written by \`make constraints\`." > $(CONSTRAINTS)
+	$(NEW)/bin/pip freeze --all --exclude-editable --exclude pip $(UNUSED:%=--exclude %) >> $(CONSTRAINTS)
+	rm -rf $(NEW)
+
 $(MODEL)/config.json: | $(VENV)/installed
-	$(BIN)/python jobs/fetch_smollm2.py $(MODEL)
+	$(BIN)/selfreward fetch-demo-model $(MODEL)
 
-quickstart: $(VENV)/installed $(MODEL)/config.json
-	$(BIN)/selfreward run jobs/recipes/quickstart.yaml --run-dir $(RUN_DIR) $(DTYPES)
+quickstart: $(VENV)/installed $(MODEL)/config.json ## install, fetch a small model, run the whole loop on this machine
+	$(BIN)/selfreward run quickstart --run-dir $(RUN_DIR) $(DTYPES)
 
-proof: $(VENV)/installed $(MODEL)/config.json
-	$(BIN)/selfreward proof jobs/recipes/proof.yaml --run-dir $(PROOF_DIR) $(DTYPES)
+proof: $(VENV)/installed $(MODEL)/config.json ## three seeds with controls, and which claims hold: docs/proof.md (hours)
+	$(BIN)/selfreward proof proof --run-dir $(PROOF_DIR) $(DTYPES)
 	cat $(PROOF_DIR)/proof.md docs/proof-tried.md > docs/proof.md
 	cp $(PROOF_DIR)/proof.json docs/proof.json
 
-test: $(VENV)/installed
-	$(BIN)/pytest -m "not parity and not rehearsal"
-
-test-cluster: $(VENV)/installed
-	$(BIN)/pytest -m rehearsal
-
-test-fast: $(VENV)/installed
-	$(BIN)/pytest -m "not engines and not parity and not rehearsal"
-
-test-parity: $(VENV)/installed-parity
-	$(BIN)/pytest -m parity
-
-$(VENV)/installed-parity: $(VENV)/installed
-	$(BIN)/pip install --quiet --editable ".[parity]"
-	touch $@
-
-lint: $(VENV)/installed
+lint: $(VENV)/installed ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/installed
+format: $(VENV)/installed ## format the code and apply the fixes of ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json
+docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
+	$(BIN)/mkdocs build --strict
+
+# In two halves side by side: the first waits for clusters most of the time.
+RAY_TESTS := tests/cluster tests/inference tests/raylets tests/rehearsal
+LANDING := not parity and not rehearsal and not release
+
+test: $(VENV)/installed ## all tests that a change must pass
+	$(MAKE) --jobs=2 test-ray test-rest
+
+test-ray: $(VENV)/installed
+	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS)
+
+test-rest: $(VENV)/installed
+	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS:%=--ignore=%)
+
+test-fast: $(VENV)/installed ## tests that start no engine and no trainer
+	$(BIN)/pytest -m "not engines and $(LANDING)"
+
+test-cluster: $(VENV)/installed ## rehearse the whole loop of each shipped recipe on simulated nodes (half an hour)
+	$(BIN)/pytest -m rehearsal
+
+test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the benchmarks against other libraries (minutes)
+	$(BIN)/pytest -m parity
+
+test-all: $(VENV)/installed-parity ## all tests, also those of a release
+	$(BIN)/pytest
+
+$(VENV)/installed-parity: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[parity]"
+	touch $@
+
+bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json ## DPO compared with TRL: pairs per second, memory, padding (20 minutes)
 	$(BIN)/python benchmarks/dpo.py
 
-bench-fetch: $(VENV)/installed
+bench-fetch: $(VENV)/installed ## fetch a stored model of 2 GB: requests, seconds, a killed fetch (minutes)
 	$(BIN)/python benchmarks/fetch.py
 
-bench-filters: $(VENV)/installed
+bench-filters: $(VENV)/installed ## near-duplicate filter: 10,000 new prompts against 20,000, compared with rouge-score
 	$(BIN)/python benchmarks/filters.py
 
-# In an environment of yours: what `make install` makes has the CPU builds.
-bench-gpu:
+# Needs an environment of your own, because `make install` installs the CPU builds.
+bench-gpu: ## DPO of a 1B model on one GPU; PYTHON=… of an environment with ".[gpu]" installed (minutes)
 	$(PYTHON) benchmarks/gpu.py
 
-bench-inference: $(VENV)/installed $(MODEL)/config.json
+bench-inference: $(VENV)/installed $(MODEL)/config.json ## the pool compared with plain vLLM and ray.data.llm (40 minutes)
 	$(BIN)/python benchmarks/inference.py
 
-bench-pairs: $(VENV)/installed
+bench-pairs: $(VENV)/installed ## pair 200,000 judged prompts: the driver's memory must not grow with the rows (minutes)
 	$(BIN)/python benchmarks/pairs.py
 
-bench-plumbing: $(VENV)/installed
+bench-plumbing: $(VENV)/installed ## the pool with engines of zero cost: rows per second, the driver's memory (an hour)
 	$(BIN)/python benchmarks/plumbing.py
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv and build outputs, but no models and no runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -51,7 +51,7 @@ class Work:
         )
 
     def job(self, out: str) -> Any:
-        """What our trainer is told; `out` holds the pairs."""
+        """What our trainer is told; `out`/training holds the pairs."""
         from selfreward_ray.training.job import TrainJob
         from selfreward_ray.training.objectives import DpoObjective
 

@@ -171,8 +171,8 @@ def by_pool(stage: Stage) -> dict[str, Any]:
     """`seconds` from the engine's being ready to the last block written, the `lengths` of what was generated,
     `prefix_hit_rate`."""
     from selfreward_ray.cluster.session import joined
-    from selfreward_ray.inference.block import Block, Job
-    from selfreward_ray.inference.pool import open_pool
+    from selfreward_ray.inference.block import BlockCounts, Job
+    from selfreward_ray.inference.pool import Workload, open_pool
     from selfreward_ray.inference.programs import respond_and_judge
 
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
@@ -181,11 +181,11 @@ def by_pool(stage: Stage) -> dict[str, Any]:
     engine = partial(TimedEngine, ready=ready, lengths=stage.lengths)
     row_tokens = work.respond.candidates * work.reply
     out = f"{stage.folder}/judged"
-    job = Job("respond", program, Prompt, JudgedPrompt, out, stage.seed, row_tokens, engine)
+    job = Job("respond", program, Prompt, JudgedPrompt, out, row_tokens)
     inference = Inference(rows_per_block=4, engine=work.engine, env=stage.environment)
-    counted, end = Block(), 0.0
-    with joined(), open_pool(stage.model, inference, job) as pool:
-        for block in pool.run(Folder(f"{stage.folder}/prompts"), set()):
+    counted, end = BlockCounts(), 0.0
+    with joined(), open_pool(stage.model, inference, stage.seed, open_engine=engine) as pool:
+        for _, block in pool.run([Workload(job, Folder(f"{stage.folder}/prompts"), set())]):
             counted += block
             end = time.time()
     return {

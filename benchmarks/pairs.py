@@ -52,10 +52,10 @@ def measure(rows: int) -> dict[str, float]:
         stage("make", rows, folder)
         print(f"{rows:,} rows: pairing", flush=True)
         measured: dict[str, float] = json.loads(stage("drive", rows, folder).splitlines()[-1])
-    kept, dropped, caught = (measured[name] for name in ("kept", "dropped", "caught"))
+    kept, dropped, flagged = (measured[name] for name in ("kept", "dropped", "flagged"))
     if kept + dropped != rows:
         raise SystemExit(f"{rows} rows were offered, but {kept} kept and {dropped} dropped")
-    print(f"{rows:,} rows: {kept:,} kept, {dropped:,} dropped, {caught:,} replies caught", end=", ")
+    print(f"{rows:,} rows: {kept:,} kept, {dropped:,} dropped, {flagged:,} replies flagged", end=", ")
     print(f"{measured['seconds']} s, driver peak {measured['driver_peak_mb']} MB", flush=True)
     return {"rows": rows, **measured}
 
@@ -80,7 +80,7 @@ def drive(folder: Path) -> dict[str, float]:
         "seconds": manifest.seconds,
         "kept": manifest.rows["rows"],  # best-worst: one pair a prompt
         "dropped": sum(manifest.dropped.values()),
-        "caught": sum(manifest.metrics["caught"].values()),
+        "flagged": sum(manifest.metrics["flagged"].values()),
     }
 
 
@@ -134,7 +134,7 @@ def template(rng, count: int):
 
 def vary(block, first: int, count: int, rng):
     """`count` rows of the template `block` with ids from `first` on, new scores, and replies that fool judges: one
-    text in 1 % of the replies, nothing in 1 %. A twentieth of the scores can not be read, as many replies are cut."""
+    text in 1 % of the replies, nothing in 1 %. A twentieth of the scores cannot be read, as many replies are cut."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -145,7 +145,7 @@ def vary(block, first: int, count: int, rng):
 
     orders = [rng.permutation(len(block)) for _ in range(count // len(block) + 1)]
     rows = block.take(np.concatenate(orders)[:count])
-    prompts = pa.array([f"it1/p{i:06d}" for i in range(first, first + count)])
+    prompts = pa.array([f"M2/p{i:06d}" for i in range(first, first + count)])
     candidates = rows["candidates"].combine_chunks().flatten()
     verdicts = candidates.field("verdicts").flatten()
     total = len(candidates)
@@ -157,7 +157,7 @@ def vary(block, first: int, count: int, rng):
 
     ids = numbered(prompts, "r", CANDIDATES)
     fate = rng.random(total)
-    texts = pc.if_else(pa.array(fate < 0.01), "I am sorry, but I can not help with that.", candidates.field("text"))
+    texts = pc.if_else(pa.array(fate < 0.01), "I am sorry, but I cannot help with that.", candidates.field("text"))
     new_verdicts = replaced(
         verdicts, id=numbered(ids, "v", VERDICTS), score=pa.array(scores.ravel(), mask=unread.ravel())
     )

@@ -76,7 +76,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 
     from selfreward_ray.cluster.session import joined
     from selfreward_ray.inference.block import Job
-    from selfreward_ray.inference.pool import open_pool
+    from selfreward_ray.inference.pool import Workload, open_pool
     from selfreward_ray.inference.programs import respond_and_judge
     from selfreward_ray.judging.rubric import load_rubric
     from selfreward_ray.recipe.schema import Inference, Judge, Respond
@@ -86,16 +86,16 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
     here = Folder(str(folder))
-    prompts = [Prompt(f"it1/p{i:06d}", f"Write one sentence about river {i}, and use lower case.") for i in range(rows)]
+    prompts = [Prompt(f"M2/p{i:06d}", f"Write one sentence about river {i}, and use lower case.") for i in range(rows)]
     write_part(here, "prompts", prompts, Prompt, "part")
     del prompts
     respond, judge = Respond(candidates=CANDIDATES), Judge(verdicts=VERDICTS)
     program = partial(respond_and_judge, respond=respond, judge=judge, rubric=load_rubric(judge.rubric))
     row_tokens = CANDIDATES * respond.sampling.max_tokens
-    job = Job("respond", program, Prompt, JudgedPrompt, str(folder / "judged"), 0, row_tokens, FreeEngine)
+    job = Job("respond", program, Prompt, JudgedPrompt, str(folder / "judged"), row_tokens)
     inference = Inference(min_replicas=replicas, max_replicas=replicas, cpus_per_replica=0.9 / replicas)
-    with joined(), open_pool("free://", inference, job) as pool:
-        ends = [time.perf_counter() for _ in pool.run(here / "prompts", set())]
+    with joined(), open_pool("free://", inference, 0, open_engine=FreeEngine) as pool:
+        ends = [time.perf_counter() for _ in pool.run([Workload(job, here / "prompts", set())])]
     written = count_rows(here / "judged" / "rows")
     if written != rows:
         raise SystemExit(f"{rows} prompts were offered, but {written} are written")
@@ -110,10 +110,10 @@ class FreeEngine:
     """Answers at once: the same reply to a prompt, the same verdict to a judge's question."""
 
     def __init__(self, model, inference, seed, progress):
-        from selfreward_ray.inference.vitals import Vitals
+        from selfreward_ray.inference.stats import EngineStats
         from selfreward_ray.records import Completion
 
-        self.vitals = Vitals()
+        self.stats = EngineStats()
         self._reply = Completion(REPLY, tuple(range(100)), "stop")
         self._verdict = Completion(VERDICT, tuple(range(80)), "stop")
 
@@ -121,7 +121,7 @@ class FreeEngine:
         return [0] * (len(text) // 4)
 
     async def generate(self, prompt_ids, sampling, request_id, pattern=None):
-        self.vitals.touch()
+        self.stats.touch()
         return self._verdict if "/v" in request_id else self._reply
 
     def shutdown(self):

@@ -2,7 +2,7 @@
 
 ray job submit --working-dir . -- python jobs/iterate.py --run-dir s3://BUCKET/RUN
 
-Takes what `selfreward iterate` takes.
+Accepts the arguments of `selfreward iterate`.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The whole loop as a Ray job:
 
-ray job submit --working-dir . -- python jobs/run.py jobs/recipes/llama2-70b.yaml --run-dir s3://BUCKET/RUN
+ray job submit --working-dir . -- python jobs/run.py llama2-70b --run-dir s3://BUCKET/RUN
 
-Takes what `selfreward run` takes. Submitted again after a stop, it goes on where it was.
+Accepts the arguments of `selfreward run`. Submitted again after a stop, it continues where it stopped.
 """
 
 import sys

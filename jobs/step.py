@@ -1,8 +1,8 @@
-"""One step as a Ray job, by its name:
+"""A single step as a Ray job:
 
 ray job submit --working-dir . -- python jobs/step.py pair RECIPE --judged URI --out URI
 
-Takes what `selfreward STEP` takes; `python jobs/step.py --help` lists the steps.
+Accepts the arguments of `selfreward STEP`; `python jobs/step.py --help` lists the steps.
 """
 
 from selfreward_ray.cli import app

@@ -1,14 +1,15 @@
-"""What a user can put right: shown as one message without a traceback."""
+"""Errors that a user can correct. The command shows them as one message without a traceback."""
 
 import yaml
 
 YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What PyYAML raises: its own errors, and Python's for a date, a number, a tag or a depth that it can not take."""
+"""Exceptions that PyYAML raises for invalid text: its own, and Python's for an invalid date, number or tag, or for too
+deep a nesting."""
 
 
 class UserError(ValueError):
-    """Bad input or a run that can not go on; the message names the thing and the remedy."""
+    """Wrong input, or a run that cannot go on. The message names the problem and the remedy."""
 
 
 class Final(UserError):
-    """One that every worker of a training meets at the same point, and would meet again."""
+    """An error that all workers of a training have at the same point, and would have again after a restart."""

@@ -1,6 +1,6 @@
-"""What a package of yours may add, found by name: sources of data, and scorers of replies.
+"""Extension points for other packages: data sources and scorers of replies, found by name.
 
-A package offers them as entry points, and a recipe names them::
+A package declares them as entry points, and a recipe refers to them by name::
 
     [project.entry-points."selfreward_ray.sources"]
     tickets = "my_package:TicketSource"      # seed_data.source: tickets
@@ -9,66 +9,138 @@ A package offers them as entry points, and a recipe names them::
     unit-tests = "my_package:run_tests"      # evaluation.scorer: unit-tests
 """
 
+import math
+import reprlib
+import traceback
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.records import Prompt
 from selfreward_ray.seed.split import SeedSets
+from selfreward_ray.store.rows import check_source
 
 _SOURCES = "selfreward_ray.sources"
 _SCORERS = "selfreward_ray.scorers"
 
 
 class Source(Protocol):
-    """Seed data and prompts that a program gives. Constructed without arguments, on the driver."""
+    """A program that provides seed data and prompts. It is constructed without arguments, in the driver process."""
 
-    def seed_sets(self, wanted: Seed, seed: int) -> SeedSets:
-        """Sets for IFT, EFT and evaluation; equal arguments give equal sets."""
+    def seed_sets(self, wanted: SeedData, seed: int) -> SeedSets:
+        """Ranked sets for IFT, EFT and evaluation.
+
+        `wanted` is the recipe's section ``seed_data``, `seed` the run's random seed. Equal arguments must give equal
+        sets.
+        """
         ...
 
     def prompts(self, count: int, seed: int, iteration: int) -> list[Prompt]:
-        """The prompts of an iteration, 1 for the first, with ids ``it1/p000000`` and so on; no two are the same."""
+        """The prompts of an iteration, counted from 1, with ids ``M2/p000000`` and so on, as `prompt_id` gives them.
+
+        No two are the same, in one iteration or in two. Equal arguments must give equal prompts.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a program thinks of a reply: `value`, of 0 to `maximum`."""
+    """The score of a reply: `value`, from 0 to `maximum`. Raises `ValueError` for another value."""
 
     value: float
     maximum: float
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.value <= self.maximum and 0 < self.maximum < math.inf):
+            raise ValueError(f"{self} is not of 0 to a maximum above 0")
+
 
 class Scorer(Protocol):
-    """A program that scores replies, on the driver, for the evaluate step alone: no model learns from its scores."""
+    """A program that scores replies in the driver process. Only the evaluate step uses it: no model is trained on its
+    scores."""
 
     def __call__(self, prompt: str, reply: str) -> Score | None:
-        """None where it can not tell. `prompt` has what was said before in it, as a judge is shown it."""
+        """Score `reply`, or return None if there is no score for it.
+
+        `prompt` is the text that a judge is shown, which includes the earlier messages of the conversation.
+        """
         ...
 
 
-def find_source(name: str) -> Source | None:
-    """The source of that name; None where no package has one. Raises `UserError` where it can not be loaded."""
-    found = _find(_SOURCES, name)
-    return None if found is None else cast(Source, found())
+def is_source(name: str) -> bool:
+    """Whether an installed package has a source of that name; what it offers is not loaded."""
+    return bool(entry_points(group=_SOURCES, name=name))
+
+
+def source_named(name: str) -> Source:
+    """The source of that name. Raises `UserError` where no package has one, or it cannot be loaded."""
+    return cast(Source, _load(_SOURCES, name, "source")())
+
+
+def check_different(ids: Iterable[str], what: str) -> None:
+    """Raise `UserError` that begins with `what` where two of the `ids` that a source gave are the same."""
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UserError(f"{what} with the id {twice[0]!r}; correct the source: ids tell rows apart")
 
 
 def scorer_named(name: str) -> Scorer:
-    """The scorer of that name. Raises `UserError` where no package has one, or it can not be loaded."""
-    found = _find(_SCORERS, name)
-    if found is None:
-        there = ", ".join(sorted(entry_points(group=_SCORERS).names)) or "none"
-        raise UserError(f"evaluation.scorer: no installed package has a scorer {name!r} (there are: {there})")
-    return cast(Scorer, found)
+    """The scorer of that name. Raises `UserError` where no package has one, or it cannot be loaded.
+
+    So does a call of it that fails, or that gives anything but a `Score` or None.
+    """
+    score = _load(_SCORERS, name, "evaluation.scorer")
+
+    def checked(prompt: str, reply: str) -> Score | None:
+        where = f"evaluation.scorer: {name!r}, for the reply {reprlib.repr(reply)} to {reprlib.repr(prompt)}"
+        try:
+            found = score(prompt, reply)
+        except Exception as error:
+            raise UserError(
+                f"{where}: {type(error).__name__}: {error}{_place(error)}; correct it, and run the same command again"
+            ) from error
+        if found is not None and not isinstance(found, Score):
+            raise UserError(f"{where}: gave {reprlib.repr(found)}; it must give a Score, or None")
+        return found
+
+    return checked
 
 
-def _find(group: str, name: str) -> Any:
+def _place(error: Exception) -> str:
+    """Where it was raised, in the scorer's own code if it can be told."""
+    generated = "<string>"  # a dataclass's own methods
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in (__file__, generated)]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def check_named(recipe: Recipe) -> None:
+    """Raise `UserError` where the scorer, the seed data or the prompts that `recipe` names are nowhere.
+
+    For the beginning of a run: the last steps would find out after the first have been paid for. A hub data set is not
+    asked for.
+    """
+    if recipe.evaluation.scorer is not None:
+        scorer_named(recipe.evaluation.scorer)
+    named = {"seed_data.source": recipe.seed_data.named()}
+    if recipe.iterations and recipe.prompts.source != "model":
+        named["prompts.source"] = recipe.prompts.source
+    for field, source in named.items():
+        if is_source(source):
+            _load(_SOURCES, source, field)
+        else:
+            check_source(source, field)
+
+
+def _load(group: str, name: str, field: str) -> Any:
     for point in entry_points(group=group, name=name):
         try:
             return point.load()
         except (ImportError, AttributeError) as error:
-            raise UserError(f"{name!r} of {group} can not be loaded from {point.value}: {error}") from error
-    return None
+            raise UserError(f"{field}: {name!r} cannot be loaded from {point.value}: {error}") from error
+    there = ", ".join(sorted(entry_points(group=group).names)) or "none"
+    kind = group.rpartition(".")[2].removesuffix("s")
+    raise UserError(f"{field}: no installed package has a {kind} {name!r} (there are: {there})")

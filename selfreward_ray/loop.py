@@ -1,22 +1,25 @@
-"""M0 → M1 → M2 → … : the whole of self-rewarding training. Open this file first.
+"""M0 → M1 → M2 → … : the whole self-rewarding training. Open this file first.
 
     seed                 ranked human replies → IFT (instruction, best reply)
+    propose              new prompts for every iteration
     baseline, verdicts   M0 + IFT → a baseline, which judges ranked replies
-    EFT                  judge prompts with those verdicts that agree with the people's ranking
+    EFT                  judge prompts with the verdicts that agree with the human ranking
     SFT                  M0 + IFT + EFT → M1
     for each iteration   the model improves itself:
-      propose              new prompts
+      evaluate             on held-out prompts and rankings
       respond and judge    N candidates a prompt, each judged k times by the same model
       pair                 best against worst
-      DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, where only positive replies are taken
-    evaluate             each model, as soon as it is there, on held-out prompts and rankings
+      DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, if only positive replies are used
+    evaluate             the last model
     report               one table, one page
 
-`selfreward_ray.plan` has the order. Every step is a function of folders: it reads its inputs' and writes its own, and
-one whose manifest is there is not done again. So the same call after an interruption goes on where it was.
+`selfreward_ray.plan` defines the order. Every step is a function of folders: it reads the folders of its inputs and
+writes its own. A step whose manifest exists is skipped, so the same call after an interruption continues where it
+stopped.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -24,13 +27,16 @@ from rich.console import Console
 from selfreward_ray.cluster.asks import replica_ask, worker_ask
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.room import check_room
+from selfreward_ray.extensions import check_named
 from selfreward_ray.models.local import local_model
 from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.pair import pair
+from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.propose import propose
+from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
@@ -51,45 +57,64 @@ STEPS: dict[str, Callable[..., Any]] = {
     "dpo": dpo,
     "evaluate": evaluate,
 }
-"""The function of each step that a plan may have."""
+"""The function of each step in a plan."""
+POOLED = {"verdicts", "respond", "evaluate"}
+"""Steps whose functions return a `PooledStep` for `run_pooled`."""
 
 
 def run(recipe: Recipe, run_dir: str) -> None:
-    """Run `recipe` to its end in `run_dir`, a local folder or an object-store URI."""
+    """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
-    recipe.seed_data.named()  # a run without data is refused before its folder is bound to the recipe
+    check_named(recipe)  # before the folder is bound to the recipe
     if not layout.root.is_file("recipe.yaml"):
-        local_model(recipe.model, weights=False)  # a name that leads nowhere must not be what the folder is bound to
+        local_model(recipe.model, weights=False)  # the same for a model that does not exist
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
-    take(plan(recipe, layout), recipe)
+    run_steps(plan(recipe, layout), recipe)
     report(layout.uri)
 
 
 def run_next_iteration(run_dir: str) -> None:
-    """The next unfinished iteration of a run; one more than its recipe has when all are finished."""
+    """Run the next unfinished iteration of a run, or one beyond its recipe if all are finished."""
     layout = RunLayout(run_dir)
     recipe = layout.recipe()
     t = 1
-    while read_manifest(layout.model(t + 1)) is not None:
+    while read_manifest(layout.training(t + 1)) is not None:
         t += 1
     until = recipe.model_copy(update={"iterations": t})
     if t > recipe.iterations:
         claim_run(layout.root, until)
     check_cluster(until, layout)
-    take(plan(until, layout), until)
+    run_steps(plan(until, layout), until)
     report(layout.uri)
 
 
-def take(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
-    """Take `steps` one after the other; what was taken before is not taken again."""
-    for step in steps:
-        STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label)
+def run_steps(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
+    """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines."""
+
+    def call(step: PlannedStep, **more: Any) -> Any:
+        return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
+
+    for (kind, _), group in groupby(steps, key=_engines_of):
+        if kind == "pooled":
+            run_pooled(*map(call, group))
+        elif kind == "propose":
+            with Proposer(recipe, recipe.iterations) as proposer:
+                for step in group:
+                    call(step, proposer=proposer)
+        else:
+            for step in group:
+                call(step)
+
+
+def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
+    """Adjacent steps with the same key share engines."""
+    return ("pooled", step.inputs["model"]) if step.name in POOLED else (step.name, None)
 
 
 def advise(recipe: Recipe) -> None:
-    """Say what would make `recipe` faster on this machine."""
+    """Print settings that would make `recipe` faster on this machine."""
     dtypes = {
         "training.dtype": (recipe.training.dtype, recipe.training.gpus_per_worker),
         "inference.engine.dtype": (recipe.inference.engine.get("dtype"), recipe.inference.gpus_per_replica),
@@ -106,7 +131,7 @@ def advise(recipe: Recipe) -> None:
 
 
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
-    """Raise `UserError`, before anything is paid for, where the cluster can never hold a step that is still to come."""
-    if read_manifest(layout.model(recipe.iterations + 1)) is None:
+    """Raise `UserError`, before any step runs, if the cluster can never hold one of the remaining steps."""
+    if read_manifest(layout.training(recipe.iterations + 1)) is None:
         check_room(worker_ask(recipe.training))
         check_room(replica_ask(recipe.inference))

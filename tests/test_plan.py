@@ -6,36 +6,37 @@ import pytest
 
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe.schema import Dpo, Pairs, Recipe, Seed
+from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, SeedData
 from selfreward_ray.store.run import RunLayout
+
+FIRST = ["M1/baseline/training", "M1/verdicts", "M1/eft", "M1/training"]
 
 
 @pytest.mark.parametrize(
     ("iterations", "held_out", "planned"),
     [
-        (0, 0, []),
-        (0, 9, ["M1/evaluation"]),
-        (1, 0, ["M2/prompts", "M2/judged", "M2/pairs", "M2/model"]),
+        (0, 0, ["M1/seed", *FIRST]),
+        (0, 9, ["M1/seed", *FIRST, "M1/evaluation"]),
+        (1, 0, ["M1/seed", "M2/prompts", *FIRST, "M2/judged", "M2/pairs", "M2/training"]),
     ],
 )
 def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, planned: list[str]):
-    recipe = Recipe(model="m0", iterations=iterations, seed_data=Seed(held_out=held_out))
+    recipe = Recipe(model="m0", iterations=iterations, seed_data=SeedData(held_out=held_out))
     steps = plan(recipe, RunLayout("s3://bucket/run/"))
-    first = ["M1/seed", "M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
-    assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in first + planned]
-    assert [step.model for step in steps] == [name[:2] for name in first + planned]
+    assert [step.folder.uri for step in steps] == [f"s3://bucket/run/{name}" for name in planned]
+    assert [step.model for step in steps] == [name[:2] for name in planned]
 
 
 @pytest.mark.parametrize(
     ("seed_data", "planned"),
     [
-        (Seed(), ["seed", "baseline", "verdicts", "eft", "sft"]),
-        (Seed(verdicts="another/model"), ["seed", "verdicts", "eft", "sft"]),
-        (Seed(verdicts="written"), ["seed", "eft", "sft"]),
-        (Seed(eft=0), ["seed", "sft"]),
+        (SeedData(), ["seed", "baseline", "verdicts", "eft", "sft"]),
+        (SeedData(verdicts="another/model"), ["seed", "verdicts", "eft", "sft"]),
+        (SeedData(verdicts="written"), ["seed", "eft", "sft"]),
+        (SeedData(eft=0), ["seed", "sft"]),
     ],
 )
-def test_who_writes_the_verdicts_decides_the_steps_to_the_first_model(seed_data: Seed, planned: list[str]):
+def test_who_writes_the_verdicts_decides_the_steps_to_the_first_model(seed_data: SeedData, planned: list[str]):
     steps = plan(Recipe(model="m0", iterations=0, seed_data=seed_data), RunLayout("run"))
     assert [step.name for step in steps if step.name != "evaluate"] == planned
 
@@ -63,31 +64,51 @@ def test_each_model_is_evaluated_before_the_next_is_made():
 def test_every_step_has_a_function_that_takes_its_inputs(eft: int, eft_weight: float, verdicts: str, policy: str):
     recipe = Recipe(
         model="m0",
-        seed_data=Seed(eft=eft, verdicts=verdicts),
+        seed_data=SeedData(eft=eft, verdicts=verdicts),
         pairs=Pairs(policy=policy),
         dpo=Dpo(eft_weight=eft_weight),
     )
     made = set()
     for step in plan(recipe, RunLayout("run")):
-        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.folder.uri, label=step.label)
+        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.out, label=step.label)
         earlier = step.inputs.get("earlier", [])
         read = {str(uri) for uri in [*step.inputs.values(), *earlier] if str(uri).startswith("run/")}
         assert read <= made, "an input is made before it is read"
-        made.add(step.folder.uri)
+        made |= {step.folder.uri, f"{step.out}/model"}
 
 
 def test_labels_are_the_models_and_the_steps():
     labels = [step.label for step in plan(Recipe(model="m0", iterations=1), RunLayout("run"))]
     assert labels == [
         "M1 · seed data",
+        "M2 · prompts",
         "M1 · SFT baseline",
         "M1 · verdicts",
         "M1 · EFT",
         "M1 · SFT",
         "M1 · evaluate",
-        "M2 · prompts",
         "M2 · respond and judge",
         "M2 · pairs",
         "M2 · DPO",
         "M2 · evaluate",
     ]
+
+
+def test_steps_that_share_an_engine_stand_side_by_side():
+    """Prompts of all iterations, by one proposer; a model's evaluation and its answers."""
+    steps = plan(Recipe(model="m0", iterations=2), RunLayout("run"))
+    names = [step.name for step in steps if step.name in ("propose", "evaluate", "respond", "sft", "dpo")]
+    assert names == [
+        *["propose", "propose", "sft"],
+        *["evaluate", "respond", "dpo"],
+        *["evaluate", "respond", "dpo"],
+        "evaluate",
+    ]
+
+
+def test_a_model_of_the_run_proposes_once_it_is_there():
+    prompts = Prompts(proposer="run/M2/model")
+    steps = plan(Recipe(model="m0", iterations=2, prompts=prompts), RunLayout("run"))
+    made = [f"{step.name} {step.model}" for step in steps]
+    assert made[made.index("dpo M2") :][:4] == ["dpo M2", "propose M2", "propose M3", "evaluate M2"]
+    assert sum(step.name == "propose" for step in steps) == 2

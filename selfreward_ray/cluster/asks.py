@@ -1,12 +1,15 @@
-"""What the steps ask of a cluster, as their recipe says."""
+"""The resources that steps request from a cluster, by recipe."""
 
 from selfreward_ray.cluster.room import Ask, request
 from selfreward_ray.recipe.schema import Inference, Training
 
 
 def replica_ask(inference: Inference) -> Ask:
-    """The least that a pool needs. A replica is one bundle on a node; where its engine has pipeline stages on several
-    nodes one bundle a GPU, which is what vLLM's Ray executor wants."""
+    """The minimum that a pool needs, ``inference.min_replicas``.
+
+    A replica is one bundle. If its engine has pipeline stages on several nodes it is one bundle per GPU, as vLLM's Ray
+    executor requires.
+    """
     cpus, gpus, bundles = inference.cpus_per_replica, inference.gpus_per_replica, 1
     if inference.nodes_per_replica > 1:
         cpus, gpus, bundles = cpus / gpus, 1, gpus * inference.nodes_per_replica
@@ -15,6 +18,6 @@ def replica_ask(inference: Inference) -> Ask:
 
 
 def worker_ask(training: Training) -> Ask:
-    """All workers of a training: they start together or not at all."""
+    """All workers of a training run, which start together."""
     bundle = request(training.cpus_per_worker, training.gpus_per_worker, training.accelerator_type)
     return Ask("one training worker", "training.workers", training.workers, (bundle,))

@@ -1,1 +1,1 @@
-"""What is measured of a model; nothing here reaches the loop."""
+"""Metrics of models. They are only reported: nothing here affects training."""

@@ -1,4 +1,4 @@
-"""How well a model's verdicts agree with human rankings (paper, section 3.1.3)."""
+"""Agreement of a model's verdicts with human rankings (paper, section 3.1.3)."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,37 +9,38 @@ from typing import Any
 
 from scipy import stats
 
-from selfreward_ray.evaluation.averages import mean
+from selfreward_ray.evaluation.intervals import mean
 from selfreward_ray.records import JudgedReply
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Shares from 0 to 1 and correlations from -1 to 1; None where there is nothing to measure."""
+    """Agreement metrics: fractions from 0 to 1, correlations from -1 to 1; None if there is nothing to measure."""
 
     pairwise_accuracy: float | None
-    """Of the pairs of a set with different human ranks and both scored: those whose better reply is scored strictly
-    higher. A tie of the model is wrong."""
+    """Fraction of pairs ranked correctly, over the pairs within a set that humans ranked differently and the model
+    scored both. A pair with equal scores counts as wrong."""
     five_best: float | None
-    """Of the replies given the maximum score: those that humans ranked first."""
+    """Fraction of the replies with the maximum score that humans ranked first."""
     exact_match: float | None
-    """Of the sets with different ranks: those whose whole order, ties included, is the human one. A set with an
-    unreadable verdict has no whole order and is wrong."""
+    """Fraction of sets whose order, ties included, is the human one, over the sets with different human ranks. A set
+    with an unreadable verdict counts as wrong."""
     spearman: float | None
-    """Mean over the sets whose scored replies have different ranks. A set with one score for all counts as 0: such
-    a judge tells nothing apart, and leaving the set out would reward it."""
+    """Spearman's rank correlation, averaged over the sets whose scored replies have different human ranks. A set with
+    equal scores counts as 0: to leave it out would reward a judge that gives every reply the same score."""
     kendall: float | None
-    """Kendall's tau-b, averaged as `spearman` is."""
+    """Kendall's tau-b, averaged in the same way."""
     pooled_spearman: float | None
-    """Spearman of score and human score over all replies that have both; 0 where the model's are all equal."""
+    """Spearman's correlation of scores and human scores over all replies that have both; 0 if all scores are equal."""
     unreadable: float | None
-    """Of the verdicts: those without a score."""
+    """Fraction of the verdicts that have no score."""
     verdicts: int
+    """Number of verdicts."""
 
 
 @dataclass(frozen=True)
 class ScoreCount:
-    """How many replies that are worth `true` points were given `given`; None stands for an unreadable verdict."""
+    """Number of replies with the human score `true` and the judge's score `given`; None is an unreadable verdict."""
 
     true: float | None
     given: float | None
@@ -47,20 +48,21 @@ class ScoreCount:
 
 
 def score_counts(judged: Iterable[JudgedReply]) -> list[ScoreCount]:
-    """The histogram of verdicts' scores by human (in the demo world true) scores, in ascending order, None last."""
+    """Count replies by human score (in the demo world the true score) and judge's score, in ascending order, None
+    last."""
     counts = Counter((reply.human_score, reply.verdict.score) for reply in judged)
     ordered = sorted(counts, key=lambda scores: [math.inf if score is None else score for score in scores])
     return [ScoreCount(true, given, counts[true, given]) for true, given in ordered]
 
 
 def spearmans(judged: Iterable[JudgedReply]) -> dict[str, float]:
-    """By set, what `Agreement.spearman` is the mean of."""
+    """Spearman's rank correlation of each set, by set id. `Agreement.spearman` is their mean."""
     found = {name: _rank_correlation(stats.spearmanr, _scored(replies)) for name, replies in _by_set(judged).items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def agreement(judged: list[JudgedReply], max_score: float) -> Agreement:
-    """Agreement of the verdicts on one or more ranked sets; `max_score` is the rubric's."""
+    """Agreement of the verdicts on ranked sets. `max_score` is the rubric's maximum."""
     sets = _by_set(judged)
     scored_sets = [_scored(replies) for replies in sets.values()]
     pairs = [pair for scored in scored_sets for pair in combinations(scored, 2) if pair[0][1] != pair[1][1]]
@@ -86,7 +88,7 @@ def _by_set(judged: Iterable[JudgedReply]) -> dict[str, list[JudgedReply]]:
 
 
 def _scored(replies: list[JudgedReply]) -> list[tuple[float, int]]:
-    """(score, rank) of the replies whose verdict could be read."""
+    """(score, human rank) of the replies with a valid verdict."""
     return [(score, reply.rank) for reply in replies if (score := reply.verdict.score) is not None]
 
 
@@ -102,12 +104,12 @@ def _places(values: Iterable[float]) -> list[int]:
 
 
 def _rank_correlation(measure: Callable[..., Any], scored: list[tuple[float, int]]) -> float | None:
-    # Ranks count downwards: turned round, so that agreement is positive.
+    # Rank 0 is the best: the sign is changed, so that agreement is positive.
     return _correlation(measure, [(score, -rank) for score, rank in scored])
 
 
 def _correlation(measure: Callable[..., Any], points: list[tuple[float, float]]) -> float | None:
-    """None where the humans made no difference; 0 where only the model made none (scipy's NaN)."""
+    """None if all human ranks are equal; 0 if only the model's scores are, where scipy returns NaN."""
     scores, worth = {score for score, _ in points}, {human for _, human in points}
     if len(worth) < 2:
         return None

@@ -1,12 +1,14 @@
-"""One figure of several runs: its mean, and a 95 % interval over prompts and seeds.
+"""Means, and their 95 % intervals over prompts and seeds.
 
-A run is one seed's: its own seed data, models and held-out prompts. So prompts are nested in runs, and a mean is off
-for two reasons: which prompts were drawn, and how the run went. Each run's mean has both in it, so the spread of these
-means measures both at once, with as many degrees of freedom as there are runs but one: Student's t says how rough a
-measure that is. It may be small by luck: what the prompts alone would make is the least that is believed.
+A run has a seed of its own, and with it its own seed data, models and held-out prompts: prompts are nested in runs. A
+mean then varies for two reasons, the choice of prompts and the course of the run. The means of the runs vary for both,
+so their spread gives the standard error, with Student's t for n - 1 degrees of freedom of n runs. With few runs this
+spread can be small by chance. So the interval is never smaller than the one that follows from the spread of the prompts
+within runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
@@ -14,16 +16,31 @@ from statistics import fmean, variance
 from scipy import stats
 
 
+def mean(values: Iterable[float]) -> float | None:
+    """Mean of `values`, which is a fraction if they are booleans; None if there are none."""
+    values = list(values)
+    return fmean(values) if values else None
+
+
+def means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """Mean of the values of each key. None is no value; a key without a value is left out."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for key, value in values:
+        if value is not None:
+            found[key].append(value)
+    return {key: fmean(each) for key, each in found.items()}
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A pooled figure, in the unit of its values."""
+    """A mean with its interval, in the unit of its values."""
 
     mean: float
-    """Of the runs' means: each run counts the same."""
+    """Mean of the means of the runs, each with the same weight."""
     margin: float | None
-    """Half the width of the 95 % interval; None where one run has one value."""
+    """Half the width of the 95 % interval; None if there is one run with one value."""
     runs: tuple["Estimate", ...] = ()
-    """Each run's own, with an interval over its prompts alone; none where there is only one."""
+    """The estimate of each run, with an interval over its prompts; empty if there is only one run."""
 
     @property
     def low(self) -> float | None:
@@ -37,10 +54,11 @@ class Estimate:
 
 
 def pooled(runs: Sequence[Mapping[str, float]]) -> Estimate:
-    """Estimate of `runs`, each the values of one seed by their prompts' ids. Raises `ValueError` for a run without any.
+    """Estimate the mean of `runs`, each a mapping from prompt ids to values.
 
-    Half the interval is the greater of two: 1.96 standard errors by the spread of the values within runs, and Student's
-    t times the standard error by the spread of the runs' means.
+    Half the width of the interval is the larger of two numbers: 1.96 times the standard error from the spread of the
+    values within runs, and Student's t times the standard error from the spread of the means of the runs. Raises
+    `ValueError` if a run has no value.
     """
     if not runs or not all(runs):
         raise ValueError(f"{sum(not values for values in runs)} of {len(runs)} runs have no value to pool")
@@ -58,7 +76,7 @@ def _of_one(values: Sequence[float]) -> Estimate:
 
 
 def gains(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """What each value became more, by id. Raises `ValueError` where the two have not the same ids."""
+    """The difference ``after - before`` of each id. Raises `ValueError` if the two have different ids."""
     if before.keys() != after.keys():
-        raise ValueError(f"not measured on the same rows: {sorted(before.keys() ^ after.keys())[:3]} are in one alone")
+        raise ValueError(f"not measured on the same rows: {sorted(before.keys() ^ after.keys())[:3]} are in one only")
     return {key: after[key] - value for key, value in before.items()}

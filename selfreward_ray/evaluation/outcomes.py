@@ -1,4 +1,4 @@
-"""Figures of a head-to-head comparison (paper, section 3.1)."""
+"""Wins, losses and ties of a head-to-head comparison (paper, section 3.1)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,26 +10,29 @@ from selfreward_ray.records import Comparison
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Counts of compared pairs; left, right and ties are all of them."""
+    """Numbers of compared pairs. `left`, `right` and `ties` add up to all of them."""
 
     left: int
     right: int
     ties: int
     left_win_rate: float | None
-    """Share of left's wins, 0 to 1, a tie counted as half a win; None where nothing was compared."""
+    """Wins of the left side plus half the ties, divided by the number of pairs; None if nothing was compared."""
     first_in_both: int
-    """Ties in which the order decided: both orders prefer the reply that was shown first …"""
+    """Ties with a position bias: both orders prefer the reply shown first."""
     second_in_both: int
-    """… or that was shown second."""
+    """Ties with a position bias: both orders prefer the reply shown second."""
 
 
 def outcomes(comparisons: Iterable[Comparison]) -> Outcomes:
-    """Figures of `comparisons`."""
+    """Count the outcomes of `comparisons`."""
     return _count(comparison.preferred for comparison in comparisons)
 
 
 def outcomes_by_score(left: Mapping[str, float], right: Mapping[str, float]) -> Outcomes:
-    """Of two models' scores by prompt: the greater one wins. Raises `ValueError` where the prompts are not the same."""
+    """Compare two models by their scores on each prompt; the higher score wins.
+
+    Raises `ValueError` if the two were not scored on the same prompts.
+    """
     return _count("left" if gain < 0 else "right" if gain > 0 else "neither" for gain in gains(left, right).values())
 
 

@@ -1,35 +1,37 @@
-"""Figures of a model's own answers: how long, how sound and, where a program scores them, how right."""
+"""Metrics of a model's own answers: length, repetition, diversity and, if the recipe has a scorer, the mean score."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from selfreward_ray.evaluation.averages import mean
-from selfreward_ray.evaluation.intervals import pooled
+from selfreward_ray.evaluation.intervals import mean, pooled
 from selfreward_ray.records import EvaluatedReply
 
 
 @dataclass(frozen=True)
 class ReplyFigures:
-    """Figures over held-out prompts, one answer each; None where there is nothing to measure."""
+    """Metrics over held-out prompts, one answer each; None if there is nothing to measure."""
 
     count: int
+    """Number of answers."""
     mean_words: float | None
+    """Mean length in words."""
     unfinished: float | None
-    """Share cut off by the length limit."""
+    """Fraction of answers that the length limit cut off."""
     repetitive: float | None
-    """Share of answers of which fewer than half the four-word runs are different."""
+    """Fraction of answers for which `is_repetitive` holds."""
     distinct_1: float | None
-    """Different words a word, over all answers together: it falls with their number (Li et al., 2016)."""
+    """Distinct-1 (Li et al., 2016): different words divided by all words, over all answers. It falls as their number
+    grows."""
     distinct_2: float | None
-    """Different runs of two words a run."""
+    """Distinct-2: the same for bigrams."""
     score: float | None
-    """Mean score in percent of the greatest possible one."""
+    """Mean score, in percent of the maximum."""
     score_margin: float | None
-    """Half the width of its 95 % interval over prompts (normal approximation)."""
+    """Half the width of the 95 % interval of `score` over prompts (normal approximation)."""
 
 
 def reply_figures(replies: list[EvaluatedReply], percents: Mapping[str, float]) -> ReplyFigures:
-    """Figures of `replies`; `percents` has the scores, in percent of the greatest possible, of those that have one."""
+    """Metrics of `replies`. `percents` maps the ids of scored replies to their scores, in percent of the maximum."""
     return ReplyFigures(
         count=len(replies),
         mean_words=mean(len(reply.text.split()) for reply in replies),
@@ -43,13 +45,13 @@ def reply_figures(replies: list[EvaluatedReply], percents: Mapping[str, float]) 
 
 
 def distinct(replies: Iterable[EvaluatedReply], length: int) -> float | None:
-    """Share of different ones among all runs of `length` words, 0 to 1; None where there is no such run."""
+    """Different n-grams of `length` words divided by all of them, over all replies; None if there are none."""
     runs = [run for reply in replies for run in _runs(reply.text, length)]
     return len(set(runs)) / len(runs) if runs else None
 
 
 def is_repetitive(text: str) -> bool:
-    """Whether fewer than half of the text's runs of four words are different."""
+    """Whether fewer than half of the text's four-word n-grams are different."""
     runs = _runs(text, 4)
     return 2 * len(set(runs)) < len(runs)
 

@@ -1,7 +1,7 @@
-"""A block: a few rows that one replica runs, and writes, together.
+"""A block: a few rows that one replica processes and writes together.
 
-The replica writes a finished block to storage itself and returns only counts, so the driver's memory does not grow
-with the rows, finished work survives the driver, and a block that is retried overwrites itself.
+The replica writes a finished block to storage itself and returns only counts. So the driver's memory does not grow
+with the rows, finished work survives a crash of the driver, and a retried block overwrites its first attempt.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from selfreward_ray.inference.engine import Engine, EngineDead
-from selfreward_ray.inference.gate import TokenGate
+from selfreward_ray.inference.engine import EngineDead
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import LanguageModel, Program
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped, Turn, Verdict
@@ -22,38 +22,39 @@ from selfreward_ray.store.tables import write_block
 
 T = TypeVar("T")
 
-TRY_AGAIN_AFTER = (1.0, 5.0, 20.0)
-"""Seconds between attempts to read or write a block; after the last one the storage's error ends the step."""
+RETRY_DELAYS_S = (1.0, 5.0, 20.0)
+"""Delays between attempts to read or write a block. After the last attempt the storage error ends the step."""
 
 
-class Owned(LanguageModel, Protocol):
-    """What a replica owns: a language model that says how it is, and that it ends."""
+class ReplicaEngine(LanguageModel, Protocol):
+    """The engine of a replica: a language model with statistics, which can be shut down."""
 
-    vitals: Vitals
+    stats: EngineStats
 
     def shutdown(self) -> None: ...
 
 
+OpenEngine = Callable[[str, Inference, int, FetchProgress], ReplicaEngine]
+"""Makes an engine from the model, the inference settings, the seed and a callback for the progress of the fetch. Tests
+of the pool pass a stand-in."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What every replica of a pool runs: a program from records to records, and where its rows go."""
+    """The work of replicas on the rows of a step: a program from `record` to `result`, and the output folder `out`."""
 
     step: str
     program: Program
     record: type[Any]
     result: type[Any]
     out: str
-    seed: int
     row_tokens: int
-    """Tokens that the smallest row asks an engine for, replies at their longest, before it waits for one."""
-    open_engine: Callable[[str, Inference, int, FetchProgress], Owned] = Engine
-    """Model, pool, seed and what is told of the model's fetch in, an engine out: a stand-in where an engine is not what
-    is looked at."""
+    """Tokens that the smallest possible row requests at once, with replies of maximum length."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """Counts of finished rows. Prompt tokens are those of each request; cached ones were in the prefix cache."""
+class BlockCounts:
+    """Counts of finished rows. Prompt tokens are summed over requests; cached ones were in the prefix cache."""
 
     rows: int = 0
     dropped: int = 0
@@ -64,18 +65,18 @@ class Block:
     invalid_verdicts: int = 0
     verdicts_asked_again: int = 0
 
-    def __add__(self, other: "Block") -> "Block":
-        mine, its = dataclasses.astuple(self), dataclasses.astuple(other)
-        return Block(*(a + b for a, b in zip(mine, its, strict=True)))
+    def __add__(self, other: "BlockCounts") -> "BlockCounts":
+        left, right = dataclasses.astuple(self), dataclasses.astuple(other)
+        return BlockCounts(*(a + b for a, b in zip(left, right, strict=True)))
 
 
-class _Asked:
-    """A language model as one row sees it: behind the gate, its tokens counted."""
+class _MeteredModel:
+    """The language model as one row sees it: requests pass the limiter, and their tokens are counted."""
 
-    def __init__(self, model: LanguageModel, gate: TokenGate):
+    def __init__(self, model: LanguageModel, limiter: TokenLimiter):
         self._model = model
-        self._gate = gate
-        self._row = gate.next_row()
+        self._limiter = limiter
+        self._row = limiter.next_row()
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.generated_tokens = 0
@@ -86,7 +87,7 @@ class _Asked:
     async def generate(
         self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
-        async with self._gate.room(len(prompt_ids) + sampling.max_tokens, self._row):
+        async with self._limiter.acquire(len(prompt_ids) + sampling.max_tokens, self._row):
             completion = await self._model.generate(prompt_ids, sampling, request_id, pattern)
         self.prompt_tokens += len(prompt_ids)
         self.cached_tokens += completion.cached_tokens
@@ -95,12 +96,12 @@ class _Asked:
 
 
 async def run_row(record: Any, model: LanguageModel, job: Job) -> Any:
-    """What the program makes of `record`, or why it is dropped. Raises `EngineDead` alone."""
+    """Run the program on `record`. An exception drops the row with its message; only `EngineDead` is raised."""
     try:
         return await job.program(record, model)
     except EngineDead:
         raise
-    except Exception as error:  # whatever a row does wrong is that row's fate alone
+    except Exception as error:  # an error of one row must not affect the others
         return Dropped(record.id, job.step, f"{type(error).__name__}: {error}")
 
 
@@ -108,28 +109,28 @@ async def run_block(
     records: list[Any],
     model: LanguageModel,
     job: Job,
-    gate: TokenGate,
+    limiter: TokenLimiter,
     run: Callable[[Any, LanguageModel, Job], Awaitable[Any]] = run_row,
-) -> Block:
-    """`run` every record at once and write the block's rows and its dropped rows.
+) -> BlockCounts:
+    """Run all `records` concurrently, and write the block's rows and its dropped rows.
 
-    Raises `EngineDead`, and `OSError` when the storage goes on failing.
+    Raises `EngineDead`, and `OSError` when the storage still fails after all retries.
     """
     if not records:
-        return Block()
-    asked = [_Asked(model, gate) for _ in records]
-    outcomes = await asyncio.gather(*(run(record, its, job) for record, its in zip(records, asked, strict=True)))
+        return BlockCounts()
+    models = [_MeteredModel(model, limiter) for _ in records]
+    outcomes = await asyncio.gather(*(run(record, own, job) for record, own in zip(records, models, strict=True)))
     kept = [o for o in outcomes if not isinstance(o, Dropped)]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
     ids = [record.id for record in records]
     await with_retries(write_block, Folder(job.out), ids, kept, job.result, dropped)
     verdicts = [verdict for row in kept for verdict in _verdicts(row)]
-    return Block(
+    return BlockCounts(
         rows=len(records),
         dropped=len(dropped),
-        prompt_tokens=sum(a.prompt_tokens for a in asked),
-        cached_tokens=sum(a.cached_tokens for a in asked),
-        generated_tokens=sum(a.generated_tokens for a in asked),
+        prompt_tokens=sum(m.prompt_tokens for m in models),
+        cached_tokens=sum(m.cached_tokens for m in models),
+        generated_tokens=sum(m.generated_tokens for m in models),
         verdicts=len(verdicts),
         invalid_verdicts=sum(v.score is None for v in verdicts),
         verdicts_asked_again=sum(max(0, v.attempts - 1) for v in verdicts),
@@ -137,11 +138,11 @@ async def run_block(
 
 
 async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
-    """What `call` returns in a thread of its own; where the storage that it reads or writes fails it is tried again.
+    """Run `call` in a thread and return its result. An `OSError`, which means that storage failed, is retried.
 
-    Raises `OSError` when it goes on failing.
+    Raises `OSError` when the last attempt fails too.
     """
-    for wait in TRY_AGAIN_AFTER:
+    for wait in RETRY_DELAYS_S:
         try:
             return await asyncio.to_thread(call, *arguments)
         except OSError:
@@ -150,7 +151,7 @@ async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
 
 
 def _verdicts(value: Any) -> Iterator[Verdict]:
-    """Every verdict in a record."""
+    """All verdicts in a record, at any depth."""
     if isinstance(value, Verdict):
         yield value
     elif isinstance(value, tuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.inference.programs import ContextOverflow
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.fetch import FetchProgress, ignore_progress
 from selfreward_ray.models.local import Adapter, model_and_adapter
@@ -18,15 +18,15 @@ from selfreward_ray.records import Completion, Turn
 
 
 class EngineDead(RuntimeError):
-    """The engine's process is gone; nothing more can be asked of this replica."""
+    """The engine's process is gone; this replica cannot serve further requests."""
 
 
 class Engine:
     """A `LanguageModel` (see `programs`) over vLLM's asynchronous engine.
 
-    `seed` is the run's; with ``sampling.seeded`` a request's own seed is derived from it and the request's id.
-    `progress` is told how the model's fetch goes on. Raises `UserError` for a model that can not be found,
-    `RuntimeError` where vLLM does not start.
+    `seed` is the run's seed; with ``sampling.seeded`` each request's seed is derived from it and the request's id.
+    `progress` receives the progress of the model's fetch. Raises `UserError` for a model that cannot be found, and
+    `RuntimeError` when vLLM does not start.
     """
 
     def __init__(self, model: str, inference: Inference, seed: int, progress: FetchProgress = ignore_progress):
@@ -35,13 +35,13 @@ class Engine:
 
         self._log = log_size()
         folder, adapter = model_and_adapter(model, progress)
-        self.vitals = Vitals()
+        self.stats = EngineStats()
         self._codec = ChatCodec(folder)
         self._seed = seed
         self._lora = None if adapter is None else _lora_request(adapter)
         arguments = AsyncEngineArgs(**{**_defaults(folder, adapter, inference, seed), **inference.engine})
         try:
-            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[_reporter(self.vitals)])
+            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[_reporter(self.stats)])
         except Exception as error:
             raise RuntimeError(last_error(str(error), self._log)) from error
         self._log = log_size()
@@ -53,12 +53,12 @@ class Engine:
     async def generate(
         self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
-        """One completion. Raises `ContextOverflow` when it would not fit, `EngineDead` when the engine is gone."""
+        """One completion. Raises `ContextOverflow` when it would not fit, and `EngineDead` when the engine is gone."""
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         if len(prompt_ids) + sampling.max_tokens > self._context:
-            # No length of this prompt in it: reasons are counted.
+            # The message omits the prompt's length, because dropped rows are counted by their reason.
             raise ContextOverflow(
                 f"the prompt and the {sampling.max_tokens} tokens to generate exceed the context of {self._context}"
             )
@@ -71,7 +71,7 @@ class Engine:
             raise EngineDead(last_error(str(error), self._log)) from error
         except EngineGenerateError as error:
             cause = error.__cause__ or error
-            if self._engine.errored:  # it was no fault of this request: all that were under way end so
+            if self._engine.errored:  # not this request's error: all running requests fail
                 raise EngineDead(f"{type(cause).__name__}: {cause}") from error
             raise cause from None
         reply = final.outputs[0]
@@ -96,46 +96,46 @@ class Engine:
             min_p=sampling.min_p,
             max_tokens=sampling.max_tokens,
             seed=int.from_bytes(digest[:4]) if sampling.seeded else None,
-            stop_token_ids=[self._codec.end_id],  # the template's, which SFT trains; a base model's EOS may be another
+            stop_token_ids=[self._codec.end_id],  # the template's end, which SFT trains; a base model's EOS may differ
             structured_outputs=None if pattern is None else StructuredOutputsParams(regex=pattern),
-            detokenize=False,  # decoded once, when finished
+            detokenize=False,  # `generate` decodes once, at the end
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
 
 def _defaults(folder: Path, adapter: Adapter | None, inference: Inference, seed: int) -> dict[str, Any]:
-    """Arguments of the engine, over which the recipe's go."""
+    """Default arguments of the engine; those of the recipe override them."""
     gpus = on_gpus(inference.gpus_per_replica)
     arguments: dict[str, Any] = {
         "model": str(folder),
         "tokenizer": str(folder),
         "seed": seed,
         "tensor_parallel_size": inference.gpus_per_replica if gpus else 1,
-        "enable_prefix_caching": True,  # k verdicts of a reply share all but their last tokens
-        "disable_log_stats": True,  # those of vLLM; a replica has its own
+        "enable_prefix_caching": True,  # the k verdicts on a reply share their whole prompt
+        "disable_log_stats": True,  # of vLLM's own loggers; a replica has its own metrics
     }
     if gpus and inference.nodes_per_replica > 1:
         arguments |= {"pipeline_parallel_size": inference.nodes_per_replica, "distributed_executor_backend": "ray"}
     if adapter is not None:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _at_least(adapter.rank)}
     if not gpus:
-        # Read in pieces, the prompt of a seeded request ends vLLM 0.32's CPU engine: it rewinds the request's
-        # generator after each piece, which PyTorch's CPU generators can not do.
+        # With chunked prefill, a seeded request crashes vLLM 0.32's CPU engine: it rewinds the request's generator
+        # after each chunk, which PyTorch's CPU generators do not support.
         arguments["enable_chunked_prefill"] = False
     return arguments
 
 
-def _reporter(vitals: Vitals) -> Any:
-    """A class of stat loggers that tells `vitals` of each step."""
+def _reporter(stats: EngineStats) -> Any:
+    """A stat logger class that records each step of the engine in `stats`."""
     from vllm.v1.metrics.loggers import PrometheusStatLogger
 
     class Reporter(PrometheusStatLogger):  # type: ignore[misc]
-        """In the place of vLLM's own, which would observe every request at every step for nobody."""
+        """Replaces vLLM's logger, which would observe every request at every step although nobody reads it."""
 
         def __init__(self, **_: Any) -> None: ...
 
         def record(self, scheduler_stats: Any, iteration_stats: Any, **_: Any) -> None:
-            vitals.record(scheduler_stats, iteration_stats)
+            stats.record(scheduler_stats, iteration_stats)
 
         def log_engine_initialized(self) -> None: ...
 
@@ -149,25 +149,25 @@ def _lora_request(adapter: Adapter) -> Any:
 
 
 def _at_least(rank: int) -> int:
-    """The least maximum of ranks, of those that vLLM knows, that `rank` is not above."""
+    """The smallest `max_lora_rank` that vLLM accepts and that is at least `rank`."""
     return next((known for known in (8, 16, 32, 64, 128, 256, 320) if known >= rank), 512)
 
 
 def log_size() -> int:
-    """Bytes in this process's log so far; 0 where its output is no file."""
+    """Size of this process's log in bytes; 0 when its output is not a file."""
     return os.fstat(1).st_size
 
 
 def last_error(said: str, since: int) -> str:
-    """What the engine's own process said last in this process's log, after its first `since` bytes, else `said`.
+    """The last error that the engine's process wrote to this process's log after byte `since`; `said` if there is none.
 
-    vLLM reports no cause of what happens there but "see above".
+    vLLM's own exception names no cause for errors of that process; it only refers to the log.
     """
     try:
         with open("/proc/self/fd/1", "rb") as log:
             log.seek(max(since, log_size() - 200_000))
             text = log.read().decode(errors="replace")
-    except OSError:  # no file, or no Linux
+    except OSError:  # not a file, or not Linux
         return said
     errors = re.findall(r"(?m)^.*?\b((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): (.+)$", text)
     causes = [

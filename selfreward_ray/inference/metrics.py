@@ -1,64 +1,67 @@
-"""A replica's figures for the cluster's Prometheus, and so for the Ray dashboard: `ray_selfreward_…`."""
+"""A replica's metrics for the cluster's Prometheus and the Ray dashboard: `ray_selfreward_…`."""
 
 from ray.util.metrics import Counter, Gauge
 
-from selfreward_ray.inference.block import Block
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.block import BlockCounts
+from selfreward_ray.inference.stats import EngineStats
 
 _TOTALS = {
-    "prompt_tokens": "Prompt tokens that the engine read, cached or not.",
+    "prompt_tokens": "Prompt tokens that the engine processed, cached or not.",
     "generated_tokens": "Tokens that the engine generated.",
     "prefix_cache_queries": "Prompt tokens looked up in the prefix cache.",
     "prefix_cache_hits": "Prompt tokens found in the prefix cache.",
-    "preemptions": "Requests that lost their place in the KV cache and are done again.",
+    "preemptions": "Requests that were preempted from the KV cache and recomputed.",
 }
 _STATES = {
-    "requests_running": "Requests in the engine's batch.",
-    "requests_waiting": "Requests that wait in the engine.",
+    "requests_running": "Requests in the engine's running batch.",
+    "requests_waiting": "Requests waiting in the engine's queue.",
     "kv_cache_usage": "Share of the KV cache in use, 0 to 1.",
 }
 _BLOCKS = {
     "rows": "Rows finished.",
-    "dropped": "Rows given up.",
-    "verdicts": "Verdicts given.",
+    "dropped": "Rows dropped.",
+    "verdicts": "Verdicts generated.",
     "invalid_verdicts": "Verdicts without a readable score.",
-    "verdicts_asked_again": "Verdicts asked for again because no score could be read.",
+    "verdicts_asked_again": "Retries of verdicts whose score could not be read.",
 }
 
 
 class Metrics:
-    """Tagged with the step and the replica; call `publish` every so often, `block` for each block."""
+    """Metrics tagged with the step and the replica. Call `publish` regularly, and `block` for each finished block.
 
-    def __init__(self, step: str, replica: str):
-        tags = {"step": step, "replica": replica}
+    The engine's statistics are attributed to `step`: the step of the block that started last.
+    """
 
-        def made(kind: type[Counter] | type[Gauge], name: str, what: str) -> Counter | Gauge:
-            metric = kind(f"selfreward_{name}", description=what, tag_keys=tuple(tags))
-            metric.set_default_tags(tags)
-            return metric
+    def __init__(self, replica: str):
+        self.step = ""
 
-        self._totals = {name: made(Counter, name, what) for name, what in _TOTALS.items()}
-        self._states = {name: made(Gauge, name, what) for name, what in _STATES.items()}
-        self._blocks = {name: made(Counter, name, what) for name, what in _BLOCKS.items()}
-        self._restarts = made(Counter, "engine_restarts", "Replicas started again after their process ended.")
-        self._said = dict.fromkeys(_TOTALS, 0)
+        def metric(kind: type[Counter] | type[Gauge], name: str, what: str) -> Counter | Gauge:
+            new = kind(f"selfreward_{name}", description=what, tag_keys=("step", "replica"))
+            new.set_default_tags({"replica": replica})
+            return new
+
+        self._totals = {name: metric(Counter, name, what) for name, what in _TOTALS.items()}
+        self._states = {name: metric(Gauge, name, what) for name, what in _STATES.items()}
+        self._blocks = {name: metric(Counter, name, what) for name, what in _BLOCKS.items()}
+        self._restarts = metric(Counter, "engine_restarts", "Replicas restarted after their process ended.")
+        self._published = dict.fromkeys(_TOTALS, 0)
 
     def restarted(self) -> None:
-        self._restarts.inc()
+        self._restarts.inc(tags={"step": self.step})
 
-    def publish(self, vitals: Vitals) -> None:
+    def publish(self, stats: EngineStats) -> None:
         for name, counter in self._totals.items():
-            total = getattr(vitals, name)  # once: the engine goes on meanwhile
-            _add(counter, total - self._said[name])
-            self._said[name] = total
+            total = getattr(stats, name)  # read once: the engine updates it concurrently
+            _add(counter, total - self._published[name], self.step)
+            self._published[name] = total
         for name, gauge in self._states.items():
-            gauge.set(getattr(vitals, name))
+            gauge.set(getattr(stats, name), tags={"step": self.step})
 
-    def block(self, block: Block) -> None:
+    def block(self, step: str, block: BlockCounts) -> None:
         for name, counter in self._blocks.items():
-            _add(counter, getattr(block, name))
+            _add(counter, getattr(block, name), step)
 
 
-def _add(counter: Counter, amount: int) -> None:
-    if amount:  # Ray refuses to add nothing
-        counter.inc(amount)
+def _add(counter: Counter, amount: int, step: str) -> None:
+    if amount:  # Ray refuses an increment of 0
+        counter.inc(amount, tags={"step": step})

@@ -1,4 +1,4 @@
-"""Where a replica's engine is: on one node, or in stages on several."""
+"""Placement of a replica's engine: on one node, or in pipeline stages on several nodes."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ MOST_BLOCKS = 256
 
 
 def actor_resources(inference: Inference) -> dict[str, Any]:
-    """What the actor of a replica on one node asks of Ray, as arguments of Ray Data's `map`."""
+    """Resource requests of a replica's actor on one node, as arguments of Ray Data's `map`."""
     return {
         "num_cpus": inference.cpus_per_replica,
         "num_gpus": inference.gpus_per_replica,
@@ -21,26 +21,26 @@ def actor_resources(inference: Inference) -> dict[str, Any]:
     }
 
 
-def pool_size(inference: Inference, rows: int, row_tokens: int) -> int:
-    """Replicas that `rows` rows of at least `row_tokens` tokens each keep busy, within the recipe's bounds."""
-    filled = math.ceil(rows * row_tokens / inference.tokens_in_flight)
+def pool_size(inference: Inference, tokens: int) -> int:
+    """Number of replicas that `tokens` tokens in total keep busy, within the recipe's bounds."""
+    filled = math.ceil(tokens / inference.tokens_in_flight)
     return min(max(filled, inference.min_replicas), inference.max_replicas)
 
 
 def blocks_at_a_time(inference: Inference, row_tokens: int) -> int:
-    """Blocks that a replica is given: those that fill its engine, and one more, which is there when one ends.
+    """Number of blocks that a replica processes concurrently: enough to fill its engine, plus one in reserve.
 
-    Each takes a thread of Ray's, and Ray aborts a process whose threads are not all there within ten seconds: so there
-    are at most `MOST_BLOCKS`, however small the rows.
+    Each block takes a thread of the actor. Ray aborts a process whose threads do not all start within ten seconds, so
+    there are at most `MOST_BLOCKS`, however small the rows.
     """
     rows = math.ceil(inference.tokens_in_flight / row_tokens)
     return min(math.ceil(rows / inference.rows_per_block) + 1, MOST_BLOCKS)
 
 
 def stages(name: str, inference: Inference) -> PlacementGroup:
-    """The placement group of a replica's stages, by its name; a replica that starts again finds its own.
+    """The placement group `name` for a replica's stages, created on first use; a restarted replica gets its own again.
 
-    Packed, so that the tensor parallel ranks of a stage share a node wherever nodes have room for them.
+    The strategy is PACK, so that the tensor-parallel ranks of a stage share a node wherever they fit.
     """
     try:
         return ray.util.get_placement_group(name)
@@ -49,7 +49,7 @@ def stages(name: str, inference: Inference) -> PlacementGroup:
 
 
 def release_stages(prefix: str) -> None:
-    """Give back the placement groups whose names begin with `prefix`."""
+    """Remove the placement groups whose names begin with `prefix`."""
     for group in ray.util.placement_group_table().values():
         if group["name"].startswith(prefix) and group["state"] != "REMOVED":
             ray.util.remove_placement_group(ray.util.get_placement_group(group["name"]))

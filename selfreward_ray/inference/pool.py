@@ -2,11 +2,11 @@
 
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 import ray.data
@@ -18,84 +18,117 @@ from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.room import Ask, check_room
 from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Block, Job
-from selfreward_ray.inference.cut import count_cut, cut_table, read_block
-from selfreward_ray.inference.ledger import Ledger
+from selfreward_ray.inference.block import BlockCounts, Job, OpenEngine
+from selfreward_ray.inference.engine import Engine
+from selfreward_ray.inference.health import PoolHealth
+from selfreward_ray.inference.partition import partition_table, read_block, rows_in
 from selfreward_ray.inference.placement import actor_resources, blocks_at_a_time, pool_size, release_stages
-from selfreward_ray.inference.replica import Read, Replica, StagedReplica
-from selfreward_ray.inference.stall import StallGuard, told
+from selfreward_ray.inference.replica import ReadBlock, Replica, StagedReplica
+from selfreward_ray.inference.stall import StallGuard, reporting_activity
 from selfreward_ray.models.local import portable
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.store.folder import Folder
 
 
 class PoolStopped(UserError):
-    """A pool that can not go on; the message has the engine's own error."""
+    """The pool cannot continue; the message contains the engine's error."""
+
+
+class Workload(NamedTuple):
+    """A job, the table of its rows, and the ids of rows that are already finished."""
+
+    job: Job
+    rows: Folder
+    finished: Collection[str]
 
 
 class Pool:
-    """Replicas of one model, for one job. Made by `open_pool`."""
+    """Replicas of one model. Created by `open_pool`."""
 
-    def __init__(self, model: str, inference: Inference, job: Job, ledger: Any, note: Callable[[str], None]):
+    def __init__(
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        open_engine: OpenEngine,
+        health: Any,
+        note: Callable[[str], None],
+    ):
         self._note = note
         self._model = portable(model, adapters=True)
         self._inference = inference
-        self._job = job
-        self._ledger = ledger
+        self._seed = seed
+        self._open_engine = open_engine
+        self._health = health
         self._id = uuid.uuid4().hex
 
-    def run(self, rows: Folder, finished: set[str]) -> Generator[Block, None, None]:
-        """Stream the table `rows` through the pool, leaving out ids already `finished`; yields each block's counts.
+    def run(self, workloads: Sequence[Workload]) -> Generator[tuple[str, BlockCounts], None, None]:
+        """Stream the rows of `workloads` through the pool, in this order. Yields each finished block's counts with the
+        `out` of its job.
 
-        The blocks of a replica whose node is gone wait for that replica to start again, in the place of another one at
-        the latest: Ray Data ends those for which it has no blocks left.
+        The engines continue from one workload to the next without a pause. If a node is lost, the blocks of its replica
+        wait until that replica restarts. It can restart at the latest when another replica has no blocks left, because
+        Ray Data then ends that one and frees its resources.
 
-        Raises `PoolStopped` where the replicas can not go on.
+        Raises `PoolStopped` when the replicas cannot continue.
         """
-        blocks = cut_table(rows, finished, self._inference.rows_per_block)
+        blocks, tokens = [], 0
+        for number, workload in enumerate(workloads):
+            specs = partition_table(workload.rows, workload.finished, self._inference.rows_per_block)
+            blocks += [spec | {"workload": number} for spec in specs]
+            tokens += rows_in(specs) * workload.job.row_tokens
         if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
-            read = partial(read_block, table=rows, record=self._job.record)
-            yield from self.stream(dataset, count_cut(blocks), read)
+            in_flight = max(blocks_at_a_time(self._inference, workload.job.row_tokens) for workload in workloads)
+            # Without `finished`, which may be large and is not used by replicas.
+            tables = [(workload.job, workload.rows) for workload in workloads]
+            yield from self.stream(
+                dataset, pool_size(self._inference, tokens), in_flight, partial(_read, tables=tables)
+            )
 
-    def stream(self, dataset: ray.data.Dataset, rows: int, read: Read) -> Generator[Block, None, None]:
-        """Run the job on every row of `dataset`, a block whose records `read` gives, and yield each block's counts when
-        it is written.
+    def stream(
+        self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock
+    ) -> Generator[tuple[str, BlockCounts], None, None]:
+        """Run `dataset`, in which a row is a block, on `replicas` replicas with at most `in_flight` blocks each.
 
-        `rows` is how many records are there at a time: the pool has as many replicas as they keep busy.
+        `read` returns the job and the records of a block. Yields as `run` does.
         """
-        # Without prefetching: it would hold back a finished block until the next one is finished too, and a pool that
-        # is asked in rounds has no next one yet.
-        replicas = pool_size(self._inference, rows, self._job.row_tokens)
         ask = replace(replica_ask(self._inference), count=replicas)
-        with self._released(), self._explained(ask), told(self._ledger, ask, self._note) as came:
-            counts = self._counts(dataset, replicas, read)
+        with (
+            self._released(),
+            self._explained(ask),
+            reporting_activity(self._health, ask, self._note) as first_block_done,
+        ):
+            counts = self._counts(dataset, replicas, in_flight, read)
+            # Without prefetching, which would hold back a finished block until the next one is finished. A pool that
+            # is asked in rounds may have no next block yet.
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                came()
+                first_block_done()
                 for row in batch.to_pylist():
-                    yield Block(**row)
+                    yield row.pop("out"), BlockCounts(**row)
 
     def summary(self) -> dict[str, int]:
-        """Restarts and retries, for the step's manifest."""
-        counts: dict[str, int] = ray.get(self._ledger.summary.remote())
+        """Restarts and retries since the previous call, for a step's manifest."""
+        counts: dict[str, int] = ray.get(self._health.summary.remote())
         return counts
 
-    def _counts(self, blocks: ray.data.Dataset, replicas: int, read: Read) -> ray.data.Dataset:
+    def _counts(self, blocks: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock) -> ray.data.Dataset:
         inference = self._inference
-        in_flight = blocks_at_a_time(inference, self._job.row_tokens)
-        blocks.context.execution_no_progress_timeout_s = -1  # the guard's decision: a fetch is progress too
-        guard: Any = partial(StallGuard, self._ledger, inference.stall_seconds)
+        blocks.context.execution_no_progress_timeout_s = -1  # `StallGuard` decides, to which a fetch is progress too
+        guard: Any = partial(StallGuard, self._health, inference.stall_seconds)
         blocks.context.custom_execution_callback_classes = [guard]
         arguments = {
-            "model": self._model, "inference": inference, "job": self._job, "read": read, "ledger": self._ledger,
+            "model": self._model, "inference": inference, "seed": self._seed, "open_engine": self._open_engine,
+            "read": read, "health": self._health,
         }  # fmt: skip
         actor: type = Replica
         resources = actor_resources(inference)
         if inference.nodes_per_replica > 1:
             actor, resources = StagedReplica, {"num_cpus": 0}
             arguments |= {"pool": self._id, "blocks_at_a_time": in_flight}
-        # Of a fixed size: Ray Data lets a pool grow within what the cluster has, not what it can have. A replica that
-        # waits for a place keeps nothing waiting, and makes Ray start a node for it where that is possible.
+        # The pool has a fixed size, because Ray Data scales a pool within the cluster's current resources, not within
+        # those that the autoscaler can add. A replica that waits for resources blocks no other replica, and makes the
+        # autoscaler start a node for it.
         return blocks.map(
             actor,
             fn_constructor_kwargs=arguments,
@@ -118,35 +151,45 @@ class Pool:
 
     @contextmanager
     def _explained(self, ask: Ask) -> Iterator[None]:
-        """What ended the dataset, in the words of the replica that ended it, or of what its replicas waited for."""
-        began = int(time.time())
+        """Turn an error of the dataset into one that gives the replica's error, or what the replicas waited for."""
+        started = int(time.time())
         try:
             yield
         except (RayActorError, ExecutionTimeoutError) as error:
-            ended, last, came_up = ray.get(self._ledger.why.remote())
-            if ended:
-                raise PoolStopped(ended) from None
+            reason, last, engine_started = ray.get(self._health.failure.remote())
+            if reason:
+                raise PoolStopped(reason) from None
             if isinstance(error, RayActorError):
                 raise
             raise PoolStopped(
                 f"nothing moved for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
-                + ("no block was finished" if came_up else "no engine came up")
+                + ("no block was finished" if engine_started else "no engine came up")
                 + f"; {last or 'a replica waits for a place, or a block or an engine takes longer'}. "
-                + f"Replicas: {outlook(ask, began)}"
+                + f"Replicas: {outlook(ask, started)}"
             ) from None
+
+
+async def _read(block: dict[str, Any], _replica: str, tables: list[tuple[Job, Folder]]) -> tuple[Job, list[Any]]:
+    job, rows = tables[block["workload"]]
+    return job, await read_block(block, rows, job.record)
 
 
 @contextmanager
 def open_pool(
-    model: str, inference: Inference, job: Job, note: Callable[[str], None] = lambda _text: None
+    model: str,
+    inference: Inference,
+    seed: int,
+    note: Callable[[str], None] = lambda _text: None,
+    open_engine: OpenEngine = Engine,
 ) -> Iterator[Pool]:
-    """A pool whose engines start with the first rows. Raises `UserError` when the cluster can never hold one.
+    """A pool whose engines start with the first rows and sample with `seed`.
 
-    `note` is told what the replicas are doing until the first block is finished.
+    `note` receives what the replicas are doing until the first block is finished. Raises `UserError` when the cluster
+    can never hold a replica.
     """
     check_room(replica_ask(inference))
-    ledger = on_driver_node(Ledger, inference.max_restarts)
+    health = on_driver_node(PoolHealth, inference.max_restarts)
     try:
-        yield Pool(model, inference, job, ledger, note)
+        yield Pool(model, inference, seed, open_engine, health, note)
     finally:
-        ray.kill(ledger)
+        ray.kill(health)

@@ -1,7 +1,7 @@
-"""What a replica does with a row: async functions of a record and a language model, nothing else.
+"""Programs: what a replica does with a row. Each is an async function of a record and a language model.
 
-A program awaits its completions, so the verdicts of a candidate start the moment it is finished, beside
-other rows' sampling, in the same engine. Tests give the same programs a scripted `LanguageModel`.
+A program awaits its completions one by one. So the verdicts on a candidate start as soon as it is finished, while the
+same engine still samples for other rows. Tests run the same programs with a scripted `LanguageModel`.
 """
 
 import asyncio
@@ -36,39 +36,40 @@ from selfreward_ray.records import (
 
 
 class ContextOverflow(ValueError):
-    """A request that would not fit into the model's context."""
+    """A request that does not fit into the model's context."""
 
 
 class LanguageModel(Protocol):
-    """What a program may ask of a replica."""
+    """The interface of a replica's engine for programs."""
 
     def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
-        """Ids of a conversation up to where the assistant begins: `history`, then the user's `text`."""
+        """Token ids of `history` and the user's `text`, up to where the assistant's turn begins."""
 
     async def generate(
         self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
-        """One completion; `request_id` is the row's lineage, and `pattern` a regular expression that the whole text
+        """One completion. `request_id` encodes the row's lineage; `pattern` is a regular expression that the whole text
         must match. Raises `ContextOverflow`."""
 
 
 Program = Callable[[Any, LanguageModel], Awaitable[Any]]
-"""A record and a model in, a record out, or the row as `Dropped`; an exception drops it too, its message the reason."""
+"""Takes a record and a model, and returns a record or `Dropped`. An exception drops the row too; its message is the
+reason."""
 
 
 async def propose_prompt(
     request: Prompt, model: LanguageModel, sampling: Sampling, read: Callable[[str], str]
 ) -> Proposal:
-    """What the model adds to a list of demonstrations; `read` takes the new prompt out of its text."""
+    """A new prompt: the model continues a list of demonstrations, and `read` extracts the prompt from its text."""
     completion = await model.generate(model.encode(request.text), sampling, request.id)
     text = read(completion.text)
-    # A model that went on to the next task finished this one, even if the length limit ended it there.
-    went_on = not completion.text.rstrip().endswith(text)
-    return Proposal(request.id, text, "stop" if went_on else completion.finish_reason)
+    # If the model continued with another task, this one is complete even if the length limit was reached.
+    continued = not completion.text.rstrip().endswith(text)
+    return Proposal(request.id, text, "stop" if continued else completion.finish_reason)
 
 
 async def sample(prompt: Prompt, model: LanguageModel, respond: Respond) -> JudgedPrompt:
-    """N candidates that nobody judged yet: their `verdicts` are empty (paper, section 2.2, step 2)."""
+    """N candidates without verdicts (paper, section 2.2, step 2)."""
 
     async def unjudged(candidate: Candidate) -> Candidate:
         return candidate
@@ -88,27 +89,27 @@ async def respond_and_judge(
 
 
 async def judge_replies(answered: JudgedPrompt, model: LanguageModel, judge: Judge, rubric: Rubric) -> JudgedPrompt:
-    """The same candidates with k verdicts each; verdicts that they had are replaced (paper, section 2.2, step 3)."""
-    asked = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
-    return replace(answered, candidates=await together(asked))
+    """The same candidates with k new verdicts each, which replace earlier ones (paper, section 2.2, step 3)."""
+    judged = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
+    return replace(answered, candidates=await gather_or_cancel(judged))
 
 
 async def judge_candidate(
     prompt: str, candidate: Candidate, model: LanguageModel, judge: Judge, rubric: Rubric
 ) -> Candidate:
-    """`candidate` with k verdicts and what they come to."""
+    """`candidate` with k verdicts and their aggregate."""
     question = rubric.render(prompt, candidate.text)
     return with_verdicts(candidate, await verdicts(question, candidate.id, judge.verdicts, model, judge, rubric))
 
 
 async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: Rubric) -> Comparison | Dropped:
-    """k verdicts on which of two replies is better in each of the orders in which they can be shown (section 3.1)."""
+    """Which of two replies is better: k verdicts in each of the two orders of presentation (paper, section 3.1)."""
 
     async def in_order(name: str, first: Contender, second: Contender) -> tuple[Verdict, ...]:
         question = rubric.render(pair.prompt, first.text, second.text)
         return await verdicts(question, f"{pair.id}/{name}", judge.verdicts, model, judge, rubric)
 
-    left_first, right_first = await together(
+    left_first, right_first = await gather_or_cancel(
         [in_order("left-first", pair.left, pair.right), in_order("right-first", pair.right, pair.left)]
     )
     return decide(pair, left_first, right_first, judge.min_valid)
@@ -117,14 +118,13 @@ async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: R
 async def verdicts(
     question: str, row: str, count: int, model: LanguageModel, judge: Judge, rubric: Rubric
 ) -> tuple[Verdict, ...]:
-    """`count` verdicts, ``{row}/v0`` and so on, on a `question` that `rubric` rendered."""
+    """`count` verdicts, with ids ``{row}/v0`` and so on, on a `question` rendered by `rubric`."""
     judge_ids = model.encode(question)
-    asked = [verdict(judge_ids, f"{row}/v{k}", model, judge, rubric) for k in range(count)]
-    return await together(asked)
+    return await gather_or_cancel(verdict(judge_ids, f"{row}/v{k}", model, judge, rubric) for k in range(count))
 
 
 async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
-    """One verdict on a question, asked for again while no score can be read, at most ``judge.retries`` times."""
+    """One verdict on a question, retried up to ``judge.retries`` times while no score can be read."""
     pattern = rubric.constrained_pattern(judge.sampling.max_tokens - ENDING_TOKENS) if judge.constrained else None
     text = ""
     for attempt in range(judge.retries + 1):
@@ -133,7 +133,7 @@ async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: J
         except ContextOverflow as error:
             return Verdict(row, f"not asked: {error}", None, attempt)
         text = completion.text
-        # A verdict that was cut off may end in a score of the middle of its reasoning.
+        # A truncated verdict may end in an intermediate score from its reasoning.
         score = rubric.read_score(text) if completion.finish_reason == "stop" else None
         if score is not None:
             return Verdict(row, text, score, attempt + 1)
@@ -141,13 +141,13 @@ async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: J
 
 
 async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge: Judge, rubric: Rubric) -> JudgedSet:
-    """`samples` verdicts on each ranked reply, from which EFT rows are chosen (paper, section 3.1.1)."""
+    """`samples` verdicts on each ranked reply, for the choice of EFT rows (paper, section 3.1.1)."""
 
     async def judged(reply: RankedReply) -> ReplyVerdicts:
         question = rubric.render(ranked.question, reply.text)
         return ReplyVerdicts(reply.id, await verdicts(question, reply.id, samples, model, judge, rubric))
 
-    return JudgedSet(ranked.id, ranked, await together(map(judged, ranked.replies)))
+    return JudgedSet(ranked.id, ranked, await gather_or_cancel(map(judged, ranked.replies)))
 
 
 async def evaluate_set(
@@ -155,7 +155,7 @@ async def evaluate_set(
 ) -> EvaluatedSet:
     """The model's greedy answer to a held-out prompt, and one verdict on each reply that an annotator ranked.
 
-    Scoring the answer is not the replica's business: nothing that knows the truth runs beside the model.
+    The answer is not scored here: no scorer runs in the process of the model.
     """
     greedy = respond.sampling.model_copy(update={"temperature": 0.0})
 
@@ -169,7 +169,7 @@ async def evaluate_set(
         (given,) = await verdicts(question, reply.id, 1, model, judge, rubric)
         return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
 
-    own, *replies = await together([answer(), *map(judged, ranked.replies)])
+    own, *replies = await gather_or_cancel([answer(), *map(judged, ranked.replies)])
     return EvaluatedSet(ranked.id, own, tuple(replies), ranked.group)
 
 
@@ -179,7 +179,7 @@ async def _sampled(
     respond: Respond,
     then: Callable[[Candidate], Awaitable[Candidate]],
 ) -> JudgedPrompt:
-    """`prompt` with its candidates, each handed to `then` the moment it is finished."""
+    """`prompt` with its candidates; each is passed to `then` as soon as it is finished."""
     prompt_ids = model.encode(prompt.text)
 
     async def candidate(index: int) -> Candidate:
@@ -187,16 +187,16 @@ async def _sampled(
         completion = await model.generate(prompt_ids, respond.sampling, row)
         return await then(Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop"))
 
-    candidates = await together(map(candidate, range(respond.candidates)))
+    candidates = await gather_or_cancel(map(candidate, range(respond.candidates)))
     return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), candidates)
 
 
-async def together(asked: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:
-    """What all of `asked` come to, in order.
+async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:
+    """The results of all `coroutines`, in order.
 
-    Where one raises, the others are cancelled: a row that is given up asks its engine for nothing more.
+    When one raises, the others are cancelled: a dropped row must not keep the engine busy.
     """
-    tasks = [asyncio.ensure_future(one) for one in asked]
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         return tuple(await asyncio.gather(*tasks))
     finally:

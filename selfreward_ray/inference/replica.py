@@ -1,7 +1,7 @@
-"""A replica: one actor of the pool, which owns one engine, and ends its process when that is lost.
+"""A replica: an actor of the pool that owns one engine, and ends its process when the engine is lost.
 
-Ray Data retries a block where an actor's process died, but an exception would end the whole dataset. So whatever a
-new process can mend ends this one: Ray starts another, on this node or the next, and hands it the same blocks.
+Ray Data retries a block when the actor's process died, but an exception would end the whole dataset. So any failure
+that a new process can fix ends this process. Ray starts another one, on this node or another, with the same blocks.
 """
 
 import asyncio
@@ -18,90 +18,102 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Job, run_block, run_row
+from selfreward_ray.inference.block import Job, OpenEngine, ReplicaEngine, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
-from selfreward_ray.inference.gate import TokenGate
-from selfreward_ray.inference.ledger import GIVEN_UP_AFTER
+from selfreward_ray.inference.health import GIVEN_UP_AFTER
+from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.metrics import Metrics
 from selfreward_ray.inference.placement import stages
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.reaper import bind_children
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
+from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Dropped
 
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
-Read = Callable[[dict[str, Any], str], Awaitable[list[Any]]]
-"""From a block, and the name of the replica that runs it, to its records."""
-WATCH_EVERY = 1.0
-"""Seconds between two looks at the engine."""
+ReadBlock = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
+"""Takes a block and the name of the replica that runs it; returns the block's job and records."""
+WATCHDOG_INTERVAL_S = 1.0
+"""Seconds between two checks of the engine."""
 
 
 class Replica:
-    """Runs the program of `job` on many rows at a time.
+    """Runs programs on many rows concurrently.
 
-    `read` gives the records of a block, `ledger` is the handle of the pool's `Ledger`, in which this replica has the
-    `name` of its actor unless another is given.
+    `open_engine` creates the engine, `read` returns a block's job and records, and `health` is the handle of the pool's
+    `PoolHealth`. `name` is this replica's name there, by default the id of its actor.
     """
 
-    def __init__(self, model: str, inference: Inference, job: Job, read: Read, ledger: Any, name: str | None = None):
-        self._job = job
+    def __init__(
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        open_engine: OpenEngine,
+        read: ReadBlock,
+        health: Any,
+        name: str | None = None,
+    ):
         self._read = read
-        self._ledger = ledger
+        self._health = health
         self._name = name or ray.get_runtime_context().get_actor_id()
-        self._standing = ray.get(ledger.join.remote(self._name))
-        if self._standing.ended:
-            raise RuntimeError(self._standing.ended)
+        self._status = ray.get(health.register.remote(self._name))
+        if self._status.stop_reason:
+            raise RuntimeError(self._status.stop_reason)
         self._reaper = bind_children()
         self._alone = asyncio.Lock()
-        self._gate = TokenGate(inference.tokens_in_flight)
-        self._metrics = Metrics(job.step, self._name)
-        if self._standing.restarted:
+        self._limiter = TokenLimiter(inference.tokens_in_flight)
+        self._metrics = Metrics(self._name)
+        if self._status.restarted:
             self._metrics.restarted()
-        self._engine = self._opened(model, inference)
-        ledger.came_up.remote()
-        # Not `self._die`: a thread that knew this actor would keep it, and its engine, alive for ever.
-        give_up = partial(_die, ledger, self._name)
-        watch = Watch(self._engine.vitals, self._gate, self._metrics, inference.hang_seconds, give_up)
-        threading.Thread(target=watch.keep, daemon=True).start()
+        self._engine = self._opened(partial(open_engine, model, inference, seed))
+        health.engine_ready.remote()
+        # Not a bound method: a thread that references this actor would keep it and its engine alive.
+        on_failure = partial(_exit_process, health, self._name)
+        watchdog = EngineWatchdog(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, on_failure)
+        threading.Thread(target=watchdog.run, daemon=True).start()
 
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
-        """Run and write the rows of `block`; returns its counts, the fields of a `Block`."""
-        records = await self._read(block, self._name)
+        """Run and write the rows of `block`. Returns the fields of its `BlockCounts`, and the `out` of its job."""
+        job, records = await self._read(block, self._name)
+        self._metrics.step = job.step
         ids = [record.id for record in records]
-        apart = self._standing.suspects | self._standing.given_up
-        # Waited for: a row that ends the process at once would else never be counted.
-        await self._ledger.began.remote(self._name, [i for i in ids if i not in apart])
+        separate = self._status.suspects | self._status.given_up
+        # Awaited, so that a row that ends the process at once is counted.
+        await self._health.rows_started.remote(self._name, [i for i in ids if i not in separate])
         try:
-            counts = await run_block(records, self._engine, self._job, self._gate, self._run)
+            counts = await run_block(records, self._engine, job, self._limiter, self._run)
         except EngineDead as error:
-            _die(self._ledger, self._name, f"the engine died: {error}")
-        self._ledger.finished.remote(self._name, ids)
-        self._metrics.block(counts)
-        return asdict(counts)
+            _exit_process(self._health, self._name, f"the engine died: {error}")
+        self._health.rows_finished.remote(self._name, ids)
+        self._metrics.block(job.step, counts)
+        return {"out": job.out, **asdict(counts)}
 
     async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
-        if record.id in self._standing.given_up:
+        if record.id in self._status.given_up:
             return Dropped(record.id, job.step, GIVEN_UP)
-        if record.id in self._standing.suspects:
+        if record.id in self._status.suspects:
             async with self._alone:
-                await self._ledger.began.remote(self._name, [record.id])
+                await self._health.rows_started.remote(self._name, [record.id])
                 outcome = await run_row(record, model, job)
-                self._ledger.finished.remote(self._name, [record.id])  # no suspect in the death of the next one
+                self._health.rows_finished.remote(
+                    self._name, [record.id]
+                )  # so that the next suspect's death does not count for it
                 return outcome
         return await run_row(record, model, job)
 
-    def _opened(self, model: str, inference: Inference) -> Any:
+    def _opened(self, open_engine: Callable[[FetchProgress], ReplicaEngine]) -> ReplicaEngine:
         try:
-            return self._job.open_engine(model, inference, self._job.seed, self._fetched)
+            return open_engine(self._fetched)
         except UserError as error:
-            ray.get(self._ledger.end.remote(str(error)))
+            ray.get(self._health.stop.remote(str(error)))
             raise
         except Exception as error:
-            _die(self._ledger, self._name, f"the engine did not start: {error}")
+            _exit_process(self._health, self._name, f"the engine did not start: {error}")
 
     def _fetched(self, here: int, total: int) -> None:
-        self._ledger.fetched.remote(self._name, here, total)
+        self._health.fetch_progress.remote(self._name, here, total)
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):
@@ -109,14 +121,23 @@ class Replica:
 
 
 class StagedReplica:
-    """A replica whose engine has stages on several nodes: a `Replica` in the first bundle of a placement group.
+    """A replica with pipeline stages on several nodes: a `Replica` actor in the first bundle of a placement group.
 
-    The actor of Ray Data's pool only hands blocks on: a pool gives all of its actors the same place. It ends with the
-    replica, and Ray Data starts both again. Names of the pool's placement groups begin with `pool`.
+    All actors of a Ray Data pool have the same scheduling strategy, so the pool's own actor only forwards blocks to the
+    `Replica`. It ends when the `Replica` ends, and Ray Data restarts both. `pool` is the prefix of the names of the
+    pool's placement groups.
     """
 
     def __init__(
-        self, model: str, inference: Inference, job: Job, read: Read, ledger: Any, pool: str, blocks_at_a_time: int
+        self,
+        model: str,
+        inference: Inference,
+        seed: int,
+        open_engine: OpenEngine,
+        read: ReadBlock,
+        health: Any,
+        pool: str,
+        blocks_at_a_time: int,
     ):
         name = ray.get_runtime_context().get_actor_id()
         group = stages(f"{pool}/{name}", inference)
@@ -127,11 +148,11 @@ class StagedReplica:
             max_concurrency=blocks_at_a_time,
             runtime_env={"env_vars": inference.env},
         )
-        self._replica = actor(Replica).remote(model, inference, job, read, ledger, name)
+        self._replica = actor(Replica).remote(model, inference, seed, open_engine, read, health, name)
         try:
             ray.get(self._replica.__ray_ready__.remote())
         except RayActorError as error:
-            if error.actor_init_failed:  # as in a replica on one node: what no other process mends ends the pool
+            if error.actor_init_failed:  # an error that no restart can fix ends the pool, as on one node
                 raise
             os._exit(1)
 
@@ -143,38 +164,43 @@ class StagedReplica:
         return counts
 
 
-def _die(ledger: Any, name: str, error: str) -> NoReturn:
+def _exit_process(health: Any, name: str, error: str) -> NoReturn:
     try:
-        ray.get(ledger.failed.remote(name, error), timeout=10)
+        ray.get(health.replica_failed.remote(name, error), timeout=10)
     finally:
         os._exit(1)
 
 
-class Watch:
-    """Looks after an engine: publishes its figures, and gives it up where it makes no step with work to do."""
+class EngineWatchdog:
+    """Publishes an engine's statistics, and reports the engine as hung when it makes no step although requests run."""
 
     def __init__(
-        self, vitals: Vitals, gate: TokenGate, metrics: Metrics, hang_seconds: float, give_up: Callable[[str], None]
+        self,
+        stats: EngineStats,
+        limiter: TokenLimiter,
+        metrics: Metrics,
+        hang_seconds: float,
+        on_failure: Callable[[str], None],
     ):
-        self._vitals = vitals
-        self._gate = gate
+        self._stats = stats
+        self._limiter = limiter
         self._metrics = metrics
         self._hang_seconds = hang_seconds
-        self._give_up = give_up
+        self._on_failure = on_failure
 
-    def keep(self) -> None:
-        """Watch for as long as this process lives. In a thread of its own: an event loop may hang too."""
-        self._vitals.touch()  # an engine's start may take longer than any step
+    def run(self) -> None:
+        """Check the engine until this process ends. Runs in its own thread, because the event loop may hang too."""
+        self._stats.touch()  # the time of the engine's start does not count
         try:
             while True:
-                time.sleep(WATCH_EVERY)
-                self.look()
-        except Exception as error:  # nobody looks after the engine any more
-            self._give_up(f"the watch over the engine failed: {error}")
+                time.sleep(WATCHDOG_INTERVAL_S)
+                self.check()
+        except Exception as error:  # the engine would go unwatched
+            self._on_failure(f"the engine's watchdog failed: {error}")
 
-    def look(self) -> None:
-        if not self._gate.requests:
-            self._vitals.touch()
-        if time.monotonic() - self._vitals.last_step > self._hang_seconds:
-            self._give_up(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
-        self._metrics.publish(self._vitals)
+    def check(self) -> None:
+        if not self._limiter.in_flight:
+            self._stats.touch()
+        if time.monotonic() - self._stats.last_step > self._hang_seconds:
+            self._on_failure(f"the engine made no step in {self._hang_seconds:g} s with requests under way")
+        self._metrics.publish(self._stats)

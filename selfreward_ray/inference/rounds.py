@@ -1,7 +1,7 @@
-"""A pool that is asked in rounds: what the next round asks may depend on what the last one answered.
+"""A pool that runs in rounds: the rows of a round may depend on the results of the previous one.
 
-The engines stay up between rounds. To Ray Data it is one stream of numbered blocks; a replica that is given a number
-waits until the driver has handed in rows for it.
+The engines stay up between rounds. Ray Data sees one stream of numbered blocks. A replica that receives a number waits
+until the driver provides rows for it.
 """
 
 import asyncio
@@ -17,85 +17,99 @@ import ray
 import ray.data
 
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job, OpenEngine
+from selfreward_ray.inference.engine import Engine
+from selfreward_ray.inference.placement import blocks_at_a_time, pool_size
 from selfreward_ray.inference.pool import Pool, open_pool
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.store.arrow import from_table, to_table
 
+RoundBlock = tuple[Job, pa.Table]
+
 
 class RoundQueue:
-    """Actor: the blocks of the round that the driver handed in last, which it does when the one before is done."""
+    """Actor that hands the blocks of a round to replicas. The driver puts a round when the previous one is done."""
 
     def __init__(self) -> None:
-        self._open: list[pa.Table] = []
-        self._given: dict[int, pa.Table] = {}
-        self._held: Counter[str] = Counter()
-        """Blocks of the round by the replica that took them."""
+        self._pending: list[RoundBlock] = []
+        self._assigned: dict[int, RoundBlock] = {}
+        self._load: Counter[str] = Counter()
+        """Number of the round's blocks that each replica has taken."""
         self._waiting: dict[int, tuple[str, asyncio.Event]] = {}
 
-    async def put(self, blocks: list[pa.Table]) -> None:
-        self._open = list(blocks)
-        self._given.clear()
-        self._held.clear()
-        self._hand_out()
+    async def put(self, blocks: list[RoundBlock]) -> None:
+        self._pending = list(blocks)
+        self._assigned.clear()
+        self._load.clear()
+        self._assign()
 
-    async def take(self, number: int, replica: str) -> pa.Table:
-        """A block of `replica`'s, as soon as there is one; the same one again for a `number` that comes again."""
-        if number not in self._given:
-            _, handed = self._waiting.get(number, (replica, asyncio.Event()))
-            self._waiting[number] = replica, handed
-            self._hand_out()
-            await handed.wait()
-        return self._given[number]
+    async def take(self, number: int, replica: str) -> RoundBlock:
+        """Wait for a block for `replica`. A repeated `number`, which is a retry, returns the same block again."""
+        if number not in self._assigned:
+            _, assigned = self._waiting.get(number, (replica, asyncio.Event()))
+            self._waiting[number] = replica, assigned
+            self._assign()
+            await assigned.wait()
+        return self._assigned[number]
 
-    def _hand_out(self) -> None:
-        """Of those that wait, first to the replica that has the fewest blocks: each waits with several numbers."""
-        while self._open and self._waiting:
-            number = min(self._waiting, key=lambda waiting: self._held[self._waiting[waiting][0]])
-            replica, handed = self._waiting.pop(number)
-            self._held[replica] += 1
-            self._given[number] = self._open.pop(0)
-            handed.set()
+    def _assign(self) -> None:
+        """Assign blocks to waiting numbers, first to those of the replica with the fewest blocks."""
+        while self._pending and self._waiting:
+            number = min(self._waiting, key=lambda waiting: self._load[self._waiting[waiting][0]])
+            replica, assigned = self._waiting.pop(number)
+            self._load[replica] += 1
+            self._assigned[number] = self._pending.pop(0)
+            assigned.set()
 
 
 class Rounds:
-    """What `open_rounds` gives: `ask` runs the rows of one round and yields the counts of its blocks."""
+    """An open pool for rounds. Created by `open_rounds`."""
 
-    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[Block], job: Job, rows_per_block: int) -> None:
+    def __init__(self, queue: Any, pool: Pool, blocks: Iterator[tuple[str, BlockCounts]], rows_per_block: int) -> None:
         self.summary = pool.summary
         self._queue = queue
         self._blocks = blocks
-        self._job = job
         self._rows_per_block = rows_per_block
 
-    def ask(self, records: list[Any]) -> Iterator[Block]:
-        """Run the job on `records`; it is done when the iterator ends."""
-        cuts = range(0, len(records), self._rows_per_block)
-        cut = [to_table(records[i : i + self._rows_per_block], self._job.record) for i in cuts]
-        ray.get(self._queue.put.remote(cut))
-        for _ in cut:
-            yield next(self._blocks)
+    def ask(self, job: Job, records: list[Any]) -> Iterator[BlockCounts]:
+        """Run `job` on the `records` of one round, and yield the counts of each finished block."""
+        starts = range(0, len(records), self._rows_per_block)
+        blocks = [(job, to_table(records[i : i + self._rows_per_block], job.record)) for i in starts]
+        ray.get(self._queue.put.remote(blocks))
+        for _ in blocks:
+            _, counts = next(self._blocks)
+            yield counts
 
 
 @contextmanager
 def open_rounds(
-    model: str, inference: Inference, job: Job, round_rows: int, max_rounds: int, note: Callable[[str], None]
+    model: str,
+    inference: Inference,
+    seed: int,
+    *,
+    round_rows: int,
+    row_tokens: int,
+    max_rounds: int,
+    note: Callable[[str], None],
+    open_engine: OpenEngine = Engine,
 ) -> Iterator[Rounds]:
-    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows. Engines start with the first round.
+    """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows, each row of at least `row_tokens` tokens.
 
-    `note` is as in `open_pool`.
+    The engines start with the first round. The other arguments are as in `open_pool`.
     """
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
     numbers = ray.data.from_items([{"number": n} for n in range(max_blocks)], override_num_blocks=max_blocks)
-    with open_pool(model, inference, job, note) as pool:
+    replicas, in_flight = pool_size(inference, round_rows * row_tokens), blocks_at_a_time(inference, row_tokens)
+    with open_pool(model, inference, seed, note, open_engine) as pool:
         queue = on_driver_node(RoundQueue)
-        blocks = pool.stream(numbers, round_rows, partial(_taken, queue=queue, record=job.record))
+        blocks = pool.stream(numbers, replicas, in_flight, partial(_take_block, queue=queue))
         try:
-            yield Rounds(queue, pool, blocks, job, inference.rows_per_block)
+            yield Rounds(queue, pool, blocks, inference.rows_per_block)
         finally:
             blocks.close()
             ray.kill(queue)
 
 
-async def _taken(block: dict[str, Any], replica: str, queue: Any, record: type[Any]) -> list[Any]:
-    return from_table(await queue.take.remote(block["number"], replica), record)
+async def _take_block(block: dict[str, Any], replica: str, queue: Any) -> tuple[Job, list[Any]]:
+    job, rows = await queue.take.remote(block["number"], replica)
+    return job, from_table(rows, job.record)

@@ -1,4 +1,4 @@
-"""When a pool stands still: nothing moved for too long, and no replica gave a sign of life either."""
+"""Detects a stalled pool, and reports what its replicas do until the first block is finished."""
 
 import threading
 import time
@@ -12,30 +12,30 @@ from ray.data.exceptions import ExecutionTimeoutError
 from selfreward_ray.cluster.room import Ask
 from selfreward_ray.cluster.waiting import outlook
 
-LOOK_EVERY = 1.0
-"""Seconds between two questions to the ledger."""
+POLL_INTERVAL_S = 1.0
+"""Seconds between two calls to `PoolHealth`."""
 
 
 class StallGuard:
-    """An execution callback of Ray Data, which ends the dataset once `ledger` has had no sign of life for `seconds`.
+    """An execution callback of Ray Data that ends the dataset when no replica has reported to `health` for `seconds`.
 
-    Ray Data has such a guard itself (``execution_no_progress_timeout_s``), but to it only blocks are progress: it would
-    end a pool whose replicas are still fetching a large model. Ray Data makes one guard an execution.
+    Ray Data's own timeout (``execution_no_progress_timeout_s``) counts only finished blocks as progress. It would end a
+    pool whose replicas are still fetching a large model. Ray Data creates one callback per execution.
     """
 
-    def __init__(self, ledger: Any, seconds: float):
-        self._ledger = ledger
+    def __init__(self, health: Any, seconds: float):
+        self._health = health
         self._seconds = seconds
-        self._began = self._looked = time.monotonic()
+        self._started = self._polled = time.monotonic()
 
     def on_execution_step(self, _executor: Any) -> None:
-        """Raises `ExecutionTimeoutError`, which Ray Data raises again where the dataset is read."""
+        """Raises `ExecutionTimeoutError`, which Ray Data re-raises where the dataset is consumed."""
         now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._polled < POLL_INTERVAL_S:
             return
-        self._looked = now
-        idle = ray.get(self._ledger.idle_seconds.remote())
-        if min(now - self._began, float("inf") if idle is None else idle) >= self._seconds:
+        self._polled = now
+        idle = ray.get(self._health.idle_seconds.remote())
+        if min(now - self._started, float("inf") if idle is None else idle) >= self._seconds:
             raise ExecutionTimeoutError(f"no sign of life for {self._seconds:g} s")
 
     def before_execution_starts(self, _executor: Any) -> None: ...
@@ -46,15 +46,15 @@ class StallGuard:
 
 
 @contextmanager
-def told(ledger: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Tell `note` what the replicas are doing, or what they wait for, which is `ask`, until the block ends or what is
-    yielded is called."""
+def reporting_activity(health: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """Report to `note` what the replicas are doing, or that they wait for `ask`, until the context ends or the yielded
+    function is called."""
     done = threading.Event()
-    began = int(time.time())
+    started = int(time.time())
 
     def follow() -> None:
-        while not done.wait(LOOK_EVERY):
-            note(ray.get(ledger.doing.remote()) or f"waiting for {outlook(ask, began)}")
+        while not done.wait(POLL_INTERVAL_S):
+            note(ray.get(health.activity.remote()) or f"waiting for {outlook(ask, started)}")
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()

@@ -1,1 +1,1 @@
-"""How the model judges replies: rubrics, reading verdicts, averaging them (paper, section 2.2)."""
+"""LLM-as-a-judge: rubrics, reading the scores of verdicts, and averaging them (paper, section 2.2)."""

@@ -1,4 +1,4 @@
-"""k verdicts of a candidate to one mean score (paper, section 2.2)."""
+"""Average the k verdicts of a candidate to one score (paper, section 2.2)."""
 
 from dataclasses import replace
 from statistics import fmean, pvariance
@@ -7,12 +7,15 @@ from selfreward_ray.records import Candidate, Verdict
 
 
 def valid_scores(candidate: Candidate) -> list[float]:
-    """The scores that could be read, in the verdicts' order."""
+    """The scores of the valid verdicts, in their order. A verdict without a readable score is left out."""
     return [verdict.score for verdict in candidate.verdicts if verdict.score is not None]
 
 
 def with_verdicts(candidate: Candidate, verdicts: tuple[Verdict, ...]) -> Candidate:
-    """`candidate` with all of `verdicts`, and the mean and population variance of the valid scores, if any."""
+    """`candidate` with `verdicts`, and with the mean and population variance of their valid scores.
+
+    Both are None if no verdict is valid.
+    """
     judged = replace(candidate, verdicts=verdicts)
     scores = valid_scores(judged)
     if not scores:

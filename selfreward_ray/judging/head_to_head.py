@@ -1,4 +1,5 @@
-"""Head to head: which replies are compared, and what the verdicts of both orders prefer (paper, section 3.1)."""
+"""Head-to-head comparison: match the replies of two models, and combine the verdicts of both orders
+(paper, section 3.1)."""
 
 from collections.abc import Iterable
 from statistics import fmean
@@ -8,17 +9,18 @@ from selfreward_ray.records import Comparison, Contender, Dropped, ReplyPair, Ve
 
 TOO_FEW_VERDICTS = "too few valid verdicts in one of the orders"
 TOO_LONG = "does not fit into the judge's context"
-ALONE = {side: f"its prompt stands on the {side} alone" for side in ("left", "right")}
-TWICE = {side: f"its prompt stood on the {side} before" for side in ("left", "right")}
+ALONE = {side: f"its prompt has a reply on the {side} only" for side in ("left", "right")}
+TWICE = {side: f"its prompt has an earlier reply on the {side}" for side in ("left", "right")}
 
 
 def match_replies(
     left: Iterable[tuple[str, Contender]], right: Iterable[tuple[str, Contender]]
 ) -> tuple[list[ReplyPair], list[Dropped]]:
-    """The replies, each given with its prompt's text, to a prompt of both sides as pairs, in left's order.
+    """Pair the replies of both sides by the text of their prompts, in the order of `left`.
 
-    A prompt's first reply on a side is taken; each further one, and what has no counterpart, is dropped. Ids are the
-    side and the reply's id; a pair has its left reply's.
+    Each item is a prompt's text and a reply. The first reply to a prompt is taken on each side; further ones, and
+    replies to prompts of one side only, are dropped. A dropped row has the id ``{side}/{reply id}``, a pair that of its
+    left reply.
     """
     lefts, left_twice = _by_prompt("left", left)
     rights, right_twice = _by_prompt("right", right)
@@ -43,9 +45,11 @@ def _drop(side: str, reply: Contender, reasons: dict[str, str]) -> Dropped:
 def decide(
     pair: ReplyPair, left_first: tuple[Verdict, ...], right_first: tuple[Verdict, ...], min_valid: int
 ) -> Comparison | Dropped:
-    """The comparison, or the pair as `Dropped` where an order has fewer than `min_valid` valid verdicts.
+    """Combine the verdicts of both orders to a `Comparison`.
 
-    An order prefers the reply to which the mean of its valid scores is nearer; a mean of one half prefers neither.
+    Returns a `Dropped` row if one of the orders has fewer than `min_valid` valid verdicts. A score is 1 if the reply
+    shown first is better, 0 if the second is. An order prefers the first reply if the mean of its valid scores is above
+    0.5, the second if it is below, and neither at 0.5.
     """
     orders = [[v.score for v in verdicts if v.score is not None] for verdicts in (left_first, right_first)]
     if min(map(len, orders)) < min_valid:
@@ -55,7 +59,7 @@ def decide(
 
 
 def _preferred(left_first: float, right_first: float) -> Literal["left", "right", "first", "second", "neither"]:
-    """From the mean score, 0 to 1, of what was shown first in each order."""
+    """The preferred reply, from each order's mean score (0 to 1) of the reply shown first."""
     match _place(left_first), _place(right_first):
         case "first", "second":
             return "left"

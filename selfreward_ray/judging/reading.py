@@ -1,27 +1,27 @@
-"""When what stands after "Score:" is the judge's score, and when it is doubtful: then it is no score, never a guess."""
+"""Read the score that follows "Score:" in a verdict. An ambiguous one is read as no score, never guessed."""
 
 import re
 from collections.abc import Mapping
 
 _OPEN, _CLOSE, _MARKUP = r"[ \t*_`<(\[]*", r"[ \t*_`>)\]]*", r"[ \t*_`<>()\[\]]*"  # as in "**4** / 5" or "<4>"
-# "Score: 5" in quotation marks is what somebody else wrote.
+# "Score: 5" in quotation marks is a quotation from the judged reply.
 _QUOTED = re.compile(r"[*_`>)\]]*[.,!]?[\"'“”‘’«»]")
 _DENOMINATOR = re.compile(
     rf"{_MARKUP}(?:points?\b{_MARKUP})?(?:[/／⁄]|(?:out )?of\b){_OPEN}(\d+(?:\.\d+)?)?{_CLOSE}", re.IGNORECASE
 )
-# The number was only a part of something else: "4th", "4,5", "4%", "4-5", "1+1", "3 or 4", "0, 1, 2".
+# The number is a part of something else: "4th", "4,5", "4%", "4-5", "1+1", "3 or 4", "0, 1, 2".
 _NUMBER_RUNS_ON = re.compile(
     rf"[^\W_]|[.,٫．，]\d|[ \t]*[%％]|{_CLOSE}(?:(?:[-–—−+=×/／,|&]|to\b|or\b|and\b){_OPEN})?\d", re.IGNORECASE
 )
-# The letter was a word or a mark: "A good reply", "B+", "B-".
+# The letter is a word, or has a sign: "A good reply", "B+", "B-".
 _GRADE_RUNS_ON = re.compile(r"[^\W_]|[ \t]+[^\W_]|[+−-](?!\w)")
 _ANOTHER = re.compile(rf"{_CLOSE}(?:[-–—−+=/／,|&]|to\b|or\b|and\b){_OPEN}(\w+)", re.IGNORECASE)
 
 
 def read_number(found: str, rest: str, maximum: float) -> float | None:
-    """The number `found`, given the text right after it; None where the two together are no plain number.
+    """The number `found` as a score, given the text `rest` right after it; None if it is ambiguous.
 
-    Digits of any script count. ``4/5`` and ``4 out of 5`` are 4 where `maximum` is 5, and else doubtful.
+    Digits of any script are read. ``4/5`` and ``4 out of 5`` are 4 if `maximum` is 5, and ambiguous otherwise.
     """
     if denominator := _DENOMINATOR.match(rest):
         if denominator[1] is None or float(denominator[1]) != maximum:
@@ -36,9 +36,9 @@ def read_number(found: str, rest: str, maximum: float) -> float | None:
 
 
 def read_grade(found: str, rest: str, grades: Mapping[str, float]) -> float | None:
-    """The value of the grade `found`, in any case; None where it is none of `grades` or one among several.
+    """The value of the grade `found`, in any case; None if it is not in `grades`, or one of several.
 
-    A grade is followed by a mark or by the end of the line: in ``Choice: A good reply`` the A is a word.
+    A grade is followed by punctuation or the end of the line: in ``Choice: A good reply`` the A is a word.
     """
     another = _ANOTHER.match(rest)
     if _QUOTED.match(rest) or _GRADE_RUNS_ON.match(rest) or (another and another[1].casefold() in grades):

@@ -1,11 +1,11 @@
-"""Copy files of an object store to this node's disk: many parts at a time, and only the parts that are missing.
+"""Copy files of an object store to this node's disk, many parts at a time, and only the missing parts.
 
-A file is written in place, part by part, under a hidden name. A journal beside it lists its finished parts, so that a
-fetch that was killed continues where it was. The file gets its final name when it is whole.
+A file is written in parts under a hidden name. A journal next to it lists its finished parts, so that a fetch that was
+killed can continue. The file gets its final name when it is complete.
 
-This holds for killed processes. Nothing is forced to disk, so a machine that loses power may keep a journal's line, or
-a file's final name, without the data: then remove the folder. Forcing each part would bind the fetch to the speed of
-the disk, which is often below that of the network, and would guard a cache that can be fetched again.
+This is safe against killed processes, not against power loss, because nothing is synced to disk. After a power loss
+remove the folder. Syncing each part would slow the fetch down to the speed of the disk, which is often below that of
+the network, to protect a cache that can be fetched again.
 """
 
 import errno
@@ -25,26 +25,26 @@ from selfreward_ray.errors import UserError
 
 PART_BYTES = 64 * 2**20
 PARTS_AT_A_TIME = 16
-"""An object store sends each answer at some ten MB/s, and many at once. The parts in flight take up to 1 GiB."""
+"""An object store sends each response at some tens of MB/s, and many at once. The parts in flight take up to 1 GiB."""
 _LOOK_AGAIN_S = 1.0
 
 FetchProgress = Callable[[int, int], None]
-"""Receives how many bytes are on this node, and how many there will be."""
+"""A callback for the number of bytes on this node, and their total."""
 
 
 def ignore_progress(_here: int, _total: int) -> None:
-    """The `FetchProgress` of callers that show none."""
+    """A `FetchProgress` that does nothing."""
 
 
 def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, progress: FetchProgress) -> None:
-    """Copy `files`, as `source` lists them, into `folder`; files that are there already are left alone.
+    """Copy `files`, as listed by `source`, into `folder`. Files that are already there are not copied again.
 
-    Of several processes on a node one fetches; the others wait and report its progress. When it dies, the next one
-    continues. Raises `UserError` when the disk is too small or a file is where `folder` must be, and `OSError` when the
-    storage still fails after its own retries or a file changes meanwhile.
+    Of several processes on a node one fetches, and the others wait and report its progress. If it dies, another one
+    continues. Raises `UserError` if the disk is too small or `folder` is a file, and `OSError` if the storage fails
+    after its own retries or a file changes during the fetch.
     """
     _make(folder)
-    # Small files first: a process that wants only the configuration does not wait for the weights.
+    # Small files first, so that a process that needs only the configuration does not wait for the weights.
     copies = [_Copy(info, folder) for info in sorted(files, key=lambda info: int(info.size))]
     with (folder / ".lock").open("w") as lock:
         while not all(copy.is_whole() for copy in copies):
@@ -52,7 +52,7 @@ def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, pro
             if _try_lock(lock):
                 try:
                     for copy in filter(_Copy.is_whole, copies):
-                        copy.journal.unlink(missing_ok=True)  # of a process that was killed when it had published
+                        copy.journal.unlink(missing_ok=True)  # left by a process killed between rename and unlink
                     _fetch([copy for copy in copies if not copy.is_whole()], source, counter)
                 finally:
                     fcntl.flock(lock, fcntl.LOCK_UN)
@@ -63,7 +63,7 @@ def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, pro
 
 @dataclass(frozen=True)
 class _Copy:
-    """The copy of one stored file, whole or in parts."""
+    """The local copy of a stored file, complete or partial."""
 
     info: fs.FileInfo
     folder: Path
@@ -84,14 +84,14 @@ class _Copy:
         return self.path.exists() and self.path.stat().st_size == self.info.size
 
     def finished(self) -> set[tuple[int, int]]:
-        """Where each part begins and ends that the partial file has."""
+        """Begin and end offsets of the finished parts of the partial file."""
         try:
-            if self.partial.stat().st_size != self.info.size:  # its full size is set before a part is written
+            if self.partial.stat().st_size != self.info.size:  # the full size is allocated before a part is written
                 return set()
             lines = self.journal.read_bytes().split(b"\n")
-        except FileNotFoundError:  # also where the process that fetches has published the file just now
+        except FileNotFoundError:  # also if the fetching process has just published the file
             return set()
-        noted = set(lines[:-1])  # a process that was killed may have left half a line
+        noted = set(lines[:-1])  # a killed process may have left an incomplete last line
         return {part for part in self._parts() if b"%d %d" % part in noted}
 
     def missing(self) -> list[tuple[int, int]]:
@@ -107,10 +107,10 @@ class _Copy:
 
     @contextmanager
     def opened(self) -> Iterator[tuple[int, int]]:
-        """Descriptors of the partial file, which has its full size, and of the journal."""
+        """File descriptors of the partial file, allocated at its full size, and of the journal."""
         finished = self.finished()
         with self.journal.open("wb") as journal, self.partial.open("r+b" if finished else "wb") as file:
-            for begin, end in finished:  # written again, because the last line may be half a line
+            for begin, end in finished:  # rewritten, because the last line may be incomplete
                 journal.write(f"{begin} {end}\n".encode())
             journal.flush()
             try:
@@ -121,22 +121,22 @@ class _Copy:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise UserError(
-                    f"no room for {self.info.path} ({self.info.size / 1e9:.1f} GB) in {self.folder}; make room, or "
-                    "name a folder on a larger disk in SELFREWARD_CACHE"
+                    f"not enough disk space for {self.info.path} ({self.info.size / 1e9:.1f} GB) in {self.folder}; "
+                    "free some, or set SELFREWARD_CACHE to a folder on a larger disk"
                 ) from None
 
     def publish(self, source: fs.FileSystem) -> None:
-        """Give the file its final name. Raises `OSError` when the stored file is no longer the one that was listed."""
+        """Give the file its final name. Raises `OSError` if the stored file has changed since it was listed."""
         now = source.get_file_info(self.info.path)
         if (now.size, now.mtime_ns) != (self.info.size, self.info.mtime_ns):
             self.partial.unlink()
-            raise OSError(f"{self.info.path} was written again while it was fetched")
+            raise OSError(f"{self.info.path} was changed while it was fetched")
         self.partial.rename(self.path)
         self.journal.unlink()
 
 
 class _Counter:
-    """Counts the bytes of `copies` that are on this node, and tells `progress`."""
+    """Counts the bytes of `copies` on this node and reports them to `progress`."""
 
     def __init__(self, copies: Sequence[_Copy], progress: FetchProgress):
         self._here = sum(copy.bytes_here() for copy in copies)
@@ -149,11 +149,11 @@ class _Counter:
 
 
 def _fetch(copies: list[_Copy], source: fs.FileSystem, counter: _Counter) -> None:
-    """Fetch what is missing of `copies`. The caller holds the folder's lock."""
+    """Fetch the missing parts of `copies`. The caller holds the folder's lock."""
     counter.add(0)
     missing = [copy.missing() for copy in copies]
     with ExitStack() as stack, ThreadPoolExecutor(PARTS_AT_A_TIME) as pool:
-        # All of them first, so that a disk that is too small is noticed before anything is fetched.
+        # Open all files first, so that a disk that is too small is noticed before anything is fetched.
         descriptors = [stack.enter_context(copy.opened()) for copy in copies]
         running: dict[Future[int], int] = {}
         try:
@@ -176,11 +176,11 @@ def _fetch(copies: list[_Copy], source: fs.FileSystem, counter: _Counter) -> Non
 
 
 def _fetch_part(path: str, stored: Any, part: tuple[int, int], file: int, journal: int) -> int:
-    """Copy one part of the stored file `path`, and then note it in the journal. Returns its bytes."""
+    """Copy a part of the stored file `path` and record it in the journal. Returns its size in bytes."""
     begin, end = part
     data = memoryview(stored.read_at(end - begin, begin))
     if len(data) != end - begin:
-        raise OSError(f"storage gave {len(data)} bytes of {path} at {begin}, not {end - begin}")
+        raise OSError(f"storage returned {len(data)} bytes of {path} at offset {begin} instead of {end - begin}")
     written = 0
     while written < len(data):
         written += os.pwrite(file, data[written:], begin + written)
@@ -194,7 +194,7 @@ def _make(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         file = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         raise UserError(
-            f"can not make the folder {folder}: {file} is a file; name a folder in SELFREWARD_CACHE"
+            f"cannot create the folder {folder}: {file} is a file; set SELFREWARD_CACHE to a folder"
         ) from None
 
 

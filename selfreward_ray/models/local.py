@@ -1,4 +1,4 @@
-"""Where a model's weights are: a local folder, a hub name, or an object-store URI."""
+"""Find a model by its local folder, hub name or object-store URI, and fetch it to this node if necessary."""
 
 import hashlib
 import io
@@ -13,27 +13,30 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
+from selfreward_ray.recipe.shipped import DEMO_MODEL
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.identity import ADAPTER_CONFIG
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = "*.safetensors"
 _NEVER_READ = ("*.bin", "*.pth", "*.pt", "*.gguf")
-"""Pickled weights, and those of other programs: nothing here loads them."""
+"""Pickled weights and formats of other programs, which are never loaded."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter: a local folder as `peft` saves it, and its rank."""
+    """A LoRA adapter in the format of `peft`."""
 
     folder: Path
+    """A local folder."""
     rank: int
 
 
 def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tuple[Path, Adapter | None]:
-    """Local folders of a model, or of a LoRA adapter and the model that its configuration names as its base.
+    """The local folder of a model, or, if `uri` is a LoRA adapter, that of its base model, and the adapter.
 
-    Raises `UserError` as `local_model` does.
+    The base model is the one that the adapter's configuration names. Raises `UserError` as `local_model` does, and if
+    the adapter cannot be used.
     """
     here = _local(uri, True, progress)
     folder = here.folder
@@ -56,18 +59,21 @@ def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tu
             )
     if Path(base).is_dir() and not Path(base).is_absolute():
         raise UserError(
-            f"adapter {uri!r}: its base {base!r} is a relative path; write the absolute one in {ADAPTER_CONFIG}"
+            f"adapter {uri!r}: its base {base!r} is a relative path; write an absolute path into {ADAPTER_CONFIG}"
         )
     if "adapter_model.safetensors" not in here.names:
-        raise UserError(f"adapter {uri!r} has no adapter_model.safetensors (pickled weights are not read)")
+        raise UserError(
+            f"adapter {uri!r} has no adapter_model.safetensors; save it again with peft (pickled weights are not read)"
+        )
     return local_model(base, progress=progress), Adapter(folder, rank)
 
 
 def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ignore_progress) -> Path:
-    """A local folder of the model, fetched to this node's cache when it is not local.
+    """The local folder of a model, which is fetched to this node's cache if it is not local.
 
-    Without `weights` only its other files are fetched: configuration, tokenizer, chat template. `progress` is told how
-    a fetch goes on. Raises `UserError` when there is no model, or it has no weights, no tokenizer or no chat template.
+    If `weights` is False only the other files are fetched: configuration, tokenizer, chat template. `progress` is
+    called during a fetch. Raises `UserError` if there is no such model, or it has no weights, no tokenizer or no chat
+    template.
     """
     here = _local(uri, weights, progress)
     _check(here, uri)
@@ -75,10 +81,10 @@ def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ign
 
 
 def portable(uri: str, *, adapters: bool = False) -> str:
-    """The URI under which every process of this machine finds the model: a local folder's absolute path.
+    """A URI that is valid in every process of this machine: the absolute path if `uri` is a local folder.
 
-    Raises `UserError` where a local folder is no complete model, nor an adapter where `adapters` will do, before
-    anything is started for it.
+    Checks a local folder before anything is started for it: raises `UserError` if it is not a complete model, or, if
+    `adapters` is set, not a complete adapter either.
     """
     if "://" in uri or not Path(uri).is_dir():
         return uri
@@ -91,7 +97,7 @@ def portable(uri: str, *, adapters: bool = False) -> str:
 
 @dataclass(frozen=True)
 class _Here:
-    """A model's folder on this node, and the names of its files where it comes from."""
+    """A model's folder on this node, and the names of all files at its origin."""
 
     folder: Path
     names: frozenset[str]
@@ -103,9 +109,16 @@ def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
     folder = Path(Folder(uri).filesystem()[1] if "://" in uri else uri)
     if folder.is_dir():
         return _Here(folder, _names(folder))
+    if uri == DEMO_MODEL:
+        raise UserError(
+            f"there is no model {uri!r} in {Path.cwd()}; fetch it there: selfreward fetch-demo-model; or name another "
+            "model: model=…"
+        )
     if _HUB_NAME.fullmatch(uri):
         return _from_hub(uri, weights, progress)
-    raise UserError(f"model {uri!r} is neither a folder here, nor a hub name (owner/name), nor a storage URI")
+    raise UserError(
+        f"model {uri!r} is neither a local folder, nor a hub name (owner/name), nor a storage URI; check its spelling"
+    )
 
 
 def _names(folder: Path) -> frozenset[str]:
@@ -126,14 +139,14 @@ def _from_hub(name: str, weights: bool, progress: FetchProgress) -> _Here:
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status == 429 or status >= 500:
-            raise  # the hub is busy: who starts again may find it
+            raise  # the hub is busy: a restart may succeed
         raise UserError(
-            f"can not fetch model {name!r} from the hub, and there is no folder of that name: {error}"
+            f"cannot fetch model {name!r} from the hub, and there is no local folder of that name: {error}"
         ) from error
 
 
 def _bar_telling(progress: FetchProgress) -> type[Any]:
-    """A progress bar for the hub's client, which shows nothing and tells `progress` of the bytes that are here."""
+    """A progress bar for the hub's client that shows nothing and reports bytes to `progress`."""
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     class Bar(tqdm):  # type: ignore[misc]
@@ -142,7 +155,7 @@ def _bar_telling(progress: FetchProgress) -> type[Any]:
 
         def update(self, n: float | None = 1) -> bool | None:
             shown: bool | None = super().update(n)
-            if self.unit == "B":  # another bar counts files
+            if self.unit == "B":  # the client has another bar for files
                 progress(int(self.n), int(self.total or self.n))
             return shown
 
@@ -152,7 +165,7 @@ def _bar_telling(progress: FetchProgress) -> type[Any]:
 def _fetched(uri: str, weights: bool, progress: FetchProgress) -> _Here:
     source, _ = Folder(uri).filesystem()
     files = [info for info in Folder(uri).infos() if not _fits(info.base_name, _NEVER_READ)]
-    # Size and time of every file are in the key: a folder that was written again is fetched again.
+    # The key contains size and modification time of every file, so that a changed folder is fetched again.
     key = hashlib.sha256("\n".join([uri, *(f"{i.path} {i.size} {i.mtime_ns}" for i in files)]).encode()).hexdigest()
     folder = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser() / key[:24]
     wanted = files if weights else [i for i in files if not _fits(i.base_name, [_WEIGHTS])]
@@ -169,9 +182,15 @@ def _check(here: _Here, uri: str) -> None:
         return UserError(f"model {uri!r} has no {what}; {remedy}")
 
     if ADAPTER_CONFIG in here.names:
-        raise UserError(f"{uri!r} is a LoRA adapter; a model is needed here: merge it into its base first")
+        raise UserError(f"{uri!r} is a LoRA adapter, but a model is needed here; merge it into its base first")
     if "config.json" not in here.names:
-        raise lacks("config.json", "it must be a folder that transformers' save_pretrained wrote")
+        inside = (here.folder / "model" / "config.json").is_file()  # a training step's folder was given
+        remedy = (
+            f"the model is {uri.rstrip('/')}/model"
+            if inside
+            else "name a folder that transformers' save_pretrained wrote"
+        )
+        raise lacks("config.json", remedy)
     if not any(_fits(name, [_WEIGHTS]) for name in here.names):
         raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
     if not here.names & {"tokenizer.json", "tokenizer.model"}:
@@ -179,4 +198,6 @@ def _check(here: _Here, uri: str) -> None:
     config = here.folder / "tokenizer_config.json"
     in_config = config.exists() and '"chat_template"' in config.read_text(encoding="utf-8")
     if not in_config and "chat_template.jinja" not in here.names:
-        raise lacks("chat template", "add a chat_template.jinja: a base model needs one to be asked anything")
+        raise lacks(
+            "chat template", "add a chat_template.jinja to the folder; base models have none, and need one here"
+        )

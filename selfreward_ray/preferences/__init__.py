@@ -1,4 +1,7 @@
-"""Pair policies: what of a judged prompt is trained on. A new policy is a line here, and its name in the recipe."""
+"""Pair policies: which candidates of a judged prompt become training rows (paper, section 2.3).
+
+To add a policy, write its function, add a line to `POLICIES` and its name to `recipe.schema.Pairs.policy`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 from selfreward_ray.preferences.all_pairs import all_pairs
 from selfreward_ray.preferences.best_worst import best_worst
-from selfreward_ray.preferences.contest import Contest
+from selfreward_ray.preferences.candidate_set import CandidateSet
 from selfreward_ray.preferences.length_controlled import length_controlled
 from selfreward_ray.preferences.positive_only import positive_only
 from selfreward_ray.preferences.preference_strength import preference_strength
@@ -18,13 +21,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class PairPolicy(Generic[R]):
-    """A policy, the kind of row it makes, and how such rows are trained on."""
+    """A policy, the type of row that it makes, and the training step that uses such rows."""
 
-    choose: Callable[[Contest, Pairs], list[R] | Dropped]
-    """Rows of a judged prompt (at least one), or the reason why it gives none."""
+    choose: Callable[[CandidateSet, Pairs], list[R] | Dropped]
+    """Returns at least one row, or a `Dropped` row with the reason."""
     record: type[R]
     trained_by: Literal["dpo", "sft"]
-    """DPO goes on from the model that gave the replies; SFT starts from M0 again, with the seed's examples too."""
+    """DPO continues from the model that wrote the replies. SFT starts again from M0 and includes the seed examples."""
 
 
 POLICIES: dict[str, PairPolicy[Pair] | PairPolicy[Positive]] = {

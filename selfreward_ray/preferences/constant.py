@@ -1,8 +1,8 @@
-"""Which texts are the reply to too many prompts, counted block by block.
+"""Find texts that are the reply to too many prompts, without holding all texts in one process.
 
-No process needs to hold every text: one that stands in at least `least` of all `prompts` prompts has at least
-that share in some block, however the blocks are cut. So each block names the few that do (`suspects`), and only those
-are counted exactly, over all blocks.
+A text that answers at least `least` of all `prompts` prompts reaches the share ``least / prompts`` in at least one
+block, however the rows are divided into blocks. So each block reports the few texts that reach it (`suspects`), and
+only these are counted exactly over all blocks.
 """
 
 from collections import Counter
@@ -10,23 +10,26 @@ from collections.abc import Iterable
 from fractions import Fraction
 from math import floor
 
-from selfreward_ray.preferences.sound import text_key
+from selfreward_ray.preferences.flags import text_key
 
 _LEAST_PROMPTS = 5
 
 
 def least_count(prompts: int, share: float) -> int:
-    """How many of `prompts` prompts make a text constant: more than `share` of them, and at least five."""
-    # The decimal as it was written: 0.29 · 100 is below 29 in floats.
+    """The number of prompts from which on a text counts as constant: more than `share` of `prompts`, at least five."""
+    # As an exact decimal: in floats 0.29 · 100 is below 29.
     return max(_LEAST_PROMPTS, floor(Fraction(str(share)) * prompts) + 1)
 
 
 def count_texts(replies: Iterable[Iterable[str]]) -> Counter[bytes]:
-    """In how many prompts each text, by its key, is a reply; `replies` holds the texts of one prompt each."""
+    """Count the prompts that each text answers. Each item of `replies` holds the texts of one prompt; keys are those of
+    `text_key`."""
     return Counter(key for texts in replies for key in {text_key(text) for text in texts})
 
 
 def suspects(replies: list[list[str]], prompts: int, least: int) -> set[bytes]:
-    """Keys of the texts whose share of this block's prompts reaches ``least / prompts``: at most
-    ``prompts / least`` for each candidate."""
+    """Keys of the texts that answer at least the share ``least / prompts`` of this block's prompts.
+
+    There are at most ``prompts / least`` of them for each candidate of a prompt.
+    """
     return {key for key, count in count_texts(replies).items() if count * prompts >= least * len(replies)}

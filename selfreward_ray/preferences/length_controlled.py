@@ -1,28 +1,29 @@
-from selfreward_ray.preferences.contest import Contest, Preference, reaches
+from selfreward_ray.preferences.candidate_set import CandidateSet, Preference, reaches
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped, Pair
 
 
-def length_controlled(contest: Contest, pairs: Pairs) -> list[Pair] | Dropped:
-    """Of the replies that are about as good as the best the shortest, against the longest of those about as bad as
-    the worst, so that answers do not grow longer each round (Meta-Rewarding, arXiv 2407.19594, its length control).
+def length_controlled(candidates: CandidateSet, pairs: Pairs) -> list[Pair] | Dropped:
+    """Make one pair: the shortest of the best replies against the longest of the worst.
 
-    About as good is within ``pairs.band`` of the range of means, from the worst to the best reply that make the pair
-    of `best_worst`; length is the number of tokens, or of characters where no engine here wrote the replies. The
-    shortest chosen reply decides, then the longest rejected one, then the order of best against worst.
+    This keeps answers from growing longer with each iteration (length control of Meta-Rewarding, arXiv 2407.19594).
+    Let the range be the distance between the two means of the `best_worst` pair. The best replies are those within
+    ``pairs.band`` times the range of its higher mean, the worst those within the same distance of its lower mean.
+    Length is the number of tokens, or of characters if the replies were imported and have no token ids. Of several
+    such pairs the shortest chosen reply decides, then the longest rejected one, then the order of `preferences`.
     """
-    preferences = contest.preferences()
+    preferences = candidates.preferences()
     if isinstance(preferences, Dropped):
         return preferences
     best, worst = preferences[0].chosen.mean, preferences[0].rejected.mean
     width = pairs.band * (best - worst)
     near = [p for p in preferences if reaches(p.chosen.mean, best - width) and reaches(worst + width, p.rejected.mean)]
-    # `min` takes the first of equals, and the preferences come best against worst first.
-    return [contest.pair(min(near, key=_lengths))]
+    # `min` returns the first of equal pairs, which keeps the order of `preferences`.
+    return [candidates.pair(min(near, key=_lengths))]
 
 
 def _lengths(preference: Preference) -> tuple[int, int]:
-    return _length(preference.chosen.candidate), -_length(preference.rejected.candidate)
+    return _length(preference.chosen.reply), -_length(preference.rejected.reply)
 
 
 def _length(candidate: Candidate) -> int:

@@ -1,31 +1,32 @@
-from selfreward_ray.preferences.contest import Contest, reaches
+from selfreward_ray.preferences.candidate_set import CandidateSet, reaches
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
 TOO_FEW_VERDICTS = "no candidate with enough valid verdicts"
 LOW = "no candidate reaches pairs.positive_mean"
 UNFINISHED = "no finished candidate reaches pairs.positive_mean"
-CAUGHT = "every finished candidate that reaches pairs.positive_mean was caught"
+FLAGGED = "every finished candidate that reaches pairs.positive_mean was flagged"
 
 
-def positive_only(contest: Contest, pairs: Pairs) -> list[Positive] | Dropped:
-    """Every reply with a mean of at least ``pairs.positive_mean``, to be imitated (paper, sections 2.3 and 3.2).
+def positive_only(candidates: CandidateSet, pairs: Pairs) -> list[Positive] | Dropped:
+    """Take every reply with a mean of at least ``pairs.positive_mean`` as an SFT example (paper, sections 2.3, 3.2).
 
-    A row has its candidate's id, and the very ids that the engine read and wrote. Of equal texts the best mean stays,
-    then the first id. Where there is none, the reason is one of this module's four.
+    A row has its candidate's id, and the token ids that the engine read and generated. Of equal texts the one with the
+    highest mean is kept, then the one with the smallest id. If no reply qualifies, the result is a `Dropped` row with
+    one of this module's four reasons.
     """
-    if not contest.rivals:
-        return contest.drop(TOO_FEW_VERDICTS)
-    high = [rival for rival in contest.rivals if reaches(rival.mean, pairs.positive_mean)]
+    if not candidates.scored:
+        return candidates.drop(TOO_FEW_VERDICTS)
+    high = [candidate for candidate in candidates.scored if reaches(candidate.mean, pairs.positive_mean)]
     if not high:
-        return contest.drop(LOW)
-    finished = [rival for rival in high if rival.candidate.finished]
+        return candidates.drop(LOW)
+    finished = [candidate for candidate in high if candidate.reply.finished]
     if not finished:
-        return contest.drop(UNFINISHED)
-    sound = [rival.candidate for rival in finished if rival.fault is None]
-    if not sound:
-        return contest.drop(CAUGHT)
+        return candidates.drop(UNFINISHED)
+    eligible = [candidate.reply for candidate in finished if candidate.flag is None]
+    if not eligible:
+        return candidates.drop(FLAGGED)
     by_text: dict[str, Candidate] = {}
-    for candidate in sound:
+    for candidate in eligible:
         by_text.setdefault(candidate.text.strip(), candidate)
-    return [Positive(c.id, contest.prompt.text, contest.prompt.token_ids, c) for c in by_text.values()]
+    return [Positive(c.id, candidates.prompt.text, candidates.prompt.token_ids, c) for c in by_text.values()]

@@ -1,1 +1,1 @@
-"""New prompts: asking a model for them, and the filters of Self-Instruct (paper, section 2.2)."""
+"""New prompts: few-shot proposals by a model, and the filters of Self-Instruct (paper, section 2.2)."""

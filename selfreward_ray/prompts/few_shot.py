@@ -1,4 +1,4 @@
-"""New prompts by demonstration: show some tasks, read off the next one (paper, section 2.2, step 1)."""
+"""Few-shot prompting for new prompts: show tasks, and let the model continue the list (paper, section 2.2, step 1)."""
 
 import re
 from random import Random
@@ -8,8 +8,8 @@ _LABEL = r"[*#\s]*\bTask \d+:[*\s]*"
 
 
 def demonstration_prompt(seeds: list[str], new: list[str], rng: Random) -> str:
-    """A numbered list of all `seeds` and `new` tasks, mixed by `rng`, that breaks off where the next one begins."""
-    # One line a task: the model copies the form, and `read_proposal` stops at a blank line.
+    """The text that a model continues: a numbered list of `seeds` and `new` in random order, and the next number."""
+    # One line for each task: the model copies the format, and `read_proposal` stops at a blank line.
     tasks = [" ".join(task.split()) for task in [*seeds, *new]]
     rng.shuffle(tasks)
     lines = [f"Task {number}: {task}" for number, task in enumerate(tasks, start=1)]
@@ -17,6 +17,6 @@ def demonstration_prompt(seeds: list[str], new: list[str], rng: Random) -> str:
 
 
 def read_proposal(text: str) -> str:
-    """The first task of a completion, up to the next ``Task n:`` or blank line; empty when there is none."""
+    """The first task of a completion, up to the next ``Task n:`` or blank line; empty if there is none."""
     text = re.sub(rf"\A{_LABEL}", "", text).strip()
     return re.split(rf"{_LABEL}|\n\s*\n", text, maxsplit=1)[0].strip()

@@ -1,6 +1,7 @@
-"""Which proposed prompts are let in, as in Self-Instruct (paper, section 2.2).
+"""Filters for proposed prompts, as in Self-Instruct (paper, section 2.2).
 
-A filter takes the prompt and returns the reason to refuse it, or None. Reasons are fixed texts, to be counted.
+A filter takes a prompt and returns the reason to refuse it, or None. Reasons are constant strings, so that they can be
+counted.
 """
 
 import re
@@ -14,7 +15,7 @@ _NEEDS_MORE_THAN_TEXT = re.compile(
 
 
 def length(text: str) -> str | None:
-    """Refuses fewer than 4 or more than 150 words."""
+    """Refuse prompts of fewer than 4 or more than 150 words."""
     words = len(text.split())
     if words < 4:
         return "shorter than 4 words"
@@ -22,12 +23,12 @@ def length(text: str) -> str | None:
 
 
 def capability(text: str) -> str | None:
-    """Refuses what a model of text can not see, draw or visit."""
-    return "asks for what a text model can not give" if _NEEDS_MORE_THAN_TEXT.search(text) else None
+    """Refuse prompts that need images, files or places."""
+    return "asks for something that a text model cannot do" if _NEEDS_MORE_THAN_TEXT.search(text) else None
 
 
 def beginning(text: str) -> str | None:
-    """Refuses beginnings that promise a program, a fragment or another language."""
+    """Refuse prompts that ask for a program, or that begin with punctuation or a letter that is not English."""
     text = text.lstrip()
     if re.match(r"write\s+a\s+program\b", text, re.IGNORECASE):
         return "begins with 'Write a program'"
@@ -37,21 +38,21 @@ def beginning(text: str) -> str | None:
 
 
 def cut_off(finish_reason: str) -> str | None:
-    """Refuses what the length limit ended, by the engine's finish reason."""
+    """Refuse prompts that the length limit cut off, by the engine's finish reason."""
     return None if finish_reason == "stop" else "cut off by the length limit"
 
 
 class TooSimilar:
-    """Refuses what has a ROUGE-L F1 above `threshold` with a seed or an admitted prompt, or repeats one."""
+    """Refuse prompts that repeat a seed or an admitted prompt, or have a ROUGE-L F1 above `threshold` with one."""
 
     def __init__(self, seeds: list[str], threshold: float) -> None:
         self._index = RougeIndex(seeds, threshold)
         self._too_near = f"ROUGE-L above {threshold:g} with an earlier prompt"
-        # ROUGE-L sees no words in another script, where even a repeat is near to nothing.
+        # ROUGE-L has no words for other scripts and would not find even an exact repetition.
         self._texts = {_one_spaced(seed) for seed in seeds}
 
     def add(self, text: str) -> None:
-        """Remembers an admitted prompt."""
+        """Compare later prompts with `text` too."""
         self._index.add(text)
         self._texts.add(_one_spaced(text))
 
@@ -62,7 +63,10 @@ class TooSimilar:
 
 
 def admit(text: str, finish_reason: str, similar: TooSimilar) -> str | None:
-    """The first reason to refuse `text`, or None; the caller then tells `similar` with `add`."""
+    """Apply all filters. Returns the first reason to refuse `text`, or None.
+
+    `finish_reason` is the engine's. If the prompt is admitted, the caller must pass it to ``similar.add``.
+    """
     return cut_off(finish_reason) or length(text) or capability(text) or beginning(text) or similar(text)
 
 

@@ -1,1 +1,1 @@
-"""The recipe: every knob of a run, its text, and what may be overridden."""
+"""The recipe: the schema of all settings of a run, and its YAML text with overrides."""

@@ -1,4 +1,7 @@
-"""Recipe: every knob of a run, typed and validated. The defaults are the paper's figures."""
+"""The recipe: all settings of a run, typed and validated. Defaults are the paper's values where it gives them.
+
+Section numbers are those of Yuan et al., 2024 (arXiv 2401.10020). A field's docstring is its entry in the reference.
+"""
 
 import re
 from typing import Any, Literal
@@ -17,90 +20,102 @@ from pydantic import (
 from selfreward_ray.errors import UserError
 
 ENDING_TOKENS = 16
-"""Tokens that a constrained verdict keeps for its ending."""
+"""Tokens of a constrained verdict that are reserved for its ending."""
 
 MODEL_FIELDS = {"dtype", "dropout", "lora"}
-"""Fields of `training` that a model depends on; the others only say where and how fast it is trained."""
+"""Fields of `training` that change the trained model. The others only decide where and how fast it is trained."""
 
 PASS_FIELDS = {"micro_batch_tokens"}
-"""Fields of `sft` and `dpo` that only say how a step's examples are divided into passes."""
+"""Fields of `sft` and `dpo` that only decide how the examples of an optimizer step are divided into forward passes."""
 
 
 class _Section(BaseModel):
-    # Defaults are validated too: a 5 that stays an integer is another fingerprint than the 5.0 of a file read back.
+    # Defaults are validated too: an integer 5 would give another fingerprint than the 5.0 read back from a file.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class Sampling(_Section):
-    """How the engine samples; the defaults are the paper's for replies and verdicts (section 3.1.1)."""
+    """Sampling parameters of the engine. The defaults are the paper's for replies and verdicts (section 3.1)."""
 
     temperature: float = Field(0.7, ge=0)
-    """0 decodes greedily."""
+    """Sampling temperature. 0 is greedy decoding; the paper uses 0.7 for replies and verdicts."""
     top_p: float = Field(0.9, gt=0, le=1)
-    """Nucleus sampling: only the likeliest tokens that together have this probability. It is slow on CPUs."""
+    """Nucleus sampling: tokens are drawn from the smallest set with this total probability. The paper uses 0.9."""
     min_p: float = Field(0.0, ge=0, le=1)
-    """Leave out tokens less likely than this share of the likeliest one; 0 leaves out none."""
+    """Tokens less probable than this fraction of the most probable token are never drawn. 0 turns it off."""
     max_tokens: PositiveInt = 1024
-    """Most tokens of one output. A reply that is cut off by it may not be chosen."""
+    """Maximum number of generated tokens. A reply that reaches it is unfinished and cannot become the chosen one."""
     seeded: bool = False
-    """Derive the engine's seed from the row's id. Repeatable, but on GPUs vLLM samples such rows one by one."""
+    """Derive the seed of each request from the row's id, which makes sampling repeatable. On GPUs vLLM samples seeded
+    requests one by one, which is slower."""
 
 
 class ProposalSampling(Sampling):
-    """For new prompts (section 3.1.1). Seeded, so that a recipe gives the same prompts again."""
+    """Sampling parameters for new prompts (section 3.1). Seeded by default, so that a recipe gives the same prompts."""
 
     temperature: float = Field(0.6, ge=0)
+    """Sampling temperature. 0 is greedy decoding; the paper uses 0.6 for new prompts."""
     max_tokens: PositiveInt = 256
+    """Maximum number of generated tokens. A proposal that reaches it is refused."""
     seeded: bool = True
+    """Derive the seed of each request from the row's id, so that the same recipe proposes the same prompts."""
 
 
 class VerdictSampling(Sampling):
-    """For verdicts: reasons of about a hundred words, then the score."""
+    """Sampling parameters for verdicts: reasons of about a hundred words, then the score."""
 
     max_tokens: PositiveInt = 512
+    """Maximum number of generated tokens. A verdict that reaches it has no readable score."""
 
 
-class Seed(_Section):
-    """Ranked conversations → IFT and EFT rows (section 2.1), and the held-out sets."""
+class SeedData(_Section):
+    """Human-ranked conversations, from which the IFT, EFT and held-out sets are made (section 2.1)."""
 
     source: str | None = None
-    """A file or folder of JSONL or Parquet, by path or URI, a hub data set (``OpenAssistant/oasst1``), or an installed
-    source by its name (``demo``, the offline demo world; see `extensions`). What the rows are is read from their
-    fields, see `seed.readers`. Needed wherever seed data is read."""
+    """Where the ranked conversations come from. A file or folder of JSONL or Parquet, by path or URI; a data set of the
+    Hugging Face hub (``OpenAssistant/oasst1``); or the name of an installed source (``demo`` is the offline demo world;
+    see `extensions`). The format of the rows is detected from their fields (see `seed.readers`). Required by every step
+    that reads seed data."""
     split: str = "train"
-    """The split of a hub data set."""
+    """Split of a hub data set. Other sources ignore it."""
     language: str | None = "en"
-    """Messages that trees mark as another language are left out; None takes all. What has no mark is taken."""
+    """Keep only messages in this language; null keeps all. Messages without a language are kept."""
     turns: Literal["first", "any"] = "first"
-    """Prompts that open a conversation (the paper's), or prompts with what was said before them too."""
+    """Which prompts of a conversation are used. ``first`` takes only those that open it, as the paper does
+    (section 3.1.1). ``any`` also takes later ones, together with the messages before them."""
     minimum_rank: NonNegativeInt = 0
-    """An IFT reply is ranked at least this well; 0 takes only what people put first. A reply that is left out
-    keeps its place: where the first is synthetic, the next has rank 1."""
+    """Worst rank that an IFT reply may have. 0 takes only replies that people ranked first. A reply that is left out
+    keeps its rank: if the best reply is synthetic, the next one still has rank 1."""
     synthetic: bool = False
-    """Take messages that trees mark as written by a model."""
+    """Also use messages that are marked as written by a model."""
     deleted: bool = False
-    """Take messages that trees mark as deleted."""
+    """Also use messages that are marked as deleted."""
     max_characters: PositiveInt = 32_768
-    """A longer message is dropped with a reason."""
+    """Maximum length of a message in characters. Longer messages are dropped with a reason."""
     ift: NonNegativeInt = 3200
-    """IFT rows: the best-ranked reply to each of as many prompts."""
+    """Number of IFT examples, instruction fine-tuning rows of a prompt and its best reply (section 3.1.1)."""
     eft: NonNegativeInt = 1630
-    """EFT rows. At most as many sets are judged for them: that is enough where one in three agrees."""
+    """Number of EFT examples, evaluation fine-tuning rows of a judge prompt and a verdict (section 3.1.1). At most as
+    many ranked sets are judged for them, which is enough if one verdict in three agrees with the human ranks."""
     held_out: NonNegativeInt = 190
-    """Ranked sets kept for evaluation, disjoint from both (541 verdicts in the paper, 2.85 a set)."""
+    """Number of ranked sets held out for evaluation, disjoint from IFT and EFT. The default gives about as many
+    held-out verdicts as the paper has, 541, at 2.85 replies per set."""
     held_out_groups: tuple[Literal["topics", "words", "dev"], ...] = ("topics",)
-    """demo: which sets are held out, `held_out` prompts in each. ``topics`` has unseen topics; ``words`` unseen words
-    and combinations of rules too; ``dev`` other unseen topics, to choose a recipe by."""
+    """Held-out sets of the demo world, each with `held_out` prompts. ``topics`` has unseen topics; ``words`` also has
+    unseen words and combinations of rules; ``dev`` has other unseen topics, for choosing a recipe. Other sources ignore
+    it."""
     verdicts: str = "baseline"
-    """Who writes the EFT verdicts: ``baseline`` (M0 after SFT on the IFT rows alone, as in the paper), ``written``
-    (they stand in the source), or another model, by folder, hub name or URI."""
+    """Who writes the EFT verdicts. ``baseline`` is M0 after SFT on the IFT examples alone, as in the paper
+    (section 3.1.1). ``written`` takes the verdicts that the source contains. Any other value is the folder, hub name or
+    URI of a model."""
     verdict_samples: PositiveInt = 3
-    """Verdicts asked for each ranked reply."""
+    """Number of verdicts sampled for each ranked reply, from which the EFT examples are chosen."""
     commonest_share: float = Field(0.5, gt=0, lt=1)
-    """The commonest score is thinned to this share of the EFT rows (4 in the paper, which gives no figure)."""
+    """Maximum share of the EFT examples that may have the most common score. Further examples with that score are
+    discarded. The paper discards some of them too, but gives no number (section 3.1.1)."""
 
     def named(self) -> str:
-        """`source`. Raises `UserError` where the recipe names none."""
+        """The value of `source`. Raises `UserError` if the recipe does not set it."""
         if self.source is None:
             raise UserError(
                 "seed_data.source is not set: name your ranked conversations (a file, a folder, a URI or a hub data "
@@ -110,56 +125,65 @@ class Seed(_Section):
 
 
 class Prompts(_Section):
-    """Where an iteration's new prompts come from (section 2.2, step 1)."""
+    """Where the new prompts of an iteration come from (section 2.2, step 1)."""
 
     source: str = "model"
-    """``model`` (8-shot prompting), the URI of a JSONL file of ``{"prompt"}``, or the name of an installed source
-    (``demo``)."""
+    """``model`` lets a model propose prompts by few-shot prompting. Otherwise the path or URI of a JSONL file of
+    ``{"prompt": …}`` rows, or the name of an installed source (``demo``)."""
     count: PositiveInt = 5000
-    """New prompts in each iteration."""
+    """Number of new prompts in each iteration."""
     proposer: str | None = None
-    """The model that proposes; the paper keeps one fixed chat model. None: M0."""
+    """The model that proposes prompts, by folder, hub name or URI; null is M0. The paper uses one fixed chat model for
+    all iterations."""
     seed_demonstrations: PositiveInt = 6
-    """Prompts of IFT rows that are shown as examples with each request for a new prompt."""
+    """Number of seed prompts among the demonstrations of a proposal request. The paper shows eight demonstrations in
+    all."""
     new_demonstrations: NonNegativeInt = 2
-    """Prompts kept in earlier rounds that are shown beside them."""
+    """Number of already accepted new prompts among the demonstrations. There are fewer until so many are accepted."""
     max_requests: PositiveInt | None = None
-    """Budget of proposals, spent in whole rounds; None is twenty times `count`."""
+    """Maximum number of proposal requests in an iteration, rounded up to whole rounds; null is twenty times `count`."""
     requests_per_round: PositiveInt = 64
-    """Proposals between two looks at what was kept, from which the next demonstrations are drawn."""
+    """Number of proposal requests in a round. New demonstrations are drawn from the prompts accepted in the rounds
+    before."""
     max_rouge_l: float = Field(0.7, gt=0, le=1)
-    """A proposal with a greater ROUGE-L F-measure against any seed prompt or kept prompt is dropped."""
+    """Maximum ROUGE-L F1 of a proposal with any seed prompt or accepted prompt, 0 to 1. More similar proposals are
+    refused, as in Self-Instruct."""
     sampling: ProposalSampling = ProposalSampling()
+    """Sampling parameters for proposals."""
 
 
 class Respond(_Section):
-    """N candidates a prompt (section 2.2, step 2)."""
+    """Candidate replies to each prompt (section 2.2, step 2)."""
 
     candidates: PositiveInt = 4
-    """Replies sampled for each prompt: N."""
+    """Number N of candidates sampled for each prompt. The paper uses 4."""
     sampling: Sampling = Sampling()
+    """Sampling parameters for candidates."""
 
 
 class Judge(_Section):
-    """k verdicts a candidate, averaged (section 2.2, step 3)."""
+    """LLM-as-a-judge: k verdicts on each candidate, whose scores are averaged (section 2.2, step 3)."""
 
     rubric: str = "additive"
-    """A rubric of the package (`additive`, `checklist`, `multiple-choice`) or the path of a rubric file."""
+    """The rubric of the judge prompt: the name of a packaged one (`additive`, `checklist`, `multiple-choice`) or the
+    path of a rubric file. `additive` follows the paper's prompt (figure 2)."""
     pairwise_rubric: str = "pairwise"
-    """The rubric by which `selfreward compare` asks which of two replies is better (section 3.1)."""
+    """The rubric of `selfreward compare`, which asks which of two replies is better (section 3.1): `pairwise` or the
+    path of a rubric file."""
     verdicts: PositiveInt = 3
-    """Verdicts sampled for each reply: k. The mean of their scores ranks the reply."""
+    """Number k of verdicts sampled on each candidate. The paper averages 3."""
     min_valid: PositiveInt = 2
-    """A reply with fewer readable verdicts takes no part in pairs."""
+    """Minimum number of valid verdicts, those with a readable score, that a candidate needs to take part in pairs."""
     retries: NonNegativeInt = 2
-    """How often an unreadable verdict is asked for again before it counts as invalid."""
+    """How many times a verdict without a readable score is sampled again before it counts as invalid."""
     constrained: bool = False
-    """Constrain decoding so that every verdict ends in a readable score. The paper lets the model write freely.
+    """Constrain decoding, so that every verdict ends with a readable score. The paper does not constrain verdicts.
 
-    The reasons have at most as many characters as ``sampling.max_tokens``, less a few for the score, and a quarter of
-    that where one is not ASCII: whatever the tokenizer, no verdict is cut off before its score.
+    The reasons are limited to ``sampling.max_tokens`` characters less a few for the score, or to a quarter of that if
+    they contain a character that is not ASCII. Then no verdict is cut off before its score, whatever the tokenizer.
     """
     sampling: VerdictSampling = VerdictSampling()
+    """Sampling parameters for verdicts."""
 
     @model_validator(mode="after")
     def _enough_verdicts(self) -> "Judge":
@@ -176,45 +200,54 @@ class Pairs(_Section):
     policy: Literal["best-worst", "positive-only", "length-controlled", "all-pairs", "preference-strength"] = (
         "best-worst"
     )
-    """How pairs, or examples, are made of the judged replies to a prompt."""
+    """Which training rows a judged prompt gives. ``best-worst`` makes the paper's pair, the highest mean score against
+    the lowest. ``positive-only`` takes the best replies as SFT examples (section 2.3). ``length-controlled`` prefers
+    short replies among the best. ``all-pairs`` makes a pair of every two candidates that differ by `margin`.
+    ``preference-strength`` makes the paper's pair if the verdicts support it."""
     constant_share: float = Field(0.02, gt=0, le=1)
-    """A text that answers more than this share of all prompts, and at least five, may not be chosen."""
+    """A text that answers more than this share of all prompts, and at least five of them, cannot be chosen."""
     positive_mean: float = 5
-    """positive-only: the least mean score of a reply that is trained on; 5 is the best of the packaged rubrics."""
+    """``positive-only``: the minimum mean score, in points of the rubric, of a reply that is trained on. 5 is the best
+    score of the packaged rubrics."""
     band: float = Field(0.2, ge=0, lt=0.5)
-    """length-controlled: the share of the range of means, from either end, in which length decides."""
+    """``length-controlled``: replies whose mean is within this fraction of the range of means from its upper or lower
+    end count as equally good or bad. Among these, length decides."""
     margin: float = Field(1.0, gt=0)
-    """all-pairs: the least difference of two means, in points of the rubric."""
+    """``all-pairs``: the minimum difference of the two means of a pair, in points of the rubric."""
     min_confidence: float = Field(0.75, ge=0.5, le=1)
-    """preference-strength: a pair that the verdicts support less surely than this is weak."""
+    """``preference-strength``: a pair is weak if the probability that its label is right, estimated from the spread of
+    the verdicts, is below this."""
     weak: Literal["drop", "soften"] = "drop"
-    """preference-strength: what becomes of a weak pair; a softened one is trained with a smoothed label."""
+    """``preference-strength``: what happens to a weak pair. ``drop`` drops it; ``soften`` trains on it with label
+    smoothing."""
 
 
 class Optimization(_Section):
-    """What SFT and DPO share. Rates fall from `learning_rate` to `final_learning_rate`."""
+    """Settings that SFT and DPO share. The optimizer is AdamW."""
 
     learning_rate: PositiveFloat
-    """Highest learning rate of AdamW, reached after the warm-up."""
+    """Learning rate at the first step after warm-up."""
     final_learning_rate: PositiveFloat
-    """Learning rate at the last step."""
+    """Learning rate at the last step, at most `learning_rate`."""
     schedule: Literal["cosine", "linear"] = "cosine"
-    """How the rate falls between the two."""
+    """How the learning rate falls from `learning_rate` to `final_learning_rate`."""
     warmup_steps: NonNegativeInt = 0
-    """Optimizer steps in which the rate rises from 0 to `learning_rate`."""
+    """Number of optimizer steps over which the learning rate rises linearly to `learning_rate`."""
     epochs: PositiveInt = 1
-    """Passes over the examples."""
+    """Number of passes over the examples."""
     batch_size: PositiveInt = 16
-    """Examples (SFT) or pairs (DPO) an optimizer step, over all ranks."""
+    """Number of examples (SFT) or pairs (DPO) in an optimizer step, over all workers. The paper uses 16."""
     micro_batch_tokens: PositiveInt = 8192
-    """Tokens in one forward pass of one rank, a pair's prompt counted once. A longer example has a pass of its own.
-    A GPU with room for it wants more: of a model of 1B, 32,768 trained twice as fast as 8,192 on an H100."""
+    """Maximum number of tokens in a forward pass of one worker; a pair's prompt counts once. A longer example has a
+    pass of its own. Larger is faster if the GPU's memory allows: on an H100 a 1B model trained twice as fast with
+    32,768 as with 8,192."""
     max_tokens: PositiveInt = 4096
-    """A longer example is dropped with a reason, never cut."""
+    """Maximum length of an example, or of a prompt with one of its two replies, in tokens. Longer examples are dropped
+    with a reason, never truncated."""
     weight_decay: float = Field(0.0, ge=0)
-    """Weight decay of AdamW."""
+    """AdamW's decoupled weight decay."""
     gradient_clipping: PositiveFloat = 1.0
-    """Largest norm of the gradient; a longer one is scaled down to it."""
+    """Maximum L2 norm of the gradient over all weights. Larger gradients are scaled down to it."""
 
     @model_validator(mode="after")
     def _falling_rate(self) -> "Optimization":
@@ -224,73 +257,86 @@ class Optimization(_Section):
 
 
 class Sft(Optimization):
-    """M0 → M1, loss on target tokens only."""
+    """Supervised fine-tuning, M0 → M1. The loss is on the target's tokens only (section 3.1)."""
 
     learning_rate: PositiveFloat = 5.5e-6
+    """Learning rate at the first step after warm-up. The paper uses 5.5e-6."""
     final_learning_rate: PositiveFloat = 1.1e-6
+    """Learning rate at the last step, at most `learning_rate`. The paper uses 1.1e-6."""
 
 
 class Dpo(Optimization):
-    """M(t) → M(t+1), reference M(t)."""
+    """Direct preference optimization, M(t) → M(t+1), with M(t) as reference (section 2.3)."""
 
     learning_rate: PositiveFloat = 1e-6
+    """Learning rate at the first step after warm-up. The paper uses 1e-6."""
     final_learning_rate: PositiveFloat = 1e-7
+    """Learning rate at the last step, at most `learning_rate`. The paper uses 1e-7."""
     loss: Literal["sigmoid", "length-normalized", "ipo"] = "sigmoid"
-    """The paper's sums log-ratios over a reply's tokens, the other two average them: their margins are far smaller."""
+    """The preference loss. ``sigmoid`` is the paper's, on log-ratios summed over the tokens of a reply.
+    ``length-normalized`` and ``ipo`` average the log-ratios over the tokens, which makes their margins much smaller, so
+    they need another `beta`."""
     beta: PositiveFloat = 0.1
-    """β: how strongly the policy is held to the reference."""
+    """Strength β of the penalty for deviating from the reference model. The paper uses 0.1."""
     nll_weight: float = Field(0.0, ge=0)
-    """Weight of the chosen reply's negative log-likelihood a token, added to the DPO loss."""
+    """Weight of the chosen reply's negative log-likelihood per token, which is added to the DPO loss. 0, the paper's
+    loss, leaves it out."""
     eft_weight: float = Field(0.0, ge=0)
-    """Weight of an EFT row's negative log-likelihood a token, added to each pair's loss so that the judge holds what it
-    was taught; 0 is the paper's. Above it each pair carries a row, the rows going round in an order that `seed`
-    decides, from the first one in each iteration."""
+    """Weight of an EFT example's negative log-likelihood per token, which is added to the loss of each pair, so that
+    the model does not forget how to judge. 0, the paper's loss, leaves it out. Above 0 each pair carries one EFT
+    example. Their order is drawn by `seed` and starts anew in each iteration."""
 
 
 class Lora(_Section):
-    """Low-rank adapters in place of whole weights; they are merged into the model that a step writes."""
+    """Low-rank adapters. They replace the training of all weights, and are merged into the model that a step writes."""
 
     rank: NonNegativeInt = 0
-    """0: none, every weight is trained, as in the paper."""
+    """Rank r of the adapters. 0 trains all weights without adapters, as the paper does."""
     alpha: PositiveFloat = 32
-    """The adapters' product is scaled by alpha/rank."""
+    """Scaling of the adapters: their product is multiplied by alpha / r."""
     targets: tuple[str, ...] = ()
-    """Names of linear layers (``q_proj``); empty takes all but the output head."""
+    """Names of the linear layers with an adapter, for example ``q_proj``. Empty means all linear layers except the
+    output head."""
 
 
 class Training(_Section):
-    """Ray Train workers and how ZeRO-3 spreads the model over them."""
+    """Ray Train workers, and how DeepSpeed ZeRO-3 shards the model over them."""
 
     workers: PositiveInt = 2
-    """Ranks of Ray Train, over which ZeRO-3 divides weights, gradients and optimizer states."""
+    """Number of Ray Train workers. Each one is a rank of ZeRO-3."""
     cpus_per_worker: PositiveFloat = 1
-    """CPUs that Ray reserves for a worker."""
+    """CPUs reserved for each worker."""
     gpus_per_worker: Literal[0, 1] = 0
-    """A worker is one rank: it has one GPU, or computes on CPUs."""
+    """GPUs of each worker: 1, or 0 to train on CPUs."""
     accelerator_type: str | None = None
-    """Kind of GPU that a worker asks for, by the name that Ray gives it (``H100``); null takes any."""
+    """Ray's name of the workers' GPU type, for example ``H100``; null accepts any type."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of the forward and backward pass; master weights and Adam moments are float32."""
+    """Data type of weights and activations in the forward and backward pass. The optimizer's weights are float32."""
     dropout: float | None = Field(None, ge=0, lt=1)
-    """Rate wherever the architecture has dropout, 0.1 in the paper; None is what the model's configuration says."""
+    """Dropout rate wherever the architecture has dropout; the paper uses 0.1. null keeps the rates of the model's
+    configuration."""
     lora: Lora = Lora()
+    """Low-rank adapters; off by default."""
     gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
+    """Recompute activations in the backward pass instead of storing them. Saves memory, costs time."""
     liger_kernels: bool = False
-    """Liger's fused kernels for norms, rotary positions and gated MLPs: GPUs only, and the architectures it knows."""
+    """Use Liger's fused kernels for norms, rotary embeddings and gated MLPs. They need GPUs and an architecture that
+    Liger supports."""
     offload_optimizer: bool = False
-    """Keep optimizer states in CPU memory: less GPU memory, more time."""
+    """Keep the optimizer's state in CPU memory. Saves GPU memory, costs time."""
     offload_parameters: bool = False
-    """Keep parameters in CPU memory too."""
+    """Keep the model's parameters in CPU memory while they are not in use. Saves GPU memory, costs time."""
     max_failures: NonNegativeInt = 2
-    """How often a group of workers in which one failed is started again, from the newest checkpoint."""
+    """How many times the workers are restarted from the newest checkpoint after one of them failed."""
     start_timeout_s: PositiveFloat = 1800
-    """How long workers may wait for room on the cluster, nodes that an autoscaler starts for them included, at the
-    start and after each failure; then the step ends with what Ray says of it."""
+    """Maximum time in seconds that the workers wait for resources, at the start and after each failure. It includes the
+    start of nodes by an autoscaler. After it the step fails with Ray's account of what is missing."""
     checkpoint_every: NonNegativeInt = 50
-    """Optimizer steps between checkpoints. 0: none but at a notice that a node is about to be taken away."""
+    """Number of optimizer steps between checkpoints. 0 writes none, except when Ray announces that a node will be
+    taken away."""
     max_skipped_steps: NonNegativeInt = 3
-    """Steps in a row that may be skipped because their loss or gradient is not finite; one more ends the run."""
+    """Maximum number of consecutive steps that are skipped because their loss or gradient is not finite. One more ends
+    the run."""
 
     @model_validator(mode="after")
     def _liger_needs_gpus(self) -> "Training":
@@ -300,36 +346,41 @@ class Training(_Section):
 
 
 class Inference(_Section):
-    """The pool of vLLM replicas. `engine` is passed to vLLM as it is."""
+    """The pool of replicas that sample and judge. Each replica is an actor with one vLLM engine."""
 
     min_replicas: PositiveInt = 1
-    """Fewest replicas of a pool. It has more where its rows fill more, up to `max_replicas`."""
+    """Minimum number of replicas. A cluster that can never hold them is refused before the first step."""
     max_replicas: PositiveInt = 1
-    """Most replicas of a pool."""
+    """Maximum number of replicas. A step starts as many as its rows can keep busy, within the two limits."""
     cpus_per_replica: PositiveFloat = 1
-    """On each of its nodes."""
+    """CPUs that a replica reserves on each of its nodes."""
     gpus_per_replica: NonNegativeInt = 0
-    """GPUs a replica holds on a node: its tensor parallel size."""
+    """GPUs that a replica reserves on each of its nodes, which is its tensor-parallel size. 0 runs the engine on
+    CPUs."""
     nodes_per_replica: PositiveInt = 1
-    """Pipeline stages of a replica, each of `gpus_per_replica` GPUs, for a model that no node can hold."""
+    """Number of nodes of a replica, which is its pipeline-parallel size. Above 1 for a model that does not fit on one
+    node."""
     accelerator_type: str | None = None
-    """Kind of GPU that a replica asks for, by the name that Ray gives it (``L40S``); null takes any."""
+    """Ray's name of the replicas' GPU type, for example ``L40S``; null accepts any type."""
     tokens_in_flight: PositiveInt = 262_144
-    """Tokens that one replica's engine is asked at a time: prompts, and replies at their longest. About what its KV
-    cache holds, or more where replies mostly end early."""
+    """Maximum number of tokens that a replica's engine is asked to process at a time: the prompts, and the replies at
+    their maximum length. A good value is what the KV cache holds, or more if most replies end early."""
     rows_per_block: PositiveInt = 8
-    """Rows that are written, and so saved, together. A replica has at most 256 times as many under way."""
+    """Number of rows that are processed and written together. Written blocks are not repeated when a step is resumed. A
+    replica works on at most 256 times as many rows at once."""
     max_restarts: NonNegativeInt = 5
-    """Deaths of a replica in a row, no row finished in between, after which a step ends with the last one's error."""
+    """Maximum number of consecutive deaths of a replica without a finished row in between. One more ends the step with
+    the error of the last death."""
     hang_seconds: PositiveFloat = 300
-    """An engine that makes no step for so long, with requests under way, is killed and started again."""
+    """An engine that makes no step for this many seconds while it has requests is killed and restarted."""
     stall_seconds: PositiveFloat = 1800
-    """A pool in which nothing moves for so long is at an end: longer than an engine's start, and than a block. A model
-    that is still being fetched moves."""
+    """A step fails if its pool makes no progress for this many seconds. Must be longer than the start of an engine and
+    than the work on one block. A model that is still being fetched counts as progress."""
     engine: dict[str, Any] = {}
-    """Arguments of vLLM's engine, passed on as they are (``max_model_len``, ``dtype``, …)."""
+    """Further arguments of the vLLM engine, passed on unchanged, for example ``{max_model_len: 4096}``."""
     env: dict[str, str] = {}
-    """Environment variables of a replica's process."""
+    """Environment variables of the replicas' processes. Names that suggest a secret are refused, because the recipe is
+    written to the run's folder."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Inference":
@@ -351,33 +402,44 @@ class Inference(_Section):
 
 
 class Evaluation(_Section):
-    """What models are measured by, beside their agreement with the rankings of the held-out sets."""
+    """How models are evaluated, apart from their agreement with the human ranks of the held-out sets."""
 
     scorer: str | None = None
-    """An installed program that scores answers to held-out prompts, by its name (``demo``; see `extensions`)."""
+    """Name of an installed program that scores answers to held-out prompts (``demo``; see `extensions`); null for
+    none."""
 
 
 class Recipe(_Section):
-    """One run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
+    """All settings of a run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
 
     name: str = "self-rewarding"
-    """Title of the run in its report."""
+    """Name of the run, shown in its report."""
     seed: int = 0
-    """Seed of what is drawn: the division of seed data, the order of examples, dropout, requests that are `seeded`."""
+    """Random seed of the run, for the division of seed data, the order of training examples, dropout and sampling."""
     model: str
-    """M0: a local folder, a hub name, or an object-store URI of a Hugging Face folder."""
+    """The base model M0: a local folder, a hub name, or the object-store URI of a folder in Hugging Face format."""
     iterations: NonNegativeInt = 2
-    """Iterations of self-rewarding after M1; the last model is M(`iterations` + 1)."""
-    seed_data: Seed = Seed()
+    """Number of DPO iterations after SFT. 2 ends with M3, as in the paper; 0 ends with M1."""
+    seed_data: SeedData = SeedData()
+    """The human-ranked conversations."""
     prompts: Prompts = Prompts()
+    """The new prompts of each iteration."""
     respond: Respond = Respond()
+    """Sampling of candidates."""
     judge: Judge = Judge()
+    """Judging of candidates."""
     pairs: Pairs = Pairs()
+    """Choice of preference pairs."""
     sft: Sft = Sft()
+    """Supervised fine-tuning."""
     dpo: Dpo = Dpo()
+    """Preference training."""
     training: Training = Training()
+    """Training workers and memory."""
     inference: Inference = Inference()
+    """Inference replicas and engines."""
     evaluation: Evaluation = Evaluation()
+    """Evaluation of the models."""
 
     @model_validator(mode="after")
     def _judging_rows_to_carry(self) -> "Recipe":

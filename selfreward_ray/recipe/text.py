@@ -1,6 +1,6 @@
-"""A recipe as text: a YAML file plus ``key=value`` overrides with dotted names (``dpo.beta=0.2``), and back.
+"""Recipes as text: read a YAML file with ``key=value`` overrides (``dpo.beta=0.2``), and write one.
 
-Unknown names and values out of range raise `RecipeError`, which names the field and the remedy.
+An unknown field or a value out of range raises `RecipeError`, which names the field and the remedy.
 """
 
 import difflib
@@ -12,14 +12,15 @@ from pydantic import ValidationError
 
 from selfreward_ray.errors import YAML_FAULTS, UserError
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.shipped import shipped_names, shipped_text
 
 
 class RecipeError(UserError):
-    """A recipe that can not be used; the message names the field."""
+    """A recipe that cannot be used. The message names the field."""
 
 
 def parse_recipe(values: dict[str, Any]) -> Recipe:
-    """Recipe of plain values. Raises `RecipeError` with one line for each wrong field."""
+    """Validate plain values as a recipe. Raises `RecipeError` with one line for each wrong field."""
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -28,33 +29,53 @@ def parse_recipe(values: dict[str, Any]) -> Recipe:
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Recipe of a YAML file with ``key=value`` overrides applied over it."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
-    except ValueError as error:  # of a path with a NUL
-        raise RecipeError(f"can not read recipe {str(path)!r}: {error}") from None
+    """Read the recipe of a YAML file, or of a shipped recipe's name, and apply ``key=value`` overrides to it.
+
+    Values of overrides are YAML, so ``judge.constrained=true`` sets a boolean. Raises `RecipeError` if the recipe
+    cannot be read, and for an unknown field, a wrong value or a malformed override.
+    """
+    text = recipe_text(path)
     try:
         values = yaml.safe_load(text)
     except YAML_FAULTS as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"{path} must hold a mapping of recipe fields")
+        raise RecipeError(f"{path} must be a mapping of recipe fields, for example model: path/to/model")
     for override in overrides or []:
         _apply(values, override)
     return parse_recipe(values)
 
 
+def recipe_text(path: str | Path) -> str:
+    """The text of the file `path`, or of the shipped recipe of that name where there is no such file.
+
+    A folder is passed over: a run's folder may have its recipe's name.
+    """
+    shipped = shipped_text(str(path))
+    if shipped is not None and not Path(path).is_file():
+        return shipped
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(
+            f"cannot read recipe {path}: there is no such file, and no shipped recipe has that name; shipped: "
+            f"{', '.join(shipped_names())}"
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
+    except ValueError as error:  # of a path with a NUL
+        raise RecipeError(f"cannot read recipe {str(path)!r}: {error}") from None
+
+
 def dump_recipe(recipe: Recipe) -> str:
-    """YAML of the whole recipe, defaults written out."""
+    """The whole recipe as YAML, defaults included."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
 def differing_fields(left: Recipe, right: Recipe) -> list[str]:
-    """Dotted names whose values differ, with both values: ``dpo.beta: 0.1 → 0.2``."""
+    """The fields whose values differ, with both values: ``dpo.beta: 0.1 → 0.2``."""
     a, b = _flatten(left.model_dump(mode="json")), _flatten(right.model_dump(mode="json"))
     return [f"{name}: {a.get(name)} → {b.get(name)}" for name in {**a, **b} if a.get(name) != b.get(name)]
 
@@ -93,7 +114,7 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "missing":
         return f"recipe field {name!r} is missing"
     message = detail["msg"].removeprefix("Value error, ")
-    # Of a section only the name: its values may be many, or nobody's business.
+    # The values of a section are not shown: there may be many, and some may be secret.
     got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
     return f"recipe field {name!r}: {message[0].lower()}{message[1:]}{got}"
 

@@ -1,1 +1,1 @@
-"""What a finished or running run shows to people: tables on the terminal, one page, progress."""
+"""Reports for people: tables on the terminal, one HTML page, and progress bars."""

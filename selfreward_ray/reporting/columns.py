@@ -1,7 +1,7 @@
-"""The two tables of a report, the same on the terminal and on the page."""
+"""The two tables of a report, models and steps, for the terminal and the HTML page."""
 
+from selfreward_ray.reporting.formatting import number, percent
 from selfreward_ray.reporting.summary import ModelSummary, StepSummary
-from selfreward_ray.reporting.wording import number, percent
 
 _JUDGE_COLUMNS = (
     "pairwise\nacc. %",
@@ -12,12 +12,12 @@ _JUDGE_COLUMNS = (
     "prompts",
 )
 STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped")
-WORDS = ("model", "step", "dropped")
-"""The columns that hold words; the others hold figures, which stand right-aligned and unbroken."""
+TEXT_COLUMNS = ("model", "step", "dropped")
+"""The columns with text. The others contain numbers, which are right-aligned and never wrapped."""
 
 
 def model_columns(scorer: str | None) -> tuple[str, ...]:
-    """Without a column of scores where there is no `scorer`."""
+    """Column titles of the table of models. Without a `scorer` there is no column of scores."""
     return ("model", *([f"{scorer} score %\n(95 %)"] if scorer else []), *_JUDGE_COLUMNS)
 
 
@@ -36,7 +36,7 @@ def model_cells(model: ModelSummary, scorer: str | None) -> tuple[str, ...]:
 
 
 def step_cells(step: StepSummary) -> tuple[str, ...]:
-    """One cell for each of `STEP_COLUMNS`; drop reasons stand one a line, the commonest first."""
+    """One cell for each of `STEP_COLUMNS`. Drop reasons are on lines of their own, the most common first."""
     reasons = sorted(step.dropped.items(), key=lambda item: (-item[1], item[0]))
     return (
         step.model,

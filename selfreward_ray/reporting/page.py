@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing beside itself."""
+"""The report of a run as one self-contained HTML page."""
 
 from functools import cache
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.formatting import duration, number, visible
 from selfreward_ray.reporting.plots import judge_plot, score_plot
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.wording import duration, number, visible
 
 
 def render_page(summary: RunSummary) -> str:
-    """HTML of the report. Everything that a model wrote is escaped and shown as text."""
+    """HTML of the report. All text is escaped, model output included."""
     return template("page.html").render(
         summary=summary,
         scorer=summary.scorer and visible(summary.scorer),
         model_columns=model_columns(summary.scorer),
         model_rows=[model_cells(model, summary.scorer) for model in summary.models],
-        words=WORDS,
+        text_columns=TEXT_COLUMNS,
         step_columns=STEP_COLUMNS,
         step_rows=[step_cells(step) for step in summary.steps],
         score_plot=score_plot(summary.models, summary.scorer),
@@ -36,7 +36,7 @@ def _readable(value: Any) -> Any:
 
 @cache
 def template(name: str) -> Template:
-    """A page of this folder. What it shows is escaped, and characters that would act are made visible."""
+    """A template of this folder. Its values are escaped, and control characters in them are made visible."""
     environment = Environment(
         loader=PackageLoader("selfreward_ray", "reporting"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Scores over the models M1, M2, … as inline SVG that takes its colours from the page around it."""
+"""Plots of scores over the models M1, M2, …, as inline SVG with the colours of the surrounding page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from selfreward_ray.reporting.formatting import visible
 from selfreward_ray.reporting.summary import ModelSummary
-from selfreward_ray.reporting.wording import visible
 
-# matplotlib wants real colours while it draws; in the SVG each becomes a CSS variable of the page,
-# so one drawing serves light and dark.
+# matplotlib needs concrete colours. In the SVG each one is replaced by a CSS variable of the page, so that one drawing
+# works in light and dark mode.
 _INK, _GRID = "#010101", "#020202"
 _LINES = _FIRST, _SECOND, *_ = ("#030303", "#040404", "#050505", "#060606", "#070707")
 _NAMES = ("muted", "line", "first", "second", "third", "fourth", "fifth")
 _VARIABLES = {colour: f"var(--{name})" for colour, name in zip((_INK, _GRID, *_LINES), _NAMES, strict=True)}
 
 _STYLE = {
-    "svg.fonttype": "none",  # real text: it takes the page's font and can be selected
+    "svg.fonttype": "none",  # text, not paths: it uses the page's font and can be selected
     "svg.hashsalt": "selfreward-ray",
     "font.size": 11,
     "text.color": _INK,
@@ -46,7 +46,7 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def score_plot(models: Sequence[ModelSummary], scorer: str | None) -> Markup | None:
-    """The score by the program `scorer`, in percent with its 95 % interval; None when no model has one."""
+    """Plot the models' scores by `scorer`, in percent with 95 % intervals; None if no model has a score."""
     if all(model.score is None for model in models):
         return None
     scores = [_gap(model.score) for model in models]
@@ -61,7 +61,7 @@ def score_plot(models: Sequence[ModelSummary], scorer: str | None) -> Markup | N
 
 
 def judge_plot(models: Sequence[ModelSummary]) -> Markup | None:
-    """Pairwise accuracy and Spearman with the human rankings; None when no model has either."""
+    """Plot pairwise accuracy and Spearman's correlation with the human rankings; None if no model has either."""
     if all(model.pairwise_accuracy is None and model.spearman is None for model in models):
         return None
     with rc_context(_STYLE):
@@ -77,21 +77,21 @@ def judge_plot(models: Sequence[ModelSummary]) -> Markup | None:
 
 @dataclass(frozen=True)
 class Line:
-    """Means with the half widths of their intervals, by model; a model that is not there is a gap.
-
-    Where it `branches`, each point goes out from the first line's point before it, not from its own.
-    """
+    """A line of an interval plot."""
 
     label: str
     points: Mapping[str, tuple[float, float | None]]
+    """Mean and half the width of its interval, by model. A model without a point is a gap."""
     branches: bool = False
+    """Connect each point with the previous point of the first line, rather than of this one."""
 
     def at(self, model: str) -> tuple[float | None, float | None]:
+        """The point of `model`; a pair of None if it has none."""
         return self.points.get(model, (None, None))
 
 
 def interval_plot(models: Sequence[str], lines: Sequence[Line], unit: str) -> Markup:
-    """Up to five `lines` over `models`, the first the chief one; a little apart, so that intervals show."""
+    """Plot up to five `lines` over `models`. They are shifted slightly, so that their intervals do not overlap."""
     with rc_context(_STYLE):
         figure, axes = _canvas(models)
         chief: list[tuple[float, float]] = []
@@ -114,7 +114,7 @@ def interval_plot(models: Sequence[str], lines: Sequence[Line], unit: str) -> Ma
 
 
 def _gap(value: float | None) -> float:
-    """matplotlib leaves a gap where a value is not a number."""
+    """NaN for None, for which matplotlib leaves a gap."""
     return float("nan") if value is None else value
 
 
@@ -131,7 +131,7 @@ def _svg(figure: Figure) -> Markup:
     figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
-    # Names such as figure_1 would repeat between two drawings on a page; ids that are referred to are hashes.
+    # Ids such as figure_1 would occur twice on a page with two drawings. Ids that are referred to are hashes.
     svg = re.sub(r' id="[a-z0-9]+_\d+"', "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)

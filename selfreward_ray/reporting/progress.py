@@ -1,4 +1,4 @@
-"""Progress that a person can follow: a live bar on a terminal, a plain line now and then in a log."""
+"""Progress of steps: a live bar on a terminal, or a plain line every few seconds in a log."""
 
 import time
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.wording import duration, number, visible
+from selfreward_ray.reporting.formatting import duration, number, visible
 
 SECONDS_BETWEEN_LINES = 10
 
 listeners: list[Callable[[str, str | None], None]] = []
-"""Called with a step's label and its note, ``""`` while work goes on, None when it has ended."""
+"""Callbacks for a step's label and its note. The note is ``""`` while the step works and None when it has ended."""
 
 
 class Progress:
-    """One step's progress, for a ``with`` block; one line about how it ended stays behind.
+    """Context manager that shows the progress of a step, and prints one line when the step ends.
 
-    `update` takes totals so far, not increments, and may be called as often as is handy.
+    `total` is the number of units, `unit` their name in the plural.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Progress:
         self._started = self._next_line = self._clock()
         self._note = ""
         self._done = self._tokens = 0
-        self._pace_from: tuple[float, int] | None = None  # since when work goes on, and what was done then
+        self._pace_from: tuple[float, int] | None = None  # time at which work began or resumed, and units done then
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -63,8 +63,8 @@ class Progress:
             _print_mark(self._console, "✗", "red", self._label, self._rows(), seconds, kind.__name__)
 
     def update(self, done: int, tokens: int = 0) -> None:
-        """Say how many units are done and how many tokens were generated or trained, both since the start."""
-        if done < self._done:  # thrown back to a checkpoint
+        """Report totals: units done, and tokens generated or trained since the start. May be called at any rate."""
+        if done < self._done:  # resumed from a checkpoint
             self._pace_from = None
         self._done, self._tokens = done, tokens
         if self._pace_from is None and not self._note:
@@ -72,7 +72,7 @@ class Progress:
         self._log()
 
     def note(self, text: str) -> None:
-        """Say in a few words what goes on instead of the work; the next note replaces it, an empty one ends it."""
+        """Show in a few words what the step is waiting for. A new note replaces it; an empty one clears it."""
         if text != self._note:
             self._tell(text)
         self._note = visible(text)
@@ -81,7 +81,7 @@ class Progress:
         self._log()
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         _print_line(self._console, Text(visible(text), style="yellow"))
 
     def _tell(self, note: str | None) -> None:
@@ -112,8 +112,8 @@ class Progress:
         return f"{number(self._tokens / elapsed)} tok/s" if self._tokens and elapsed > 0 else ""
 
     def _time(self) -> str:
-        """The time left is told by the pace since work last began: engines and workers take their time to start, and
-        what an earlier run has done took none."""
+        """Elapsed time, and the time left at the speed since work began or resumed. The start of engines and workers,
+        and units of an earlier run, would distort the speed."""
         shown = f"{duration(self._elapsed())} elapsed"
         if self._pace_from is None or not self._pace_from[1] < self._done < self._total:
             return shown
@@ -126,7 +126,7 @@ class Progress:
 
 
 def skipped(label: str, console: Console | None = None) -> None:
-    """Print that a step's result is there from an earlier run."""
+    """Print that a step was finished by an earlier run."""
     _print_mark(console or Console(stderr=True), "·", "dim", visible(label), "already done")
 
 
@@ -135,7 +135,7 @@ def _print_mark(console: Console, mark: str, style: str, *parts: str) -> None:
 
 
 def _print_line(console: Console, line: Text) -> None:
-    # soft_wrap: a log keeps one line a message, however narrow its console claims to be.
+    # soft_wrap: one line for each message in a log, even if its console reports a small width.
     console.print(line, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
-"""What a report shows of a run: plain figures, gathered by whoever has read the run's folder.
+"""The contents of a report: plain values that `steps.report` reads from a run's folder.
 
-A figure that was not measured is None, never 0.
+A value that was not measured is None, never 0.
 """
 
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StepSummary:
-    """What one finished step made, gave up and cost."""
+    """Rows, drops and cost of a finished step."""
 
     step: str
     model: str
-    """The model that the step worked for."""
+    """The model that the step contributes to."""
     rows: int
     dropped: dict[str, int]
-    """Rows given up, by reason."""
+    """Number of dropped rows by reason."""
     tokens: int
+    """Generated or trained tokens."""
     seconds: float
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Generated or trained tokens a second; None where no tokens or no time were counted."""
+        """Tokens per second; None if the step counted no tokens or took no time."""
         return self.tokens / self.seconds if self.tokens and self.seconds > 0 else None
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What was measured of one model. The scorer's `score` and its 95 % interval are in percent, shares 0 to 1."""
+    """Metrics of a model. `score` and its 95 % interval are in percent, fractions from 0 to 1."""
 
     model: str
     score: float | None
@@ -36,16 +37,16 @@ class ModelSummary:
     pairwise_accuracy: float | None
     spearman: float | None
     unreadable: float | None
-    """Share of the model's verdicts in which no score could be read."""
+    """Fraction of the model's verdicts without a readable score."""
     mean_words: float | None
     pairs: int | None
-    """Preference pairs that trained the model; None for one that DPO did not make."""
+    """Number of preference pairs that the model was trained on; None if it was not trained by DPO."""
     evaluated_prompts: int
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A preference pair for the reader to judge for themselves; the means are the judge's."""
+    """A preference pair to be shown, with the judge's mean scores."""
 
     model: str
     prompt: str
@@ -57,12 +58,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A whole run, in the order in which it happened."""
+    """The contents of a run's report. Models and steps are in the order of the run."""
 
     name: str
     recipe_yaml: str
     scorer: str | None
-    """The name of the program whose scores the models have."""
+    """Name of the scorer that gave the models' scores; None if there is none."""
     models: tuple[ModelSummary, ...]
     steps: tuple[StepSummary, ...]
     samples: tuple[Sample, ...]

@@ -1,4 +1,4 @@
-"""A run's figures as two tables on the terminal."""
+"""Tables on the terminal: the models and steps of a run, and the counts of a step."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,20 +8,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.formatting import number, percent, visible
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.wording import number, percent, visible
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print the models, then the steps; readable from 80 columns up."""
+    """Print the tables of models and steps. They fit into 80 columns."""
     models = [model_cells(model, summary.scorer) for model in summary.models]
     console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
     console.print(_table(f"{summary.name}: steps", STEP_COLUMNS, map(step_cells, summary.steps)))
 
 
 def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console | None = None) -> None:
-    """Print how many rows each table of a step has, and what was dropped and why, the commonest reason first."""
+    """Print the number of rows in each table of a step, and of dropped rows by reason, the most common first."""
     reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
     cells = [(number(rows.get("rows", 0)), "rows")]
     cells += [(number(count), f"in {table}") for table, count in rows.items() if table != "rows"]
@@ -34,13 +34,13 @@ def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console
 
 
 def print_outcomes(outcomes: dict[str, Any], console: Console | None = None) -> None:
-    """Print the figures of a comparison (the fields of `evaluation.outcomes.Outcomes`) as one line."""
+    """Print the result of a comparison, the fields of `evaluation.outcomes.Outcomes`, on one line."""
     won, lost, ties, first, second = (
         number(outcomes[name]) for name in ("left", "right", "ties", "first_in_both", "second_in_both")
     )
     line = (
         f"left won {won}, right won {lost}, {ties} ties: left's win rate {percent(outcomes['left_win_rate'])} %; "
-        f"in both orders the first was preferred {first} times, the second {second} times"
+        f"position bias: both orders preferred the first reply {first} times, the second {second} times"
     )
     (console or Console()).print(line, soft_wrap=True, highlight=False)
 
@@ -49,8 +49,8 @@ def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]
     table = Table(title=Text(visible(title), style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
     for column in columns:
-        is_words = column in WORDS
-        table.add_column(column, justify="left" if is_words else "right", no_wrap=not is_words)
+        is_text = column in TEXT_COLUMNS
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text)
     for row in rows:
         # Text, not str: rich would read square brackets in a name or a reason as markup.
         table.add_row(*(Text(visible(cell)) for cell in row))

@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import permutations
 
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, ReplyVerdicts, SftExample, Verdict
 
 NO_VERDICT = "no verdict on any reply of its set could be read"
@@ -107,7 +107,9 @@ def thin(rows: list[EftRow], share: float, rng_seed: int) -> tuple[list[EftRow],
     return left, [Dropped(row.id, "eft", THINNED) for row in rows if row.id in gone]
 
 
-def choose_eft(sets: list[JudgedSet], sizes: Seed, rubric: Rubric, rng_seed: int) -> tuple[list[EftRow], list[Dropped]]:
+def choose_eft(
+    sets: list[JudgedSet], sizes: SeedData, rubric: Rubric, rng_seed: int
+) -> tuple[list[EftRow], list[Dropped]]:
     """EFT rows of judged sets: what agrees, from as many sets, drawn by `rng_seed`, as leave ``sizes.eft`` rows when
     thinned. Each reply is a row or dropped."""
     agreed: list[list[EftRow]] = []

@@ -1,4 +1,4 @@
-"""Step: two models' replies to the same prompts, head to head (paper, section 3.1)."""
+"""Step: a head-to-head comparison of two models' replies to the same prompts (paper, section 3.1)."""
 
 from functools import partial
 from typing import Any
@@ -9,31 +9,30 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.judging.head_to_head import match_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
-from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.steps.replies import first_replies
-from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files
 
 
-def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, label: str = "compare") -> Manifest:
-    """`left` and `right` → `Comparison` rows by the judge `model`; the manifest's metrics hold the `outcomes`.
+def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, label: str = "compare") -> PooledStep:
+    """`left` and `right` → `Comparison` rows by the judge `model`. The manifest's metrics hold the `outcomes`.
 
-    Each side is an evaluate step (its answers), a sample, respond or judge step, or a file, folder or URI of replies;
-    of several replies to a prompt the first is taken. The prompts of both sides are held by the driver.
+    Each side is an evaluate step (its answers), a sample, respond or judge step, or a file, folder or URI of replies.
+    If a prompt has several replies, the first one is compared. The driver holds the prompts of both sides in memory.
     """
     rubric, part = judging(recipe, pairwise=True)
     step = Step("compare", out, part, {"model": model, "left": left, "right": right})
     program = partial(programs.compare, judge=recipe.judge, rubric=rubric)
     row_tokens = 2 * recipe.judge.verdicts * recipe.judge.sampling.max_tokens
-    job = Job("compare", program, ReplyPair, Comparison, step.folder.uri, recipe.seed, row_tokens)
+    job = Job("compare", program, ReplyPair, Comparison, step.folder.uri, row_tokens)
     dropped: list[Dropped] = []
     if not step.is_done():
         pairs, dropped = match_replies(first_replies(left, "--left"), first_replies(right, "--right"))
         step.write(pairs, ReplyPair, "offered")
         step.write(dropped, Dropped, "dropped")
-    return run_pooled(
-        step, job, recipe, model=model, rows=step.folder / "offered", refused=len(dropped), unit="pairs", label=label,
+    return PooledStep(
+        step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
         measure=lambda: _figures(step),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Step: verdicts on ranked replies → EFT rows, those whose order agrees with the people's."""
+"""Step: verdicts on ranked replies → EFT rows, from the verdicts that agree with the human ranking."""
 
 from collections import Counter
 
@@ -6,8 +6,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
+from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.seed.eft import choose_eft, written_verdicts
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
@@ -17,8 +17,8 @@ from selfreward_ray.store.tables import read_rows
 def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label: str = "EFT") -> Manifest:
     """`SftExample` rows, judge prompt → verdict (paper, section 3.1.1).
 
-    `verdicts` is a verdicts step, or None where they stand in the source of `seed_data` (a seed step). Raises
-    `UserError` when not one verdict agrees: nothing would teach the model to judge.
+    `verdicts` is a verdicts step, or None to use the verdicts in the source of `seed_data` (a seed step). Raises
+    `UserError` when no verdict agrees, as the model would not be trained to judge.
     """
     rubric = load_rubric(recipe.judge.rubric)
     seeds = finished_step(seed_data, "seed")
@@ -33,7 +33,7 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
             ranked = read_rows(seeds, RankedSet, "eft")
             judged = [written_verdicts(s, rubric) for s in ranked]
         else:
-            # In the order of their ids: which sets shared a block, and so a file, is the pool's affair.
+            # Sorted by id, because the order of the files depends on how the pool formed blocks.
             judged = sorted(read_rows(finished_step(verdicts, "verdicts"), JudgedSet), key=lambda s: s.id)
         rows, dropped = choose_eft(judged, recipe.seed_data, rubric, recipe.seed)
         if not rows:

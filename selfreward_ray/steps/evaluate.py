@@ -1,4 +1,4 @@
-"""Step: what a model is worth, on held-out sets."""
+"""Step: evaluation of a model on held-out sets."""
 
 from functools import partial
 from typing import Any
@@ -10,22 +10,21 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet, ScoredReply
-from selfreward_ray.steps.pooled import judging, run_pooled
-from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.tables import read_rows
 
 
-def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> Manifest:
-    """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with their human rankings."""
+def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str = "evaluate") -> PooledStep:
+    """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with the human rankings."""
     rubric, part = judging(recipe)
     scorer = None if recipe.evaluation.scorer is None else scorer_named(recipe.evaluation.scorer)
     part |= {"respond": recipe.respond.model_dump(), "evaluation": recipe.evaluation.model_dump()}
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
     program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
-    # A set has two replies or more.
+    # A set has at least two replies.
     row_tokens = recipe.respond.sampling.max_tokens + 2 * recipe.judge.sampling.max_tokens
-    job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, recipe.seed, row_tokens)
+    job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "held_out"
 
     def measure() -> dict[str, Any]:
@@ -41,10 +40,10 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
             "replies": vars(reply_figures(answers, percents)),
         }
 
-    return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label, measure=measure)
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, measure=measure)
 
 
 def scored(answers: list[EvaluatedReply], scorer: Scorer) -> list[ScoredReply]:
-    """Those of `answers` to which `scorer` gives a score."""
+    """Scores of `answers`, without those for which `scorer` returns None."""
     found = [(answer.id, scorer(answer.prompt, answer.text)) for answer in answers]
     return [ScoredReply(name, score.value, score.maximum) for name, score in found if score is not None]

@@ -1,4 +1,4 @@
-"""Step: k verdicts on each of the replies that are there, whoever wrote them."""
+"""Step: k verdicts on each of the given replies, from any source."""
 
 from functools import partial
 
@@ -6,23 +6,21 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
-from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.steps.replies import offered_replies
-from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 
 
-def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "judge") -> Manifest:
-    """`replies` → `JudgedPrompt` rows (paper, section 2.2, step 3), from which `pair` makes pairs as it does from
-    those of a respond step.
+def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "judge") -> PooledStep:
+    """`replies` → `JudgedPrompt` rows (paper, section 2.2, step 3). `pair` accepts them like those of a respond step.
 
-    `replies` is a sample step, a respond or judge step (its replies are judged anew), or a file, folder or URI of rows
+    `replies` is a sample step, a respond or judge step (its replies are judged again), or a file, folder or URI of rows
     ``{"prompt", "reply"}`` or ``{"prompt", "replies"}``.
     """
     rubric, part = judging(recipe)
     step = Step("judge", out, part, {"model": model, "replies": replies})
     program = partial(judge_replies, judge=recipe.judge, rubric=rubric)
     row_tokens = recipe.judge.verdicts * recipe.judge.sampling.max_tokens
-    job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, recipe.seed, row_tokens)
+    job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = offered_replies(step, replies, "--replies")
-    return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label)
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)

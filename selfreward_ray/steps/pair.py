@@ -1,6 +1,6 @@
-"""Step: judged candidates → what is trained on. Ray Data streams the rows; no engine is needed.
+"""Step: judged candidates → training rows. Ray Data streams the rows; no engine is needed.
 
-The driver's memory does not grow with the rows: blocks write their own tables, and only counts come back.
+The driver's memory does not grow with the rows: tasks write the rows, and return only counts.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ import pyarrow as pa
 import ray.data
 
 from selfreward_ray.preferences import POLICIES
+from selfreward_ray.preferences.candidate_set import build_candidate_set
 from selfreward_ray.preferences.constant import count_texts, least_count, suspects
-from selfreward_ray.preferences.contest import hold_contest
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -26,14 +26,14 @@ from selfreward_ray.store.tables import count_reasons, file_rows, read_blocks, w
 _ROWS_PER_BLOCK = 1024
 _ROWS_PER_TASK = 4096
 _TEXTS = ["candidates.list.element.text"]
-"""The only column that the search for constant texts reads: token ids and verdicts, most of a row, stay on storage."""
+"""The only column that the search for constant texts reads. Token ids and verdicts, most of a row, are not read."""
 
 
 def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manifest:
     """`judged` (a respond or a judge step) → rows of the policy's record (paper, section 2.3).
 
-    The table `caught` names the candidates that `preferences.sound` found a fault in; the manifest's metrics count
-    its reasons. A caught candidate is no dropped row: its prompt may give a pair all the same.
+    The table `flagged` lists the candidates in which `preferences.flags` found a fault; the manifest's metrics count
+    the reasons. A flagged candidate is not a dropped row: its prompt may still yield a pair.
     """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
     source = finished_step(judged, "respond", "judge")
@@ -41,12 +41,12 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     if step.is_done():
         skipped(label)
         return step.manifest()
-    for made in ("rows", "dropped", "caught"):
-        (step.folder / made).delete()  # an interrupted attempt's: its blocks may have been cut otherwise
+    for name in ("rows", "dropped", "flagged"):
+        (step.folder / name).delete()  # of an interrupted attempt, whose blocks may have other boundaries
     table = _Table(source / "rows")
     offered = table.rows
     with Progress(label, offered, "prompts") as progress:
-        progress.note("looking for a reply that many prompts share")
+        progress.note("looking for replies that many prompts share")
         constant = _constant_texts(table, recipe.pairs.constant_share)
         progress.note("")
         done = kept = 0
@@ -55,24 +55,24 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
             done += block["prompts"]
             kept += block["kept"]
             progress.update(done)
-        caught = dict(count_reasons(step.folder / "caught").most_common())
-        return step.finish(offered=offered, kept=kept, metrics={"caught": caught})
+        flagged = dict(count_reasons(step.folder / "flagged").most_common())
+        return step.finish(offered=offered, kept=kept, metrics={"flagged": flagged})
 
 
 def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], out: str) -> pa.Table:
-    """Write the rows, the drops and the caught replies of one block; returns only its counts."""
+    """Write the rows, the dropped rows and the flagged replies of one block. Returns only counts."""
     policy = POLICIES[recipe.pairs.policy]
-    contests = [hold_contest(judged, recipe.judge, constant) for judged in from_table(batch, JudgedPrompt)]
-    outcomes: list[Any] = [policy.choose(contest, recipe.pairs) for contest in contests]
+    candidate_sets = [build_candidate_set(judged, recipe.judge, constant) for judged in from_table(batch, JudgedPrompt)]
+    outcomes: list[Any] = [policy.choose(candidates, recipe.pairs) for candidates in candidate_sets]
     rows = [row for o in outcomes if not isinstance(o, Dropped) for row in o]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
-    caught = [c for contest in contests for c in contest.caught]
-    write_block(Folder(out), [c.prompt.id for c in contests], rows, policy.record, dropped, caught)
-    return pa.Table.from_pylist([{"prompts": len(contests), "kept": len(contests) - len(dropped)}])
+    flagged = [c for candidates in candidate_sets for c in candidates.flagged]
+    write_block(Folder(out), [c.prompt.id for c in candidate_sets], rows, policy.record, dropped, flagged)
+    return pa.Table.from_pylist([{"prompts": len(candidate_sets), "kept": len(candidate_sets) - len(dropped)}])
 
 
 def _constant_texts(table: "_Table", share: float) -> frozenset[bytes]:
-    """Keys of the texts that answer more than `share` of all prompts, exact however the blocks are cut."""
+    """Keys of the texts that answer more than `share` of all prompts, independent of block boundaries."""
     least = least_count(table.rows, share)
     if table.rows < least:
         return frozenset()
@@ -103,10 +103,9 @@ def _replies(batch: pa.Table) -> list[list[str]]:
 
 
 class _Table:
-    """A table of judged prompts, whose files Ray Data's tasks read by the run.
+    """A table of judged prompts. Each Ray Data task reads a run of its files.
 
-    They are read here and not by Ray Data's reader, which takes ten times as long for each: a respond step leaves one
-    for every few prompts.
+    Ray Data's own reader takes ten times as long per file, and a respond step writes one file for every few prompts.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -122,7 +121,7 @@ class _Table:
             self.rows += rows
 
     def stream(self, function: Callable[[pa.Table], pa.Table], columns: list[str] | None = None) -> Iterator[Any]:
-        """What `function`, from an Arrow table of judged prompts to another, returns for each block, row by row."""
+        """Apply `function` to each block, an Arrow table of judged prompts, and yield the rows of its results."""
         if not self._tasks:
             return iter(())
         runs = ray.data.from_items(self._tasks, override_num_blocks=len(self._tasks))

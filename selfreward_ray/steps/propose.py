@@ -1,17 +1,17 @@
 """Step: the prompts of one iteration, from a model by 8-shot prompting, from a file, or from an installed source."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import islice
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source
+from selfreward_ray.extensions import check_different, is_source, source_named
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Prompt
+from selfreward_ray.records import Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.seed.readers.fields import Fields, Filled, parse
-from selfreward_ray.seed.readers.rows import read_rows
-from selfreward_ray.steps.proposing import propose_by_model, proposer_of
+from selfreward_ray.steps.proposing import Proposer, propose_by_model, proposer_of
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.rows import Fields, Filled, parse, read_rows
 from selfreward_ray.store.step import Step, finished_step
 
 
@@ -20,22 +20,29 @@ class _PromptRow(Fields):
 
 
 def propose(
-    recipe: Recipe, *, seed_data: str, iteration: int, out: str, earlier: Sequence[str] = (), label: str = "prompts"
+    recipe: Recipe,
+    *,
+    seed_data: str,
+    iteration: int,
+    out: str,
+    earlier: Sequence[str] = (),
+    label: str = "prompts",
+    proposer: Proposer | None = None,
 ) -> Manifest:
     """`Prompt` rows of `iteration` in `out` (paper, section 2.2, step 1).
 
     `seed_data` is a seed step, `earlier` are the propose steps of the iterations before, which a new prompt that a
-    model writes must not repeat.
+    model writes must not repeat. `proposer` is one that is open; without it the step opens its own.
     """
     seeds = finished_step(seed_data, "seed")
     # Without the budget: what was proposed before it was spent is as good after it is raised.
     part = {"prompts": recipe.prompts.model_dump(exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source
-    installed = find_source(source)
+    installed = is_source(source)
     inputs = {"seed": seed_data}
     if source == "model":
         inputs |= {"source": proposer_of(recipe)} | {f"earlier {n}": uri for n, uri in enumerate(earlier)}
-    elif installed is None:
+    elif not installed:
         inputs["source"] = source
     step = Step("propose", out, part, inputs)
     if step.is_done():
@@ -44,11 +51,13 @@ def propose(
     with Progress(label, recipe.prompts.count, "prompts") as progress:
         if source == "model":
             before = [finished_step(uri, "propose") for uri in earlier]
-            return propose_by_model(recipe, step, seeds, iteration, before, progress)
-        if installed is None:
-            prompts = _from_file(source, recipe.prompts.count, iteration)
+            with nullcontext(proposer) if proposer else Proposer(recipe) as opened:
+                return propose_by_model(recipe, step, seeds, iteration, before, progress, opened)
+        if installed:
+            prompts = source_named(source).prompts(recipe.prompts.count, recipe.seed, iteration)
+            check_different([prompt.id for prompt in prompts], f"prompts.source: {source!r} gives two prompts")
         else:
-            prompts = installed.prompts(recipe.prompts.count, recipe.seed, iteration)
+            prompts = _from_file(source, recipe.prompts.count, iteration)
         step.write(prompts, Prompt)
         progress.update(len(prompts))
         return step.finish(offered=len(prompts))
@@ -64,4 +73,4 @@ def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
             f"{first + count}: lower prompts.count, or give a longer file"
         )
     texts = [parse(_PromptRow, row.fields, row.where).prompt for row in rows[first:]]
-    return [Prompt(f"it{iteration}/p{i:06d}", text) for i, text in enumerate(texts)]
+    return [Prompt(prompt_id(iteration, i), text) for i, text in enumerate(texts)]

@@ -1,26 +1,26 @@
-"""Prompts from a model by 8-shot prompting, round after round, until enough are kept (paper, section 2.2, step 1).
+"""New prompts from a model by 8-shot prompting, in rounds until enough are kept (paper, section 2.2, step 1).
 
-Which prompts come out depends on the proposals' texts and on `recipe.seed` alone: a round is filtered in the order
-of its ids once all of it is answered, so neither the number of replicas nor their speed matters. Proposals stay on
-storage; after an interruption only what was not answered is asked again.
+The result depends only on the proposals' texts and on `recipe.seed`. A round is filtered in the order of its ids after
+all of its requests are answered, so the number and the speed of the replicas do not matter. Proposals are stored;
+after an interruption only unanswered requests are sent again.
 """
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
 from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
 from selfreward_ray.prompts.filters import TooSimilar, admit, length
-from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
+from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.reporting.wording import commonest
 from selfreward_ray.steps.pooled import figures
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
@@ -29,14 +29,62 @@ from selfreward_ray.store.tables import read_files, read_rows
 
 
 def proposer_of(recipe: Recipe) -> str:
-    """The model that proposes: the recipe's, else M0."""
+    """The model that proposes: `prompts.proposer`, by default M0."""
     return recipe.prompts.proposer or recipe.model
 
 
+class Proposer:
+    """The engines of the proposing model. They start with the first request and stay up between iterations.
+
+    Supports at most `iterations` iterations of `recipe`. Use it as a context manager.
+    """
+
+    def __init__(self, recipe: Recipe, iterations: int = 1, open_rounds: Callable[..., Any] = open_rounds) -> None:
+        self._recipe = recipe
+        self._iterations = iterations
+        self._open_rounds = open_rounds
+        self._engines = ExitStack()
+        self._rounds: Rounds | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engines.close()
+
+    def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[BlockCounts]:
+        """Run `job` on the `requests` of a round, and yield the counts of each finished block."""
+        if self._rounds is None:
+            note("starting the engine")
+            recipe = self._recipe
+            opened = self._open_rounds(
+                proposer_of(recipe), recipe.inference, recipe.seed,
+                round_rows=recipe.prompts.requests_per_round, row_tokens=job.row_tokens,
+                max_rounds=self._iterations * most_rounds(recipe.prompts), note=note,
+            )  # fmt: skip
+            self._rounds = self._engines.enter_context(opened)
+        return self._rounds.ask(job, requests)
+
+    def faults(self) -> dict[str, int]:
+        return self._rounds.summary() if self._rounds else {}
+
+
+def most_rounds(prompts: Prompts) -> int:
+    """Number of rounds in the budget of one iteration, rounded up: the size of a round must not depend on the budget,
+    which may be raised later."""
+    return -(-(prompts.max_requests or 20 * prompts.count) // prompts.requests_per_round)
+
+
 def propose_by_model(
-    recipe: Recipe, step: Step, seed_data: Folder, iteration: int, earlier: Sequence[Folder], progress: Progress
+    recipe: Recipe,
+    step: Step,
+    seed_data: Folder,
+    iteration: int,
+    earlier: Sequence[Folder],
+    progress: Progress,
+    proposer: Proposer,
 ) -> Manifest:
-    """Write the prompts that are kept, and finish `step`. Raises `UserError` when the budget is spent before."""
+    """Write the prompts that are kept, and finish `step`. Raises `UserError` if the budget is spent before."""
     wanted = recipe.prompts
     examples = read_rows(seed_data, SftExample)
     seeds = _demonstrable(examples)
@@ -48,78 +96,55 @@ def propose_by_model(
     similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], wanted.max_rouge_l)
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
-    asked = 0
-    with ExitStack() as engines:
-        proposer = _Proposer(recipe, step.folder / "proposals", progress, engines)
-        while len(kept) < wanted.count:
-            if asked == proposer.budget:
-                raise UserError(_spent(proposer.budget, len(kept), wanted.count, dropped))
-            size = wanted.requests_per_round
-            rng = random.Random(f"propose {recipe.seed} {iteration} {asked}")
-            shown = [_demonstrate(seeds, kept, recipe, rng) for _ in range(size)]
-            requests = [Prompt(f"it{iteration}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
-            asked += size
-            for proposal in proposer.ask(requests, len(kept)):
-                prompt = _admitted(proposal, similar, full=len(kept) == wanted.count)
-                if isinstance(prompt, Dropped):
-                    dropped.append(prompt)
-                else:
-                    similar.add(prompt.text)
-                    kept.append(prompt)
-            progress.update(len(kept), proposer.counted.generated_tokens)
-        metrics = proposer.metrics()
+    asked, budget = 0, most_rounds(wanted) * wanted.requests_per_round
+    answers = _Answers(recipe, step.folder / "proposals", progress, proposer)
+    while len(kept) < wanted.count:
+        if asked == budget:
+            raise UserError(_spent(budget, len(kept), wanted.count, dropped))
+        size = wanted.requests_per_round
+        rng = random.Random(f"propose {recipe.seed} {iteration} {asked}")
+        shown = [_demonstrate(seeds, kept, recipe, rng) for _ in range(size)]
+        requests = [Prompt(f"M{iteration + 1}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
+        asked += size
+        for proposal in answers.to(requests, len(kept)):
+            prompt = _admitted(proposal, similar, full=len(kept) == wanted.count)
+            if isinstance(prompt, Dropped):
+                dropped.append(prompt)
+            else:
+                similar.add(prompt.text)
+                kept.append(prompt)
+        progress.update(len(kept), answers.counted.generated_tokens)
+    metrics = figures(answers.counted) | proposer.faults()
     step.write(kept, Prompt)
     step.write(dropped, Dropped, "dropped")
     return step.finish(offered=asked, tokens=metrics["generated_tokens"], metrics=metrics)
 
 
-class _Proposer:
-    """Answers to requests: from storage where an earlier attempt left them, else from the pool."""
+class _Answers:
+    """Answers to requests: from storage if an earlier attempt wrote them, else from the proposer's engines."""
 
-    def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, engines: ExitStack) -> None:
-        wanted = recipe.prompts
-        # In whole rounds: what a round holds must not depend on the budget, which may be raised.
-        self._rounds_at_most = -(-(wanted.max_requests or 20 * wanted.count) // wanted.requests_per_round)
-        self.budget = self._rounds_at_most * wanted.requests_per_round
-        self.counted = Block()
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, proposer: Proposer) -> None:
+        sampling = recipe.prompts.sampling
+        program = partial(propose_prompt, sampling=sampling, read=read_proposal)
+        self._job = Job("propose", program, Prompt, Proposal, folder.uri, sampling.max_tokens)
+        self.counted = BlockCounts()
+        """Counts since the last interruption."""
         self._folder = folder
         self._progress = progress
+        self._proposer = proposer
         self._answers: dict[str, Proposal | Dropped] = {}
         self._read: set[str] = set()
-        self._engines = engines
-        self._rounds: Rounds | None = None
 
-    def ask(self, requests: list[Prompt], kept: int) -> list[Proposal | Dropped]:
-        """What became of each request, in their order; `kept` is what progress shows meanwhile."""
+    def to(self, requests: list[Prompt], kept: int) -> list[Proposal | Dropped]:
+        """The proposal or `Dropped` for each request, in order. Progress shows `kept` in the meantime."""
         self._gather()
-        open_requests = [r for r in requests if r.id not in self._answers]
-        for block in self._blocks(open_requests):
-            self.counted += block
-            self._progress.note("")
-            self._progress.update(kept, self.counted.generated_tokens)
-        self._gather()
+        if unanswered := [r for r in requests if r.id not in self._answers]:
+            for block in self._proposer.ask(self._job, unanswered, self._progress.note):
+                self.counted += block
+                self._progress.note("")
+                self._progress.update(kept, self.counted.generated_tokens)
+            self._gather()
         return [self._answers[r.id] for r in requests]
-
-    def metrics(self) -> dict[str, Any]:
-        """For the manifest: of the proposals that were asked for since an interruption."""
-        return figures(self.counted) | (self._rounds.summary() if self._rounds else {})
-
-    def _blocks(self, requests: list[Prompt]) -> Iterator[Block]:
-        if not requests:
-            return
-        if self._rounds is None:
-            self._progress.note("starting the engine")
-            self._rounds = self._engines.enter_context(self._pool())
-        yield from self._rounds.ask(requests)
-
-    def _pool(self) -> AbstractContextManager[Rounds]:
-        wanted, inference = self._recipe.prompts, self._recipe.inference
-        program = partial(propose_prompt, sampling=wanted.sampling, read=read_proposal)
-        row_tokens = wanted.sampling.max_tokens
-        job = Job("propose", program, Prompt, Proposal, self._folder.uri, self._recipe.seed, row_tokens)
-        round_rows, max_rounds, note = wanted.requests_per_round, self._rounds_at_most, self._progress.note
-        return open_rounds(proposer_of(self._recipe), inference, job, round_rows, max_rounds, note)
 
     def _gather(self) -> None:
         for path, answers in read_files(self._folder / "rows", Proposal, skip=self._read):
@@ -137,7 +162,7 @@ def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: rand
 
 
 def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> Prompt | Dropped:
-    """The proposal as a prompt of the same id, or the reason against it."""
+    """The proposal as a prompt with the same id, or `Dropped` with the reason."""
     if isinstance(proposal, Dropped):
         return proposal
     reason = admit(proposal.text, proposal.finish_reason, similar)
@@ -147,13 +172,13 @@ def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> 
 
 
 def _demonstrable(examples: list[SftExample]) -> list[str]:
-    """IFT prompts as new ones are wanted: of that length, and after nothing but the system's message."""
+    """IFT prompts for use as demonstrations: of the length of new prompts, and preceded at most by a system message."""
     opening = [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
     return [prompt for prompt in opening if length(prompt) is None]
 
 
 def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Folder]) -> Iterator[str]:
-    """What a new prompt must not repeat: every prompt of the seed, held-out ones too, and of earlier iterations."""
+    """Prompts that a new one must not repeat: all of the seed data, also held-out ones, and of earlier iterations."""
     yield from (example.prompt for example in examples)
     for table in ("eft", "held_out"):
         yield from (ranked.prompt for ranked in read_rows(seed_data, RankedSet, table))

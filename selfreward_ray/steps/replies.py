@@ -1,4 +1,4 @@
-"""Replies that are there already, to be judged or compared: a finished step's, or rows that anybody wrote."""
+"""Existing replies to judge or compare: those of a finished step, or rows in a file."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -6,11 +6,9 @@ from itertools import chain, islice
 from pydantic import Field, model_validator
 
 from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
-from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.readers.fields import Encodable, Fields, Filled, parse
-from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.rows import Encodable, Fields, Filled, RowError, parse, read_rows
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
 
@@ -19,7 +17,7 @@ _ROWS_PER_PART = 1024
 
 
 class _ReplyRow(Fields):
-    """A prompt with a reply, or with several. An empty reply is one: models write such."""
+    """A prompt with one or several replies. A reply may be empty, as models write such replies."""
 
     prompt: Filled
     reply: Encodable | None = None
@@ -36,16 +34,16 @@ class _ReplyRow(Fields):
 
 
 def offered_replies(step: Step, source: str, option: str) -> Folder:
-    """The `JudgedPrompt` table of `source`: that of a sample, respond or judge step; else `step`'s own table
-    `offered`, to which the rows of the file, folder or URI are written.
+    """The `JudgedPrompt` table of `source`: the rows of a sample, respond or judge step. Rows of a file, folder or URI
+    are first written to `step`'s table `offered`.
 
-    Raises `UserError` for another or unfinished step, and for a row that is no prompt with replies.
+    Raises `UserError` for an unfinished step, a step of another kind, and a row that is not a prompt with replies.
     """
     if is_step(Folder(source)):
         return finished_step(source, *_ANSWERING) / "rows"
     offered = step.folder / "offered"
     if not step.is_done():
-        offered.delete()  # an interrupted attempt's, which may break off anywhere
+        offered.delete()  # of an interrupted attempt, possibly incomplete
         rows = _read_replies(source, option)
         for number, first in enumerate(rows):
             part = [first, *islice(rows, _ROWS_PER_PART - 1)]
@@ -54,7 +52,7 @@ def offered_replies(step: Step, source: str, option: str) -> Folder:
 
 
 def first_replies(source: str, option: str) -> Iterator[tuple[str, Contender]]:
-    """Each prompt's text with its first reply, of what `offered_replies` reads or of an evaluate step's answers."""
+    """Each prompt's text with its first reply. Takes the sources of `offered_replies` and an evaluate step."""
     if not is_step(Folder(source)):
         return _first_of(_read_replies(source, option))
     folder = finished_step(source, "evaluate", *_ANSWERING)
@@ -72,11 +70,11 @@ def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender
 
 
 def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
-    """Prompts with unjudged candidates that count as finished; ids are by the rows' place (``given/p000017/r0``)."""
+    """Prompts with unjudged candidates, which count as complete. Ids contain the row number (``given/p000017/r0``)."""
     rows = read_rows(source, "train", option)
     first = next(rows, None)
     if first is None:
-        raise SeedError(f"{option}: {source} holds no rows; write one JSON object a line")
+        raise RowError(f"{option}: {source} holds no rows; write one JSON object a line")
     for number, row in enumerate(chain([first], rows)):
         found = parse(_ReplyRow, row.fields, row.where)
         prompt_id = f"given/p{number:06d}"

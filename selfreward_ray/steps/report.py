@@ -1,4 +1,4 @@
-"""Step: what a run's folder shows: the closing tables and ``report.html``."""
+"""Step: the summary tables of a run and its ``report.html``."""
 
 from itertools import chain, islice
 
@@ -20,7 +20,7 @@ _SAMPLES = 4
 
 
 def report(run: str, console: Console | None = None) -> RunSummary:
-    """Print the closing tables of `run` and write its ``report.html``. Raises `UserError` for a folder of no run."""
+    """Print the summary tables of `run` and write its ``report.html``. Raises `UserError` if it is not a run."""
     summary = summarize(RunLayout(run))
     print_summary(summary, console or Console())
     Folder(run).write_bytes("report.html", render_page(summary).encode())
@@ -28,7 +28,7 @@ def report(run: str, console: Console | None = None) -> RunSummary:
 
 
 def summarize(layout: RunLayout) -> RunSummary:
-    """Everything a report shows, read from the manifests of the finished steps."""
+    """The data of a report, from the manifests of the finished steps."""
     recipe = layout.recipe()
     steps = [
         StepSummary(step.name, step.model, m.rows.get("rows", 0), m.dropped, m.tokens, m.seconds)
@@ -66,7 +66,7 @@ def _model(layout: RunLayout, t: int) -> ModelSummary | None:
 
 
 def _samples(layout: RunLayout, t: int) -> list[Sample]:
-    """A few pairs, evenly spaced over the table; none where the policy made no pairs."""
+    """A few pairs, evenly spaced over the table; none if the policy does not make pairs."""
     manifest = read_manifest(layout.pairs(t))
     if manifest is None or POLICIES[layout.recipe().pairs.policy].record is not Pair:
         return []

@@ -6,17 +6,16 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.steps.pooled import judging, run_pooled
-from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.store.step import Step, finished_step
 
 
-def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "respond and judge") -> Manifest:
+def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "respond and judge") -> PooledStep:
     """`prompts` (a propose step) → `JudgedPrompt` rows (paper, section 2.2)."""
     rubric, part = judging(recipe)
     step = Step("respond", out, part | {"respond": recipe.respond.model_dump()}, {"model": model, "prompts": prompts})
     program = partial(respond_and_judge, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens
-    job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed, row_tokens)
+    job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = finished_step(prompts, "propose") / "rows"
-    return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label)
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)

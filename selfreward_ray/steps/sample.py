@@ -1,4 +1,4 @@
-"""Step: N candidates for each prompt, not judged: that is another step's, by any model."""
+"""Step: N candidates for each prompt, without verdicts. A judge step adds those, with any model."""
 
 from functools import partial
 
@@ -6,17 +6,16 @@ from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.steps.pooled import run_pooled
-from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step, finished_step
 
 
-def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "sample") -> Manifest:
+def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "sample") -> PooledStep:
     """`prompts` (a propose step) → `JudgedPrompt` rows whose candidates have no verdicts (paper, section 2.2)."""
     part = {"respond": recipe.respond.model_dump(), "seed": recipe.seed}
     step = Step("sample", out, part, {"model": model, "prompts": prompts})
     program = partial(programs.sample, respond=recipe.respond)
     row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens
-    job = Job("sample", program, Prompt, JudgedPrompt, step.folder.uri, recipe.seed, row_tokens)
+    job = Job("sample", program, Prompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = finished_step(prompts, "propose") / "rows"
-    return run_pooled(step, job, recipe, model=model, rows=rows, unit="prompts", label=label)
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)

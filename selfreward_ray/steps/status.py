@@ -1,4 +1,4 @@
-"""What of a run is done, and what is next."""
+"""The status of a run: finished steps with counts, and the next step."""
 
 from rich.console import Console
 from rich.text import Text
@@ -10,7 +10,7 @@ from selfreward_ray.store.tables import count_rows
 
 
 def print_status(run: str, console: Console | None = None) -> None:
-    """A line a step: done with its counts, begun with its rows so far, next, or to come."""
+    """Print one line per step: finished with counts, started with its rows so far, next, or pending."""
     console = console or Console()
     layout = RunLayout(run)
     recipe = layout.recipe()
@@ -23,13 +23,17 @@ def print_status(run: str, console: Console | None = None) -> None:
             counts = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
             mark, style, text = "✓", "green", counts
         else:
-            # A training step's rows are its encoded examples, all there before the first step.
-            begun = count_rows(step.folder / "rows") if step.name in ("respond", "evaluate") else 0
-            text = ("next" if not next_shown else "") + (f", {begun} rows so far" if begun and not next_shown else "")
+            # A training step's rows are its encoded examples, which are written before training starts.
+            written = count_rows(step.folder / "rows") if step.name in ("respond", "evaluate") else 0
+            text = ("next" if not next_shown else "") + (
+                f", {written} rows so far" if written and not next_shown else ""
+            )
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
         console.print(Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text))
     if next_shown:
-        console.print(f"go on with the command that began it, or: selfreward iterate --run-dir {run}", soft_wrap=True)
+        console.print(
+            f"continue with the command that started it, or: selfreward iterate --run-dir {run}", soft_wrap=True
+        )
     else:
         console.print(f"complete; the report is {run.rstrip('/')}/report.html")

@@ -72,6 +72,10 @@ class Step:
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
 
+    def begin(self) -> None:
+        """The manifest's seconds count from here, and not from when the step was made."""
+        self._clock = time.monotonic()
+
     def manifest(self) -> Manifest:
         """The manifest of the step when `is_done` said that it is complete."""
         return Manifest(**self.folder.read_json(MANIFEST))

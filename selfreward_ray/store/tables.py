@@ -85,17 +85,17 @@ def write_block(
     kept: list[R],
     record: type[R],
     dropped: list[Dropped],
-    caught: Sequence[Dropped] = (),
+    flagged: Sequence[Dropped] = (),
 ) -> None:
     """Write what became of the rows `ids`. A block that is retried overwrites its first attempt.
 
-    `caught` names parts of rows that were kept or dropped.
+    `flagged` names parts of rows that were kept or dropped.
     """
     part = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
     tables: dict[str, tuple[list[Any], type[Any]]] = {
         "rows": (kept, record),
         "dropped": (dropped, Dropped),
-        "caught": (list(caught), Dropped),
+        "flagged": (list(flagged), Dropped),
     }
     for table, (records, kind) in tables.items():
         # A table without rows is written too where an earlier attempt left some.

@@ -18,8 +18,8 @@ from selfreward_ray.cluster.waiting import wait_for_room
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder, absolute
-from selfreward_ray.training.board import Board
 from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.progress_actor import ProgressActor
 
 
 def fit(job: TrainJob, progress: Progress) -> None:
@@ -31,22 +31,22 @@ def fit(job: TrainJob, progress: Progress) -> None:
     training = job.training
     workers = worker_ask(training)
     check_room(workers)
-    board = on_driver_node(Board)
-    ray_folder = Folder(job.out) / "ray_train"
+    reported = on_driver_node(ProgressActor)
+    ray_folder = job.folders.training / "ray_train"
     _discard_torn(ray_folder, progress)
     failures = 0
     try:
         while True:
             wait_for_room(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
             try:
-                final = _attempt(replace(job, progress=board), ray_folder, progress)
+                final = _attempt(replace(job, progress=reported), ray_folder, progress)
                 break
             except ray.train.TrainingFailedError as error:
                 failures += not _preempted(error)
                 if failures > training.max_failures:
                     raise _cause(error) from None
     finally:
-        ray.kill(board)
+        ray.kill(reported)
     if final is not None:
         raise final
     ray_folder.delete()
@@ -137,8 +137,8 @@ def environment(job: TrainJob) -> dict[str, str]:
     return {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
 
 
-def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:
+def _follow(reported: Any, progress: Progress, stop: threading.Event) -> None:
     while not stop.wait(0.5):
-        state = ray.get(board.read.remote())
+        state = ray.get(reported.read.remote())
         progress.note(state["note"])
         progress.update(done=state["done"], tokens=state["tokens"])

@@ -28,6 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_tiny_model(tmp_path_factory.mktemp("model")))
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_our_side_trains_on_a_few_pairs(model: str):
     """A first loss other than ln 2 ends the benchmark with an error."""

@@ -1,4 +1,4 @@
-"""A cluster file is read as Ray reads it, and what is wrong with it is said by file, field and remedy."""
+"""Cluster files are read as Ray reads them, and errors name the file, the field and the remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def test_a_file_that_is_not_text_or_not_there_is_refused(tmp_path: Path):
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is not YAML"):
         read_cluster_file(tmp_path / "c.yaml")
-    with pytest.raises(UserError, match=r"can not read the cluster file .*No such file"):
+    with pytest.raises(UserError, match=r"cannot read the cluster file .*No such file"):
         read_cluster_file(tmp_path / "none.yaml")
 
 

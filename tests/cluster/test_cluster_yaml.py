@@ -1,4 +1,4 @@
-"""The cluster file is what Ray and EC2 accept, large enough for the recipe that names it, and says no false figure."""
+"""Ray and EC2 accept the cluster file, it is large enough for its recipe, and the figures in its comments are right."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return load_recipe(ROOT / "jobs/recipes/llama2-70b.yaml")
+    return load_recipe("llama2-70b")
 
 
 def test_ray_accepts_it_as_ray_up_would(config: dict[str, Any]) -> None:

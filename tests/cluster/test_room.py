@@ -1,4 +1,4 @@
-"""What node types can hold, by numbers. `tests/raylets/test_room_on_raylets.py` asks real clusters."""
+"""The capacity of declared node types. `tests/raylets/test_room_on_raylets.py` tests real clusters."""
 
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ class TestMonitor:
         for number, command in enumerate(commands):
             (tmp_path / "proc" / str(number)).mkdir(parents=True)
             (tmp_path / "proc" / str(number) / "cmdline").write_text("\0".join(command))
-        (tmp_path / "proc" / "77" / "cmdline").mkdir(parents=True)  # can not be read, as that of a process that ended
+        (tmp_path / "proc" / "77" / "cmdline").mkdir(parents=True)  # cannot be read, as that of a process that ended
         return room._file_of(monitor_options("10.0.0.1:6379", tmp_path / "proc"))
 
     def test_the_file_of_the_own_clusters_monitor_is_read(self, tmp_path: Path, file: Path):

@@ -97,8 +97,8 @@ def test_a_stopped_job_ends_as_one_that_ctrl_c_ends():
     """`ray job stop` sends SIGTERM, for which Ray sets a handler when a cluster is joined."""
     code = """
 import time
-from selfreward_ray.cli import _cluster, _explained
-with _explained(), _cluster():
+from selfreward_ray.cli.running import explained, joined_cluster
+with explained(), joined_cluster():
     print("joined", flush=True)
     time.sleep(60)
 """

@@ -1,4 +1,5 @@
-"""What is said while room is waited for, by statuses made by hand; `tests/raylets/test_waiting_for_nodes.py` waits."""
+"""Messages while waiting for resources, from hand-made statuses. `tests/raylets/test_waiting_for_nodes.py` waits on a
+real cluster."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,7 @@ def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Waits with these statuses, one a second, and room after the last of them; returns the notes."""
+    """Wait with these statuses, one per second, until the request fits after the last one. Returns the notes."""
 
     def do(*statuses: Any, timeout_s: float = 60, logged: dict[str, str] | None = None) -> list[str]:
         left, notes, removed = list(statuses), [], []

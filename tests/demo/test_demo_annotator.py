@@ -9,7 +9,7 @@ from selfreward_ray.demo.annotator import annotate, compose, demo_seed_sets, wri
 from selfreward_ray.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.demo.verifier import kept_rules, parse_instruction, true_score
 from selfreward_ray.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Rule, is_left_out, write_instructions
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.seed.eft import DISAGREES, choose_eft, written_verdicts
 
 ALL_TOPICS = tuple(topic for group in TOPICS.values() for topic in group)
@@ -154,7 +154,7 @@ def test_an_excluded_word_is_used_where_the_rule_is_broken_else_another_or_none(
     assert abs(mean(word is None for word in kept) - 0.5) < 0.08
 
 
-SIZES = Seed(ift=60, eft=90, held_out=30)
+SIZES = SeedData(ift=60, eft=90, held_out=30)
 
 
 def test_the_seed_data_are_as_many_as_asked_and_apart():
@@ -184,14 +184,14 @@ def test_each_held_out_set_has_its_prompts_topics_and_combinations():
 def test_what_is_held_out_or_left_out_changes_nothing_of_the_rest():
     """So a run without EFT has the same IFT rows, and a development set can be written beside a run."""
     whole = demo_seed_sets(SIZES, 1)
-    other = demo_seed_sets(Seed(ift=60, eft=0, held_out=20, held_out_groups=("dev", "topics")), 1)
+    other = demo_seed_sets(SeedData(ift=60, eft=0, held_out=20, held_out_groups=("dev", "topics")), 1)
     assert other.ift == whole.ift
     assert [s for s in other.held_out if s.group == "topics"] == whole.held_out[:20]
 
 
 def test_ift_material_is_one_reply_a_set_that_tells_each_rule_from_its_opposite():
     """A rule kept half of the time is broken as often: such replies would say that the demand does not matter."""
-    sets = demo_seed_sets(Seed(ift=2000, eft=0, held_out=0), rng_seed=0).ift
+    sets = demo_seed_sets(SeedData(ift=2000, eft=0, held_out=0), rng_seed=0).ift
     assert {len(s.replies) for s in sets} == {1}
     found = [one for s in sets for one in kept_rules(s.prompt, s.replies[0].text).items() if one[0] != "topic"]
     for kind in {kind for kind, _ in found}:

@@ -1,7 +1,7 @@
-"""The whole loop with the real engines, as Ray jobs on a real cluster: vLLM, Ray Data, Ray Train, ZeRO-3.
+"""The whole loop with the real engines, as a Ray job on a real cluster: vLLM, Ray Data, Ray Train, ZeRO-3.
 
-One tiny random Llama learns from people's rankings and becomes M1 by `jobs/run.py` and M2 by `jobs/iterate.py`; the
-tests look at what they left. The run's folder is in an object store: what every step writes, and every checkpoint, goes
+One tiny random Llama learns from people's rankings and becomes M1 and M2 by `jobs/run.py`; the tests look at what it
+left. The run's folder is in an object store: what every step writes, and every checkpoint, goes
 through S3's protocol.
 
 The ranked replies are six words in random order, so the model learns to write such lines: they are its proposals too.
@@ -66,7 +66,7 @@ PROMPTS = 12
 
 RECIPE = {
     "name": "tiny",
-    "iterations": 0,
+    "iterations": 1,
     "seed_data": {"ift": 30, "eft": 30, "held_out": HELD_OUT},
     "prompts": {
         "count": PROMPTS,
@@ -121,13 +121,12 @@ RECIPE = {
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that the jobs made, and what they printed."""
+    """A run that the job made, and what it printed."""
 
     layout: RunLayout
     model: Path
     recipe: Path
-    run_job: str
-    iterate_job: str
+    printed: str
 
     def manifest(self, folder: Folder) -> Manifest:
         found = read_manifest(folder)
@@ -136,11 +135,11 @@ class FinishedRun:
 
     def steps(self, t: int) -> list[dict[str, Any]]:
         """A line for each step of M(t)'s training."""
-        return [json.loads(line) for line in self.layout.model(t).read_bytes("steps.jsonl").splitlines()]
+        return [json.loads(line) for line in self.layout.training(t).read_bytes("steps.jsonl").splitlines()]
 
 
 def messages(rng: random.Random) -> list[dict[str, Any]]:
-    """Flat messages: first-turn prompts with two ranked replies each, and three that can not be placed or used."""
+    """Flat messages: first-turn prompts with two ranked replies each, and three that cannot be placed or used."""
     rows = []
     for i in range(SETS):
         tree = {"message_tree_id": f"t{i}", "lang": "en"}
@@ -172,17 +171,15 @@ def write_inputs(folder: Path, run_dir: str) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str], bucket: str) -> FinishedRun:
-    """The two jobs, one after the other."""
     run_dir = f"{bucket}/tiny"
     model, recipe = write_inputs(tmp_path_factory.mktemp("run"), run_dir)
-    run_job = submit("run.py", str(recipe), "--run-dir", run_dir)
-    iterate_job = submit("iterate.py", "--run-dir", run_dir)
-    return FinishedRun(RunLayout(run_dir), model, recipe, run_job, iterate_job)
+    printed = submit("run.py", str(recipe), "--run-dir", run_dir)
+    return FinishedRun(RunLayout(run_dir), model, recipe, printed)
 
 
 def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> None:
     layout = finished.layout
-    assert finished.manifest(layout.model(1)).step == "sft"
+    assert finished.manifest(layout.training(1)).step == "sft"
     assert finished.manifest(layout.prompts(2)).rows == {"rows": PROMPTS}
     judged = finished.manifest(layout.judged(2))
     assert 0 < judged.metrics["prefix_hit_rate"] < 1
@@ -190,7 +187,7 @@ def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> No
     assert judged.rows["rows"] + sum(judged.dropped.values()) == PROMPTS
     pairs = finished.manifest(layout.pairs(2))
     assert pairs.rows["rows"] + sum(pairs.dropped.values()) == judged.rows["rows"]
-    assert finished.manifest(layout.model(2)).step == "dpo"
+    assert finished.manifest(layout.training(2)).step == "dpo"
     for t in (1, 2):
         assert finished.manifest(layout.evaluation(t)).rows == {"rows": HELD_OUT}
 
@@ -274,7 +271,7 @@ def test_dpo_starts_at_ln2_and_learns_its_pairs(finished: FinishedRun) -> None:
 def test_exported_models_differ_and_load_in_plain_transformers(finished: FinishedRun) -> None:
     """The baseline is a model of its own: SFT on the instructions alone, from M0 as M1 is."""
     layout = finished.layout
-    folders = [local_model(folder.uri) for folder in (layout.baseline(), layout.model(1), layout.model(2))]
+    folders = [local_model(folder.uri) for folder in (layout.baseline().model, layout.model(1), layout.model(2))]
     weights = [load_file(next(finished.model.glob("*.safetensors")))]
     for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder)
@@ -300,26 +297,21 @@ def test_evaluation_has_answers_and_verdicts(finished: FinishedRun) -> None:
     assert figures["replies"]["score"] is None, "the recipe names no scorer"
 
 
-def test_jobs_follow_the_run_and_write_the_report(finished: FinishedRun) -> None:
-    assert "M1 · SFT" in finished.run_job
-    assert "M2" not in finished.run_job
-    assert "M2 · respond and judge" in finished.iterate_job
-    assert "M1 · SFT  already done" in finished.iterate_job
+def test_the_job_follows_the_run_and_writes_the_report(finished: FinishedRun) -> None:
+    done = [line.split("  ")[0].removeprefix("✓ ") for line in finished.printed.splitlines() if line.startswith("✓")]
+    assert done == [step.label for step in plan(finished.layout.recipe(), finished.layout)]
     page = finished.layout.root.read_bytes("report.html").decode()
     assert "M2" in page
     assert "<svg" in page
 
 
 def test_the_same_command_again_recomputes_nothing(finished: FinishedRun) -> None:
-    """From the shell this time, on a cluster of its own, whatever cluster this machine remembers.
-
-    `iterations=1` is what the run has by now.
-    """
+    """From the shell this time, on a cluster of its own, whatever cluster this machine remembers."""
     layout = finished.layout
     steps = plan(layout.recipe(), layout)
     before = [step.folder.read_bytes("manifest.json") for step in steps]
     done = subprocess.run(
-        [BIN / "selfreward", "run", finished.recipe, "--run-dir", layout.uri, "iterations=1"],
+        [BIN / "selfreward", "run", finished.recipe, "--run-dir", layout.uri],
         env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_ADDRESS": "local"},
         capture_output=True,
         text=True,

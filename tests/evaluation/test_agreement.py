@@ -1,4 +1,4 @@
-"""Agreement figures against numbers worked out by hand."""
+"""Agreement metrics against numbers computed by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Intervals over prompts and seeds, by hand."""
+"""Intervals over prompts and seeds, against numbers computed by hand."""
 
 import pytest
 
@@ -50,5 +50,5 @@ def test_a_run_without_values_is_refused(runs: list[dict[str, float]], message: 
 
 def test_gains_are_by_id_and_on_the_same_prompts() -> None:
     assert gains({"a": 40, "b": 60}, {"b": 80, "a": 20}) == {"a": -20, "b": 20}
-    with pytest.raises(ValueError, match=r"not measured on the same rows: \['b', 'c'\] are in one alone"):
+    with pytest.raises(ValueError, match=r"not measured on the same rows: \['b', 'c'\] are in one only"):
         gains({"a": 40, "b": 60}, {"a": 20, "c": 80})

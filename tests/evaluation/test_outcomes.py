@@ -1,4 +1,4 @@
-"""Figures of a head-to-head comparison."""
+"""Wins, losses and ties of a head-to-head comparison."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Figures of a model's own answers."""
+"""Metrics of a model's own answers."""
 
 import pytest
 

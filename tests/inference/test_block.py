@@ -7,7 +7,7 @@ import pytest
 from scripted_model import ScriptedModel, block_of
 
 from selfreward_ray.inference import block as block_module
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.recipe.schema import Sampling
@@ -40,8 +40,8 @@ async def echo(prompt: Prompt, model: LanguageModel) -> Prompt:
     return Prompt(prompt.id, given.text)
 
 
-def run(out: Path, answer: Any, prompts: list[Prompt] = PROMPTS) -> Block:
-    return block_of(prompts, ScriptedModel(answer), Job("echo", echo, Prompt, Prompt, str(out), 0, 1))
+def run(out: Path, answer: Any, prompts: list[Prompt] = PROMPTS) -> BlockCounts:
+    return block_of(prompts, ScriptedModel(answer), Job("echo", echo, Prompt, Prompt, str(out), 1))
 
 
 def written(out: Path) -> tuple[list[Prompt], list[Dropped]]:
@@ -50,13 +50,13 @@ def written(out: Path) -> tuple[list[Prompt], list[Dropped]]:
 
 def test_rows_are_written_and_tokens_counted(tmp_path: Path):
     """A token is a byte: 3 + 2 + 1 of prompts, and one generated for each."""
-    assert run(tmp_path, lambda text, row: text[0]) == Block(rows=3, prompt_tokens=6, generated_tokens=3)
+    assert run(tmp_path, lambda text, row: text[0]) == BlockCounts(rows=3, prompt_tokens=6, generated_tokens=3)
     assert written(tmp_path) == ([Prompt("p0", "a"), Prompt("p1", "d"), Prompt("p2", "f")], [])
 
 
 def test_a_failing_row_is_dropped_with_its_error_and_the_others_are_kept(tmp_path: Path):
     block = run(tmp_path, lambda text, row: KeyError("boom") if row == "p1" else "x")
-    assert block == Block(rows=3, dropped=1, prompt_tokens=4, generated_tokens=2)
+    assert block == BlockCounts(rows=3, dropped=1, prompt_tokens=4, generated_tokens=2)
     assert written(tmp_path) == (
         [Prompt("p0", "x"), Prompt("p2", "x")],
         [Dropped("p1", "echo", "KeyError: 'boom'")],
@@ -84,7 +84,7 @@ def test_two_blocks_do_not_overwrite_each_other(tmp_path: Path):
 
 
 def test_an_empty_block_asks_and_writes_nothing(tmp_path: Path):
-    assert run(tmp_path, lambda text, row: "x", []) == Block()
+    assert run(tmp_path, lambda text, row: "x", []) == BlockCounts()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,7 +95,7 @@ def test_tokens_that_the_engine_had_in_its_cache_are_counted(tmp_path: Path):
 
 
 def test_blocks_add_up_count_by_count():
-    assert Block(1, 2, 3, 4, 5, 6, 7, 8) + Block(10, 20, 30, 40, 50, 60, 70, 80) == Block(
+    assert BlockCounts(1, 2, 3, 4, 5, 6, 7, 8) + BlockCounts(10, 20, 30, 40, 50, 60, 70, 80) == BlockCounts(
         11, 22, 33, 44, 55, 66, 77, 88
     )
 
@@ -137,9 +137,11 @@ def test_verdicts_are_counted_wherever_they_stand_in_a_row(
     async def program(prompt: Prompt, model: LanguageModel) -> Any:
         return row if prompt.id == "p0" else Dropped(prompt.id, "judge", "too few")
 
-    job = Job("judge", program, Prompt, type(row), str(tmp_path), 0, 1)
+    job = Job("judge", program, Prompt, type(row), str(tmp_path), 1)
     given = block_of(PROMPTS[:2], ScriptedModel(lambda text, row: "x"), job)
-    assert given == Block(rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again)
+    assert given == BlockCounts(
+        rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again
+    )
 
 
 class Failing:
@@ -150,7 +152,7 @@ class Failing:
         self._times = times
         self._write = block_module.write_block
         monkeypatch.setattr(block_module, "write_block", self.write)
-        monkeypatch.setattr(block_module, "TRY_AGAIN_AFTER", (0.0, 0.0))
+        monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))
 
     def write(self, *block: Any) -> None:
         self.attempts += 1

@@ -77,13 +77,13 @@ def ask(engine: Engine, loop: asyncio.AbstractEventLoop) -> Callable[..., list[C
 
 
 def test_a_prompt_that_was_read_before_is_found_in_the_prefix_cache(engine: Engine, ask: Any):
-    hits, generated = engine.vitals.prefix_cache_hits, engine.vitals.generated_tokens
+    hits, generated = engine.stats.prefix_cache_hits, engine.stats.generated_tokens
     (first,) = ask((RIVER, GREEDY, "first"))
     (again,) = ask((RIVER, GREEDY, "again"))
     whole_blocks = (len(engine.encode(RIVER)) - 1) // 32 * 32
     assert (first.cached_tokens, again.cached_tokens) == (0, whole_blocks)
-    assert engine.vitals.prefix_cache_hits - hits == whole_blocks > 0
-    assert engine.vitals.generated_tokens - generated == 48
+    assert engine.stats.prefix_cache_hits - hits == whole_blocks > 0
+    assert engine.stats.generated_tokens - generated == 48
     assert first.token_ids == again.token_ids
 
 

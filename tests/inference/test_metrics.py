@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import pytest
 
 from selfreward_ray.inference import metrics
-from selfreward_ray.inference.block import Block
+from selfreward_ray.inference.block import BlockCounts
 from selfreward_ray.inference.metrics import Metrics
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 
 
 class Metric:
@@ -20,22 +20,28 @@ class Metric:
         self.tag_keys = tag_keys
         self.tags: dict[str, str] = {}
         self.said: list[float] = []
+        self.tagged: list[dict[str, str]] = []
 
     def set_default_tags(self, tags: dict[str, str]) -> None:
-        assert set(tags) == set(self.tag_keys)
         self.tags = tags
+
+    def add(self, value: float, tags: dict[str, str] | None) -> None:
+        tags = self.tags | (tags or {})
+        assert set(tags) == set(self.tag_keys)
+        self.said.append(value)
+        self.tagged.append(tags)
 
 
 class FakeCounter(Metric):
-    def inc(self, amount: float) -> None:
+    def inc(self, amount: float = 1.0, tags: dict[str, str] | None = None) -> None:
         if amount <= 0:
             raise ValueError(f"value must be > 0, got {amount}")
-        self.said.append(amount)
+        self.add(amount, tags)
 
 
 class FakeGauge(Metric):
-    def set(self, value: float) -> None:
-        self.said.append(value)
+    def set(self, value: float, tags: dict[str, str] | None = None) -> None:
+        self.add(value, tags)
 
 
 @pytest.fixture
@@ -48,10 +54,10 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, Any]):
-    published, vitals = Metrics("respond", "replica-1"), Vitals()
+    published, stats = Metrics("replica-1"), EngineStats()
     for generated, running, usage in ((0, 0, 0.0), (7, 3, 0.5), (7, 2, 0.5), (9, 0, 0.0)):
-        vitals.generated_tokens, vitals.requests_running, vitals.kv_cache_usage = generated, running, usage
-        published.publish(vitals)
+        stats.generated_tokens, stats.requests_running, stats.kv_cache_usage = generated, running, usage
+        published.publish(stats)
     assert known["selfreward_generated_tokens"].said == [7, 2]
     assert known["selfreward_requests_running"].said == [0, 3, 2, 0]
     assert known["selfreward_kv_cache_usage"].said == [0.0, 0.5, 0.5, 0.0]
@@ -59,23 +65,31 @@ def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, A
 
 
 def test_each_figure_of_an_engine_is_published_as_itself(known: dict[str, Any]):
-    published, vitals = Metrics("respond", "replica-1"), Vitals()
-    figures = {name: value for value, name in enumerate(vars(vitals), 1) if name != "last_step"}
-    vars(vitals).update(figures)
-    published.publish(vitals)
+    published, stats = Metrics("replica-1"), EngineStats()
+    figures = {name: value for value, name in enumerate(vars(stats), 1) if name != "last_step"}
+    vars(stats).update(figures)
+    published.publish(stats)
     said = {name: metric.said for name, metric in known.items() if metric.said}
     assert said == {f"selfreward_{name}": [value] for name, value in figures.items()}
 
 
 def test_a_blocks_counts_are_added(known: dict[str, Any]):
-    published = Metrics("respond", "replica-1")
-    published.block(Block(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
-    published.block(Block(rows=2))
+    published = Metrics("replica-1")
+    published.block("respond", BlockCounts(rows=8, dropped=1, verdicts=30, invalid_verdicts=0, verdicts_asked_again=2))
+    published.block("respond", BlockCounts(rows=2))
     said = {name.removeprefix("selfreward_"): metric.said for name, metric in known.items() if metric.said}
     assert said == {"rows": [8, 2], "dropped": [1], "verdicts": [30], "verdicts_asked_again": [2]}
 
 
-def test_all_have_the_step_and_the_replica(known: dict[str, Any]):
-    Metrics("respond", "replica-1")
+def test_each_figure_has_its_step_and_the_replica(known: dict[str, Any]):
+    """An engine goes on from one step to the next."""
+    published, stats = Metrics("replica-1"), EngineStats()
     assert len(known) == 14
-    assert all(metric.tags == {"step": "respond", "replica": "replica-1"} for metric in known.values())
+    for step, generated in (("evaluate", 5), ("respond", 12)):
+        published.step, stats.generated_tokens = step, generated
+        published.publish(stats)
+    published.block("evaluate", BlockCounts(rows=1))
+    steps = [{"step": step, "replica": "replica-1"} for step in ("evaluate", "respond")]
+    assert known["selfreward_generated_tokens"].tagged == steps
+    assert known["selfreward_requests_running"].tagged == steps
+    assert known["selfreward_rows"].tagged == steps[:1]

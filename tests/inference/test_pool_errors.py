@@ -1,7 +1,6 @@
 """Which words a pool ends with; `tests/raylets/test_pool_faults.py` has pools that end so."""
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import ray
@@ -10,6 +9,7 @@ from ray.exceptions import RayActorError
 
 from selfreward_ray.cluster.room import Ask, request
 from selfreward_ray.inference import pool as pool_module
+from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.pool import Pool, PoolStopped
 from selfreward_ray.recipe.schema import Inference
 
@@ -31,11 +31,10 @@ DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutErr
 def test_a_pool_ends_with_what_its_replicas_said(
     error: Exception, why: tuple[str, str, bool], said: str, monkeypatch: pytest.MonkeyPatch
 ):
-    ledger = SimpleNamespace(why=SimpleNamespace(remote=lambda: why))
-    job: Any = None
+    health = SimpleNamespace(failure=SimpleNamespace(remote=lambda: why))
     monkeypatch.setattr(ray, "get", lambda value: value)
     monkeypatch.setattr(pool_module, "outlook", lambda ask, since: f"none of {ask}")
-    pool = Pool("owner/model", Inference(stall_seconds=5), job, ledger, print)
+    pool = Pool("owner/model", Inference(stall_seconds=5), 0, Engine, health, print)
     with pytest.raises((PoolStopped, RayActorError)) as raised, pool._explained(TWO):
         raise error
     assert said in f"{type(raised.value).__name__}: {raised.value}"

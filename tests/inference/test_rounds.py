@@ -4,15 +4,19 @@ import asyncio
 
 import pyarrow as pa
 
-from selfreward_ray.inference.rounds import RoundQueue
+from selfreward_ray.inference.block import Job
+from selfreward_ray.inference.rounds import RoundBlock, RoundQueue
+from selfreward_ray.records import Prompt
+
+JOB = Job("propose", lambda row, model: row, Prompt, Prompt, "out", 1)
 
 
-def blocks(*names: str) -> list[pa.Table]:
-    return [pa.table({"name": [name]}) for name in names]
+def blocks(*names: str) -> list[RoundBlock]:
+    return [(JOB, pa.table({"name": [name]})) for name in names]
 
 
-def name(block: pa.Table) -> str:
-    return str(block["name"][0].as_py())
+def name(block: RoundBlock) -> str:
+    return str(block[1]["name"][0].as_py())
 
 
 def test_a_block_is_waited_for_and_given_again_to_the_same_number():

@@ -1,4 +1,4 @@
-"""When the guard ends a dataset: by the ledger's last sign of life, or where there was none, by its own beginning."""
+"""When the guard ends a dataset: by the health's last sign of life, or where there was none, by its own beginning."""
 
 import threading
 from types import SimpleNamespace
@@ -9,10 +9,10 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from selfreward_ray.cluster.room import Ask, request
 from selfreward_ray.inference import stall
-from selfreward_ray.inference.stall import StallGuard, told
+from selfreward_ray.inference.stall import StallGuard, reporting_activity
 
 
-class Ledger:
+class PoolHealth:
     """Answers, as its actor's handle does, how long it has had no sign."""
 
     def __init__(self) -> None:
@@ -47,40 +47,40 @@ def looks(guard: StallGuard, now: list[float], at: float) -> bool:
 
 
 def test_without_any_sign_it_ends_after_its_time(now: list[float]):
-    guard = StallGuard(Ledger(), 30)
+    guard = StallGuard(PoolHealth(), 30)
     assert looks(guard, now, 129)
     assert not looks(guard, now, 130)
 
 
 def test_a_sign_postpones_the_end(now: list[float]):
-    ledger = Ledger()
-    guard = StallGuard(ledger, 30)
+    health = PoolHealth()
+    guard = StallGuard(health, 30)
     for idle, goes_on in [(0, True), (29, True), (5, True), (30, False)]:
-        ledger.idle = idle
+        health.idle = idle
         assert looks(guard, now, now[0] + 100) == goes_on
 
 
 def test_signs_from_before_the_execution_do_not_end_it(now: list[float]):
     """Between rounds replicas have nothing to tell."""
-    ledger = Ledger()
-    ledger.idle = 1000
-    guard = StallGuard(ledger, 30)
+    health = PoolHealth()
+    health.idle = 1000
+    guard = StallGuard(health, 30)
     assert looks(guard, now, 129)
     assert not looks(guard, now, 131)
 
 
 def test_the_ledger_is_asked_once_a_second(now: list[float]):
-    ledger = Ledger()
-    guard = StallGuard(ledger, 30)
+    health = PoolHealth()
+    guard = StallGuard(health, 30)
     for step in range(100):
         looks(guard, now, 100 + step / 20)
-    assert ledger.asked == 4
+    assert health.asked == 4
 
 
 def test_what_replicas_wait_for_is_said_until_the_first_begins(monkeypatch: pytest.MonkeyPatch):
     answers = iter([None])
-    ledger = SimpleNamespace(doing=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
-    monkeypatch.setattr(stall, "LOOK_EVERY", 0.001)
+    health = SimpleNamespace(activity=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
+    monkeypatch.setattr(stall, "POLL_INTERVAL_S", 0.001)
     monkeypatch.setattr(stall.ray, "get", lambda answer: answer)
     monkeypatch.setattr(stall, "outlook", lambda ask, since: f"{ask}: room for none")
     said: list[str] = []
@@ -91,7 +91,9 @@ def test_what_replicas_wait_for_is_said_until_the_first_begins(monkeypatch: pyte
         if len(said) == 2:
             second.set()
 
-    with told(ledger, Ask("one replica", "inference.min_replicas", 2, (request(1, 8, "L40S"),)), note) as came:
+    with reporting_activity(
+        health, Ask("one replica", "inference.min_replicas", 2, (request(1, 8, "L40S"),)), note
+    ) as came:
         assert second.wait(30)
         came()
         at_the_end = list(said)

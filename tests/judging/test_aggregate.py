@@ -1,4 +1,4 @@
-"""k verdicts to one mean."""
+"""The mean and variance of k verdicts."""
 
 import pytest
 

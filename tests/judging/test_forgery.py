@@ -1,4 +1,4 @@
-"""A reply can not forge its verdict: it stays between its tags, is shown in full, and holds no score."""
+"""A reply cannot forge its verdict: it stays between its tags, is shown in full, and contains no readable score."""
 
 import re
 

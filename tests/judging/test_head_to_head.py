@@ -1,4 +1,4 @@
-"""Which replies are compared, and what two orders of verdicts prefer."""
+"""Which replies are compared, and which one the verdicts of both orders prefer."""
 
 import pytest
 from hypothesis import given

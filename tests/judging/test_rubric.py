@@ -75,22 +75,26 @@ def test_rubric_of_a_file(tmp_path: Path) -> None:
         ({"template": "<q>{prompt}</q> {reply}"}, "template", "{reply} must stand between tags"),
         ({"template": "<q>{prompt}</q><a>{reply}</a>{reply}"}, "template", "{reply} must stand between tags"),
         ({"score_pattern": "Grade: ("}, "score_pattern", "not a regular expression"),
-        ({"score_pattern": "Grade"}, "score_pattern", "must have one group, the score, but has 0"),
-        ({"score_pattern": r"(Grade): (\d)"}, "score_pattern", "must have one group, the score, but has 2"),
+        ({"score_pattern": "Grade"}, "score_pattern", "must have exactly one group, the score, but has 0"),
+        ({"score_pattern": r"(Grade): (\d)"}, "score_pattern", "must have exactly one group, the score, but has 2"),
         ({"min_score": 11}, "", "min_score 11 must be below max_score 10"),
         ({"max_score": float("nan")}, "max_score", "finite"),
         ({"max_score": "many"}, "max_score", "valid number"),
         ({"maximum": 5}, "maximum", "not permitted"),
-        ({"template": "<q>{prompt}</q><a>{reply}</a><b>{second}</b>"}, "template", "{second} does not go with {reply}"),
-        ({"template": "<q>{prompt}</q><a>{first}</a><b>{reply}</b>"}, "template", "{reply} does not go with {first}"),
+        ({"template": "<q>{prompt}</q><a>{reply}</a><b>{second}</b>"}, "template", "{second} cannot be used together"),
+        ({"template": "<q>{prompt}</q><a>{first}</a><b>{reply}</b>"}, "template", "{reply} cannot be used together"),
         ({"template": "<q>{prompt}</q><a>{first}</a>"}, "template", "{second} must stand between tags"),
-        ({"template": "<q>{prompt}</q><a>{first}</a><b>{second}</b>"}, "", "scores from 0, the second is better, to 1"),
-        ({"scores": {"A": 1, "B": 11}}, "scores", "b is 11, which is out of range"),
-        ({"scores": {"A": 1, "a": 2}}, "scores", "differ in nothing but their case"),
+        (
+            {"template": "<q>{prompt}</q><a>{first}</a><b>{second}</b>"},
+            "",
+            "must have min_score 0 (the second is better)",
+        ),
+        ({"scores": {"A": 1, "B": 11}}, "scores", "b is 11, which is not between min_score and max_score"),
+        ({"scores": {"A": 1, "a": 2}}, "scores", "differ only in case"),
         ({"scores": {"A": "best"}}, "scores: A", "valid number"),
-        ({"endings": ["\nGrade: 11"]}, "endings", "no score can be read from a text that ends in '\\nGrade: 11'"),
-        ({"endings": ["\nGrade: 1", "\nGrade:"]}, "endings", "ends in '\\nGrade:'"),
-        ({"endings": ["Grade: 1"], "score_pattern": r"\bGrade: (\d+)"}, "endings", "ends in 'Grade: 1'"),
+        ({"endings": ["\nGrade: 11"]}, "endings", "no score can be read from a verdict that ends with '\\nGrade: 11'"),
+        ({"endings": ["\nGrade: 1", "\nGrade:"]}, "endings", "ends with '\\nGrade:'"),
+        ({"endings": ["Grade: 1"], "score_pattern": r"\bGrade: (\d+)"}, "endings", "ends with 'Grade: 1'"),
     ],
 )
 def test_wrong_field_is_named(tmp_path: Path, changes: dict[str, object], field: str, message: str) -> None:
@@ -102,10 +106,10 @@ def test_wrong_field_is_named(tmp_path: Path, changes: dict[str, object], field:
 
 
 def test_a_rubric_of_the_other_kind_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RubricError, match="rubric pairwise shows {first} and {second}, but here .* shows {reply}"):
+    with pytest.raises(RubricError, match="pairwise has the placeholders {first} and {second}; .* with {reply} is"):
         load_rubric("pairwise")
     path = write(tmp_path)
-    with pytest.raises(RubricError, match="shows {reply}, but here .* shows {first} and {second}") as error:
+    with pytest.raises(RubricError, match="has the placeholders {reply}; .* with {first} and {second} is") as error:
         load_pairwise(path)
     assert path in str(error.value)
 
@@ -153,7 +157,7 @@ def test_a_constrained_verdict_has_no_more_bytes_than_tokens(text: str) -> None:
 
 
 def test_a_rubric_without_endings_can_not_be_constrained(tmp_path: Path) -> None:
-    with pytest.raises(RubricError, match="judge.constrained .* rubric own has no endings"):
+    with pytest.raises(RubricError, match="judge.constrained .* rubric own has none"):
         load_rubric(write(tmp_path)).constrained_pattern(100)
 
 
@@ -173,8 +177,8 @@ def test_unknown_name_lists_the_packaged() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "can not read"),
-        (b"- a\n- b", "must hold a mapping"),
+        (None, "cannot read"),
+        (b"- a\n- b", "must be a mapping"),
         (b"a: [", "not YAML"),
         (b"\xff\xfe\xff", "not YAML"),
         (b"min_score: 0b_", "not YAML"),

@@ -1,4 +1,4 @@
-"""Text to ids: as the tokenizer itself for ordinary text, and never a control token from anybody's text."""
+"""Encoding: the same ids as the tokenizer for ordinary text, and never a control token from the text of a message."""
 
 from pathlib import Path
 from typing import Any

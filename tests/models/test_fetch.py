@@ -1,4 +1,4 @@
-"""Fetching a model: in parts, by one process of a node, continued where a process was killed."""
+"""Fetching a model in parts, by one process of a node, and resuming after a process was killed."""
 
 import errno
 import os
@@ -272,7 +272,7 @@ def test_a_failed_read_leaves_no_file_under_its_name_and_costs_its_part_alone(
 def test_a_file_that_changes_meanwhile_is_not_published(store: Store, target: Path, monkeypatch: pytest.MonkeyPatch):
     listed = store.listed()
     os.utime(store.folder / "a.safetensors", ns=(1, 1))
-    with pytest.raises(OSError, match=r"a\.safetensors was written again while it was fetched"):
+    with pytest.raises(OSError, match=r"a\.safetensors was changed while it was fetched"):
         fetch.fetch(store, listed, target, fetch.ignore_progress)
     assert "a.safetensors" not in visible(target)
     run(store, target)
@@ -286,7 +286,7 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_read(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"no room for \S+ \(0\.0 GB\) in \S+model; .* SELFREWARD_CACHE"):
+    with pytest.raises(UserError, match=r"not enough disk space for \S+ \(0\.0 GB\) in \S+model; .* SELFREWARD_CACHE"):
         run(store, target)
     assert store.reads() == []
 
@@ -294,7 +294,7 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_read(
 def test_a_short_answer_is_an_error(store: Store, target: Path):
     listed = store.listed()
     (store.folder / "b.safetensors").write_bytes(b"short")
-    with pytest.raises(OSError, match=r"storage gave \d bytes of b\.safetensors at \d+, not 1000"):
+    with pytest.raises(OSError, match=r"storage returned \d bytes of b\.safetensors at offset \d+ instead of 1000"):
         fetch.fetch(store, listed, target, fetch.ignore_progress)
     assert "b.safetensors" not in visible(target)
 

@@ -52,7 +52,7 @@ def test_what_a_model_lacks_is_named(copy: Path, missing: str, named: str):
 
 @pytest.mark.parametrize("name", ["no-such-folder", "/no/such/folder", "a/b/c", "file:///no/such/folder"])
 def test_a_name_that_is_nothing_says_what_it_could_be(name: str):
-    with pytest.raises(UserError, match=r"neither a folder here, nor a hub name \(owner/name\), nor a storage URI"):
+    with pytest.raises(UserError, match=r"neither a local folder, nor a hub name \(owner/name\), nor a storage URI"):
         local_model(name)
 
 
@@ -61,7 +61,7 @@ def test_a_hub_that_can_not_be_asked_is_the_users_error(monkeypatch: pytest.Monk
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(UserError, match="can not fetch model 'owner/model' from the hub.*no network"):
+    with pytest.raises(UserError, match="cannot fetch model 'owner/model' from the hub.*no network"):
         local_model("owner/model")
 
 
@@ -222,7 +222,7 @@ def test_a_stored_adapter_is_fetched_and_so_is_its_base(bucket: Path, copy: Path
         ({"r": None}, "must have peft_type LORA, base_model_name_or_path and r"),
         ({"r": "24"}, "must have peft_type LORA, base_model_name_or_path and r"),
         ({"base_model_name_or_path": None}, "must have peft_type LORA, base_model_name_or_path and r"),
-        ({"base_model_name_or_path": "/no/such/model"}, "model '/no/such/model' is neither a folder here"),
+        ({"base_model_name_or_path": "/no/such/model"}, "model '/no/such/model' is neither a local folder"),
     ],
 )
 def test_what_is_wrong_with_an_adapters_configuration_is_said(adapter: Path, changes: dict[str, Any], message: str):
@@ -248,15 +248,15 @@ def test_a_configuration_that_is_no_mapping_is_refused(adapter: Path):
 def test_an_adapter_without_weights_is_refused_before_its_base_is_looked_for(adapter: Path):
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     configured(adapter, base_model_name_or_path="owner/model")
-    with pytest.raises(UserError, match=r"has no adapter_model.safetensors \(pickled weights are not read\)"):
+    with pytest.raises(UserError, match=r"has no adapter_model.safetensors; .*\(pickled weights are not read\)"):
         model_and_adapter(str(adapter))
 
 
 def test_an_adapter_is_no_model_and_no_base_of_another(adapter: Path, tmp_path: Path):
-    with pytest.raises(UserError, match=r"adapter' is a LoRA adapter; a model is needed here: merge it"):
+    with pytest.raises(UserError, match=r"adapter' is a LoRA adapter, but a model is needed here; merge it"):
         local_model(str(adapter))
     other = shutil.copytree(adapter, tmp_path / "other")
-    with pytest.raises(UserError, match=r"adapter' is a LoRA adapter; a model is needed here: merge it"):
+    with pytest.raises(UserError, match=r"adapter' is a LoRA adapter, but a model is needed here; merge it"):
         model_and_adapter(str(configured(other, base_model_name_or_path=str(adapter))))
 
 
@@ -266,7 +266,7 @@ def test_a_local_folder_is_made_absolute_once_it_is_known_to_be_complete(
     monkeypatch.chdir(adapter.parent)
     assert portable("adapter", adapters=True) == str(adapter)
     assert portable(str(tiny_model)) == str(tiny_model)
-    with pytest.raises(UserError, match="'adapter' is a LoRA adapter; a model is needed here"):
+    with pytest.raises(UserError, match="'adapter' is a LoRA adapter, but a model is needed here"):
         portable("adapter")
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match="adapter 'adapter' has no adapter_model.safetensors"):
@@ -276,7 +276,7 @@ def test_a_local_folder_is_made_absolute_once_it_is_known_to_be_complete(
 def test_an_adapters_base_is_no_relative_path(adapter: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tiny_model.parent)
     configured(adapter, base_model_name_or_path=tiny_model.name)
-    with pytest.raises(UserError, match="is a relative path; write the absolute one"):
+    with pytest.raises(UserError, match="is a relative path; write an absolute path"):
         portable(str(adapter), adapters=True)
 
 

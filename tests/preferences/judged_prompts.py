@@ -1,16 +1,16 @@
-"""Judged prompts for the tests of pair policies, and drawn ones for their properties."""
+"""Judged prompts for the tests of pair policies, and Hypothesis strategies that generate them."""
 
 from hypothesis import strategies as st
 
 from selfreward_ray.judging.aggregate import with_verdicts
-from selfreward_ray.preferences.contest import Contest, hold_contest
-from selfreward_ray.preferences.sound import text_key
+from selfreward_ray.preferences.candidate_set import CandidateSet, build_candidate_set
+from selfreward_ray.preferences.flags import text_key
 from selfreward_ray.recipe.schema import Judge
 from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
 
 JUDGE = Judge(verdicts=3, min_valid=2)
-PROMPT = "it1/p000000"
-CONSTANT_TEXT = "I can not say."
+PROMPT = "M2/p000000"
+CONSTANT_TEXT = "I cannot say."
 CONSTANT = frozenset({text_key(CONSTANT_TEXT)})
 
 
@@ -20,8 +20,8 @@ def candidate(name: str, text: str, *scores: float | None, finished: bool = True
     return with_verdicts(Candidate(name, text, (1,) * tokens, finished), verdicts)
 
 
-def contest(*candidates: Candidate) -> Contest:
-    return hold_contest(JudgedPrompt(PROMPT, "Name a sea.", (7, 8), candidates), JUDGE, CONSTANT)
+def candidate_set(*candidates: Candidate) -> CandidateSet:
+    return build_candidate_set(JudgedPrompt(PROMPT, "Name a sea.", (7, 8), candidates), JUDGE, CONSTANT)
 
 
 _scores = st.lists(st.none() | st.integers(0, 5), min_size=3, max_size=3)

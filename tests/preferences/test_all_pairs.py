@@ -1,16 +1,16 @@
 """All pairs: every two candidates that differ enough."""
 
 import pytest
-from judged_prompts import PROMPT, candidate, contest
+from judged_prompts import PROMPT, candidate, candidate_set
 
 from selfreward_ray.preferences.all_pairs import CLOSE, all_pairs
-from selfreward_ray.preferences.contest import SAME_MEAN
+from selfreward_ray.preferences.candidate_set import SAME_MEAN
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped
 
 
 def names(*candidates: Candidate, margin: float) -> list[str] | str:
-    outcome = all_pairs(contest(*candidates), Pairs(margin=margin))
+    outcome = all_pairs(candidate_set(*candidates), Pairs(margin=margin))
     if isinstance(outcome, Dropped):
         return outcome.reason
     for pair in outcome:
@@ -42,7 +42,7 @@ def test_a_whole_difference_of_thirds_counts_as_whole():
 @pytest.mark.parametrize(
     ("candidates", "outcome"),
     [
-        # the caught and the unfinished lose to each, and win against none
+        # the flagged and the unfinished lose to each, and win against none
         (
             [
                 candidate("r0", "", 5, 5),

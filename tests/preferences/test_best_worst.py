@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from judged_prompts import CONSTANT_TEXT, PROMPT, candidate, candidate_lists, contest
+from judged_prompts import CONSTANT_TEXT, PROMPT, candidate, candidate_lists, candidate_set
 
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.best_worst import best_worst
-from selfreward_ray.preferences.contest import CAUGHT, SAME_MEAN, SAME_TEXT, TOO_FEW_VERDICTS, UNFINISHED
+from selfreward_ray.preferences.candidate_set import FLAGGED, SAME_MEAN, SAME_TEXT, TOO_FEW_VERDICTS, UNFINISHED
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped
 
 
 def names(*candidates: Candidate) -> tuple[str, str] | str:
-    outcome = best_worst(contest(*candidates), Pairs())
+    outcome = best_worst(candidate_set(*candidates), Pairs())
     if isinstance(outcome, Dropped):
         return outcome.reason
     [pair] = outcome
@@ -23,11 +23,11 @@ def names(*candidates: Candidate) -> tuple[str, str] | str:
 
 def test_best_mean_against_worst_mean() -> None:
     best, middle, worst = candidate("a", "x", 4, 5, 5), candidate("b", "y", 3, 3, 3), candidate("c", "z", 1, 2, 1)
-    outcome = best_worst(contest(middle, best, worst), Pairs())
+    outcome = best_worst(candidate_set(middle, best, worst), Pairs())
     assert isinstance(outcome, list)
     [pair] = outcome
     assert (pair.chosen, pair.rejected) == (best, worst)
-    assert (pair.id, pair.prompt, pair.prompt_ids) == ("it1/p000000/pair", "Name a sea.", (7, 8))
+    assert (pair.id, pair.prompt, pair.prompt_ids) == ("M2/p000000/pair", "Name a sea.", (7, 8))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_best_mean_against_worst_mean() -> None:
         ([candidate("a", "x", 5, 5), candidate("b", "y", 1, None), candidate("c", "z")], TOO_FEW_VERDICTS),
         ([candidate("a", "x", 4, 2), candidate("b", "y", 3, 3), candidate("c", "z", 2, 4)], SAME_MEAN),
         ([candidate("a", "x", 5, 5, finished=False), candidate("b", "y", 1, 1)], UNFINISHED),
-        ([candidate("a", " \n", 5, 5), candidate("b", "...", 4, 4), candidate("c", "z", 1, 1)], CAUGHT),
+        ([candidate("a", " \n", 5, 5), candidate("b", "...", 4, 4), candidate("c", "z", 1, 1)], FLAGGED),
         ([candidate("a", "x", 5, 5), candidate("b", "x", 1, 1)], SAME_TEXT),
         ([candidate("a", "x", 5, 5, finished=False), candidate("b", "y", 3, 3), candidate("c", "y", 1, 1)], SAME_TEXT),
     ],
@@ -70,17 +70,17 @@ def test_short_replies_with_words_may_win(text: str) -> None:
 
 
 @given(candidate_lists())
-def test_a_pair_is_lost_only_when_none_is_sound(candidates: list[Candidate]) -> None:
+def test_without_flagged_replies_a_pair_exists_whenever_means_differ(candidates: list[Candidate]) -> None:
     """Different texts, finished, all with three verdicts: a pair exists just when the means differ."""
-    sound = [
+    eligible = [
         with_verdicts(replace(c, text=c.id, finished=True), c.verdicts)
         for c in candidates
         if all(v.score is not None for v in c.verdicts)
     ]
-    means = {c.mean for c in sound if c.mean is not None}
-    outcome = names(*sound)
+    means = {c.mean for c in eligible if c.mean is not None}
+    outcome = names(*eligible)
     if len(means) < 2:
-        assert outcome == (TOO_FEW_VERDICTS if len(sound) < 2 else SAME_MEAN)
+        assert outcome == (TOO_FEW_VERDICTS if len(eligible) < 2 else SAME_MEAN)
     else:
-        chosen, rejected = (next(c for c in sound if c.id == f"{PROMPT}/{name}") for name in outcome)
+        chosen, rejected = (next(c for c in eligible if c.id == f"{PROMPT}/{name}") for name in outcome)
         assert (chosen.mean, rejected.mean) == (max(means), min(means))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.preferences.constant import count_texts, least_count, suspects
-from selfreward_ray.preferences.sound import text_key
+from selfreward_ray.preferences.flags import text_key
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
 """Length control: the shortest of the best against the longest of the worst."""
 
 import pytest
-from judged_prompts import PROMPT, candidate, contest
+from judged_prompts import PROMPT, candidate, candidate_set
 
-from selfreward_ray.preferences.contest import SAME_MEAN
+from selfreward_ray.preferences.candidate_set import SAME_MEAN
 from selfreward_ray.preferences.length_controlled import length_controlled
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped
 
 
 def names(*candidates: Candidate, band: float) -> tuple[str, str] | str:
-    outcome = length_controlled(contest(*candidates), Pairs(band=band))
+    outcome = length_controlled(candidate_set(*candidates), Pairs(band=band))
     if isinstance(outcome, Dropped):
         return outcome.reason
     [pair] = outcome

@@ -5,11 +5,11 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_prompts import CONSTANT, JUDGE, PROMPT, candidate_lists, contest
+from judged_prompts import CONSTANT, JUDGE, PROMPT, candidate_lists, candidate_set
 
 from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences import POLICIES
-from selfreward_ray.preferences.sound import fault
+from selfreward_ray.preferences.flags import flag_reason
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
@@ -25,9 +25,9 @@ pairs_sections = st.builds(
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(candidates=candidate_lists(), pairs=pairs_sections, rng=st.randoms(use_true_random=False))
-def test_a_prompt_gives_sound_rows_or_one_reason(name: str, candidates: list[Candidate], pairs: Pairs, rng: Random):
+def test_a_prompt_gives_valid_rows_or_one_reason(name: str, candidates: list[Candidate], pairs: Pairs, rng: Random):
     policy = POLICIES[name]
-    outcome = policy.choose(contest(*candidates), pairs)
+    outcome = policy.choose(candidate_set(*candidates), pairs)
     if isinstance(outcome, Dropped):
         assert (outcome.id, outcome.step) == (PROMPT, "pair")
         assert outcome.reason
@@ -46,25 +46,25 @@ def test_a_prompt_gives_sound_rows_or_one_reason(name: str, candidates: list[Can
                 assert len(valid_scores(row.rejected)) >= JUDGE.min_valid
                 assert 0 <= row.label_smoothing <= 0.5
             assert winner.finished
-            assert fault(winner.text, "Name a sea.", CONSTANT) is None
+            assert flag_reason(winner.text, "Name a sea.", CONSTANT) is None
             assert len(valid_scores(winner)) >= JUDGE.min_valid
     rng.shuffle(candidates)
-    assert policy.choose(contest(*candidates), pairs) == outcome
+    assert policy.choose(candidate_set(*candidates), pairs) == outcome
 
 
 @given(candidates=candidate_lists(), pairs=pairs_sections)
 def test_the_policies_of_one_pair_drop_what_best_worst_drops(candidates: list[Candidate], pairs: Pairs):
     """All pairs and preference strength may drop more, for reasons of their own."""
-    dropped = {name: isinstance(POLICIES[name].choose(contest(*candidates), pairs), Dropped) for name in POLICIES}
+    dropped = {name: isinstance(POLICIES[name].choose(candidate_set(*candidates), pairs), Dropped) for name in POLICIES}
     assert dropped["length-controlled"] == dropped["best-worst"]
     for stricter in ("all-pairs", "preference-strength"):
         assert dropped[stricter] >= dropped["best-worst"]
 
 
 @given(candidates=candidate_lists())
-def test_a_caught_reply_is_named_once_with_its_reason(candidates: list[Candidate]):
-    expected = {c.id: fault(c.text, "Name a sea.", CONSTANT) for c in candidates}
-    caught = contest(*candidates).caught
-    assert {c.id: c.reason for c in caught} == {name: reason for name, reason in expected.items() if reason}
-    assert all(c.step == "pair" for c in caught)
-    assert len({c.id for c in caught}) == len(caught)
+def test_a_flagged_reply_is_named_once_with_its_reason(candidates: list[Candidate]):
+    expected = {c.id: flag_reason(c.text, "Name a sea.", CONSTANT) for c in candidates}
+    flagged = candidate_set(*candidates).flagged
+    assert {c.id: c.reason for c in flagged} == {name: reason for name, reason in expected.items() if reason}
+    assert all(c.step == "pair" for c in flagged)
+    assert len({c.id for c in flagged}) == len(flagged)

@@ -1,16 +1,16 @@
 """Preference strength: how surely the verdicts say that the best is better than the worst."""
 
 import pytest
-from judged_prompts import PROMPT, candidate, contest
+from judged_prompts import PROMPT, candidate, candidate_set
 
-from selfreward_ray.preferences.contest import TOO_FEW_VERDICTS
+from selfreward_ray.preferences.candidate_set import TOO_FEW_VERDICTS
 from selfreward_ray.preferences.preference_strength import WEAK, preference_strength
 from selfreward_ray.recipe.schema import Pairs
 from selfreward_ray.records import Candidate, Dropped, Pair
 
 
 def outcome(*candidates: Candidate, weak: str = "drop", least: float = 0.75) -> list[Pair] | Dropped:
-    return preference_strength(contest(*candidates), Pairs(weak=weak, min_confidence=least))
+    return preference_strength(candidate_set(*candidates), Pairs(weak=weak, min_confidence=least))
 
 
 # Means 4 and 3, variances 1 and 1 (population): d / s = 1 / √2 = 0.7071, Φ = 0.760250.

@@ -18,7 +18,7 @@ NOUNS = ["image", "graph", "picture", "file", "map"]
 
 @pytest.mark.parametrize("word", [*NOUNS, *(f"{noun}s" for noun in NOUNS), "draw", "plot", "go to", "go\nto", "IMAGE"])
 def test_capability_words(word: str) -> None:
-    assert capability(f"Please, {word}: do it.") == "asks for what a text model can not give"
+    assert capability(f"Please, {word}: do it.") == "asks for something that a text model cannot do"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_first_reason_is_given() -> None:
     similar = TooSimilar(["Name a sea of Europe."], threshold=0.7)
     assert admit("Draw", "length", similar) == "cut off by the length limit"
     assert admit("Draw", "stop", similar) == "shorter than 4 words"
-    assert admit("- draw a blue sea", "stop", similar) == "asks for what a text model can not give"
+    assert admit("- draw a blue sea", "stop", similar) == "asks for something that a text model cannot do"
     assert admit("- name a sea of Europe", "stop", similar) == "begins with punctuation"
     assert admit("Name a sea of Europe!", "stop", similar) == "ROUGE-L above 0.7 with an earlier prompt"
     assert admit("Which rivers end in Asia?", "stop", similar) is None

@@ -1,4 +1,4 @@
-"""Demonstrations in, a proposal out."""
+"""The few-shot prompt, and reading the proposal from a completion."""
 
 from random import Random
 

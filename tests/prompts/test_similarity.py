@@ -1,4 +1,4 @@
-"""The index of near-duplicates answers what comparing with every text answers."""
+"""The index of near-duplicates gives the same answers as comparison with every text."""
 
 import random
 from fractions import Fraction

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stand_in
 from pools import TABLE, Ran, pool_of
 from ray.cluster_utils import Cluster
 
 from selfreward_ray.cluster.session import joined
+from selfreward_ray.inference.block import OpenEngine
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -70,11 +72,12 @@ def run(tmp_path: Path) -> Callable[..., Ran]:
         *,
         model: str = f"stand-in://{tmp_path}",
         job: dict[str, Any] | None = None,
+        open_engine: OpenEngine = stand_in.StandIn,
         **inference: Any,
     ) -> Ran:
-        with pool_of(tmp_path, texts, model, job or {}, inference) as (pool, rows, finished):
+        with pool_of(tmp_path, texts, model, job or {}, inference, open_engine=open_engine) as (pool, work):
             done = 0
-            for block in pool.run(rows, finished):
+            for _, block in pool.run([work]):
                 done += block.rows
                 meanwhile(done)
             return Ran(tmp_path, len(texts), pool.summary())

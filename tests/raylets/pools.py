@@ -12,8 +12,8 @@ from typing import Any
 import stand_in
 from ray import cloudpickle
 
-from selfreward_ray.inference.block import Job
-from selfreward_ray.inference.pool import open_pool
+from selfreward_ray.inference.block import Job, OpenEngine
+from selfreward_ray.inference.pool import Workload, open_pool
 from selfreward_ray.recipe.text import parse_recipe
 from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.store.folder import Folder
@@ -62,18 +62,20 @@ def pool_of(
     job: dict[str, Any],
     inference: dict[str, Any],
     note: Callable[[str], None] = lambda text: None,
-) -> Iterator[tuple[Any, Folder, set[str]]]:
-    """An open pool over those `texts` that are not finished in `folder` yet."""
+    open_engine: OpenEngine = stand_in.StandIn,
+) -> Iterator[tuple[Any, Workload]]:
+    """An open pool, and its work on those `texts` that are not finished in `folder` yet."""
     here = Folder(str(folder))
     write_part(here, "offered", [Prompt(f"p{i:03d}", text) for i, text in enumerate(texts)], Prompt, "part")
     small = {"tokens_in_flight": 60, "rows_per_block": 1, "min_replicas": 2, "max_replicas": 2, "stall_seconds": 60}
     settings = parse_recipe({"model": "none", "inference": small | inference}).inference
     arguments = {
         "step": "echo", "program": stand_in.echo, "record": Prompt, "result": Prompt, "out": str(folder / "out"),
-        "seed": 0, "row_tokens": 8, "open_engine": stand_in.StandIn,
+        "row_tokens": 8,
     }  # fmt: skip
-    with open_pool(model, settings, Job(**(arguments | job)), note) as pool:
-        yield pool, here / "offered", finished_ids(here / "out")
+    made = Job(**(arguments | job))
+    with open_pool(model, settings, 0, note, open_engine) as pool:
+        yield pool, Workload(made, here / "offered", finished_ids(here / "out"))
 
 
 def until(true: Callable[[], Any], seconds: float = 60) -> Any:

@@ -13,7 +13,7 @@ from ray.util.placement_group import placement_group_table
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.programs import LanguageModel
-from selfreward_ray.inference.vitals import Vitals
+from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Prompt, Turn
 
@@ -31,7 +31,7 @@ class StandIn:
     def __init__(self, model: str, inference: Inference, seed: int, progress: Callable[[int, int], None]):
         self._folder = Path(model.removeprefix("stand-in://"))
         self._hung = False
-        self.vitals = Vitals()
+        self.stats = EngineStats()
         group = ray.util.get_current_placement_group()
         nodes = list(placement_group_table(group)["bundles_to_node_id"].values()) if group else []
         gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
@@ -65,7 +65,7 @@ class StandIn:
         await asyncio.sleep(0.1 if what == "hang" else float(what))
         while self._hung:
             await asyncio.sleep(1)
-        self.vitals.touch()
+        self.stats.touch()
         return Completion(what, (1, 2), "stop")
 
     def shutdown(self) -> None: ...

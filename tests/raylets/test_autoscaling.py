@@ -59,8 +59,8 @@ def main() -> dict[str, Any]:
         seen: dict[str, Any] = {"after CPU work": nodes()}
         folder = Path(tempfile.mkdtemp())
         pool = {"gpus_per_replica": 8, "accelerator_type": "L40S", "min_replicas": 1, "max_replicas": 2}
-        with pool_of(folder, ["0.5"] * 200, f"stand-in://{folder}", {}, pool) as (opened, rows, finished):
-            assert sum(block.rows for block in opened.run(rows, finished)) == 200
+        with pool_of(folder, ["0.5"] * 200, f"stand-in://{folder}", {}, pool) as (opened, work):
+            assert sum(block.rows for _, block in opened.run([work])) == 200
         seen["after the pool"] = nodes()
         seen["replicas on"] = len({event["node"] for event in Ran(folder, 200, {}).events("started")})
     return seen

@@ -38,7 +38,7 @@ ONE = {
 
 
 TOO_LONG = "ContextOverflow: the prompt and the 128 tokens to generate exceed the context of 256"
-JOB: dict[str, Any] = {"program": stand_in.write, "open_engine": Engine, "row_tokens": 128}
+JOB: dict[str, Any] = {"program": stand_in.write, "row_tokens": 128}
 
 
 def engines() -> list[psutil.Process]:
@@ -71,7 +71,7 @@ def test_killed_and_hung_engines_are_replaced_and_none_outlives_its_replica(run:
 
     texts = ["Name a river."] * 100
     texts[7] = "Name a river. " * 60
-    ran = run(texts, strike, model=str(tiny_model), job=JOB, **ONE)
+    ran = run(texts, strike, model=str(tiny_model), job=JOB, open_engine=Engine, **ONE)
     assert [name for name, _ in struck] == list(faults)
     assert ran.faults["engine_restarts"] == len(faults)
     assert ran.dropped == {"p007": TOO_LONG}

@@ -50,12 +50,13 @@ def test_replicas_are_on_the_type_of_gpu_that_was_asked_for(run: Callable[..., R
 def test_a_pool_that_is_asked_in_rounds_holds_gpus(nodes: dict[str, str], tmp_path: Path):
     """Rounds of fewer rows than fill a block come through: nothing waits for more rows."""
     settings = Inference(gpus_per_replica=1, accelerator_type="L40S", rows_per_block=4)
-    job = Job("echo", stand_in.echo, Prompt, Prompt, str(tmp_path / "out"), 0, 8, stand_in.StandIn)
+    job = Job("echo", stand_in.echo, Prompt, Prompt, str(tmp_path / "out"), 8)
     model = f"stand-in://{tmp_path}"
-    with open_rounds(model, settings, job, round_rows=6, max_rounds=30, note=lambda _: None) as rounds:
+    asked = {"round_rows": 6, "row_tokens": 8, "max_rounds": 30, "note": lambda _: None}
+    with open_rounds(model, settings, 0, **asked, open_engine=stand_in.StandIn) as rounds:
         for number in range(3):
             prompts = [Prompt(f"p{number}{i}", "0.1") for i in range(6)]
-            assert sum(block.rows for block in rounds.ask(prompts)) == 6
+            assert sum(block.rows for block in rounds.ask(job, prompts)) == 6
     ran = Ran(tmp_path, 0, {})
     assert [(event["node"], len(event["gpus"])) for event in ran.events("started")] == [(nodes["L40S"], 1)]
     assert len(read_rows(Folder(str(tmp_path / "out")), Prompt)) == 18

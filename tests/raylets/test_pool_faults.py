@@ -9,11 +9,12 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
-from pools import Ran, until
+from pools import Ran, pool_of, until
 from ray.cluster_utils import Cluster
 from stand_in import StandIn
 
@@ -30,6 +31,19 @@ def test_a_pool_grows_while_rows_wait(run: Run):
     ran = run(["0.5"] * 300, min_replicas=1, max_replicas=2)
     assert len({event["node"] for event in ran.events("started")}) == 2
     assert len(ran.kept) == 300
+
+
+def test_two_tables_are_run_one_after_the_other_by_the_same_engines(tmp_path: Path):
+    """Rows of the second begin before the last of the first are done: the engines do not wait for a step to end."""
+    with pool_of(tmp_path, ["0.3"] * 20, f"stand-in://{tmp_path}", {}, {}) as (pool, first):
+        second = first._replace(job=replace(first.job, step="again", out=str(tmp_path / "again")))
+        outs = [out for out, block in pool.run([first, second]) for _ in range(block.rows)]
+        assert Counter(outs) == {first.job.out: 20, second.job.out: 20}
+    assert finished_ids(Folder(second.job.out)) == finished_ids(Folder(first.job.out))
+    ran = Ran(tmp_path, 20, {})
+    assert len(ran.events("started")) == 2
+    asked = [event["row"] for event in ran.events("asked")]
+    assert set(asked[:20]) == set(asked[20:]), "the rows of the first are asked before those of the second"
 
 
 def test_a_killed_actor_is_started_again(run: Run, tmp_path: Path):
@@ -116,7 +130,7 @@ def test_a_request_that_raises_costs_its_row_alone(run: Run):
 
 
 def test_storage_that_fails_once_costs_nothing(run: Run, tmp_path: Path):
-    ran = run(["0.1"] * 12, job={"open_engine": failing_storage(tmp_path)})
+    ran = run(["0.1"] * 12, open_engine=failing_storage(tmp_path))
     ran.check("storage fails once")
     assert (tmp_path / "failed").exists()
     assert not ran.dropped
@@ -197,11 +211,9 @@ def test_after_a_killed_driver_only_unfinished_rows_are_asked_again(run: Run, cl
 
 
 if __name__ == "__main__":
-    from pools import pool_of
-
     from selfreward_ray.cluster.session import joined
 
     folder = Path(sys.argv[1])
-    with joined(), pool_of(folder, ["0.4"] * int(sys.argv[2]), f"stand-in://{folder}", {}, {}) as (pool, rows, done):
-        for _ in pool.run(rows, done):
+    with joined(), pool_of(folder, ["0.4"] * int(sys.argv[2]), f"stand-in://{folder}", {}, {}) as (pool, work):
+        for _ in pool.run([work]):
             pass

@@ -16,8 +16,8 @@ def test_a_fetch_that_goes_on_is_progress_and_is_shown(tmp_path: Path):
     (tmp_path / "fetch").write_text("36")
     notes: list[str] = []
     one = {"stall_seconds": 30, "min_replicas": 1, "max_replicas": 1}  # of two, the one that is behind is shown
-    with pool_of(tmp_path, ["0.1"] * 4, f"stand-in://{tmp_path}", {}, one, note=notes.append) as (pool, rows, finished):
-        assert sum(block.rows for block in pool.run(rows, finished)) == 4
+    with pool_of(tmp_path, ["0.1"] * 4, f"stand-in://{tmp_path}", {}, one, note=notes.append) as (pool, work):
+        assert sum(block.rows for _, block in pool.run([work])) == 4
     shares = [int(note.removeprefix("fetching the model ").removesuffix("%")) for note in notes if "fetching" in note]
     assert shares == sorted(shares)
     assert len(set(shares)) >= 5

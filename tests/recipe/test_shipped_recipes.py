@@ -20,7 +20,7 @@ from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.records import SftTokens
 from selfreward_ray.training.batches import plan_batches
 
-RECIPES = sorted((Path(__file__).parents[2] / "jobs" / "recipes").glob("*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "selfreward_ray" / "recipe" / "recipes").glob("*.yaml"))
 GB = 1e9
 
 DEMONSTRATIONS = 500
@@ -209,7 +209,7 @@ def test_a_round_of_proposals_keeps_every_replica_busy(path: Path):
     """Of those that are started for it: as many as the round fills, within the recipe's bounds."""
     recipe = load_recipe(path)
     prompts, inference = recipe.prompts, recipe.inference
-    replicas = pool_size(inference, prompts.requests_per_round, prompts.sampling.max_tokens)
+    replicas = pool_size(inference, prompts.requests_per_round * prompts.sampling.max_tokens)
     at_once = requests_at_once(recipe, DEMONSTRATIONS + prompts.sampling.max_tokens)
     assert prompts.requests_per_round / replicas >= BUSY * at_once
 

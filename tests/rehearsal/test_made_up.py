@@ -1,4 +1,4 @@
-"""The data that a rehearsal reads: some of the recipe's own, or made up."""
+"""The data of a rehearsal: a part of the recipe's own, or synthetic."""
 
 import json
 import threading
@@ -10,11 +10,11 @@ import pytest
 from selfreward_ray.cluster.rehearsal import made_up
 from selfreward_ray.cluster.rehearsal.made_up import write_rankings
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
-from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import divide
+from selfreward_ray.store.rows import RowError
 
 RUBRIC = load_rubric("additive")
 
@@ -29,8 +29,8 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch):
 
 def written(tmp_path: Path, source: str, **options: Any) -> tuple[str, list[RankedSet]]:
     out = tmp_path / "rankings.jsonl"
-    said = write_rankings(out, Seed(source=source, **options), RUBRIC)
-    sets = list(read_seed(Seed(source=str(out))))
+    said = write_rankings(out, SeedData(source=source, **options), RUBRIC)
+    sets = list(read_seed(SeedData(source=str(out))))
     assert all(isinstance(item, RankedSet) for item in sets)
     return said, sets
 
@@ -69,7 +69,7 @@ def test_storage_that_does_not_answer_is_elsewhere(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(made_up.Folder, "filesystem", never)
     out = tmp_path / "rankings.jsonl"
-    said = write_rankings(out, Seed(source="gs://nobody/rows.jsonl"), RUBRIC)
+    said = write_rankings(out, SeedData(source="gs://nobody/rows.jsonl"), RUBRIC)
     answer.set()
     assert said == "rows made up for the rehearsal (its storage does not answer within 0.05 s)"
 
@@ -94,16 +94,16 @@ def test_a_conversation_before_the_prompt_stays_with_it(tmp_path: Path):
 @pytest.mark.parametrize("elsewhere", ["nowhere/at-all", "/data/of/the/cluster.jsonl"])
 def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
     said, sets = written(tmp_path, elsewhere)
-    assert said.startswith("rows made up for the rehearsal (seed_data.source: can not read")
+    assert said.startswith("rows made up for the rehearsal (seed_data.source: cannot read")
     assert len(sets) == 64
     best, worst = sets[0].replies
     scores = [RUBRIC.read_score(reply.verdict or "") for reply in (best, worst)]
     assert scores == [5.0, 0.0]
-    divided = divide(sets, Seed(source="x", ift=16, eft=12, held_out=4), 0)
+    divided = divide(sets, SeedData(source="x", ift=16, eft=12, held_out=4), 0)
     assert (len(divided.ift), len(divided.eft), len(divided.held_out)) == (16, 12, 4)
 
 
 def test_what_is_wrong_with_own_rows_is_an_error(tmp_path: Path):
     own = source(tmp_path, [{"question": "What?", "answer": "That."}])
-    with pytest.raises(SeedError, match="is no known kind of row"):
+    with pytest.raises(RowError, match="is no known kind of row"):
         written(tmp_path, own)

@@ -1,4 +1,4 @@
-"""What a rehearsal leaves of a recipe."""
+"""The reduced recipe of a rehearsal."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ STAND_INS = StandIns("/made/model", "/made/proposer", "/made/rankings.jsonl", "/
 
 
 def paper() -> Recipe:
-    return load_recipe(ROOT / "jobs" / "recipes" / "llama2-70b.yaml")
+    return load_recipe("llama2-70b")
 
 
 def test_workers_that_need_several_nodes_have_one_each():
@@ -31,7 +31,7 @@ def test_workers_that_need_several_nodes_have_one_each():
 
 
 def test_workers_that_fit_on_one_node_stay_there():
-    recipe = load_recipe(ROOT / "jobs" / "recipes" / "llama3.1-8b-8gpu.yaml")
+    recipe = load_recipe("llama3.1-8b-8gpu")
     training = reduced(recipe, shape_of_recipe(recipe), STAND_INS).training
     assert training.workers == 2
     assert training.cpus_per_worker == recipe.training.cpus_per_worker

@@ -1,4 +1,4 @@
-"""Each shipped recipe is rehearsed: its whole loop, on the nodes that it is meant for."""
+"""Rehearsals of all shipped recipes: the whole loop, on the nodes that they are written for."""
 
 from pathlib import Path
 
@@ -6,12 +6,13 @@ import pytest
 
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed, rehearse
 from selfreward_ray.cluster.rehearsal.report import print_rehearsed
+from selfreward_ray.recipe.shipped import shipped_names
 from selfreward_ray.recipe.text import load_recipe
 
 pytestmark = pytest.mark.rehearsal
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted(path.stem for path in (ROOT / "jobs" / "recipes").glob("*.yaml"))
+RECIPES = shipped_names()
 TRAININGS = ("SFT baseline", "SFT", "DPO")
 
 
@@ -24,14 +25,14 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "llama2-70b"])
 def test_a_shipped_recipe_is_rehearsed(name: str):
     """To its end, once after a kill; nothing of it would be rejected, and no node is started in vain or left."""
-    found = rehearse(load_recipe(ROOT / "jobs" / "recipes" / f"{name}.yaml"), None, None)
+    found = rehearse(load_recipe(name), None, None)
     print_rehearsed(found)
     check(found)
 
 
 def test_the_papers_recipe_is_rehearsed_on_its_cluster():
     """In a bucket; training starts nodes of its own type alone, and sampling of its own."""
-    recipe = load_recipe(ROOT / "jobs" / "recipes" / "llama2-70b.yaml")
+    recipe = load_recipe("llama2-70b")
     found = rehearse(recipe, str(ROOT / "cluster" / "aws-autoscaling.yaml"), "s3://runs/llama2")
     print_rehearsed(found)
     check(found)

@@ -1,4 +1,4 @@
-"""One small run for the tests of its reports."""
+"""A small run for the tests of reports."""
 
 from selfreward_ray.reporting.summary import ModelSummary, RunSummary, Sample, StepSummary
 

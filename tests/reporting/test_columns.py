@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from reporting_examples import M0, M1, PAIR, SEED
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, WORDS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
 
 
 def test_a_model_is_one_cell_a_column() -> None:
@@ -44,7 +44,7 @@ def test_a_step_without_tokens_has_no_speed() -> None:
 
 
 def test_word_columns_are_columns() -> None:
-    assert set(WORDS) <= {*model_columns("demo"), *STEP_COLUMNS}
+    assert set(TEXT_COLUMNS) <= {*model_columns("demo"), *STEP_COLUMNS}
 
 
 def test_without_a_scorer_there_is_no_column_of_scores() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import JudgedSet, RankedReply, RankedSet, ReplyVerdicts, SftExample, Turn, Verdict
 from selfreward_ray.seed.eft import (
     BEYOND,
@@ -23,7 +23,7 @@ from selfreward_ray.seed.eft import (
     thin,
     written_verdicts,
 )
-from selfreward_ray.seed.examples import ift_example
+from selfreward_ray.seed.split import ift_example
 
 
 class Marks:
@@ -171,16 +171,16 @@ def test_sets_are_taken_until_enough_is_left_after_thinning_and_the_rest_is_beyo
     """Twelve sets with the scores 4 and 1, and four of the scores 4, 4 and 1: 20 fours to 16 ones, share a half."""
     sets = [judged((0, 1), (4, 1), name=f"a{i}") for i in range(12)]
     sets += [judged((0, 0, 1), (4, 4, 1), name=f"b{i}") for i in range(4)]
-    rows, dropped = choose_eft(sets, Seed(eft=10, commonest_share=0.5), Marks(), rng_seed=0)
+    rows, dropped = choose_eft(sets, SeedData(eft=10, commonest_share=0.5), Marks(), rng_seed=0)
     assert 10 <= len(rows) <= 12
     counts = Counter(r.score for r in rows)
     assert counts[4] <= counts[1]
     reasons = Counter(d.reason for d in dropped)
     assert set(reasons) <= {THINNED, BEYOND}
     assert reasons[BEYOND] >= 20
-    every, _ = choose_eft(sets, Seed(eft=99, commonest_share=0.5), Marks(), rng_seed=0)
+    every, _ = choose_eft(sets, SeedData(eft=99, commonest_share=0.5), Marks(), rng_seed=0)
     assert Counter(r.score for r in every) == {4: 16, 1: 16}
-    assert [r.id for r in choose_eft(sets, Seed(eft=10), Marks(), 1)[0]] != [r.id for r in rows]
+    assert [r.id for r in choose_eft(sets, SeedData(eft=10), Marks(), 1)[0]] != [r.id for r in rows]
 
 
 scores = st.none() | st.integers(0, 5)
@@ -196,7 +196,7 @@ def test_every_reply_becomes_a_row_or_is_dropped_once(sets, wanted, share):
         judged(tuple(ranks), *[tuple(data.draw(scores) for _ in ranks) for _ in range(2)], name=f"s{i}")
         for i, (ranks, data) in enumerate(sets)
     ]
-    rows, dropped = choose_eft(made, Seed(eft=wanted, commonest_share=share), Marks(), rng_seed=0)
+    rows, dropped = choose_eft(made, SeedData(eft=wanted, commonest_share=share), Marks(), rng_seed=0)
     offered = [reply.id for s in made for reply in s.ranked.replies]
     assert sorted([r.id for r in rows] + [d.id for d in dropped]) == sorted(offered)
     for s in made:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_model import ScriptedModel, pool_of
+from scripted_model import ScriptedModel, pool_of, run_on
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
@@ -41,7 +41,7 @@ def seed_step(folder: Path, sets: list[RankedSet]) -> str:
 
 
 @pytest.fixture
-def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def judged(tmp_path: Path) -> str:
     """Three sets. s0 agrees in its second draw, s1 in none, s2 has no readable verdict."""
     scores = {"s0": [("3", "3"), ("4", "1")], "s1": [("1", "2"), ("3", "5")], "s2": [("?", "?"), ("?", "?")]}
 
@@ -50,8 +50,8 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         return f"So. Score: {scores[name][int(draw[1])][int(reply[1])]}"
 
     seed_data = seed_step(tmp_path / "seed", [ranked(f"s{i}") for i in range(3)])
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(ScriptedModel(answer)))
-    verdicts(recipe(), model="baseline", seed_data=seed_data, out=str(tmp_path / "verdicts"))
+    step = verdicts(recipe(), model="baseline", seed_data=seed_data, out=str(tmp_path / "verdicts"))
+    run_on(pool_of(ScriptedModel(answer)), step)
     return str(tmp_path / "verdicts")
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_model import ScriptedModel, pool_of
+from scripted_model import ScriptedModel, pool_of, run_on
 
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import RankedReply, RankedSet, ScoredReply, SftExample
@@ -24,7 +24,7 @@ RECIPE = Recipe.model_validate(
 )
 
 
-def test_answers_and_agreement_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_answers_and_agreement_are_measured(tmp_path: Path):
     """Set 0: 5 over 1, as people. Set 1: 1 over 5, wrong. Set 2: one unreadable verdict, no pair.
 
     Pairwise: 1 of 2. Unreadable: 1 of 6. Five-best: of two 5s one was ranked first.
@@ -43,8 +43,8 @@ def test_answers_and_agreement_are_measured(tmp_path: Path, monkeypatch: pytest.
     seed.write([SftExample("x", "ift", "p", "t")], SftExample)
     seed.write(SETS, RankedSet, "held_out")
     seed.finish(offered=1)
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(ScriptedModel(answer)))
-    manifest = evaluate(RECIPE, model="m1", seed_data=str(tmp_path / "seed"), out=str(tmp_path / "out"))
+    step = evaluate(RECIPE, model="m1", seed_data=str(tmp_path / "seed"), out=str(tmp_path / "out"))
+    manifest = run_on(pool_of(ScriptedModel(answer)), step)
     agreement, replies = manifest.metrics["agreement"], manifest.metrics["replies"]
     assert (agreement["pairwise_accuracy"], agreement["five_best"], agreement["verdicts"]) == (0.5, 0.5, 6)
     assert agreement["unreadable"] == pytest.approx(1 / 6)

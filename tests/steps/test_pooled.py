@@ -9,19 +9,20 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from selfreward_ray.inference.block import Block, Job
+from selfreward_ray.inference.block import BlockCounts, Job
+from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.schema import Recipe, Sampling
 from selfreward_ray.records import Candidate, Completion, JudgedPrompt, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.judge import judge
-from selfreward_ray.steps.pooled import figures
+from selfreward_ray.steps.pooled import figures, run_pooled
 from selfreward_ray.steps.propose import propose
+from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.arrow import from_table
-from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
 
 RECIPE = Recipe.model_validate(
@@ -42,20 +43,21 @@ class Looked(Exception):
 class Refusing:
     """A pool that runs nothing."""
 
-    def __init__(self, job: Job):
-        self._job = job
-
     def __enter__(self) -> "Refusing":
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
-    def run(self, rows: Folder, _finished: set[str]) -> None:
+    def run(self, workloads: Sequence[Workload]) -> None:
+        ((job, rows, _),) = workloads
         path = next(Path(rows.uri).glob("*.parquet"))
-        raise Looked(self._job, from_table(pq.read_table(path), self._job.record)[0])
+        raise Looked(job, from_table(pq.read_table(path), job.record)[0])
 
-    def ask(self, records: list[Any]) -> None:
-        raise Looked(self._job, records[0])
+    def ask(self, job: Job, records: list[Any]) -> None:
+        raise Looked(job, records[0])
+
+
+REFUSING = Proposer(RECIPE, open_rounds=lambda *_, **__: Refusing())
 
 
 class Silent:
@@ -114,7 +116,7 @@ def inputs(tmp_path: Path) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("run", "tokens"),
     [
-        (lambda i: propose(RECIPE, seed_data=i.seed, iteration=1, out=i.out), 7),
+        (lambda i: propose(RECIPE, seed_data=i.seed, iteration=1, out=i.out, proposer=REFUSING), 7),
         (lambda i: sample(RECIPE, model="m1", prompts=i.prompts, out=i.out), 3 * 100),
         (lambda i: respond(RECIPE, model="m1", prompts=i.prompts, out=i.out), 3 * 100),
         (lambda i: judge(RECIPE, model="m1", replies=i.replies, out=i.out), 4 * 10),
@@ -125,19 +127,19 @@ def inputs(tmp_path: Path) -> SimpleNamespace:
     ids=["propose", "sample", "respond", "judge", "compare", "verdicts", "evaluate"],
 )
 def test_the_pool_is_told_what_a_row_asks_at_once(
-    inputs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, run: Callable[[SimpleNamespace], Any], tokens: int
+    inputs: SimpleNamespace, run: Callable[[SimpleNamespace], Any], tokens: int
 ):
     """Of the smallest row there can be: told too many, the pool would take fewer rows than fill its engines."""
-    monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", lambda _m, _i, job, _note: Refusing(job))
-    monkeypatch.setattr("selfreward_ray.steps.proposing.open_rounds", lambda _m, _i, job, *_: Refusing(job))
     with pytest.raises(Looked) as looked:
-        run(inputs)
+        run_pooled(run(inputs), open_pool=lambda *_: Refusing())
     job, record = looked.value.args
     assert (job.row_tokens, asked_at_once(record, job)) == (tokens, tokens)
 
 
 def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate():
-    counted = Block(9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2)
+    counted = BlockCounts(
+        9, 1, prompt_tokens=300, cached_tokens=100, generated_tokens=50, verdicts=4, invalid_verdicts=2
+    )
     assert figures(counted) == {
         "prompt_tokens": 300,
         "cached_tokens": 100,
@@ -150,5 +152,5 @@ def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate(
 
 
 def test_without_prompts_there_is_no_hit_rate():
-    assert figures(Block())["prefix_hit_rate"] is None
-    assert figures(Block(prompt_tokens=5))["prefix_hit_rate"] == 0.0
+    assert figures(BlockCounts())["prefix_hit_rate"] is None
+    assert figures(BlockCounts(prompt_tokens=5))["prefix_hit_rate"] == 0.0

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scripted_model import ScriptedModel, pool_of
+from scripted_model import ScriptedPools
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
@@ -21,7 +21,7 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows, write_part
 
-PROMPTS = [Prompt(f"it1/p{i:06d}", f"Prompt {i}?") for i in range(3)]
+PROMPTS = [Prompt(f"M2/p{i:06d}", f"Prompt {i}?") for i in range(3)]
 VALUES: dict[str, Any] = {
     "model": "m0",
     "respond": {"candidates": 2},
@@ -36,15 +36,8 @@ def answer(text: str, row: str) -> str:
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sets the model that the pool runs, and gives it."""
-
-    def use(stop_after: int | None = None) -> ScriptedModel:
-        model = ScriptedModel(answer)
-        monkeypatch.setattr("selfreward_ray.steps.pooled.open_pool", pool_of(model, stop_after))
-        return model
-
-    return use
+def pool() -> ScriptedPools:
+    return ScriptedPools(answer)
 
 
 @pytest.fixture
@@ -60,43 +53,45 @@ def rows(out: Path, table: str = "rows") -> list[JudgedPrompt]:
     return sorted(read_rows(Folder(str(out)), JudgedPrompt, table), key=lambda row: row.id)
 
 
-def test_sample_then_judge_makes_the_rows_of_respond(tmp_path: Path, pool: Any, prompts: str):
+def test_sample_then_judge_makes_the_rows_of_respond(tmp_path: Path, pool: ScriptedPools, prompts: str):
     sampling, sampled = pool(), str(tmp_path / "sampled")
-    manifest = sample(RECIPE, model="m1", prompts=prompts, out=sampled)
+    manifest = pool.run(sample(RECIPE, model="m1", prompts=prompts, out=sampled))
     assert (manifest.step, manifest.rows) == ("sample", {"rows": 3})
     assert sorted(sampling.asked) == [f"{p.id}/r{i}" for p in PROMPTS for i in (0, 1)]
     judging = pool()
-    manifest = judge(RECIPE, model="m2", replies=sampled, out=str(tmp_path / "judged"))
+    manifest = pool.run(judge(RECIPE, model="m2", replies=sampled, out=str(tmp_path / "judged")))
     assert (manifest.step, manifest.rows) == ("judge", {"rows": 3})
     assert len(judging.asked) == 3 * 2 * 2
     pool()
-    respond(RECIPE, model="m1", prompts=prompts, out=str(tmp_path / "at-once"))
+    pool.run(respond(RECIPE, model="m1", prompts=prompts, out=str(tmp_path / "at-once")))
     assert rows(tmp_path / "judged") == rows(tmp_path / "at-once")
     assert {c.mean for row in rows(tmp_path / "judged") for c in row.candidates} == {0.5}
 
 
 def test_another_number_of_candidates_is_another_sample_step_and_another_judge_is_not(
-    tmp_path: Path, pool: Any, prompts: str
+    tmp_path: Path, pool: ScriptedPools, prompts: str
 ):
     pool()
     out = str(tmp_path / "sampled")
-    manifest = sample(RECIPE, model="m1", prompts=prompts, out=out)
+    manifest = pool.run(sample(RECIPE, model="m1", prompts=prompts, out=out))
     other = Recipe.model_validate(VALUES | {"judge": {"verdicts": 5}})
-    assert sample(other, model="m1", prompts=prompts, out=out) == manifest
+    assert pool.run(sample(other, model="m1", prompts=prompts, out=out)) == manifest
     with pytest.raises(UserError, match="made from another recipe"):
-        sample(Recipe.model_validate(VALUES | {"respond": {"candidates": 3}}), model="m1", prompts=prompts, out=out)
+        pool.run(
+            sample(Recipe.model_validate(VALUES | {"respond": {"candidates": 3}}), model="m1", prompts=prompts, out=out)
+        )
 
 
 @pytest.mark.parametrize("name", ["respond", "judge"])
-def test_replies_that_were_judged_are_judged_anew(tmp_path: Path, pool: Any, prompts: str, name: str):
+def test_replies_that_were_judged_are_judged_anew(tmp_path: Path, pool: ScriptedPools, prompts: str, name: str):
     pool()
     source = str(tmp_path / "before")
-    respond(RECIPE, model="m1", prompts=prompts, out=source)
+    pool.run(respond(RECIPE, model="m1", prompts=prompts, out=source))
     if name == "judge":
-        judge(RECIPE, model="m1", replies=source, out=str(tmp_path / "between"))
+        pool.run(judge(RECIPE, model="m1", replies=source, out=str(tmp_path / "between")))
         source = str(tmp_path / "between")
     again = Recipe.model_validate(VALUES | {"judge": VALUES["judge"] | {"verdicts": 3}})
-    judge(again, model="m1", replies=source, out=str(tmp_path / "out"))
+    pool.run(judge(again, model="m1", replies=source, out=str(tmp_path / "out")))
     assert {c.mean for row in rows(tmp_path / "out") for c in row.candidates} == {1.0}  # of 0, 1 and 2
 
 
@@ -137,13 +132,13 @@ def write(folder: Path, form: str) -> str:
 @pytest.mark.parametrize("scheme", ["", "file://"])
 @pytest.mark.parametrize("form", ["jsonl", "gz", "parquet", "folder"])
 def test_rows_of_anybody_are_judged_each_by_its_place(
-    tmp_path: Path, pool: Any, form: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pool: ScriptedPools, form: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever the parts in which they are written."""
     monkeypatch.setattr(replies, "_ROWS_PER_PART", 2)
     pool()
     source = scheme + write(tmp_path / "given", form)
-    manifest = judge(RECIPE, model="m1", replies=source, out=str(tmp_path / "out"))
+    manifest = pool.run(judge(RECIPE, model="m1", replies=source, out=str(tmp_path / "out")))
     expected = [offered(0, "Why?", "So."), offered(1, "Why?", ""), offered(2, "How?", "Thus.", "Thus.")]
     assert rows(tmp_path / "out", "offered") == expected
     made = rows(tmp_path / "out")
@@ -153,30 +148,30 @@ def test_rows_of_anybody_are_judged_each_by_its_place(
     assert manifest.rows == {"offered": 3, "rows": 3}
 
 
-def test_an_interrupted_step_asks_only_for_what_is_not_judged(tmp_path: Path, pool: Any):
+def test_an_interrupted_step_asks_only_for_what_is_not_judged(tmp_path: Path, pool: ScriptedPools):
     source, out = write(tmp_path / "given", "jsonl"), str(tmp_path / "out")
     first = pool(stop_after=1)
     with pytest.raises(KeyboardInterrupt):
-        judge(RECIPE, model="m1", replies=source, out=out)
+        pool.run(judge(RECIPE, model="m1", replies=source, out=out))
     assert {row[:13] for row in first.asked} == {"given/p000000", "given/p000001"}
     # As if it had been stopped while it wrote the replies down, in other parts than now.
     write_part(Folder(out), "offered", [offered(0, "Why?", "So.")], JudgedPrompt, "000001")
     second = pool()
-    manifest = judge(RECIPE, model="m1", replies=source, out=out)
+    manifest = pool.run(judge(RECIPE, model="m1", replies=source, out=out))
     assert {row[:13] for row in second.asked} == {"given/p000002"}
     assert manifest.rows == {"offered": 3, "rows": 3}
     third = pool()
-    assert judge(RECIPE, model="m1", replies=source, out=out) == manifest
+    assert pool.run(judge(RECIPE, model="m1", replies=source, out=out)) == manifest
     assert third.asked == []
 
 
-def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: Any):
+def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: ScriptedPools):
     pool()
     source, out = write(tmp_path / "given", "jsonl"), str(tmp_path / "out")
-    judge(RECIPE, model="m1", replies=source, out=out)
+    pool.run(judge(RECIPE, model="m1", replies=source, out=out))
     Path(source).write_bytes(lines(*GIVEN[:2]))
     with pytest.raises(UserError, match="other inputs"):
-        judge(RECIPE, model="m1", replies=source, out=out)
+        pool.run(judge(RECIPE, model="m1", replies=source, out=out))
 
 
 @pytest.mark.parametrize(
@@ -196,30 +191,30 @@ def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: Any):
     ],
 )
 def test_a_row_that_is_no_prompt_with_replies_is_named_before_any_is_judged(
-    tmp_path: Path, pool: Any, row: bytes, message: str
+    tmp_path: Path, pool: ScriptedPools, row: bytes, message: str
 ):
     model, source = pool(), tmp_path / "a.jsonl"
     source.write_bytes(lines(GIVEN[0]) + row)
     with pytest.raises(UserError) as error:
-        judge(RECIPE, model="m1", replies=str(source), out=str(tmp_path / "out"))
+        pool.run(judge(RECIPE, model="m1", replies=str(source), out=str(tmp_path / "out")))
     assert message in str(error.value)
     assert model.asked == []
 
 
-def test_a_source_that_holds_nothing_is_named(tmp_path: Path, pool: Any):
+def test_a_source_that_holds_nothing_is_named(tmp_path: Path, pool: ScriptedPools):
     pool()
     (tmp_path / "a.jsonl").write_text("\n")
     for source, message in (("a.jsonl", "a.jsonl holds no rows; write one"), ("b.jsonl", "there is no such file")):
         with pytest.raises(UserError, match=f"--replies: .*{message}"):
-            judge(RECIPE, model="m1", replies=str(tmp_path / source), out=str(tmp_path / "out"))
+            pool.run(judge(RECIPE, model="m1", replies=str(tmp_path / source), out=str(tmp_path / "out")))
 
 
-def test_a_step_that_is_not_finished_or_has_no_replies_is_refused(tmp_path: Path, pool: Any, prompts: str):
+def test_a_step_that_is_not_finished_or_has_no_replies_is_refused(tmp_path: Path, pool: ScriptedPools, prompts: str):
     pool(stop_after=1)
     with pytest.raises(KeyboardInterrupt):
-        sample(RECIPE, model="m1", prompts=prompts, out=str(tmp_path / "begun"))
+        pool.run(sample(RECIPE, model="m1", prompts=prompts, out=str(tmp_path / "begun")))
     needed = "'sample' or 'respond' or 'judge' step"
     with pytest.raises(UserError, match=f"begun holds no finished {needed}"):
-        judge(RECIPE, model="m1", replies=str(tmp_path / "begun"), out=str(tmp_path / "out"))
+        pool.run(judge(RECIPE, model="m1", replies=str(tmp_path / "begun"), out=str(tmp_path / "out")))
     with pytest.raises(UserError, match=f"holds a 'propose' step, but a {needed} is needed here"):
-        judge(RECIPE, model="m1", replies=prompts, out=str(tmp_path / "out"))
+        pool.run(judge(RECIPE, model="m1", replies=prompts, out=str(tmp_path / "out")))

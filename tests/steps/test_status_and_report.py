@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe, Seed
+from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.records import Candidate, Dropped, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, Sample, StepSummary
 from selfreward_ray.steps.report import report, summarize
@@ -17,7 +17,7 @@ from selfreward_ray.store.run import RunLayout, claim_run
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import write_part
 
-RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=Seed(eft=0))
+RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=SeedData(eft=0))
 
 
 def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], dropped: int = 0, **figures: Any) -> None:
@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> RunLayout:
     layout = RunLayout(str(tmp_path))
     claim_run(layout.root, RECIPE)
     finish("seed", layout.seed(), [SftExample("s", "ift", "p", "t")], SftExample)
-    finish("sft", layout.model(1), [], SftExample, tokens=700)
+    finish("sft", layout.training(1), [], SftExample, tokens=700)
     finish("evaluate", layout.evaluation(1), [], EvaluatedSet, metrics=evaluated(60.0, 4.0))
     finish("propose", layout.prompts(2), [Prompt("p", "t")], Prompt)
     finish("respond", layout.judged(2), [], JudgedPrompt)
@@ -61,18 +61,18 @@ def status(layout: RunLayout) -> list[str]:
 
 
 def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
-    write_part(run.model(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
+    write_part(run.training(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert status(run) == [
         "toy: m0 → M2",
         "✓ M1 seed       1 rows, 0 dropped",
+        "✓ M2 propose    1 rows, 0 dropped",
         "✓ M1 sft        0 rows, 0 dropped",
         "✓ M1 evaluate   0 rows, 0 dropped",
-        "✓ M2 propose    1 rows, 0 dropped",
         "✓ M2 respond    0 rows, 0 dropped",
         "✓ M2 pair       9 rows, 2 dropped",
         "→ M2 dpo        next",  # its rows are encoded examples, not progress
         "· M2 evaluate",
-        f"go on with the command that began it, or: selfreward iterate --run-dir {run.uri}",
+        f"continue with the command that started it, or: selfreward iterate --run-dir {run.uri}",
     ]
 
 
@@ -84,7 +84,7 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):
-    finish("dpo", run.model(2), [], Pair)
+    finish("dpo", run.training(2), [], Pair)
     finish("evaluate", run.evaluation(2), [], EvaluatedSet, metrics=evaluated(None, None))
     assert status(run)[-1] == f"complete; the report is {run.uri}/report.html"
     assert not any(line.startswith(("→", "·")) for line in status(run))
@@ -92,7 +92,7 @@ def test_status_of_a_complete_run_names_its_report(run: RunLayout):
 
 def test_a_summary_has_the_figures_of_the_finished_steps(run: RunLayout):
     """The interval is 60 ± 4."""
-    finish("dpo", run.model(2), [], Pair)
+    finish("dpo", run.training(2), [], Pair)
     finish("evaluate", run.evaluation(2), [], EvaluatedSet, metrics=evaluated(None, None))
     summary = summarize(run)
     assert summary.name == "toy"
@@ -100,7 +100,7 @@ def test_a_summary_has_the_figures_of_the_finished_steps(run: RunLayout):
         ModelSummary("M1", 60.0, 56.0, 64.0, 0.75, 0.5, 0.0, 9.5, pairs=None, evaluated_prompts=4),
         ModelSummary("M2", None, None, None, 0.75, 0.5, 0.0, 9.5, pairs=9, evaluated_prompts=4),
     )
-    assert [(s.step, s.model) for s in summary.steps][:2] == [("seed", "M1"), ("sft", "M1")]
+    assert [(s.step, s.model) for s in summary.steps][:2] == [("seed", "M1"), ("propose", "M2")]
     by_name = {(s.step, s.model): s for s in summary.steps}
     assert by_name["pair", "M2"] == StepSummary("pair", "M2", 9, {"too odd": 2}, 0, by_name["pair", "M2"].seconds)
     assert by_name["sft", "M1"].tokens == 700

@@ -135,16 +135,16 @@ def test_reasons_are_counted_over_all_files(tmp_path: Path):
     assert count_reasons(folder / "nothing") == {}
 
 
-def test_a_retried_block_overwrites_what_its_first_attempt_caught(tmp_path: Path):
+def test_a_retried_block_overwrites_what_its_first_attempt_flagged(tmp_path: Path):
     folder = Folder(str(tmp_path))
-    caught = [Dropped("p0/r0", "pair", "empty"), Dropped("p1/r3", "pair", "empty")]
-    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], caught)
+    flagged = [Dropped("p0/r0", "pair", "empty"), Dropped("p1/r3", "pair", "empty")]
+    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], flagged)
     write_block(folder, ["p2"], PROMPTS, Prompt, [])
-    assert (read_rows(folder, Dropped, "caught"), folder.folders()) == (caught, ["caught", "rows"])
-    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], caught[:1])
-    assert read_rows(folder, Dropped, "caught") == caught[:1]
+    assert (read_rows(folder, Dropped, "flagged"), folder.folders()) == (flagged, ["flagged", "rows"])
+    write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], flagged[:1])
+    assert read_rows(folder, Dropped, "flagged") == flagged[:1]
     write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [])
-    assert read_rows(folder, Dropped, "caught") == []
+    assert read_rows(folder, Dropped, "flagged") == []
 
 
 @pytest.mark.parametrize(("offered", "kept"), [(4, None), (2, None), (3, 2)])

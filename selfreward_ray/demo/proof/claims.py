@@ -1,4 +1,4 @@
-"""What the figures show and what they do not: each part of the claim, as computed."""
+"""The claims of a proof, each decided by the figures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Literal
 
 from selfreward_ray.demo.proof.figures import ProofFigures
 from selfreward_ray.evaluation.intervals import Estimate
-from selfreward_ray.reporting.wording import MISSING, number
+from selfreward_ray.reporting.formatting import MISSING, number
 
-Outcome = Literal["held", "not told apart", "NOT HELD"]
-"""Not told apart: the interval of a difference has 0 in it, so that the claim is neither shown nor refuted."""
+Outcome = Literal["held", "not significant", "NOT HELD"]
+"""Not significant: the 95 % interval of a difference includes 0, so the claim is neither shown nor refuted."""
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A part of the claim, whether the figures hold it, and these figures as they are read."""
+    """A claim, its outcome, and the figures that decide it, as text."""
 
     text: str
     outcome: Outcome
@@ -25,8 +25,8 @@ class Claim:
 
 
 def make_claims(figures: ProofFigures) -> list[Claim]:
-    """Each part of the claim that the figures can decide; without controls those about controls are not there."""
-    models = figures.models[1:]  # M0 only shows where M1 begins
+    """The claims that the figures can decide. Without controls there are no claims about them."""
+    models = figures.models[1:]  # M0 is only the starting point
     found: list[Claim] = []
     for name in figures.sets:
         text = f"{name}: {' > '.join(reversed(models))} in true score"
@@ -54,7 +54,7 @@ def with_interval(estimate: Estimate | None, digits: int = 1) -> str:
 
 
 def with_sign(gain: Estimate | None) -> str:
-    """Of a difference: ``+4.2 (+2.2 to +6.2)``."""
+    """A difference with its interval: ``+4.2 (+2.2 to +6.2)``."""
     if gain is None:
         return MISSING
     shown = f"{gain.mean:+.1f}"
@@ -83,21 +83,21 @@ def _above(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[
     first, last = scores[models[0]], scores[models[-1]]
     held = first.high is not None and last.low is not None and first.high < last.low
     yield Claim(f"{text}, intervals apart", _outcome(held), _listed(scores, [models[0], models[-1]]))
-    yield Claim(f"{text}, prompt by prompt", _told_apart(gain, 1), with_sign(gain))
+    yield Claim(f"{text}, prompt by prompt", _significance(gain, 1), with_sign(gain))
     yield _rising_with_each_seed(text, scores, [models[0], models[-1]])
 
 
 def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:
-    """Self-rewarded above random pairs, and below the verifier's."""
+    """Claims that the self-rewarded model is above the control `random` and below the control `ceiling`."""
     for control, where, sign in (("random", "above random pairs", 1), ("ceiling", "below the ceiling", -1)):
         ahead = figures.ahead.get(control, {}).get(name, {}).get(model)
         if ahead is not None:
-            yield Claim(f"{name}: {model} {where}", _told_apart(ahead, sign), with_sign(ahead))
+            yield Claim(f"{name}: {model} {where}", _significance(ahead, sign), with_sign(ahead))
 
 
-def _told_apart(ahead: Estimate, sign: int) -> Outcome:
+def _significance(ahead: Estimate, sign: int) -> Outcome:
     if ahead.margin is None or abs(ahead.mean) <= ahead.margin:
-        return "not told apart"
+        return "not significant"
     return _outcome(sign * ahead.mean > 0)
 
 

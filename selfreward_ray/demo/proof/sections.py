@@ -1,4 +1,4 @@
-"""The figures as tables of texts, the same in the document and on the page."""
+"""The figures of a proof as tables of text, for the Markdown document and the HTML page."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,15 +10,15 @@ from selfreward_ray.demo.proof.figures import JudgeFigures, ProofFigures, RuleFi
 from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
 from selfreward_ray.evaluation.agreement import ScoreCount
 from selfreward_ray.evaluation.outcomes import Outcomes
-from selfreward_ray.reporting.wording import MISSING, number, percent
+from selfreward_ray.reporting.formatting import MISSING, number, percent
 
-WORDS = ("claim", "held", "figures", "model", "set", "rule", "by", "replies", "scores")
-"""The columns that hold words; the others hold figures."""
+TEXT_COLUMNS = ("claim", "held", "figures", "model", "set", "rule", "by", "replies", "scores")
+"""The columns with text. The others contain numbers."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its title, and what its reader must know."""
+    """A table with its title and an explanation."""
 
     title: str
     note: str
@@ -27,7 +27,7 @@ class Section:
 
 
 def sections(figures: ProofFigures, claims: list[Claim]) -> list[Section]:
-    """All tables of the proof, the claims first; of what was not measured there is none."""
+    """All tables of the proof, the claims first. There is no table of what was not measured."""
     return [
         _claims(claims),
         main_table(figures),
@@ -45,7 +45,7 @@ def sections(figures: ProofFigures, claims: list[Claim]) -> list[Section]:
 
 
 def main_table(figures: ProofFigures) -> Section:
-    """The table that stands for the whole."""
+    """The main results: each model's scores, and its agreement as judge."""
     sets = figures.sets
     columns = ["model", *(f"{name}: {what} %" for name in sets for what in ("true score", "conditional"))]
     rows = [
@@ -57,11 +57,11 @@ def main_table(figures: ProofFigures) -> Section:
         for model in figures.models
     ]
     note = (
-        "By a program that the loop never sees, on answers sampled as the loop samples them, as many to a prompt; 95 % "
-        f"intervals over {what_varies(figures)}, the same margin to both sides, which may reach past what a figure can "
-        "be. Conditional: the share kept of those rules whose opposite is asked as often, so that fixed habits come to "
-        "50 %. Spearman: the model as judge of a fixed set of replies, with their true scores; a set with an "
-        "unreadable verdict counts as 0."
+        "A rule checker that the loop never uses scores the answers. They are sampled as in the loop, with as many "
+        f"per prompt. 95 % intervals over {what_varies(figures)}, symmetric around the mean, so they may extend beyond "
+        "the possible range. Conditional: the share of kept rules among those whose opposite is asked for equally "
+        "often; a fixed habit scores 50 %. Spearman: the model as judge of a fixed set of replies, against their true "
+        "scores; a set with an unreadable verdict counts as 0."
     )
     return Section("Models", note, (*columns, "judge's Spearman"), rows)
 
@@ -73,14 +73,14 @@ def _greedy(figures: ProofFigures) -> Section:
         for model in scores
     ]
     note = (
-        "The same of each model's likeliest answer. Where two ways to answer are nearly as likely, a coin in the "
-        "training decides for all prompts of a seed at once, so that seeds differ more."
+        "The same for greedy answers. If two ways to answer are almost equally likely, chance in training decides "
+        "between them for all prompts of a seed at once, so seeds differ more."
     )
     return Section("Greedy answers", note, ("set", "model", "true score %", "conditional %"), rows)
 
 
 def what_varies(figures: ProofFigures) -> str:
-    """What the intervals are over."""
+    """What the intervals are computed over."""
     seeds = len(figures.seeds)
     return "the prompts of one seed" if seeds == 1 else f"prompts and seeds ({seeds})"
 
@@ -88,9 +88,9 @@ def what_varies(figures: ProofFigures) -> str:
 def _claims(claims: list[Claim]) -> Section:
     rows = [(claim.text, claim.outcome, claim.figures) for claim in claims]
     note = (
-        "Computed from the figures below. Prompt by prompt, and against the controls: the differences on the same "
-        "prompts, with their interval; not told apart where that has 0 in it, so that the claim is neither shown nor "
-        "refuted."
+        "Computed from the figures below. Claims that hold prompt by prompt, and comparisons with controls, use the "
+        "differences on the same prompts. A difference is not significant if its 95 % interval includes 0; the claim "
+        "is then neither shown nor refuted."
     )
     return Section("Claims", note, ("claim", "held", "figures"), rows)
 
@@ -102,7 +102,7 @@ def _seeds(figures: ProofFigures) -> Section:
         for model in figures.models
     ]
     columns = ("set", "model", *(f"seed {seed}" for seed in figures.seeds))
-    return Section("Each seed", "True score %; intervals over the prompts of that seed alone.", columns, rows)
+    return Section("Each seed", "True score %, with intervals over the prompts of that seed only.", columns, rows)
 
 
 def _controls(figures: ProofFigures) -> Section:
@@ -118,11 +118,12 @@ def _controls(figures: ProofFigures) -> Section:
         for model in figures.models[1:]
     ]
     note = (
-        "True score %. random: DPO on the same pairs, each turned round by a coin. ceiling: DPO on the same "
-        "candidates, judged by the verifier. Both start, in each iteration, from the self-rewarded model before it. "
-        "more_sft: as many further steps of SFT from M1, at the rate at which M1's ended. no_eft: the loop of a model "
-        "that was never taught to judge: SFT on the instruction rows alone, verdicts held to the form, no judging rows "
-        "in DPO; where it has no figure, its judge told too few replies apart to train on them, with one seed or more."
+        "True score %. random: DPO on the same pairs with labels flipped at random. ceiling: DPO on pairs of the same "
+        "candidates, judged by the verifier. Both start each iteration from the previous self-rewarded model. "
+        "more_sft: SFT from M1 for as many further steps, at the final learning rate of M1's training. no_eft: the "
+        "loop with a model that was never taught to judge, with SFT on IFT examples only, constrained verdicts and no "
+        "EFT examples in DPO. It has no figure if, with at least one seed, its judge gave too few replies different "
+        "scores to train on."
     )
     return Section("Controls", note, ("set", "model", "self-rewarded", *names), rows)
 
@@ -134,8 +135,10 @@ def _ahead(figures: ProofFigures) -> Section:
         for name in figures.sets
         for model in figures.models[1:]
     ]
-    note = "Points of true score by which the self-rewarded model is above each control's, prompt by prompt."
-    return Section("Ahead of the controls", note, ("set", "model", *names), rows)
+    note = (
+        "Difference in true score between the self-rewarded model and each control's, in points, on the same prompts."
+    )
+    return Section("Gains over the controls", note, ("set", "model", *names), rows)
 
 
 def _gains(figures: ProofFigures) -> Section:
@@ -144,7 +147,7 @@ def _gains(figures: ProofFigures) -> Section:
         for name in figures.sets
         for (after, before), gain in figures.gains[name].items()
     ]
-    note = "Points that a model gained over an earlier one, prompt by prompt."
+    note = "Difference between a model and an earlier one, in points, on the same prompts."
     return Section("Gains", note, ("set", "model", "true score", "conditional"), rows)
 
 
@@ -154,8 +157,9 @@ def _rules(figures: ProofFigures, name: str) -> Section:
         for kind, by_model in figures.rules[name].items()
     ]
     note = (
-        "How often a rule is kept, in percent: asked for / where neither it nor its opposite is asked for (a habit; "
-        "then a rule of words is kept with any word that the world has for it, exclude with none)."
+        "How often a rule is kept, in percent. First number: if the prompt asks for it. Second number: if the prompt "
+        "asks neither for it nor for its opposite, so that keeping it is a habit. A rule with a word is then kept with "
+        "any of the rule's words in the demo world, exclude with none of them."
     )
     return Section(f"By rule: {name}", note, ("rule", *figures.models), rows)
 
@@ -188,10 +192,10 @@ def _judges(figures: ProofFigures) -> Section:
         for a in (judge.agreement,)
     ]
     note = (
-        "Agreement of a model's verdicts with the verifier, on replies that are the same for all models and on its own "
-        "candidates for prompts of the loop; one verdict a reply. Pairwise: pairs of replies whose better one has the "
-        "greater score; five-best: replies given five points that are the best of their set; exact: sets whose whole "
-        "order is the true one, ties included."
+        "Agreement of a model's verdicts with the verifier, one verdict per reply: on fixed replies, which are the "
+        "same for all models, and on its own candidates for prompts of the loop. Pairwise: share of pairs whose better "
+        "reply has the higher score. Five-best: share of the replies with five points that are the best of their set. "
+        "Exact: share of the sets whose order is right, ties included."
     )
     columns = ("pairwise %", "five-best %", "exact %", "Spearman", "Kendall", "pooled Spearman", "unreadable %")
     return Section("The judge", note, ("replies", "model", *columns, "verdicts"), rows)
@@ -206,7 +210,7 @@ def _histogram(figures: ProofFigures) -> Section:
     scores = map(str, range(MAX_TRUE_SCORE + 1))
     return Section(
         "Scores given and true",
-        "How many replies were given each score, beside how many are worth it.",
+        "Number of replies by true score, and by the score that the judge gave.",
         ("replies", "model", "scores", *scores, "unreadable"),
         rows,
     )
@@ -227,8 +231,8 @@ def _matches(figures: ProofFigures) -> Section:
         rows += [(sides, f"the verifier, {name}", *_outcome(found)) for name, found in match.by_truth.items()]
         rows.append((sides, "the judge M1", *_outcome(match.by_judge)))
     note = (
-        "Greedy answers to the same held-out prompts; the one with the greater score wins. The judge gives each answer "
-        "one greedy verdict; its rows leave out the prompts where one of the two could not be read."
+        "Greedy answers to the same held-out prompts; the higher score wins. The judge gives each answer one greedy "
+        "verdict. Its rows leave out prompts for which one of the two verdicts is unreadable."
     )
     return Section("Head to head", note, ("model", "by", "won", "lost", "ties", "win rate %"), rows)
 
@@ -249,7 +253,9 @@ def _replies(figures: ProofFigures) -> Section:
         )
         for model, r in figures.replies.items()
     ]
-    note = "Sampled ones, of all seeds. Distinct: different words, and runs of two, of all that there are."
+    note = (
+        "Sampled answers of all seeds. Distinct-1 and distinct-2: different words and bigrams, divided by all of them."
+    )
     return Section(
         "Answers", note, ("model", "words", "unfinished %", "repetitive %", "distinct-1", "distinct-2"), rows
     )
@@ -270,8 +276,8 @@ def _pairs(figures: ProofFigures) -> Section:
         for model, p in figures.pairs.items()
     ]
     note = (
-        "The pairs that trained a model, over all seeds, and what the verifier says of them. In the ceiling: those "
-        "that its verdicts make too."
+        "The pairs that a model was trained on, over all seeds, and whether the verifier agrees with them. In the "
+        "ceiling: pairs that the control ceiling has too."
     )
     columns = ("model", "prompts", "pairs", "agrees %", "tie %", "disagrees %", "in the ceiling %")
     return Section("Pairs", note, columns, rows)

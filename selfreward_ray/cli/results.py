@@ -1,0 +1,45 @@
+"""Commands that show or export the results of a run."""
+
+from typing import Annotated, Literal, Optional
+
+import typer
+
+from selfreward_ray.cli.app import app
+from selfreward_ray.cli.running import explained
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(metavar="STEP", help="A step's folder: RUN/M2/pairs, RUN/M1/seed, …")],
+    out: Annotated[str, typer.Option("--out", metavar="URI", help="A .parquet or .jsonl file, or hub owner/name.")],
+    to: Annotated[
+        Optional[Literal["parquet", "jsonl", "hub"]],  # noqa: UP045
+        typer.Option("--to", help="The format; by default that of the file extension."),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="On the hub: make the data set public.")] = False,
+) -> None:
+    """Export pairs (prompt, chosen, rejected) or examples (messages) in the format of TRL and other trainers."""
+    with explained():
+        from selfreward_ray.steps.export import export as write
+
+        count = write(source, out, to, private=not public)
+    typer.echo(f"{count} rows: {out}")
+
+
+@app.command()
+def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
+    """Step: print the summary tables of a run and write RUN/report.html."""
+    with explained():
+        from selfreward_ray.steps.report import report as step
+
+        step(run_dir)
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
+def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
+    """Show a run's finished steps with row counts, and the next step."""
+    with explained():
+        from selfreward_ray.steps.status import print_status
+
+        print_status(run_dir)

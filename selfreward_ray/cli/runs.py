@@ -1,0 +1,80 @@
+"""Commands for whole runs."""
+
+import signal
+import sys
+from typing import Annotated, Optional
+
+import typer
+
+from selfreward_ray.cli.app import app
+from selfreward_ray.cli.arguments import Overrides, RecipeName, RunDir
+from selfreward_ray.cli.running import explained, joined_cluster, prepared
+
+
+@app.command()
+def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
+    """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
+    with prepared(recipe, overrides, cluster=False) as loaded:
+        from selfreward_ray.extensions import check_named
+
+        check_named(loaded)  # before a cluster is started for it
+        with joined_cluster():
+            from selfreward_ray import loop
+
+            loop.run(loaded, run_dir)
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
+def iterate(run_dir: RunDir) -> None:
+    """Run the next iteration of a run, M(t) to M(t+1), or one beyond the recipe if all are done."""
+    with explained(), joined_cluster():
+        from selfreward_ray import loop
+
+        loop.run_next_iteration(run_dir)
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+@app.command()
+def rehearse(
+    recipe: RecipeName,
+    cluster: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--cluster", metavar="FILE", help="A cluster file for `ray up`, whose node types are simulated."),
+    ] = None,
+    run_dir: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run-dir", metavar="URI", help="The real run's folder. A local S3 server replaces a bucket."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run a recipe's whole loop, much reduced, on this machine with simulated nodes and GPUs."""
+    from selfreward_ray.recipe.text import load_recipe
+
+    with explained():
+        from selfreward_ray.cluster.rehearsal.rehearse import rehearse as run_rehearsal
+        from selfreward_ray.cluster.rehearsal.report import print_rehearsed
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its cluster is stopped too
+        found = run_rehearsal(load_recipe(recipe, overrides), cluster, run_dir)
+        print_rehearsed(found)
+    if found.faulty:
+        sys.exit(1)
+
+
+@app.command()
+def proof(
+    recipe: RecipeName,
+    run_dir: RunDir,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: the recipe's seed and the following ones.")] = 3,
+    controls: Annotated[bool, typer.Option(help="Train and evaluate the controls too.")] = True,
+    overrides: Overrides = None,
+) -> None:
+    """Test whether a recipe in the demo world improves a model: several seeds, controls, and claims."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.demo.proof.prove import prove
+
+        claims = prove(loaded, run_dir, seeds, controls)
+    for claim in claims:
+        typer.echo(f"{claim.outcome:<14}  {claim.text}: {claim.figures}")
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")

@@ -1,0 +1,196 @@
+"""Commands for single steps: each reads folders and writes a folder."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from selfreward_ray.cli.app import app
+from selfreward_ray.cli.arguments import Made, Model, Out, Overrides, Prompts, RecipeName, SeedData
+from selfreward_ray.cli.running import prepared, show_counts
+
+
+@app.command()
+def seed(recipe: RecipeName, out: Out, overrides: Overrides = None) -> None:
+    """Step: split ranked conversations into instruction rows (IFT), sets for judging (EFT) and held-out sets."""
+    with prepared(recipe, overrides, cluster=False) as loaded:
+        from selfreward_ray.steps.seed import seed as step
+
+        show_counts(step(loaded, out=out))
+
+
+@app.command()
+def sft(
+    recipe: RecipeName,
+    model: Model,
+    seed_data: SeedData,
+    out: Made,
+    eft: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; by default none (SFT baseline)."),
+    ] = None,
+    positives: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--positives", metavar="URI", help="A finished pair step with the policy positive-only, to train on too."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Step: supervised fine-tuning, M0 to the baseline or to M1."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.train import sft as step
+
+        show_counts(step(loaded, model=model, seed_data=seed_data, eft=eft, positives=positives, out=out))
+
+
+@app.command()
+def verdicts(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
+    """Step: a model's verdicts on ranked replies, several samples per reply, for the eft step."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.verdicts import verdicts as step
+
+        show_counts(step(loaded, model=model, seed_data=seed_data, out=out))
+
+
+@app.command()
+def eft(
+    recipe: RecipeName,
+    seed_data: SeedData,
+    out: Out,
+    verdicts: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--verdicts", metavar="URI", help="A finished verdicts step; by default the verdicts of the data source."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Step: judging rows (EFT) from the verdicts that agree with the human ranking."""
+    with prepared(recipe, overrides, cluster=False) as loaded:
+        from selfreward_ray.steps.eft import eft as step
+
+        show_counts(step(loaded, seed_data=seed_data, verdicts=verdicts, out=out))
+
+
+@app.command()
+def propose(
+    recipe: RecipeName,
+    seed_data: SeedData,
+    out: Out,
+    iteration: Annotated[
+        int, typer.Option(min=1, help="The iteration that uses the prompts; iteration 1 trains M2.")
+    ] = 1,
+    earlier: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--earlier", metavar="URI", help="Prompts of an earlier iteration, not to be repeated."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Step: new prompts for one iteration."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.propose import propose as step
+
+        show_counts(step(loaded, seed_data=seed_data, iteration=iteration, earlier=earlier or (), out=out))
+
+
+@app.command()
+def respond(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
+    """Step: candidates for each prompt, each judged several times by the same model."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.respond import respond as step
+
+        show_counts(step(loaded, model=model, prompts=prompts, out=out))
+
+
+@app.command()
+def sample(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
+    """Step: candidates for each prompt, to be judged later or by another model."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.sample import sample as step
+
+        show_counts(step(loaded, model=model, prompts=prompts, out=out))
+
+
+@app.command()
+def judge(
+    recipe: RecipeName,
+    model: Model,
+    replies: Annotated[
+        str,
+        typer.Option("--replies", metavar="URI", help="A finished sample or respond step, or rows {prompt, reply(s)}."),
+    ],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: several verdicts of a model on each of the given replies."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.judge import judge as step
+
+        show_counts(step(loaded, model=model, replies=replies, out=out))
+
+
+@app.command()
+def pair(
+    recipe: RecipeName,
+    judged: Annotated[str, typer.Option("--judged", metavar="URI", help="A finished respond or judge step.")],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: preference pairs from judged candidates."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.pair import pair as step
+
+        show_counts(step(loaded, judged=judged, out=out))
+
+
+@app.command()
+def dpo(
+    recipe: RecipeName,
+    model: Model,
+    pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
+    out: Made,
+    eft: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--eft", metavar="URI", help="A finished EFT step, for training with dpo.eft_weight."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.train import dpo as step
+
+        show_counts(step(loaded, model=model, pairs=pairs, eft=eft, out=out))
+
+
+@app.command()
+def evaluate(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
+    """Step: a model's answers to held-out prompts, and its agreement with the human rankings."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.evaluate import evaluate as step
+
+        show_counts(step(loaded, model=model, seed_data=seed_data, out=out))
+
+
+@app.command()
+def compare(
+    recipe: RecipeName,
+    model: Model,
+    left: Annotated[
+        str,
+        typer.Option(
+            "--left", metavar="URI", help="A finished evaluate, sample, respond or judge step, or rows {prompt, reply}."
+        ),
+    ],
+    right: Annotated[
+        str, typer.Option("--right", metavar="URI", help="Like --left: other replies to the same prompts.")
+    ],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: compare two sets of replies to the same prompts head to head, by a judge, in both orders."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.reporting.terminal import print_outcomes
+        from selfreward_ray.steps.compare import compare as step
+
+        manifest = show_counts(step(loaded, model=model, left=left, right=right, out=out))
+        print_outcomes(manifest.metrics["outcomes"])

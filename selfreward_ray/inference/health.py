@@ -1,0 +1,140 @@
+"""Health of a pool's replicas: counts restarts and retries, and decides when to drop a row or stop the pool.
+
+Ray restarts a replica whose process ended and sends it its blocks again, without a limit. `PoolHealth` is the limit:
+neither a row that kills engines nor an engine that cannot start is retried forever. It is one small actor on the
+driver's node. Every report of a replica is also a heartbeat; `stall.StallGuard` ends a pool without heartbeats.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+SUSPECT_AFTER = 2
+"""A row that was running at this many replica deaths is a suspect: a replica runs its suspects one at a time."""
+GIVEN_UP_AFTER = 3
+"""A row that was running at this many replica deaths is dropped; at the last one it was the only running suspect."""
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """What a replica receives when its process starts."""
+
+    suspects: frozenset[str]
+    """Ids of rows to run one at a time."""
+    given_up: frozenset[str]
+    """Ids of rows to drop."""
+    stop_reason: str | None
+    """Why the pool has stopped; None while it runs."""
+    restarted: bool
+    """Whether the replica had a process before this one."""
+
+
+@dataclass
+class PoolHealth:
+    """The state; `pool` runs it as an actor.
+
+    `max_restarts` limits the consecutive deaths of one replica; a row finished by any replica resets the count. Deaths
+    are counted by replica because the loss of a node ends many replicas at once.
+    """
+
+    max_restarts: int
+    clock: Callable[[], float] = time.monotonic
+    restarts: int = 0
+    retried: int = 0
+    """Rows that were started again."""
+    engines_ready: int = 0
+    """Number of engine starts that succeeded."""
+    _deaths_in_a_row: Counter[str] = field(default_factory=Counter)
+    """By replica."""
+    _deaths: Counter[str] = field(default_factory=Counter)
+    _running: dict[str, set[str]] = field(default_factory=dict)
+    _errors: dict[str, str] = field(default_factory=dict)
+    _last_error: str | None = None
+    _stop_reason: str | None = None
+    _last_heartbeat: float | None = None
+    _fetching: dict[str, float] = field(default_factory=dict)
+    """Fraction of the model on a replica's node, by replica; removed when the fetch is complete."""
+
+    def register(self, replica: str) -> ReplicaStatus:
+        """A process of `replica` starts. An earlier process, if any, died while its unfinished rows were running."""
+        self._heartbeat()
+        self._fetching.pop(replica, None)
+        restarted = replica in self._running
+        if restarted:
+            self._count_death(replica)
+        self._running[replica] = set()
+        deaths = self._deaths.items()
+        return ReplicaStatus(
+            frozenset(row for row, times in deaths if SUSPECT_AFTER <= times < GIVEN_UP_AFTER),
+            frozenset(row for row, times in deaths if times >= GIVEN_UP_AFTER),
+            self._stop_reason,
+            restarted,
+        )
+
+    def fetch_progress(self, replica: str, here: int, total: int) -> None:
+        """`here` of `total` bytes of the model are on the node of `replica`. Only a change counts as a heartbeat."""
+        share = here / total if total else 1.0
+        if share != self._fetching.get(replica):
+            self._heartbeat()
+        self._fetching[replica] = share
+        if share >= 1:
+            del self._fetching[replica]
+
+    def engine_ready(self) -> None:
+        self._heartbeat()
+        self.engines_ready += 1
+
+    def rows_started(self, replica: str, rows: list[str]) -> None:
+        self._heartbeat()
+        self.retried += sum(row in self._deaths for row in rows)
+        self._running[replica].update(rows)
+
+    def rows_finished(self, replica: str, rows: list[str]) -> None:
+        self._heartbeat()
+        self._running[replica].difference_update(rows)
+        if rows:  # an empty block is not progress
+            self._deaths_in_a_row.clear()
+            self._last_error = None
+
+    def replica_failed(self, replica: str, error: str) -> None:
+        """Record why `replica` is about to end its process."""
+        self._errors[replica] = self._last_error = error
+
+    def stop(self, reason: str) -> None:
+        """Stop the pool for a reason that a restart cannot fix."""
+        self._stop_reason = reason
+
+    def summary(self) -> dict[str, int]:
+        """Counts since the previous call, for a step's manifest."""
+        counts = {"engine_restarts": self.restarts, "rows_retried": self.retried}
+        self.restarts = self.retried = 0
+        return counts
+
+    def idle_seconds(self) -> float | None:
+        """Seconds since the last heartbeat; None before the first."""
+        return None if self._last_heartbeat is None else self.clock() - self._last_heartbeat
+
+    def activity(self) -> str | None:
+        """What the replicas do before the first block is finished, in a few words; None if no replica has started."""
+        if not self._running:
+            return None
+        if self._fetching:
+            return f"fetching the model {min(self._fetching.values()):.0%}"
+        return "starting the engine"
+
+    def failure(self) -> tuple[str | None, str | None, bool]:
+        """The reason why the pool stopped, the last error of a replica, and whether any engine started."""
+        return self._stop_reason, self._last_error, self.engines_ready > 0
+
+    def _heartbeat(self) -> None:
+        self._last_heartbeat = self.clock()
+
+    def _count_death(self, replica: str) -> None:
+        self.restarts += 1
+        self._deaths.update(self._running[replica])
+        self._deaths_in_a_row[replica] += 1
+        self._last_error = self._errors.pop(replica, "its process was ended from outside; was there too little memory?")
+        if self._stop_reason is None and self._deaths_in_a_row[replica] > self.max_restarts:
+            times = f"a replica died {self._deaths_in_a_row[replica]} times"
+            self.stop(f"{times} and no row was finished in between; the last error: {self._last_error}")

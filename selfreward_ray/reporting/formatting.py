@@ -1,0 +1,45 @@
+"""Format numbers and times, and make control characters in text visible."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from selfreward_ray.records import Dropped
+
+MISSING = "–"
+
+# C0 and C1 controls except tab and newline, lone surrogates, and bidirectional controls. They would act on the reader's
+# terminal or page.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """The value with `digits` decimals and thousands separators; – for None."""
+    return MISSING if value is None else f"{value:,.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    """A fraction from 0 to 1 in percent, with one decimal and without the percent sign; – for None."""
+    return number(None if share is None else 100 * share, 1)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as minutes or hours: ``0:41``, ``12:05``, ``3:02:11``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def commonest(dropped: Iterable[Dropped]) -> str:
+    """The three most common reasons with their counts: ``12 reply is empty; 3 prompt is synthetic``."""
+    return "; ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in dropped).most_common(3))
+
+
+def visible(text: str) -> str:
+    """`text` with control characters replaced by visible ones, for example ``␛`` for escape."""
+    return _HIDDEN.sub(_picture, text.replace("\r\n", "\n"))
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return "␡" if code == 0x7F else chr(0x2400 + code) if code < 0x20 else "\ufffd"

@@ -1,0 +1,202 @@
+"""What is counted of a pool's deaths, and what follows from it."""
+
+from dataclasses import replace
+
+import pytest
+
+from selfreward_ray.inference.health import PoolHealth, ReplicaStatus
+
+FRESH = ReplicaStatus(frozenset(), frozenset(), None, restarted=False)
+
+
+def status(suspects: str = "", given_up: str = "", stop_reason: str | None = None) -> ReplicaStatus:
+    return ReplicaStatus(frozenset(suspects), frozenset(given_up), stop_reason, restarted=True)
+
+
+def run_block(health: PoolHealth, rows: str, killers: str, done: list[str]) -> bool:
+    """What a replica does with a block of one-letter rows; whether it lived through it."""
+    told = health.register("a")
+    assert told.stop_reason is None
+    together = [row for row in rows if row not in told.suspects]
+    health.rows_started("a", together)
+    if any(row in killers and row not in told.given_up for row in together):
+        return False
+    for row in rows:
+        if row in told.suspects:
+            health.rows_started("a", [row])
+            if row in killers:
+                return False
+            health.rows_finished("a", [row])
+    health.rows_finished("a", list(rows))
+    done += [row for row in rows if row not in told.given_up]
+    return True
+
+
+def test_a_first_process_is_told_nothing_and_counts_for_nothing():
+    health = PoolHealth(max_restarts=5)
+    assert health.register("a") == health.register("b") == FRESH
+    assert health.summary() == {"engine_restarts": 0, "rows_retried": 0}
+
+
+def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
+    """Row x is open each time; y only the first two times, z only the third time."""
+    health = PoolHealth(max_restarts=5)
+    told = [health.register("a")]
+    for rows in ("xy", "xy", "xz"):
+        health.rows_started("a", list(rows))
+        told.append(health.register("a"))
+    assert told == [FRESH, status(), status(suspects="xy"), status(suspects="y", given_up="x")]
+    assert health.register("b") == replace(told[-1], restarted=False)
+    assert health.summary() == {"engine_restarts": 3, "rows_retried": 2 + 1}
+
+
+@pytest.mark.parametrize("killers", ["a", "c", "e", "ad", "abcde"])
+def test_only_the_rows_that_kill_are_given_up(killers: str):
+    """Two deaths make suspects of all five rows; then each killer, run alone, dies its third death by itself."""
+    health, done = PoolHealth(max_restarts=7), list[str]()
+    lives = [run_block(health, "abcde", killers, done) for _ in range(2 + len(killers))]
+    assert lives == [False] * len(lives)
+    assert run_block(health, "abcde", killers, done)
+    assert done == [row for row in "abcde" if row not in killers]
+    assert health.register("b").given_up == frozenset(killers)
+    assert health.summary()["engine_restarts"] == len(lives)
+
+
+def test_a_finished_row_is_no_suspect_and_another_replicas_death_is_not_its_own():
+    health = PoolHealth(max_restarts=5)
+    for replica in ("a", "b"):
+        health.register(replica)
+        health.rows_started(replica, [f"{replica}1", f"{replica}2"])
+    for _ in range(2):
+        health.rows_finished("a", ["a1"])
+        health.register("a")
+        health.rows_started("a", ["a1", "a2"])
+    assert health.register("c").suspects == {"a2"}
+    assert health.summary() == {"engine_restarts": 2, "rows_retried": 2}  # a2, twice
+
+
+@pytest.mark.parametrize("max_restarts", [0, 2])
+def test_a_replicas_deaths_in_a_row_are_bounded(max_restarts: int):
+    health = PoolHealth(max_restarts)
+    told = [health.register("a") for _ in range(max_restarts + 2)][1:]
+    silent = "its process was ended from outside; was there too little memory?"
+    reason = f"a replica died {max_restarts + 1} times and no row was finished in between; the last error: {silent}"
+    assert [t.stop_reason for t in told] == [None] * max_restarts + [reason]
+    assert health.failure() == (reason, silent, False)
+
+
+def test_a_lost_node_with_many_replicas_is_one_death_of_each():
+    health = PoolHealth(max_restarts=1)
+    assert all(health.register(replica).stop_reason is None for replica in 2 * "abcdefgh")
+    assert health.register("c").stop_reason is not None
+
+
+def test_a_finished_row_lets_the_deaths_be_counted_anew_and_an_empty_block_does_not():
+    health = PoolHealth(max_restarts=1)
+    health.register("a")
+    health.register("a")
+    health.rows_finished("a", ["x"])
+    assert health.register("a").stop_reason is None
+    health.rows_finished("a", [])
+    assert health.register("a").stop_reason is not None
+
+
+def test_the_reason_has_the_last_error():
+    health = PoolHealth(max_restarts=1)
+    health.register("a")
+    for error in ("no memory", "no GPU"):
+        health.replica_failed("a", error)
+        told = health.register("a")
+    assert told.stop_reason == "a replica died 2 times and no row was finished in between; the last error: no GPU"
+    assert health.failure() == (told.stop_reason, "no GPU", False)
+
+
+def test_an_error_explains_the_death_of_its_own_replica_alone():
+    health = PoolHealth(max_restarts=0)
+    health.register("b")
+    health.replica_failed("a", "no GPU")
+    assert "was ended from outside" in str(health.register("b").stop_reason)
+
+
+def test_an_error_before_a_finished_row_is_no_reason_for_what_comes_after():
+    health = PoolHealth(max_restarts=5)
+    health.register("a")
+    health.engine_ready()
+    health.replica_failed("a", "no memory")
+    health.register("a")
+    health.rows_finished("a", [])
+    assert health.failure() == (None, "no memory", True)
+    health.rows_finished("a", ["x"])
+    assert health.failure() == (None, None, True)
+
+
+def test_an_end_is_told_to_every_process_that_begins():
+    health = PoolHealth(max_restarts=5)
+    health.register("a")
+    health.stop("there is no such model")
+    assert health.failure() == ("there is no such model", None, False)
+    told = status(stop_reason="there is no such model")
+    assert health.register("a") == told
+    assert health.register("b") == replace(told, restarted=False)
+
+
+def test_deaths_after_the_end_do_not_change_its_reason():
+    health = PoolHealth(max_restarts=0)
+    for replica in ("a", "b"):
+        health.register(replica)
+    ended = health.register("a").stop_reason
+    assert health.register("b").stop_reason == ended is not None
+
+
+def test_whatever_a_replica_tells_is_a_sign_of_life():
+    now = [0.0]
+    health = PoolHealth(max_restarts=5, clock=lambda: now[0])
+    assert health.idle_seconds() is None
+    signs = [
+        lambda: health.register("a"),
+        lambda: health.fetch_progress("a", 1, 10),
+        health.engine_ready,
+        lambda: health.rows_started("a", ["x"]),
+        lambda: health.rows_finished("a", ["x"]),
+    ]
+    for sign in signs:
+        now[0] += 7
+        sign()
+        assert health.idle_seconds() == 0
+        now[0] += 3
+        assert health.idle_seconds() == 3
+
+
+def test_a_fetch_that_tells_the_same_again_is_none():
+    now = [0.0]
+    health = PoolHealth(max_restarts=5, clock=lambda: now[0])
+    health.register("a")
+    health.fetch_progress("a", 1, 10)
+    now[0] = 5
+    health.fetch_progress("a", 1, 10)
+    assert health.idle_seconds() == 5
+    health.fetch_progress("a", 2, 10)
+    assert health.idle_seconds() == 0
+
+
+def test_the_slowest_fetch_is_shown_until_all_models_are_there():
+    health = PoolHealth(max_restarts=5)
+    shown = [health.activity()]
+    for replica, here in [("a", 0), ("b", 5), ("a", 7), ("a", 10), ("b", 10)]:
+        if replica not in health._running:
+            health.register(replica)
+        health.fetch_progress(replica, here, 10)
+        shown.append(health.activity())
+    assert shown == [
+        None,
+        *(f"fetching the model {share}" for share in ("0%", "0%", "50%", "50%")),
+        "starting the engine",
+    ]
+
+
+def test_a_replica_that_died_while_it_fetched_is_not_waited_for():
+    health = PoolHealth(max_restarts=5)
+    health.register("a")
+    health.fetch_progress("a", 1, 10)
+    health.register("a")
+    assert health.activity() == "starting the engine"
