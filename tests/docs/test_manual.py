@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from selfreward_ray.cli import app
 from selfreward_ray.extensions import Score
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.schema import Seed as SeedSection
+from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.recipe.text import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +164,7 @@ def test_the_extensions_of_the_manual_work():
     assert names["short"]("Why?", "Because.") == Score(1.0, 1.0)
     assert names["short"]("Why?", " ") is None
     source = names["PlantSource"]()
-    sets = source.seed_sets(SeedSection(ift=3, eft=4, held_out=1), 7)
+    sets = source.seed_sets(SeedData(ift=3, eft=4, held_out=1), 7)
     assert (len(sets.ift), len(sets.eft), len(sets.held_out)) == (3, 4, 1)
     assert len({prompt.id for prompt in source.prompts(5, 7, 1)}) == 5
 
