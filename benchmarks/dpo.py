@@ -1,35 +1,36 @@
-"""How fast is DPO here against TRL's DPOTrainer, and of the machine's own speed? Run it by `make bench-dpo`.
+"""DPO speed compared with TRL's DPOTrainer and with the machine's peak. Run with `make bench-dpo`.
 
-The same pairs of token ids (made from a seed; prompts of 30 to 150 words, log-normal reply lengths) are trained on for
-one epoch, 16 pairs a step, by two CPU workers under ZeRO-3 in bfloat16 with gradient checkpointing:
+Two CPU workers train one epoch on the same pairs of token ids, 16 pairs per step, under ZeRO-3 in bfloat16 with
+gradient checkpointing. The pairs are generated from a seed: prompts of 30 to 150 words, log-normal reply lengths.
 
-    ours             `trainer.fit`: the worker under Ray Train, as a user's run has it
-    trl-live         TRL's DPOTrainer under torchrun, with its default reference: a second model beside the policy
-    trl-precomputed  the same, its reference's log-probs computed before the first step
-    trl-tuned        the same as we found it to be fastest
-    ours-profiled    ours again, with the seconds of each phase; slower, and in no figure of the last line
+    ours             `trainer.fit`: the worker under Ray Train, as in a user's run
+    trl-live         TRL's DPOTrainer under torchrun, with its default reference: a second model in memory
+    trl-precomputed  the same, with the reference's log-probs computed before the first step
+    trl-tuned        the same, with the fastest settings that we found
+    ours-profiled    ours with the seconds of each phase; slower, and not part of the results
 
-each in processes of its own, in turns; one turn measures ours three times and each other side once. `--turn` names
-other sides: `--turn ours` needs no TRL. The last line leaves out what it would say of a side that was not measured.
-A run's seconds count on each rank from its beginning to load the model to the end of its last optimizer step, so the
-reference is in them, on every side; starting Ray or torchrun, imports, and writing the model (only ours does) are not,
-but all are in "in all", the seconds of the whole process. Peak memory is the largest resident set of a rank's process
-until then.
+Each side runs in its own processes, in turns; one turn measures `ours` three times and each other side once. `--turn`
+selects the sides: `--turn ours` needs no TRL. The last line omits figures of sides that were not measured.
 
-`trl-live` and `trl-precomputed` have TRL's own defaults (8 pairs a pass, the attention that transformers chooses, pairs
-in random order) and the ZeRO-3 settings that TRL ships. `trl-tuned` has our DeepSpeed configuration, eager attention,
-the pairs in our steps and inside a step sorted by length, so that its two ranks have passes of like length beside each
-other, and the pairs a pass that were fastest here. All have our environment (one thread a rank), the pairs as token
-ids, and one thing set right: transformers rounds precomputed log-probs to bfloat16 under DeepSpeed. `trl-tuned` takes
-the same steps as ours; the losses of all steps are printed, and the first must be ln 2.
+Seconds are measured on each rank from the start of loading the model to the end of the last optimizer step. They
+include the reference on every side, and exclude the start of Ray or torchrun, imports, and writing the model (only
+`ours` writes it). "in all" is the time of the whole process. Peak memory is the largest resident set of a rank's
+process up to the end of the last step.
 
-The last line is JSON. `pairs_per_s_over_trl_…`: medians, ours over TRL's. `peak_memory_over_trl`: ours over the smaller
-of `trl-live` and `trl-precomputed`, and with `_tuned` over the third. `padding_share`: of the tokens that ours computes
-in forward passes. `matmul_peak_share`: model FLOPs of our optimizer steps (`model_flops.py` has the formula; computing
-activations again counts nothing) a second, over what this machine's cores reach in bfloat16 products at the same time,
-by the best of several shapes.
+`trl-live` and `trl-precomputed` use TRL's defaults (8 pairs per pass, the attention that transformers chooses, pairs in
+random order) and the ZeRO-3 settings that TRL ships. `trl-tuned` uses our DeepSpeed configuration, eager attention, the
+fastest number of pairs per pass on the test machine, and our batches, sorted by length within a step so that both ranks
+have passes of similar length at the same time. All sides use our environment (one thread per rank), token ids, and one
+fix: transformers rounds precomputed log-probs to bfloat16 under DeepSpeed. `trl-tuned` takes the same steps as `ours`.
+The losses of all steps are printed, and the first must be ln 2.
 
-It needs a machine that does nothing else, with two cores or more.
+The last line is JSON. `pairs_per_s_over_trl_…`: the ratio of medians, ours to TRL's. `peak_memory_over_trl`: the ratio
+of ours to the smaller of `trl-live` and `trl-precomputed`; with `_tuned`, to `trl-tuned`. `padding_share`: the share of
+padding in the tokens of our forward passes. `matmul_peak_share`: model FLOPs per second of our optimizer steps (see
+`model_flops.py`; recomputed activations do not count) as a share of the machine's peak in bfloat16 matrix products on
+all cores, for the best of several shapes.
+
+It needs an otherwise idle machine with at least two cores.
 """
 
 import argparse
@@ -61,14 +62,14 @@ GROWTH_WORKERS = (1, 2, 4)
 
 
 def run_side(side: str, work: Work, folder: Path) -> tuple[dict[str, Any], float]:
-    """What `side` found, and the seconds of the whole process."""
+    """The results of `side`, and the seconds of the whole process."""
     command = [str(Path(__file__).with_name("dpo_sides.py")), side, str(folder)]
     environment = dict(os.environ)
     if not side.startswith("ours"):
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(work.workers)]
         command, environment = [*launcher, *command], environment | work.environment()
     (folder / "work.json").write_text(json.dumps(asdict(work)))
-    # To a file: a pipe would be read until the last process that holds it has ended.
+    # A file, because reading a pipe would block until the last process that holds it has ended.
     with (folder / "log").open("w") as log:
         start = time.monotonic()
         code = subprocess.run([sys.executable, *command], stdout=log, stderr=log, env=environment).returncode  # noqa: S603 - a file beside this one
@@ -79,7 +80,7 @@ def run_side(side: str, work: Work, folder: Path) -> tuple[dict[str, Any], float
 
 
 def measure(side: str, work: Work) -> dict[str, Any]:
-    """`side` on the made pairs: seconds and memory are those of the slowest and of the largest rank."""
+    """Run `side` on the generated pairs. Seconds are of the slowest rank, memory of the largest."""
     from selfreward_ray.training.batches import plan_batches
     from selfreward_ray.training.packing import longest_sequence
 
@@ -106,7 +107,7 @@ def measure(side: str, work: Work) -> dict[str, Any]:
     losses = " ".join(f"{loss:.4f}" for loss in found["losses"])
     print(f"{side:15} {line(found)}, {tokens:,} tokens, losses {losses}", flush=True)
     show_phases(found)
-    # TRL's own passes of a precomputed reference are not those that it trains with; in bfloat16 that shows.
+    # TRL precomputes the reference in other batches than it trains with, which differs in bfloat16.
     if abs(found["losses"][0] - math.log(2)) > (1e-2 if side == "trl-precomputed" else 1e-3):
         raise SystemExit(f"the first step's loss of {side} is {found['losses'][0]}, not ln 2")
     return found
@@ -126,16 +127,16 @@ def line(found: dict[str, Any]) -> str:
 
 
 def products(work: Work) -> float:
-    """The machine's largest rate, TFLOP/s of all workers' cores together."""
+    """The machine's peak rate, in TFLOP/s of all workers' cores in total."""
     with tempfile.TemporaryDirectory(prefix="bench-dpo-") as name:
         rates, _ = run_side("products", work, Path(name))
     shown = ", ".join(f"{shape} {rate:.2f}" for shape, rate in rates.items())
-    print(f"bfloat16 products, {work.workers} processes of one thread at once, TFLOP/s together: {shown}", flush=True)
+    print(f"bfloat16 products, {work.workers} concurrent single-thread processes, total TFLOP/s: {shown}", flush=True)
     return max(rates.values())
 
 
 def show_phases(found: dict[str, Any]) -> None:
-    """Where the time of each rank went."""
+    """Print the seconds of each phase by rank."""
     for rank, phases in enumerate(found["phases"]):
         phases["other"] = found["seconds"] - sum(phases.values())
         shares = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in sorted(phases.items(), key=lambda p: -p[1]))
@@ -143,7 +144,7 @@ def show_phases(found: dict[str, Any]) -> None:
 
 
 def grow(model: str) -> dict[str, Any]:
-    """Four pairs and one step each: by reply length with two workers, by workers with replies of 256 tokens."""
+    """Seconds and memory of one step on four pairs: by reply length with two workers, by workers with 256 tokens."""
     figures: dict[str, Any] = {"reply_tokens": {}, "workers": {}}
     one_step = {"model": model, "pairs": 4, "pairs_a_step": 4}
     for name, runs in (
@@ -158,7 +159,7 @@ def grow(model: str) -> dict[str, Any]:
 
 
 def compare(work: Work, turn: Sequence[str], repeats: int) -> dict[str, float]:
-    """The figures of the last line, from `repeats` turns of the sides in `turn`, ours among them."""
+    """The figures of the last line, from `repeats` turns of the sides in `turn`, which include ours."""
     peak = products(work)
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in turn}
     for side in [*turn] * repeats:
@@ -169,7 +170,7 @@ def compare(work: Work, turn: Sequence[str], repeats: int) -> dict[str, float]:
     }
     ours = medians["ours"]
     reached = statistics.median(run["flops"] / sum(run["step_seconds"]) / 1e12 for run in runs["ours"])
-    print(f"our steps: {reached:.3f} TFLOP/s of model FLOPs, of {peak:.3f} by products alone")
+    print(f"our steps: {reached:.3f} TFLOP/s of model FLOPs; peak of matrix products: {peak:.3f} TFLOP/s")
 
     def rate_over(side: str) -> float:
         return round(ours["rate"] / medians[side]["rate"], 2)
@@ -190,14 +191,16 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=MODEL, help="a model's folder")
     parser.add_argument("--pairs", type=int, default=Work.pairs)
     parser.add_argument("--turn", nargs="+", choices=sorted(set(TURN)), default=TURN, help="the sides to measure")
-    parser.add_argument("--repeats", type=int, default=1, help=f"turns; each is {', '.join(TURN)}, or as --turn says")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help=f"number of turns; by default a turn is {', '.join(TURN)}"
+    )
     parser.add_argument("--trl-pairs-a-pass", type=int, default=TRL_PAIRS_A_PASS)
     parser.add_argument("--products", type=int, nargs=3, action="append", metavar=("ROWS", "INNER", "COLUMNS"),
-                        help="a shape to measure the machine's rate with; give it once for each")  # fmt: skip
-    parser.add_argument("--growth", action="store_true", help="measure ours alone, over lengths and workers")
+                        help="a shape for the machine's peak rate; may be repeated")  # fmt: skip
+    parser.add_argument("--growth", action="store_true", help="measure only ours, by reply length and by workers")
     arguments = parser.parse_args()
     if "ours" not in arguments.turn:
-        parser.error("--turn needs ours: it is what the others are compared with")
+        parser.error("--turn must include ours, with which the other sides are compared")
     asked = () if arguments.growth else arguments.turn
     if any(side.startswith("trl") for side in asked) and importlib.util.find_spec("trl") is None:
         raise SystemExit("TRL is not installed; install the extra `parity`: pip install -e '.[parity]'")

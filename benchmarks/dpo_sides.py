@@ -1,4 +1,4 @@
-"""One side of `dpo.py`, in a process (TRL's: in one process a rank) that `dpo.py` starts.
+"""Runs one side of `dpo.py`, in a process started by it (for TRL: one process per rank).
 
 Each rank writes ``rank-<number>.json`` into the run's folder ``out``; the process that started them, or rank 0, writes
 ``found.json`` into the run's folder.
@@ -19,11 +19,11 @@ from unittest.mock import patch
 
 from dpo_work import RATE, Work
 
-# Ray, torch and TRL are imported by the sides that need them: the time of a process is compared with another's.
+# Each side imports Ray, torch and TRL only if it needs them, because the times of whole processes are compared.
 
 
 class Watch:
-    """What a rank notes from its beginning to load the model to the end of its last optimizer step."""
+    """Measurements of a rank, from the start of loading the model to the end of its last optimizer step."""
 
     def __init__(self) -> None:
         import torch
@@ -34,8 +34,9 @@ class Watch:
         self.found: dict[str, Any] = {}
 
     def _count(self, module: Any, inputs: tuple[Any, ...]) -> None:
-        # Each forward pass of a model embeds its tokens once, padding too, and no backward pass does. Who pads with the
-        # end token, as SmolLM2 does, repeats a row's last one; of other padding one token a row goes uncounted.
+        # Each forward pass embeds its tokens once, padding included; backward passes do not. Padding with the end
+        # token, as in SmolLM2, repeats a row's last token. With another padding token, one token per row is not
+        # counted.
         if isinstance(module, self._embedding):
             ids_BT = inputs[0]
             repeats_BT = (ids_BT.flip(1) == ids_BT[:, -1:]).int().cumprod(1)
@@ -43,7 +44,7 @@ class Watch:
             self._padding += int(repeats_BT.sum()) - len(ids_BT)
 
     def stop(self) -> None:
-        """The last call counts."""
+        """Record the measurements; the last call counts."""
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         self.found |= {
             "seconds": time.monotonic() - self._start,
@@ -57,7 +58,7 @@ class Watch:
 
 
 class Phases:
-    """Where a rank's time goes: the seconds inside wrapped functions, those inside a wrapped one of theirs left out."""
+    """Seconds of a rank inside wrapped functions, without those inside nested wrapped functions."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -84,7 +85,7 @@ class Phases:
         setattr(owner, name, timed)
 
     def wrap_collective(self, owner: Any, name: str, phase: str) -> None:
-        """Ranks meet before a collective, so that waiting for the slower one is told from carrying bytes."""
+        """Add a barrier before each collective, to separate waiting for the slower rank from communication."""
         import torch.distributed as dist
 
         function = getattr(owner, name)
@@ -102,7 +103,7 @@ class Phases:
 
 
 def watched_rank(config: dict[str, Any]) -> Any:
-    """A rank of ours, watched until it begins to write the model."""
+    """A rank of ours, measured until it starts to write the model."""
     import torch.distributed as dist
 
     from selfreward_ray.training import worker
@@ -120,7 +121,7 @@ def watched_rank(config: dict[str, Any]) -> Any:
 
 
 def profiled_rank(config: dict[str, Any]) -> Any:
-    """The same, with the seconds of each phase. Slower: nothing is gathered ahead of its use."""
+    """The same, with the seconds of each phase. Slower, because parameters are not prefetched."""
     import torch
     from deepspeed.comm.torch import TorchBackend
     from deepspeed.runtime.engine import DeepSpeedEngine
@@ -145,7 +146,7 @@ def by_ours(work: Work, folder: str, rank: Callable[[dict[str, Any]], Any] = wat
     from selfreward_ray.reporting.progress import Progress
     from selfreward_ray.training import trainer
 
-    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
+    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
     with (
         joined(),
         Progress("DPO", work.pairs // work.pairs_a_step, "steps") as progress,
@@ -161,7 +162,7 @@ def by_ours_profiled(work: Work, folder: str) -> dict[str, Any]:
 
 
 def as_trl_comes() -> dict[str, Any]:
-    """TRL's own defaults, and of DeepSpeed what the ZeRO-3 file says that TRL ships."""
+    """TRL's defaults, and the DeepSpeed settings of the ZeRO-3 file that TRL ships."""
     return {
         "deepspeed": {
             "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
@@ -173,7 +174,7 @@ def as_trl_comes() -> dict[str, Any]:
 
 
 def as_trl_is_fastest(work: Work) -> dict[str, Any]:
-    """Our DeepSpeed configuration, eager attention, the order that it is given, passes of as many pairs as are best."""
+    """Our DeepSpeed configuration, eager attention, pairs in the given order, the fastest number of pairs per pass."""
     from selfreward_ray.training.zero3 import deepspeed_config
 
     recipe = work.recipe
@@ -214,8 +215,8 @@ def by_trl(work: Work, folder: str, rows: str, more: dict[str, Any], *, precompu
             return dataset
 
         def _prepare_input(self, data: Any) -> Any:
-            # Under DeepSpeed transformers casts what is no integer: precomputed log-probs of hundreds of nats, rounded
-            # to bfloat16, are off by up to 4, and the first loss is not ln 2.
+            # Under DeepSpeed, transformers casts all inputs that are not integers. Precomputed log-probs of hundreds of
+            # nats, rounded to bfloat16, are off by up to 4, and the first loss is not ln 2.
             return data
 
     losses: list[float] = []
@@ -238,7 +239,7 @@ def by_trl(work: Work, folder: str, rows: str, more: dict[str, Any], *, precompu
     recipe = work.recipe
     sizes = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     more["deepspeed"] |= dict.fromkeys(sizes, "auto")
-    # Accelerate does not use DeepSpeed on a CPU by itself; told that it is in use, it does.
+    # Accelerate does not select DeepSpeed on a CPU by itself, so it is enabled explicitly.
     deepspeed.init_distributed(dist_backend="gloo")
     PartialState(cpu=True).distributed_type = DistributedType.DEEPSPEED
     arguments = DPOConfig(
@@ -275,7 +276,7 @@ def by_trl(work: Work, folder: str, rows: str, more: dict[str, Any], *, precompu
 
 
 def by_products(work: Work, folder: str) -> dict[str, Any]:
-    """TFLOP/s of all ranks together in bfloat16 products, by shape; under torchrun."""
+    """Total TFLOP/s of all ranks in bfloat16 products, by shape; under torchrun."""
     del folder
     import torch
     import torch.distributed as dist

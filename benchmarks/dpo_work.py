@@ -1,4 +1,4 @@
-"""What the sides of `dpo.py` are given: a run's measures, and pairs made from a seed."""
+"""Inputs of the sides of `dpo.py`: settings of a run, and pairs generated from a seed."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from selfreward_ray.records import PairTokens
 TRL_PAIRS_A_PASS = 2
 RATE = 3e-5
 PRODUCTS = ((512, 576, 1536), (1024, 576, 1536), (1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 4096))
-"""Matrix products `[a, b] × [b, c]` that the machine's rate is measured with."""
+"""Matrix products `[a, b] × [b, c]` for measuring the machine's peak rate."""
 WORDS = (
     "the a of to and in that it is was for on are with as be at one have this from by hot but what some we can out "
     "other were all your when up use how said an each she which do their time if will way about many then them write "
@@ -26,7 +26,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Work:
-    """One run."""
+    """Settings of one run."""
 
     model: str
     pairs: int = 48
@@ -34,7 +34,7 @@ class Work:
     workers: int = 2
     trl_pairs_a_pass: int = TRL_PAIRS_A_PASS
     reply_tokens: int | None = None
-    """All replies are so long; None draws their lengths."""
+    """Length of all replies; None draws the lengths."""
     products: tuple[tuple[int, ...], ...] = PRODUCTS
     seed: int = 0
 
@@ -45,13 +45,13 @@ class Work:
             {
                 "model": self.model,
                 "dpo": {"batch_size": self.pairs_a_step, "max_tokens": 4096, **rates, "micro_batch_tokens": 2048},
-                # More workers than cores must find room as well.
+                # More workers than cores must be schedulable as well.
                 "training": {"workers": self.workers, "cpus_per_worker": min(1, (os.cpu_count() or 1) / self.workers)},
             }
         )
 
     def job(self, out: str) -> Any:
-        """What our trainer is told; `out`/training holds the pairs."""
+        """The job of our trainer; `out`/training holds the pairs."""
         from selfreward_ray.training.job import TrainJob
         from selfreward_ray.training.objectives import DpoObjective
 
@@ -60,7 +60,7 @@ class Work:
         return TrainJob("DPO", self.model, out, objective, recipe.dpo, recipe.training, self.seed, "bench", None)
 
     def environment(self) -> dict[str, str]:
-        """Variables of our workers' processes."""
+        """Environment variables of our workers' processes."""
         from selfreward_ray.training.trainer import environment
 
         return environment(self.job(""))

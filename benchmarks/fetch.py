@@ -1,10 +1,10 @@
-"""Fetching a stored model: a MiB at a time, or parts of 64 MiB in parallel. Run by `make bench-fetch`.
+"""Fetching a stored model: one MiB at a time, or parts of 64 MiB in parallel. Run with `make bench-fetch`.
 
-A model folder of random bytes is served by an S3 server on loopback, which answers each request after `--latency-ms`
-and counts what it sends. The two sides take turns: `sequential` copies file after file as pyarrow does by default,
-which is how models were fetched before; `parallel` is `selfreward_ray.models.local_model`. Then a fetch is killed (-9)
-when half of the bytes are there, and another process finishes it. The server is our own: moto's reads the whole object
-for each range that it is asked for. The last line is one JSON object.
+A local S3 server serves a model folder of random bytes. It answers each request after `--latency-ms` and counts the
+bytes that it sends. The two sides take turns: `sequential` copies the files one by one, as pyarrow does by default;
+`parallel` is `local_model` of `selfreward_ray.models.local`. Then a fetch is killed (-9) when half of the bytes are on
+disk, and another process finishes it. The server is our own, because moto's server reads the whole object for each
+requested range. The last line is one JSON object.
 """
 
 import argparse
@@ -36,9 +36,9 @@ FILES = 4
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--megabytes", type=int, default=2000, help="of all weight files together")
-    parser.add_argument("--latency-ms", type=float, default=20, help="before each answer; S3 takes 10 to 30")
-    parser.add_argument("--repeats", type=int, default=2, help="of each side")
+    parser.add_argument("--megabytes", type=int, default=2000, help="total size of the weight files")
+    parser.add_argument("--latency-ms", type=float, default=20, help="delay of each answer; S3 takes 10 to 30")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each side")
     parser.add_argument("--only", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def compare(scratch: Path, megabytes: int, latency_ms: float, repeats: int) -> dict[str, float]:
-    """Print a line for each run; the figures of the fastest run of each side, and of the resumed fetch."""
+    """Print a line per run. Returns the figures of the fastest run of each side, and of the resumed fetch."""
     write_model(scratch / "store" / "bucket" / "model", megabytes)
     best: dict[str, dict[str, float]] = {}
     with served(scratch, latency_ms) as log:
@@ -70,12 +70,12 @@ def compare(scratch: Path, megabytes: int, latency_ms: float, repeats: int) -> d
                 best[side] = found
         resumed = interrupted(scratch, log)
     here, again = resumed["megabytes_at_the_kill"], resumed["megabytes_again"]
-    print(f"killed with {here:.0f} MB on disk, and finished; {again:.0f} MB were sent twice")
+    print(f"killed with {here:.0f} MB on disk, then finished; {again:.0f} MB were sent twice")
     return {f"{side}_{name}": value for side, found in best.items() for name, value in found.items()} | resumed
 
 
 def sequential() -> None:
-    """As `selfreward_ray.models.local` fetched before: `copy_files` asks for a MiB at a time."""
+    """Fetch with `copy_files`, which requests one MiB at a time."""
     source, path = Folder(MODEL).filesystem()
     target = Path(os.environ["SELFREWARD_CACHE"])
     target.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def sequential() -> None:
 
 
 def parallel() -> None:
-    """As it does now. Prints bytes that are here."""
+    """Fetch with `local_model`. Prints the bytes on disk."""
     local_model(MODEL, progress=lambda here, _: print(here, flush=True))
 
 
@@ -97,7 +97,7 @@ SIDES = {"sequential": sequential, "parallel": parallel}
 
 
 def run(side: str, scratch: Path, log: Path) -> dict[str, float]:
-    """Requests and bytes of one whole fetch, and its seconds without those that Python takes to start."""
+    """Requests, bytes and seconds of one whole fetch, without the start of Python."""
     before = len(sent(log))
     began = time.perf_counter()
     process = start(side, scratch)
@@ -116,7 +116,7 @@ def run(side: str, scratch: Path, log: Path) -> dict[str, float]:
 
 
 def interrupted(scratch: Path, log: Path) -> dict[str, float]:
-    """Kill a fetch when half is here, and finish it: what was sent in all, above what there is."""
+    """Kill a fetch when half of it is on disk, and finish it. Returns the figures of the bytes that were sent twice."""
     total = sum(path.stat().st_size for path in (scratch / "store" / "bucket" / "model").iterdir())
     before = len(sent(log))
     process = start("parallel", scratch)
@@ -127,7 +127,7 @@ def interrupted(scratch: Path, log: Path) -> dict[str, float]:
             break
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    time.sleep(0.5)  # the server has then logged what it sent to nobody
+    time.sleep(0.5)  # until the server has logged what it sent to the killed process
     start("parallel", scratch).communicate()
     check(scratch)
     files = sum(count for method, count in sent(log)[before:] if method == "GET" and count)
@@ -141,18 +141,18 @@ def start(side: str, scratch: Path) -> "subprocess.Popen[str]":
 
 
 def startup() -> float:
-    """Seconds that a process of this file takes to do nothing."""
+    """Seconds that a process of this file takes to start and exit."""
     began = time.perf_counter()
     subprocess.run([sys.executable, __file__, "--help"], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     return time.perf_counter() - began
 
 
 def check(scratch: Path) -> None:
-    """What was fetched is the model; removes it."""
+    """Check that the fetched files equal the model, and remove them."""
     for stored in (scratch / "store" / "bucket" / "model").iterdir():
         (copy,) = (scratch / "cache").rglob(stored.name)
         if subprocess.run(["/usr/bin/cmp", "--silent", stored, copy], check=False).returncode:  # noqa: S603
-            raise RuntimeError(f"{stored.name} was not fetched as it is stored")
+            raise RuntimeError(f"the fetched {stored.name} differs from the stored one")
     shutil.rmtree(scratch / "cache")
 
 
@@ -169,7 +169,7 @@ def write_model(folder: Path, megabytes: int) -> None:
 
 @contextmanager
 def served(scratch: Path, latency_ms: float):
-    """A server of the folder ``store``, which this process's children find; yields its log."""
+    """Serve the folder ``store`` for this process's children; yields the server's log."""
     log = scratch / "requests"
     log.touch()
     command = [sys.executable, __file__, "--serve", str(scratch / "store"), str(log), str(latency_ms)]
@@ -189,13 +189,13 @@ def served(scratch: Path, latency_ms: float):
 
 
 def sent(log: Path) -> list[tuple[str, int]]:
-    """Each request's method and the bytes of files that were sent for it."""
+    """The method of each request, and the file bytes sent for it."""
     lines = (line.split() for line in log.read_text().splitlines())
     return [(method, int(count)) for method, count in lines]
 
 
 def serve(root: Path, log: Path, latency_ms: float) -> None:
-    """As much of S3 as pyarrow asks for to read: lists of a folder, HEAD, and GET with a range."""
+    """The part of S3 that pyarrow needs for reading: folder lists, HEAD, and GET with a range."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -248,7 +248,7 @@ def serve(root: Path, log: Path, latency_ms: float) -> None:
                     while body and done < end:
                         done += os.sendfile(self.connection.fileno(), file.fileno(), done, end - done)
                 except (BrokenPipeError, ConnectionResetError):
-                    self.close_connection = True  # who asked was killed
+                    self.close_connection = True  # the client was killed
             note(self.command, done - begin)
 
     def note(method: str, count: int) -> None:
@@ -257,7 +257,7 @@ def serve(root: Path, log: Path, latency_ms: float) -> None:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *arguments: object) -> None:
-            if not isinstance(sys.exception(), ConnectionError):  # a client that was killed says no goodbye
+            if not isinstance(sys.exception(), ConnectionError):  # a killed client resets the connection
                 super().handle_error(*arguments)
 
     server = Server(("127.0.0.1", 0), Handler)

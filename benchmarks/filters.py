@@ -1,11 +1,11 @@
-"""The near-duplicate filter at scale: its time, how that grows, and that it decides as `rouge-score` does.
+"""The near-duplicate filter at scale: its time, its growth, and its agreement with `rouge-score`.
 
     make bench-filters
 
-The last line is JSON. `seconds`: to take in `kept` prompts (20,000) and put `new` ones (10,000, or `--new`) to the
-filter, one after the other, each admitted one being kept. `growth_exponent`: the slope of log seconds over log new
-prompts, from a quarter of `new` to twice as many, with twice as many kept as new. `equal_to_rouge_score`: every
-decision and value compared is the same; the exit status is 1 where it is not.
+The last line is JSON. `seconds`: time to index `kept` prompts (20,000) and then filter `new` ones (10,000, or `--new`)
+one by one, where each admitted prompt is added. `growth_exponent`: the slope of log seconds over log new prompts, from
+a quarter of `new` to twice as many, always with twice as many kept prompts. `equal_to_rouge_score`: whether all
+compared decisions and values are equal; the exit status is 1 if not.
 """
 
 import argparse
@@ -30,22 +30,22 @@ THRESHOLD = 0.7
 NEW = 10_000
 REPEATS = 5
 SAMPLED_PAIRS = 2_000
-SAMPLED_PROMPTS = 32  # each against all kept ones, some seconds of rouge-score
+SAMPLED_PROMPTS = 32  # each against all kept prompts; takes rouge-score some seconds
 ROUNDING = 1e-9
-"""More than rouge-score's floats err, less than two values of F1 can differ by: 1 / 300**2 at 150 words."""
+"""Above rouge-score's rounding errors, and below the smallest difference of two F1 values: 1 / 300**2 at 150 words."""
 
 
 class Writer:
-    """Writes prompts of made-up words.
+    """Generates prompts of artificial words.
 
-    The words are spread as in English: ten of them are 23 % of a text, a hundred 50 %, a thousand 75 %. Half the
+    Word frequencies are as in English: ten words make up 23 % of a text, a hundred 50 %, a thousand 75 %. Half the
     prompts open with a common phrase. Three in ten are edits of an earlier one.
     """
 
     def __init__(self, seed: int, vocabulary: int = 20_000) -> None:
         self._rng = random.Random(seed)
         syllables = [c + v for c in "bcdfghklmnprstvwz" for v in ("a", "e", "i", "o", "u", "ai", "ou")]
-        words = chain.from_iterable(product(syllables, repeat=length) for length in (1, 2, 3))  # common ones are short
+        words = chain.from_iterable(product(syllables, repeat=length) for length in (1, 2, 3))  # common words are short
         self._words = ["".join(word) for word in islice(words, vocabulary)]
         self._weights = list(accumulate((rank + 2.7) ** -1.1 for rank in range(1, vocabulary + 1)))
         self._openings = [self._draw(self._rng.randint(2, 5)) for _ in range(60)]
@@ -58,7 +58,7 @@ class Writer:
         return written
 
     def edit(self, text: str) -> str:
-        """Anything from the same text to one with half its words replaced, left out, or followed by a new one."""
+        """The text with up to half of its words replaced, removed, or followed by a new one."""
         rate = self._rng.uniform(0, 0.5)
         edited: list[str] = []
         for word in text.split():
@@ -80,7 +80,7 @@ class Writer:
 
 
 class Filter(Protocol):
-    """What `TooSimilar` can do: give a reason to refuse, or take an admitted prompt."""
+    """The interface of `TooSimilar`: return a reason to reject a prompt, or add an admitted one."""
 
     def __call__(self, text: str) -> object: ...
 
@@ -88,7 +88,7 @@ class Filter(Protocol):
 
 
 class ComparesWithEach:
-    """The same decisions without an index: rapidfuzz on each kept prompt, until one is near."""
+    """The same decisions without an index: rapidfuzz on each kept prompt until one is similar."""
 
     def __init__(self, kept: list[str]) -> None:
         self._letters: dict[str, str] = {}
@@ -115,7 +115,7 @@ def indexed(kept: list[str]) -> TooSimilar:
 
 
 def admission(make: Callable[[list[str]], Filter], kept: list[str], new: list[str]) -> tuple[float, list[bool]]:
-    """The seconds to make a filter of `kept` and to put `new` to it, and which of them were refused."""
+    """Seconds to create a filter of `kept` and apply it to `new`, and which of these were rejected."""
     start = time.perf_counter()
     too_similar = make(kept)
     refused = []
@@ -129,7 +129,7 @@ def admission(make: Callable[[list[str]], Filter], kept: list[str], new: list[st
 def measure_growth(prompts: list[str], sizes: list[int]) -> dict[int, float]:
     """Median seconds by the number of new prompts; twice as many are kept."""
     times: dict[int, list[float]] = {new: [] for new in sizes}
-    # A round of all sizes at a time, so that what else the machine does meets them alike.
+    # Each repeat runs all sizes, so that changes in machine load affect all of them alike.
     for repeat, new in product(range(REPEATS), sizes):
         kept = 2 * new
         seconds, refused = admission(indexed, prompts[:kept], prompts[kept : kept + new])
@@ -139,7 +139,7 @@ def measure_growth(prompts: list[str], sizes: list[int]) -> dict[int, float]:
 
 
 def same_without_index(prompts: list[str], new: int) -> bool:
-    """Compares the decisions with those of `ComparesWithEach`, and the time, in turns."""
+    """Compare decisions and time with those of `ComparesWithEach`, in turns."""
     kept = 2 * new
     ratios, equal = [], True
     for _ in range(REPEATS):
@@ -153,7 +153,7 @@ def same_without_index(prompts: list[str], new: int) -> bool:
 
 
 def same_values(pairs: list[tuple[str, str]], scorer: RougeScorer) -> bool:
-    """Whether each pair is near just below rouge-score's F1 and not just above it."""
+    """Whether each pair is similar at a threshold just below rouge-score's F1, and not just above it."""
     wrong = alike = 0
     for old, new in pairs:
         value = f1(scorer, old, new)
@@ -166,7 +166,7 @@ def same_values(pairs: list[tuple[str, str]], scorer: RougeScorer) -> bool:
 
 
 def same_decisions(kept: list[str], new: list[str], scorer: RougeScorer) -> bool:
-    """Whether the filter refuses of `new` what rouge-score finds near to any of `kept`."""
+    """Whether the filter rejects exactly those of `new` that rouge-score finds similar to any of `kept`."""
     too_similar = indexed(kept)
     wrong = near = 0
     for text in new:
@@ -203,7 +203,7 @@ def main() -> int:
     known, unknown = prompts[:kept], prompts[kept : kept + new]
     half = min(SAMPLED_PROMPTS // 2, new)
     sample = [*rng.sample(unknown, half), *(writer.edit(text) for text in rng.sample(known, half))]
-    # All are run, whatever the first ones say.
+    # A list, so that all checks run.
     equal = all(
         [same_without_index(prompts, sizes[0]), same_values(pairs, scorer), same_decisions(known, sample, scorer)]
     )

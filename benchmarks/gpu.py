@@ -1,18 +1,18 @@
-"""How fast is DPO on one GPU, and does it compute there what it computes on a CPU? Run it by `make bench-gpu`.
+"""DPO on one GPU: speed, and whether the results match those on a CPU. Run with `make bench-gpu`.
 
-The trainer's own rooms (policy, objective, batches, reference, ZeRO-3 engine) on one rank, without Ray, which need not
-be installed: PyTorch, transformers, DeepSpeed, on a GPU Liger's kernels, and what this package's records and recipes
-need are enough. Models are Llamas of random weights, made from a configuration; pairs are random token ids.
+Uses the trainer's modules (policy, objective, batches, reference, ZeRO-3 engine) on one rank, without Ray. It needs
+PyTorch, transformers, DeepSpeed, on a GPU Liger's kernels, and the dependencies of this package's records and recipes.
+Models are Llamas with random weights, created from a configuration; pairs are random token ids.
 
-    speed   the whole model, bfloat16, gradient checkpointing: real tokens (no padding) and model FLOPs a second, of
-            optimizer steps alone, the first two left out; peak memory: what PyTorch allocated, on a CPU the process's
+    speed   the whole model, bfloat16, gradient checkpointing: tokens (without padding) and model FLOPs per second of
+            the optimizer steps, without the first two; peak memory: allocated by PyTorch, on a CPU by the process
     parity  the same widths with two layers, on one small batch: float32 on the CPU against bfloat16 on the GPU. The
-            reference's mean log-prob a token may differ by 0.01 nats, the loss by 0.05 (measured against a uniform
-            reference: against its own it is ln 2 anywhere), the gradient's norm by a twentieth
+            reference's mean log-prob per token may differ by 0.01 nats, the loss by 0.05 (with a uniform reference,
+            because with its own it is always ln 2), and the gradient norm by 5 %
 
-each in a process of its own. Model FLOPs are those of `model_flops.py`; utilisation is their share of `--peak-tflops`,
-whose default is what NVIDIA states for dense bfloat16 on an H100 SXM or H200. The last line is JSON; the exit status is
-1 where the two devices differ. `--device cpu --size tiny` goes the same way without a GPU (in bfloat16 on the CPU).
+Each stage runs in its own process. Model FLOPs are those of `model_flops.py`; utilization is their share of
+`--peak-tflops`, by default NVIDIA's figure for dense bfloat16 on an H100 SXM or H200. The last line is JSON; the exit
+status is 1 if the two devices differ. `--device cpu --size tiny` runs the same code without a GPU (in bfloat16).
 """
 
 import argparse
@@ -30,10 +30,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-# What imports torch is imported by the stages: DeepSpeed looks for its device by the environment of its process.
+# The stages import torch, because DeepSpeed chooses its device from the environment of its process.
 
 SIZES: dict[str, dict[str, Any]] = {
-    # Of Llama 3.2 1B.
+    # Llama 3.2 1B.
     "1b": {
         "hidden_size": 2048,
         "intermediate_size": 8192,
@@ -60,7 +60,7 @@ CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }}<
 
 
 def write_model(folder: Path, size: str, layers: int | None = None) -> None:
-    """A Hugging Face folder of random bfloat16 weights, equal whenever it is made, and a tokenizer of three tokens."""
+    """A Hugging Face folder of deterministic random bfloat16 weights, and a tokenizer of three tokens."""
     import torch
     from tokenizers import Tokenizer, models
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -94,7 +94,7 @@ def made_pairs(count: int, vocabulary: int, longest: int) -> list[Any]:
 
 
 class Unheard:
-    """Stands where Ray's handle of the progress does."""
+    """Replaces Ray's handle of the progress actor."""
 
     def __getattr__(self, name: str) -> "Unheard":
         return self
@@ -147,7 +147,7 @@ def speed(
     seconds, tokens, flops = [], [], []
     for step in plan:
         start = time.monotonic()
-        take_step(engine, step, step.ranks[0], reference, job)  # its losses are read, so the device has done its work
+        take_step(engine, step, step.ranks[0], reference, job)  # it reads the losses, which synchronizes the device
         seconds.append(time.monotonic() - start)
         sequences = [s for pair in step.examples() for s in pair.sequences()]
         tokens.append(sum(len(s.prompt_ids) + len(s.target_ids) for s in sequences))
@@ -184,7 +184,7 @@ def parity(model: Path, device: str, dtype: str, longest: int) -> dict[str, floa
 
 
 def in_process(stage: str, folder: Path, **settings: Any) -> dict[str, Any]:
-    """What a stage found."""
+    """The results of a stage."""
     command = [sys.executable, __file__, "--stage", json.dumps([stage, str(folder), settings])]
     environment = dict(os.environ)
     if settings.get("device") == "cpu":

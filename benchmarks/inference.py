@@ -1,26 +1,26 @@
-"""What does the pool cost against plain vLLM, and against ray.data.llm? Run it by `make bench-inference`.
+"""Speed of the pool compared with plain vLLM and with ray.data.llm. Run with `make bench-inference`.
 
-The same prompts, of which some ask for a word and some for a story, are answered (4 candidates each) and judged (3
-verdicts a candidate, asked once) by
+The same prompts, some for a word and some for a story, are answered (4 candidates each) and judged (3 verdicts per
+candidate, without retries) by
 
     raw           `vllm.LLM`: all sampling, then all judging, token ids in and out
-    pool          this project's pool with the program `respond_and_judge`, from a Parquet table to another
-    seeded pool   the same with a seed for each request, from its row's id
-    ray.data.llm  one processor that samples, then one that judges, each with an engine of its own
+    pool          this project's pool with the program `respond_and_judge`, from one Parquet table to another
+    seeded pool   the same with a seed per request, derived from its row's id
+    ray.data.llm  one processor that samples, then one that judges, each with its own engine
 
-on the same model, engine settings and sampling, each in a process of its own, in turns. Each reply and each verdict has
-exactly its number of tokens on every side: with fixed lengths all replies are alike and all verdicts; natural lengths
-are those that plain vLLM ended by itself in a run before the measured ones, few of them long.
-`--without` leaves sides out, and the last line then what it would say of them.
+with the same model, engine settings and sampling, each in its own process, in turns. Every reply and every verdict has
+the same number of tokens on all sides. Fixed lengths: all replies have one length, and all verdicts another. Natural
+lengths: those at which plain vLLM stopped in a run before the measured ones; few of them are long. `--without` omits
+sides and their figures.
 
-The last line is JSON. `pool_over_raw`: tokens a second, engines started, with fixed lengths;
-`pool_over_raw_natural_lengths`: with natural lengths; `ray_data_llm_over_pool`: seconds of the whole process, start to
-end, with fixed lengths; `seeded_over_pool`: tokens a second; `prefix_hit_rate`: the share of the pool's prompt tokens
-that came from the prefix cache.
+The last line is JSON. `pool_over_raw`: ratio of tokens per second with started engines and fixed lengths;
+`pool_over_raw_natural_lengths`: the same with natural lengths; `ray_data_llm_over_pool`: ratio of the seconds of the
+whole process, with fixed lengths; `seeded_over_pool`: ratio of tokens per second; `prefix_hit_rate`: the share of the
+pool's prompt tokens that were in the prefix cache.
 
-It needs a machine that does nothing else. On every side vLLM's threads have the cores of `--cores`, and what else
-runs, Ray's processes among it, finds another one free. With all cores given to vLLM (`--cores 0-1` on two) they share:
-its threads wait for each other, so that whoever takes one of them off its core for a moment holds up all.
+It needs an otherwise idle machine. On every side, vLLM's threads are bound to the cores of `--cores`, so that another
+core is free for all other processes, Ray's included. If vLLM gets all cores (`--cores 0-1` on two), they compete: its
+threads synchronize, so one preempted thread delays all.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from selfreward_ray.store.tables import write_part
 REPEATS = 3
 GROWTH = [64, 128, 256, 512]
 SETTLE = 5
-"""Seconds between two processes, in which what the earlier one started ends."""
+"""Seconds between two processes, in which the children of the first one end."""
 MODEL = Path(__file__).resolve().parents[1] / "models" / "SmolLM2-135M-Instruct"
 FORMS = (
     "Name one thing that has to do with {}.",
@@ -55,7 +55,7 @@ FORMS = (
 TOPICS = ("bees", "bread", "clocks", "dust", "ferries", "foxes", "harbours", "kites", "moss", "rain", "salt", "wells")
 WORK = {
     "fixed": Work(prompts=16, reply=48, verdict=96, context=512),
-    # As many sequences as replies: plain vLLM begins them all at once, and judges them in three waves.
+    # As many sequences as replies: plain vLLM starts all of them at once, and judges them in three waves.
     "natural": Work(prompts=8, reply=768, verdict=256, context=2048, sequences=32),
     "short": Work(prompts=64, reply=8, verdict=16, context=512),
 }
@@ -72,7 +72,7 @@ def made_prompts(count: int) -> list[Prompt]:
 
 @dataclass(frozen=True)
 class Bench:
-    """One kind of lengths: what is asked, of which model, and on which cores vLLM's threads are."""
+    """A benchmark with one kind of lengths: the work, the model, and the cores of vLLM's threads."""
 
     mode: str
     work: Work
@@ -81,7 +81,7 @@ class Bench:
     settle: float = SETTLE
 
     def lengths(self) -> dict[str, int]:
-        """The tokens of each request: for natural ones, plain vLLM runs once."""
+        """The number of tokens of each request. For natural lengths, plain vLLM runs once."""
         if self.mode != "natural":
             return self.work.fixed_lengths(made_prompts(self.work.prompts))
         lengths: dict[str, int] = self.run("raw", 0, {})["lengths"]
@@ -104,13 +104,13 @@ class Bench:
         return found
 
     def run(self, side: str, seed: int, lengths: dict[str, int]) -> dict[str, Any]:
-        """What `side` found, in a process of its own, and its `wall`: seconds from its start to its end."""
+        """Run `side` in its own process. Returns its results, and `wall`: the seconds of the whole process."""
         command = [sys.executable, str(Path(__file__).with_name("inference_sides.py")), side]
         with tempfile.TemporaryDirectory(prefix="bench-inference-") as name:
             write_part(Folder(name), "prompts", made_prompts(self.work.prompts), Prompt, "part-0")
             Stage(name, self.model, self.work, lengths, seed, self.cores).write()
             time.sleep(self.settle)
-            # To a file: a pipe would be read until the last process that holds it has ended.
+            # A file, because reading a pipe would block until the last process that holds it has ended.
             with (Path(name) / "log").open("w") as log:
                 start = time.monotonic()
                 code = subprocess.run([*command, name], stdout=log, stderr=log).returncode  # noqa: S603 - a file beside this one
@@ -128,7 +128,7 @@ def line(found: dict[str, float]) -> str:
 
 
 def compare(bench: Bench, sides: list[str], repeats: int) -> dict[str, dict[str, float]]:
-    """The medians of each side, measured in turns, so that what else the machine does meets them alike."""
+    """The medians of each side, measured in turns so that changes in machine load affect all sides alike."""
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     lengths = bench.lengths()
     for repeat, side in product(range(repeats), sides):
@@ -139,7 +139,7 @@ def compare(bench: Bench, sides: list[str], repeats: int) -> dict[str, dict[str,
 
 
 def grow(model: str, cores: str) -> dict[str, Any]:
-    """How the pool's seconds grow with the prompts, its engine started."""
+    """The pool's seconds by the number of prompts, with a started engine."""
     seconds = {}
     for count in GROWTH:
         bench = Bench("short", replace(WORK["short"], prompts=count), model, cores)

@@ -1,6 +1,6 @@
-"""One side of `inference.py`, in a process that `inference.py` starts with a run's folder.
+"""Runs one side of `inference.py`, in a process that it starts with a run's folder.
 
-The folder holds what is asked (`stage.json`, the table `prompts`); what the side found is written to `found.json`.
+The folder holds the input (`stage.json`, the table `prompts`); the results are written to `found.json`.
 """
 
 import argparse
@@ -22,21 +22,21 @@ from selfreward_ray.records import JudgedPrompt, Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows
 
-# Ray and vLLM are imported by the sides that need them: the time of a process is compared with another's.
+# Each side imports Ray and vLLM only if it needs them, because the times of whole processes are compared.
 
 RUBRIC = load_rubric("checklist")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked of a side: lengths in tokens."""
+    """The work of a side; lengths are in tokens."""
 
     prompts: int
     reply: int
     verdict: int
     context: int
     sequences: int = 128
-    """At most at a time: vLLM's `max_num_seqs`."""
+    """vLLM's `max_num_seqs`."""
     cache_mb: int = 2048
     """The engine's KV cache."""
     seeded: bool = False
@@ -53,7 +53,7 @@ class Work:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """Settings of vLLM: the quickstart's, and those that vLLM or a side would choose otherwise by itself."""
+        """Settings of vLLM: those of the quickstart, and those whose defaults differ between sides."""
         return {
             "dtype": "bfloat16",
             "max_model_len": self.context,
@@ -67,13 +67,13 @@ class Work:
         }
 
     def fixed_lengths(self, prompts: list[Prompt]) -> dict[str, int]:
-        """The tokens of every request, all at their most."""
+        """The number of tokens of every request, all at the maximum."""
         replies = {id: self.reply for prompt in prompts for id in reply_ids(prompt, self)}
         return replies | {id: self.verdict for reply in replies for id in verdict_ids(reply, self)}
 
 
 def reply_ids(prompt: Prompt, work: Work) -> list[str]:
-    """Ids as `respond_and_judge` gives them to the requests of a prompt."""
+    """The request ids that `respond_and_judge` uses for a prompt's replies."""
     return [f"{prompt.id}/r{number}" for number in range(work.respond.candidates)]
 
 
@@ -83,13 +83,13 @@ def verdict_ids(reply: str, work: Work) -> list[str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one process is asked to do with the prompts in `folder`."""
+    """The work of one process on the prompts in `folder`."""
 
     folder: str
     model: str
     work: Work
     lengths: dict[str, int]
-    """The tokens of each request, by its id; of none where texts end by themselves."""
+    """The number of tokens of each request, by id; empty if texts end by themselves."""
     seed: int
     cores: str
 
@@ -111,17 +111,17 @@ class Stage:
 
 
 def parameters(sampling: Sampling, length: int | None, codec: ChatCodec) -> dict[str, Any]:
-    """vLLM's parameters for what the pool's engine makes of `sampling`, with the end put at `length`."""
+    """vLLM's parameters for `sampling`, as in the pool's engine, with the end at `length`."""
     ends = {"stop_token_ids": [codec.end_id]} if length is None else {"ignore_eos": True, "max_tokens": length}
     return sampling.model_dump(exclude={"seeded"}) | {"detokenize": False} | ends
 
 
 Texts = dict[str, tuple[str, int]]
-"""What was generated, with its tokens, by the id of its request."""
+"""Generated texts and their token counts, by request id."""
 
 
 def in_two_phases(stage: Stage, generate: Callable[[dict[str, str], Sampling], Texts]) -> dict[str, int]:
-    """All replies, then all verdicts, as whoever has only `generate` goes about it. The tokens of each request."""
+    """Generate all replies, then all verdicts, with only `generate`. Returns the number of tokens of each request."""
     work = stage.work
     asked = {id: prompt.text for prompt in stage.prompts for id in reply_ids(prompt, work)}
     replies = generate(asked, work.respond.sampling)
@@ -135,7 +135,7 @@ def in_two_phases(stage: Stage, generate: Callable[[dict[str, str], Sampling], T
 
 
 def by_raw(stage: Stage) -> dict[str, Any]:
-    """`seconds` from the engine's being ready to the last score read, the `lengths` of what was generated."""
+    """`seconds` from the engine's readiness to the last score, and the generated `lengths`."""
     os.environ.update(stage.environment)
     from vllm import LLM, SamplingParams
 
@@ -154,7 +154,7 @@ def by_raw(stage: Stage) -> dict[str, Any]:
 
 
 class TimedEngine(Engine):
-    """The pool's engine; it notes when it is ready, and ends each text at its length."""
+    """The pool's engine, which records when it is ready and ends each text at its length."""
 
     def __init__(self, *arguments: Any, ready: Path, lengths: dict[str, int]):
         super().__init__(*arguments)
@@ -168,14 +168,14 @@ class TimedEngine(Engine):
 
 
 def by_pool(stage: Stage) -> dict[str, Any]:
-    """`seconds` from the engine's being ready to the last block written, the `lengths` of what was generated,
+    """`seconds` from the engine's readiness to the last written block, the generated `lengths`, and
     `prefix_hit_rate`."""
     from selfreward_ray.cluster.session import joined
     from selfreward_ray.inference.block import BlockCounts, Job
     from selfreward_ray.inference.pool import Workload, open_pool
     from selfreward_ray.inference.programs import respond_and_judge
 
-    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
+    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
     work, ready = stage.work, Path(stage.folder) / "ready"
     program = partial(respond_and_judge, respond=work.respond, judge=work.judge, rubric=RUBRIC)
     engine = partial(TimedEngine, ready=ready, lengths=stage.lengths)
@@ -196,24 +196,23 @@ def by_pool(stage: Stage) -> dict[str, Any]:
 
 
 def by_seeded_pool(stage: Stage) -> dict[str, Any]:
-    """The same where each request has a seed of its own."""
+    """The same with a seed per request."""
     return by_pool(replace(stage, work=replace(stage.work, seeded=True)))
 
 
 def by_ray_data_llm(stage: Stage) -> dict[str, Any]:
-    """The `lengths` of what was generated. The sampling engine ends before the judging engine starts: two cores are
-    enough for one."""
+    """The generated `lengths`. The sampling engine ends before the judging engine starts: two cores suffice for one."""
     import logging
 
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-    # A processor's operators want one CPU each; on as many as there are it would wait for ever.
+    # A processor's operators need one CPU each; with only the machine's CPUs it would wait forever.
     ray.init("local", num_cpus=16, logging_level=logging.ERROR, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     codec, lengths = ChatCodec(Path(stage.model)), stage.lengths
 
-    # Of several outputs of one request a processor keeps the first, so each candidate and each verdict is a row.
+    # A processor keeps only the first of several outputs per request, so each candidate and each verdict is a row.
     def generate(texts: dict[str, str], sampling: Sampling) -> Texts:
         config = vLLMEngineProcessorConfig(
             model_source=stage.model,
@@ -221,8 +220,8 @@ def by_ray_data_llm(stage: Stage) -> dict[str, Any]:
             runtime_env={"env_vars": stage.environment},
             batch_size=64,
             concurrency=1,
-            placement_group_config={"bundles": [{"CPU": 1}]},  # without it, a GPU
-            log_engine_metrics=False,  # with it, it needs a package more; no side counts
+            placement_group_config={"bundles": [{"CPU": 1}]},  # the default requests a GPU
+            log_engine_metrics=False,  # would need another package; no side logs metrics
         )
         processor = build_processor(
             config,
@@ -254,7 +253,7 @@ SIDES: dict[str, Callable[[Stage], dict[str, Any]]] = {
 
 
 def leave_to_vllm(cores: str) -> None:
-    """Keep this process, and those that it starts, off `cores`, on which vLLM's threads then bind themselves."""
+    """Keep this process and its children off `cores`, to which vLLM's threads are bound."""
     first, _, last = cores.partition("-")
     others = os.sched_getaffinity(0) - set(range(int(first), int(last or first) + 1))
     if others:

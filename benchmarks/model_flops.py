@@ -1,14 +1,14 @@
-"""How many floating-point operations a model needs for a sequence, whoever computes it.
+"""Model FLOPs: the floating-point operations that a model needs for a sequence, in any implementation.
 
 A product of a `[T, a]` with an `[a, b]` matrix counts 2·T·a·b. For a sequence of T tokens, N of them targets,
 
     forward = 2·T·body + 2·N·head + 2·T²·layers·width
 
 `body`: weights of all matrix products but the head's; `head`: those of the output head, which only targets need;
-`width`: heads times their size. The last term is causal attention: the products with keys and with values, each over
-half of the T² places. The backward pass counts twice the forward one. Computing activations again, padding, and the
-norms and sums beside the products count nothing. A pair's prompt counts for both of its sequences, also where it is
-computed once: this is what a pair needs of whoever computes its sequences one by one.
+`width`: heads times the head size. The last term is causal attention: the products with keys and with values, each over
+half of the T² positions. The backward pass counts twice the forward pass. Recomputed activations, padding, norms and
+sums do not count. A pair's prompt counts for both of its sequences even if it is computed once, as the model FLOPs of a
+pair are those of its two sequences computed separately.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ class ModelFlops:
     body: int
     head: int
     attention: int
-    """Layers times heads times the size of a head."""
+    """Layers times heads times the head size."""
 
     @classmethod
     def of(cls, config: Any) -> Self:
-        """Of a transformers configuration of a dense causal model."""
+        """From a transformers configuration of a dense causal model."""
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -37,11 +37,11 @@ class ModelFlops:
         return cls(linear - head, head, config.num_hidden_layers * config.num_attention_heads * size)
 
     def forward(self, sequences: Iterable[Any]) -> float:
-        """Of `TokenSequence`s."""
+        """FLOPs of the forward pass on `TokenSequence`s."""
         return float(sum(self._forward(len(s.prompt_ids) + len(s.target_ids), len(s.target_ids)) for s in sequences))
 
     def training(self, sequences: Iterable[Any]) -> float:
-        """Forward and backward."""
+        """FLOPs of the forward and the backward pass."""
         return 3 * self.forward(sequences)
 
     def _forward(self, tokens: int, targets: int) -> int:

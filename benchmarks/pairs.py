@@ -1,10 +1,9 @@
-"""Does the pair step's driver need more memory for more rows? Run it by `make bench-pairs`.
+"""Memory of the pair step's driver by the number of rows. Run with `make bench-pairs`.
 
-A table of made-up judged prompts (4 candidates, 3 verdicts each; in files of eight, as a respond step writes them) is
-paired by the real step, on a Ray of this machine's own, by a driver process that does nothing else: once with a tenth
-of the rows, once with all of them. The last line is one JSON object about the larger table; `driver_growth` is its
-driver's peak resident memory over that of the smaller table. The exit status is 1 where it is more than 1.25: the names
-of the files are all that a driver should hold more of.
+The pair step runs on a table of synthetic judged prompts (4 candidates, 3 verdicts each; in files of eight rows, as a
+respond step writes them) on a local Ray, in a driver process of its own: once with a tenth of the rows, once with all
+of them. The last line is one JSON object for the larger table; `driver_growth` is the ratio of its driver's peak
+resident memory to that of the smaller table. The exit status is 1 if it exceeds 1.25: only the file names should grow.
 """
 
 import argparse
@@ -16,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Only what is small: Linux counts a parent's memory at its fork as its child's, so this process must stay below the
-# drivers that it measures. What is large is imported by the functions that run in processes of their own.
+# Only small imports: Linux counts a parent's memory at the fork as its child's, so this process must stay smaller than
+# the drivers that it measures. Functions that run in processes of their own import the large packages.
 
 ROWS = 200_000
 ROWS_PER_FILE = 8
@@ -28,7 +27,7 @@ MOST_GROWTH = 1.25
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=ROWS, help="judged prompts of the larger table")
+    parser.add_argument("--rows", type=int, default=ROWS, help="number of judged prompts in the larger table")
     parser.add_argument("--stage", choices=["make", "drive"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -46,7 +45,7 @@ def main() -> int:
 
 
 def measure(rows: int) -> dict[str, float]:
-    """Make a table of `rows` judged prompts and pair it, each in a process of its own."""
+    """Write a table of `rows` judged prompts and pair it, each in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-pairs-") as folder:
         print(f"{rows:,} rows: writing the judged prompts", flush=True)
         stage("make", rows, folder)
@@ -66,12 +65,12 @@ def stage(name: str, rows: int, folder: str) -> str:
 
 
 def drive(folder: Path) -> dict[str, float]:
-    """Pair the table in `folder`. Returns the manifest's counts, the step's seconds and this process's peak in MB."""
+    """Pair the table in `folder`. Returns the manifest's counts, the step's seconds and this process's peak MB."""
     from selfreward_ray.cluster.session import joined
     from selfreward_ray.recipe.schema import Recipe
     from selfreward_ray.steps.pair import pair
 
-    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
+    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
     with joined():
         manifest = pair(Recipe(model="none"), judged=str(folder / "judged"), out=str(folder / "pairs"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, on macOS in bytes
@@ -85,15 +84,15 @@ def drive(folder: Path) -> dict[str, float]:
 
 
 def make_table(judged: Path, rows: int) -> None:
-    """A finished respond step: `JudgedPrompt` rows in files of `ROWS_PER_FILE`. The texts are those of a few thousand
-    templates, dealt in another order to each file; ids and scores are each row's own."""
+    """Write a finished respond step: `JudgedPrompt` rows in files of `ROWS_PER_FILE`. The texts come from a few
+    thousand templates, in another order for each file; ids and scores are different in each row."""
     import numpy as np
     import pyarrow.parquet as pq
 
     from selfreward_ray.store.step import Step
 
     step = Step("respond", str(judged), {}, {})
-    step.is_done()  # claims the folder
+    step.is_done()  # creates the folder
     rng = np.random.default_rng(0)
     block = template(rng, min(TEMPLATES, rows))
     (judged / "rows").mkdir()
@@ -133,8 +132,8 @@ def template(rng, count: int):
 
 
 def vary(block, first: int, count: int, rng):
-    """`count` rows of the template `block` with ids from `first` on, new scores, and replies that fool judges: one
-    text in 1 % of the replies, nothing in 1 %. A twentieth of the scores cannot be read, as many replies are cut."""
+    """`count` rows of the template `block` with ids from `first` on, new scores, and replies to be flagged: 1 % have
+    the same text, 1 % are empty. 5 % of the scores cannot be read, and 5 % of the replies are truncated."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -175,7 +174,7 @@ def vary(block, first: int, count: int, rng):
 
 
 def replaced(structs, **fields):
-    """A struct array with some of its fields exchanged."""
+    """A struct array with some fields replaced."""
     import pyarrow as pa
 
     arrays = [fields.get(field.name, structs.field(field.name)) for field in structs.type]

@@ -1,10 +1,10 @@
-"""What the pool costs where engines cost nothing: rows a second and the driver's memory. Run by `make bench-plumbing`.
+"""Overhead of the pool with engines of zero cost: rows per second and driver memory. Run with `make bench-plumbing`.
 
-Prompts (4 candidates, 3 verdicts each) go through a real pool on a Ray of this machine's own, whose engines answer at
-once with what stands here; rows are read, run, judged, written and counted as ever. Each table size and each number of
-replicas is a process of its own. Seconds are those between the first finished block and the last. The last line is
-one JSON object: judged prompts a minute for each core of this machine, at the largest table and as many replicas as
-cores, and the exponent by which time grows from the second largest table to it.
+Prompts (4 candidates, 3 verdicts each) go through a real pool on a local Ray. The engines return fixed answers at once;
+rows are read, run, judged, written and counted as in a real run. Each table size and each number of replicas has a
+process of its own. Seconds are measured from the first finished block to the last. The last line is one JSON object:
+judged prompts per minute and core, for the largest table and as many replicas as cores, and the exponent of the time's
+growth from the second largest table to it.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-# Only what is small: Linux counts a parent's memory at its fork as its child's, so this process must stay below the
-# drivers that it measures. What is large is imported by the functions that run in processes of their own.
+# Only small imports: Linux counts a parent's memory at the fork as its child's, so this process must stay smaller than
+# the drivers that it measures. Functions that run in processes of their own import the large packages.
 
 CANDIDATES, VERDICTS = 4, 3
 REPLY = "Together we sit on the bridge in the evening, " * 8
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def summary(seconds: dict[tuple[int, int], float], sizes: list[int], replicas: list[int]) -> dict[str, float]:
-    """The two figures, for the number of replicas nearest to that of cores."""
+    """The two figures, for the number of replicas closest to the number of cores."""
     cores = os.cpu_count() or 1
     chosen = min(replicas, key=lambda count: abs(count - cores))
     large, small = sizes[-1], sizes[-2]
@@ -84,7 +84,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
     from selfreward_ray.store.folder import Folder
     from selfreward_ray.store.tables import count_rows, write_part
 
-    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that happens to run here
+    os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
     here = Folder(str(folder))
     prompts = [Prompt(f"M2/p{i:06d}", f"Write one sentence about river {i}, and use lower case.") for i in range(rows)]
     write_part(here, "prompts", prompts, Prompt, "part")
@@ -107,7 +107,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 
 
 class FreeEngine:
-    """Answers at once: the same reply to a prompt, the same verdict to a judge's question."""
+    """Returns fixed answers at once: one reply for all prompts, one verdict for all judge questions."""
 
     def __init__(self, model, inference, seed, progress):
         from selfreward_ray.inference.stats import EngineStats

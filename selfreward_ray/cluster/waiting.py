@@ -12,36 +12,38 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.exceptions import RayError
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
+from selfreward_ray.cluster.capacity import NodeType, ResourceRequest, capacity_for
 from selfreward_ray.cluster.monitor import launch_errors, monitor_options, on_head
-from selfreward_ray.cluster.room import Ask, NodeType, at_most
 from selfreward_ray.errors import UserError
 
 
-def wait_for_room(ask: Ask, timeout_s: float, timeout_field: str, note: Callable[[str], None]) -> None:
+def wait_for_capacity(
+    request: ResourceRequest, timeout_s: float, timeout_field: str, note: Callable[[str], None]
+) -> None:
     """Wait until the cluster can place the whole request at once.
 
     Creates a placement group, which makes an autoscaler start nodes, and removes it once it is placed. Every second
     `note` is called with what is missing and which nodes failed to start, for example because of a quota. Raises
     `UserError` with the state of Ray's placement group after `timeout_s` seconds.
     """
-    group = placement_group([dict(bundle) for bundle in ask.bundles] * ask.count, strategy="PACK")
+    group = placement_group([dict(bundle) for bundle in request.bundles] * request.count, strategy="PACK")
     began, end = int(time.time()), time.monotonic() + timeout_s
     try:
         while not group.wait(timeout_seconds=1):
-            found = outlook(ask, began)
+            found = outlook(request, began)
             note(f"waiting for {found}")
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
                 raise UserError(
-                    f"{ask.field} = {ask.count}: no room within {timeout_s:g} s ({timeout_field}) for {found}; "
+                    f"{request.field} = {request.count}: no room within {timeout_s:g} s ({timeout_field}) for {found}; "
                     f"Ray's placement group: {state}. "
-                    f"Raise {timeout_field} where nodes take longer, or lower {ask.field}"
+                    f"Raise {timeout_field} where nodes take longer, or lower {request.field}"
                 )
     finally:
         remove_placement_group(group)
 
 
-def outlook(ask: Ask, since: int) -> str:
+def outlook(request: ResourceRequest, since: int) -> str:
     """The request, what fits now, and the nodes that are starting or failed to start, as text.
 
     For example ``2 × (1 CPU, 1 GPU, H100): room for 1 of 2 now; starting 1 × training``. `since` is the time from which
@@ -49,17 +51,19 @@ def outlook(ask: Ask, since: int) -> str:
     """
     try:
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
-        room, coming, failed = _room_now(ask, status), _coming(status), _failures(status, since)
+        fitting, coming, failed = _fitting_now(request, status), _coming(status), _failures(status, since)
     except RayError as error:  # a busy head answers late; the next call may succeed
-        return f"{ask} (Ray does not say more: {error})"
+        return f"{request} (Ray does not say more: {error})"
     starting = [f"starting {coming}"] if coming else []
-    return "; ".join([f"{ask}: room for {room} of {ask.count} now", *starting, *failed])
+    return "; ".join([f"{request}: room for {fitting} of {request.count} now", *starting, *failed])
 
 
-def _room_now(ask: Ask, status: ClusterStatus) -> int:
+def _fitting_now(request: ResourceRequest, status: ClusterStatus) -> int:
     """The number of units that fit into the free resources of nodes."""
     there = [*status.active_nodes, *status.idle_nodes]
-    return at_most(ask, [NodeType(node.ray_node_type_name, node.available_resources(), 1) for node in there], None)
+    return capacity_for(
+        request, [NodeType(node.ray_node_type_name, node.available_resources(), 1) for node in there], None
+    )
 
 
 def _coming(status: ClusterStatus) -> str:

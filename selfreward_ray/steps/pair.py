@@ -121,7 +121,7 @@ class _Table:
             self.rows += rows
 
     def stream(self, function: Callable[[pa.Table], pa.Table], columns: list[str] | None = None) -> Iterator[Any]:
-        """Apply `function` to each block, an Arrow table of judged prompts, and yield the rows of its results."""
+        """Apply `function` to each block, an Arrow table of judged prompts, and yield the rows of the results."""
         if not self._tasks:
             return iter(())
         runs = ray.data.from_items(self._tasks, override_num_blocks=len(self._tasks))

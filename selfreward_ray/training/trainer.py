@@ -10,11 +10,11 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from selfreward_ray.cluster.asks import worker_ask
+from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.cluster.room import check_room
-from selfreward_ray.cluster.waiting import wait_for_room
+from selfreward_ray.cluster.requests import worker_request
+from selfreward_ray.cluster.waiting import wait_for_capacity
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder, absolute
@@ -29,15 +29,15 @@ def fit(job: TrainJob, progress: Progress) -> None:
     when its restarts are spent.
     """
     training = job.training
-    workers = worker_ask(training)
-    check_room(workers)
+    workers = worker_request(training)
+    check_capacity(workers)
     reported = on_driver_node(ProgressActor)
     ray_folder = job.folders.training / "ray_train"
     _discard_torn(ray_folder, progress)
     failures = 0
     try:
         while True:
-            wait_for_room(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
+            wait_for_capacity(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
             try:
                 final = _attempt(replace(job, progress=reported), ray_folder, progress)
                 break
@@ -56,7 +56,7 @@ def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | N
     """One group of workers from the newest checkpoint on; what ended all of them alike, or raises what Ray Train does.
 
     Ray Train restarts nothing by itself. It would wait for room again and again without a word, and where it waits it
-    hears no Ctrl-C; `wait_for_room` does and has a limit.
+    hears no Ctrl-C; `wait_for_capacity` does and has a limit.
     """
     training = job.training
     trainer = TorchTrainer(
@@ -66,7 +66,7 @@ def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | N
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.gpus_per_worker > 0,
-            resources_per_worker=dict(worker_ask(training).bundles[0]),
+            resources_per_worker=dict(worker_request(training).bundles[0]),
         ),
         run_config=RunConfig(
             name="train",

@@ -8,9 +8,9 @@ import yaml
 from ray.autoscaler._private.providers import _get_default_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
+from selfreward_ray.cluster.capacity import ResourceRequest, capacity_for, resource_bundle, types_of
 from selfreward_ray.cluster.cluster_file import Nodes, Shape, parse_cluster_file, read_cluster_file
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file
-from selfreward_ray.cluster.room import Ask, at_most, request, types_of
 from selfreward_ray.errors import UserError
 
 GPU = {"resources": {"CPU": 96, "GPU": 8, "accelerator_type:H100": 1}, "node_config": {}}
@@ -172,5 +172,5 @@ def test_a_rehearsal_rejects_what_a_run_rejects(tmp_path: Path):
     run = types_of(parse_cluster_file(values, "bootstrap.yaml"))
     assert rehearsed == run
     assert run is not None
-    cpus = Ask("one", "field", 1000, (request(4, 0, None),))
-    assert at_most(cpus, *run) == 1 + 2 * 24
+    cpus = ResourceRequest("one", "field", 1000, (resource_bundle(4, 0, None),))
+    assert capacity_for(cpus, *run) == 1 + 2 * 24

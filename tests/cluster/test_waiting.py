@@ -9,10 +9,10 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from selfreward_ray.cluster import waiting
-from selfreward_ray.cluster.room import Ask, request
+from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
 from selfreward_ray.errors import UserError
 
-WORKERS = Ask("one training worker", "training.workers", 16, (request(8, 1, "H100"),))
+WORKERS = ResourceRequest("one training worker", "training.workers", 16, (resource_bundle(8, 1, "H100"),))
 
 
 def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None, str], ...] = ()) -> Any:
@@ -47,7 +47,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(waiting, "remove_placement_group", removed.append)
         monkeypatch.setattr(waiting, "on_head", lambda _: logged or {})
         try:
-            waiting.wait_for_room(WORKERS, timeout_s, "training.start_timeout_s", notes.append)
+            waiting.wait_for_capacity(WORKERS, timeout_s, "training.start_timeout_s", notes.append)
         finally:
             assert removed == [group]
         return notes
@@ -97,7 +97,7 @@ def test_a_head_that_does_not_answer_in_time_ends_no_wait(wait: Any, monkeypatch
     def late(*_: Any) -> Any:
         raise GetTimeoutError("timed out")
 
-    monkeypatch.setattr(waiting, "_room_now", late)
+    monkeypatch.setattr(waiting, "_fitting_now", late)
     assert wait(status()) == ["waiting for 16 × (8 CPU, 1 GPU, H100) (Ray does not say more: timed out)"]
 
 

@@ -39,7 +39,7 @@ def test_a_run_of_an_earlier_version_is_refused(
     tmp_path: Path, command: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ):
     """There a training step and its model shared a folder, finished or not; its recipe may have other fields."""
-    monkeypatch.setattr(loop, "check_room", lambda ask: None)
+    monkeypatch.setattr(loop, "check_capacity", lambda request: None)
     (tmp_path / "recipe.yaml").write_text("a_field_that_is_no_more: 1")
     assert not Step("sft", str(tmp_path / begun), {}, {}).is_done()
     with pytest.raises(UserError, match=rf"^{tmp_path} is a run of an earlier version.* another --run-dir$"):

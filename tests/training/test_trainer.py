@@ -56,8 +56,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise outcome
             return outcome
 
-        monkeypatch.setattr(trainer, "check_room", lambda ask: happened.append(f"check {ask}"))
-        monkeypatch.setattr(trainer, "wait_for_room", lambda ask, seconds, *_: happened.append(f"wait {seconds:g}"))
+        monkeypatch.setattr(trainer, "check_capacity", lambda request: happened.append(f"check {request}"))
+        monkeypatch.setattr(
+            trainer, "wait_for_capacity", lambda request, seconds, *_: happened.append(f"wait {seconds:g}")
+        )
         monkeypatch.setattr(trainer, "on_driver_node", lambda cls: "actor")
         monkeypatch.setattr(trainer, "_attempt", attempt)
         monkeypatch.setattr(ray, "kill", happened.append)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.cluster.asks import worker_ask
+from selfreward_ray.cluster.capacity import NodeType, capacity_for, describe
 from selfreward_ray.cluster.cluster_file import Shape
-from selfreward_ray.cluster.room import NodeType, at_most, describe
+from selfreward_ray.cluster.requests import worker_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
@@ -136,16 +136,16 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
         "liger_kernels": False,
         "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
     }
-    ask = worker_ask(training)
+    request = worker_request(training)
     nodes = [shape.head, *(node.resources for node in shape.workers.values())]
-    held = [(at_most(ask, [NodeType("one", node, 1)], None), node) for node in nodes]
+    held = [(capacity_for(request, [NodeType("one", node, 1)], None), node) for node in nodes]
     most, node = max(held, key=lambda found: found[0])
     if not most:
         raise UserError(
-            f"no node of the cluster holds a training worker, which asks for {describe(ask.bundles[0])}; "
+            f"no node of the cluster holds a training worker, which asks for {describe(request.bundles[0])}; "
             "lower what a worker takes (training.cpus_per_worker, gpus_per_worker), or declare such a node type"
         )
-    if most < ask.count:
+    if most < request.count:
         changed["cpus_per_worker"] = node["CPU"]
     return changed
 

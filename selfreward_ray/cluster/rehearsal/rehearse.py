@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
-from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.capacity import explain_shortage, types_of
 from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.rehearsal.bucket import bucket
 from selfreward_ray.cluster.rehearsal.engine_arguments import unknown_arguments
@@ -29,7 +29,7 @@ from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, 
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
 from selfreward_ray.cluster.rehearsal.watch import surplus
-from selfreward_ray.cluster.room import explain_shortage, types_of
+from selfreward_ray.cluster.requests import replica_request, worker_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
@@ -156,9 +156,9 @@ def _used(steps: list[dict[str, Any]]) -> set[str]:
 
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
     """Reasons to refuse the real run: requests that `shape` can never hold, and unknown engine arguments."""
-    asks = (worker_ask(recipe.training), replica_ask(recipe.inference))
+    requests = (worker_request(recipe.training), replica_request(recipe.inference))
     known = types_of(shape)
-    shortages = [shortage for ask in asks if known and (shortage := explain_shortage(ask, *known))]
+    shortages = [shortage for request in requests if known and (shortage := explain_shortage(request, *known))]
     return [*shortages, *unknown_arguments(recipe.inference.engine)]
 
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from selfreward_ray.cluster.capacity import ACCELERATOR
 from selfreward_ray.cluster.cluster_file import Nodes, Shape, read_cluster_file
-from selfreward_ray.cluster.room import ACCELERATOR
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 

@@ -69,7 +69,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", stream)
     monkeypatch.setattr("selfreward_ray.inference.pool.open_pool", pool_of(ScriptedModel(answer)))
     monkeypatch.setattr("selfreward_ray.steps.train.fit", trainer)
-    monkeypatch.setattr("selfreward_ray.loop.check_room", lambda ask: None)
+    monkeypatch.setattr("selfreward_ray.loop.check_capacity", lambda request: None)
     return trainer
 
 

@@ -28,7 +28,7 @@ class NodeType:
 
 
 @dataclass(frozen=True)
-class Ask:
+class ResourceRequest:
     """Units, such as training workers, that must be placed at the same time."""
 
     what: str
@@ -50,15 +50,15 @@ Types = tuple[list[NodeType], int | None]
 """Node types, and the maximum number of nodes without the head (None: no limit beyond that of each type)."""
 
 
-def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> int:
-    """The number of requested units that fit at the same time, at most `ask.count`.
+def capacity_for(request: ResourceRequest, types: Sequence[NodeType], max_workers: int | None) -> int:
+    """The number of requested units that fit at the same time, at most `request.count`.
 
     Nodes that hold the most bundles are filled first. The result is exact if all bundles are the same.
     """
-    useful = ask.count * len(ask.bundles)
+    useful = request.count * len(request.bundles)
 
     def held(node: NodeType) -> int:
-        return sum(_times(bundle, node.resources, useful) for bundle in ask.bundles)
+        return sum(_times(bundle, node.resources, useful) for bundle in request.bundles)
 
     def nodes(of: Iterable[NodeType]) -> list[dict[str, float]]:
         ordered = sorted(of, key=held, reverse=True)
@@ -67,34 +67,34 @@ def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> int
     workers = nodes(node for node in types if not node.head)
     left = nodes(node for node in types if node.head) + workers[:max_workers]
     units = 0
-    while units < ask.count and _place(ask.bundles, left):
+    while units < request.count and _place(request.bundles, left):
         units += 1
     return units
 
 
-def explain_shortage(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> str | None:
+def explain_shortage(request: ResourceRequest, types: Sequence[NodeType], max_workers: int | None) -> str | None:
     """A message that explains why the cluster can never hold the request; None if it can."""
-    room = at_most(ask, types, max_workers)
-    if room == ask.count:
+    fitting = capacity_for(request, types, max_workers)
+    if fitting == request.count:
         return None
     limit = f" (at most {max_workers} nodes beside the head)" if max_workers is not None else ""
     return (
-        f"{ask.field} = {ask.count} asks for {ask}, and the cluster can never hold more than {room} of "
+        f"{request.field} = {request.count} asks for {request}, and the cluster can never hold more than {fitting} of "
         f"these at a time: its nodes are, or can be, {_listed(types)}{limit}. "
-        f"Lower {ask.field} or what {ask.what} takes, or raise what the cluster can have"
+        f"Lower {request.field} or what {request.what} takes, or raise what the cluster can have"
     )
 
 
-def check_room(ask: Ask) -> None:
+def check_capacity(request: ResourceRequest) -> None:
     """Raise `UserError` if the cluster that this process joined can never hold the request.
 
     Without this check Ray would wait forever without a message.
     """
-    if (known := cluster_types()) and (shortage := explain_shortage(ask, *known)):
+    if (known := cluster_types()) and (shortage := explain_shortage(request, *known)):
         raise UserError(shortage)
 
 
-def request(cpus: float, gpus: float, accelerator_type: str | None) -> dict[str, float]:
+def resource_bundle(cpus: float, gpus: float, accelerator_type: str | None) -> dict[str, float]:
     """The resource bundle of one process, in Ray's terms."""
     kind = {f"{ACCELERATOR}{accelerator_type}": 0.001} if accelerator_type else {}
     return {"CPU": cpus} | ({"GPU": gpus} if gpus else {}) | kind
