@@ -13,7 +13,7 @@ from selfreward_ray.demo.proof.sections import TEXT_COLUMNS, Section, main_table
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
-from selfreward_ray.reporting.formatting import duration
+from selfreward_ray.reporting.formatting import duration, number, percent
 from selfreward_ray.reporting.page import template
 from selfreward_ray.reporting.plots import Line, interval_plot
 from selfreward_ray.store.folder import Folder
@@ -55,6 +55,7 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     """The proof as Markdown."""
     parts = [
         "# Does the loop improve a model?",
+        scope(figures),
         f"Written by `selfreward proof`; seeds: {', '.join(map(str, figures.seeds))}. The slowest took "
         f"{duration(figures.loop_seconds)} for the loop and its evaluation, and {duration(figures.seconds)} with all "
         "other measurements and the controls. An interrupted step counts from its last start. `make proof` repeats the "
@@ -63,6 +64,17 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
     for section in tables:
         parts += [f"## {section.title}", section.note, markdown_table(section)]
     return "\n\n".join(parts)
+
+
+def scope(figures: ProofFigures) -> str:
+    """What the proof shows and what it does not, by the agreement of its judge with the verifier."""
+    agreed, pairs = (sum(getattr(count, name) for count in figures.pairs.values()) for name in ("agreed", "pairs"))
+    return (
+        f"**The verifier agrees with {percent(agreed / pairs if pairs else None)} % of the {number(pairs)} pairs that "
+        "models were trained on.** The judge was taught with verdicts made of the verifier's own checks. So this shows "
+        "what DPO gains from the verdicts of a judge of that accuracy. It does not show a judge that improves: compare "
+        "the Spearman of M1 with those of the models after it."
+    )
 
 
 def markdown_table(section: Section) -> str:

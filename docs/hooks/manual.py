@@ -1,0 +1,192 @@
+"""Build steps of the manual: pages that include a file of the repository, and the reference of the recipe.
+
+mkdocs calls `on_page_markdown` for each page. Nothing that it makes is stored in the repository.
+"""
+
+import ast
+import posixpath
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "selfreward_ray" / "recipe" / "schema.py"
+
+_INCLUDE = re.compile(r"\A<!-- include (\S+) -->")
+_REFERENCE = "<!-- recipe reference -->"
+_LINK = re.compile(r"(\]\()([^)#\s]+)([^)\s]*\))")
+_IMAGE = re.compile(r'((?:src|href)=")([^"#:]+)(")')
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """The text of a page: an included file in place of the whole page, the reference in place of its mark."""
+    if found := _INCLUDE.match(markdown):
+        return included(found[1], page.file.src_uri)
+    return markdown.replace(_REFERENCE, recipe_reference()) if _REFERENCE in markdown else markdown
+
+
+def included(name: str, page: str) -> str:
+    """The file `name` of the repository, its relative links rewritten for the place of `page` in docs/."""
+    homes = {_included_by(text): uri for uri, text in _pages() if _included_by(text)}
+
+    def rewritten(target: str) -> str:
+        if ":" in target:
+            return target
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        inside = homes.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        if inside is None:
+            raise ValueError(f"{name} links to {target}, which has no page in the manual")
+        return posixpath.relpath(inside, posixpath.dirname(page) or ".")
+
+    text = (ROOT / name).read_text(encoding="utf-8")
+    text = _LINK.sub(lambda m: m[1] + rewritten(m[2]) + m[3], text)
+    return _IMAGE.sub(lambda m: m[1] + rewritten(m[2]) + m[3], text)
+
+
+def _pages() -> Iterator[tuple[str, str]]:
+    docs = ROOT / "docs"
+    for path in sorted(docs.rglob("*.md")):
+        yield path.relative_to(docs).as_posix(), path.read_text(encoding="utf-8")
+
+
+def _included_by(text: str) -> str | None:
+    found = _INCLUDE.match(text)
+    return found[1] if found else None
+
+
+@dataclass(frozen=True)
+class RecipeField:
+    """A field of the recipe as the reference shows it."""
+
+    name: str
+    type: str
+    default: str
+    bounds: str
+    description: str
+
+
+@dataclass(frozen=True)
+class RecipeSection:
+    """A section of the recipe; `name` is its dotted name, empty for the recipe itself."""
+
+    name: str
+    description: str
+    fields: tuple[RecipeField, ...]
+
+
+def recipe_sections() -> list[RecipeSection]:
+    """Every section of the recipe, each with its own fields; a section within a section follows it."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from selfreward_ray.recipe.schema import Recipe
+
+    return list(_sections(Recipe, "", _docstrings(), None))
+
+
+def _sections(
+    model: type[BaseModel], name: str, documented: dict[str, dict[str, str]], default: BaseModel | None
+) -> Iterator[RecipeSection]:
+    fields, below = [], []
+    for field, info in model.model_fields.items():
+        value = info.default if default is None else getattr(default, field)
+        if isinstance(value, BaseModel):
+            below.append((field, type(value), value))
+            continue
+        fields.append(
+            RecipeField(
+                name=f"{name}.{field}".removeprefix("."),
+                type=_type(info.annotation),
+                default="required" if value is PydanticUndefined else _shown(value),
+                bounds=", ".join(filter(None, map(_bound, info.metadata))),
+                description=_description(model, field, documented),
+            )
+        )
+    yield RecipeSection(name, " ".join((model.__doc__ or "").split()), tuple(fields))
+    for field, section, value in below:
+        yield from _sections(section, f"{name}.{field}".removeprefix("."), documented, value)
+
+
+def _description(model: type[BaseModel], field: str, documented: dict[str, dict[str, str]]) -> str:
+    """The docstring of the field, or that of the class from which it is inherited."""
+    for parent in model.__mro__:
+        if text := documented.get(parent.__name__, {}).get(field):
+            return text
+    return ""
+
+
+def _docstrings() -> dict[str, dict[str, str]]:
+    """By class and field, the string that stands under a field of `SCHEMA`."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(SCHEMA.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = found.setdefault(node.name, {})
+        for statement, after in zip(node.body, node.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+                and isinstance(after.value.value, str)
+            ):
+                fields[statement.target.id] = after.value.value.strip()
+    return found
+
+
+def _type(annotation: Any) -> str:
+    if arguments := get_args(annotation):
+        origin = get_origin(annotation)
+        if origin is Literal:
+            return " or ".join(f"`{one}`" for one in arguments)
+        if origin is Annotated:
+            return _type(arguments[0])
+        if origin is tuple:
+            return f"list of {_type(arguments[0])}"
+        if origin is dict:
+            return "mapping"
+        named = [_type(one) for one in arguments if one is not type(None)]
+        return " or ".join([*named, *(["null"] if type(None) in arguments else [])])
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}[annotation.__name__]
+
+
+def _bound(metadata: Any) -> str:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    return ", ".join(f"{sign} {getattr(metadata, name):g}" for name, sign in signs.items() if hasattr(metadata, name))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "`null`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    if isinstance(value, float):
+        return f"`{value:g}`".replace("e-0", "e-")
+    return f"`{value}`" if value != "" else "empty"
+
+
+def recipe_reference() -> str:
+    """The reference in Markdown: a heading and a definition list for each section."""
+    parts = []
+    for section in recipe_sections():
+        parts.append(f"## {f'`{section.name}`' if section.name else 'The recipe'}")
+        parts.append(_markdown(section.description))
+        for field in section.fields:
+            kind = f"{field.type} {field.bounds}".strip()
+            head = f"`{field.name}`\n:   *{kind}, default {field.default}*" if field.default != "required" else (
+                f"`{field.name}`\n:   *{kind}, required*"
+            )  # fmt: skip
+            paragraphs = [_markdown(" ".join(part.split())) for part in field.description.split("\n\n")]
+            parts.append("\n\n".join([head, *(f"    {text}" for text in paragraphs)]))
+    return "\n\n".join(parts)
+
+
+def _markdown(text: str) -> str:
+    return text.replace("``", "`")
