@@ -17,7 +17,7 @@ PROOF_DIR ?= runs/proof
 DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float32 inference.engine.dtype=float32)
 
 .DEFAULT_GOAL := help
-.PHONY: help install constraints quickstart proof test test-fast test-cluster test-parity test-all lint format docs clean \
+.PHONY: help install constraints quickstart proof test test-ray test-rest test-fast test-cluster test-parity test-all lint format docs clean \
 	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing
 
 help: ## list the targets
@@ -68,13 +68,23 @@ format: $(VENV)/installed ## format the code and apply the fixes of ruff
 	$(BIN)/ruff check --fix .
 
 docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
-	$(BIN)/mkdocs build --strict --site-dir build/site
+	$(BIN)/mkdocs build --strict
 
-test: $(VENV)/installed ## all tests except those of test-cluster and test-parity
-	$(BIN)/pytest -m "not parity and not rehearsal"
+# In two halves side by side: the first waits for clusters most of the time.
+RAY_TESTS := tests/cluster tests/inference tests/raylets tests/rehearsal
+LANDING := not parity and not rehearsal and not release
+
+test: $(VENV)/installed ## all tests that a change must pass
+	$(MAKE) --jobs=2 test-ray test-rest
+
+test-ray: $(VENV)/installed
+	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS)
+
+test-rest: $(VENV)/installed
+	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS:%=--ignore=%)
 
 test-fast: $(VENV)/installed ## tests that start no engine and no trainer
-	$(BIN)/pytest -m "not engines and not parity and not rehearsal"
+	$(BIN)/pytest -m "not engines and $(LANDING)"
 
 test-cluster: $(VENV)/installed ## rehearse the whole loop of each shipped recipe on simulated nodes (half an hour)
 	$(BIN)/pytest -m rehearsal
@@ -82,7 +92,7 @@ test-cluster: $(VENV)/installed ## rehearse the whole loop of each shipped recip
 test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the benchmarks against other libraries (minutes)
 	$(BIN)/pytest -m parity
 
-test-all: $(VENV)/installed-parity ## all tests
+test-all: $(VENV)/installed-parity ## all tests, also those of a release
 	$(BIN)/pytest
 
 $(VENV)/installed-parity: $(VENV)/installed

@@ -86,7 +86,7 @@ def measure(side: str, work: Work) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="bench-dpo-") as name:
         pairs = made_pairs(work)
-        out = Folder(name) / "out"
+        out = Folder(name) / "out" / "training"
         write_part(out, "rows", pairs, PairTokens, "part-0")
         steps = plan_batches(read_rows(out, PairTokens), work.recipe.dpo, work.workers, work.seed)
         ordered = [pair for step in steps for pair in sorted(step.examples(), key=longest_sequence)]

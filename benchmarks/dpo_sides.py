@@ -153,7 +153,7 @@ def by_ours(work: Work, folder: str, rank: Callable[[dict[str, Any]], Any] = wat
         patch.object(trainer, "_rank", rank),
     ):
         trainer.fit(work.job(f"{folder}/out"), progress)
-    steps = [json.loads(line) for line in (Path(folder) / "out" / "steps.jsonl").read_text().splitlines()]
+    steps = [json.loads(line) for line in (Path(folder) / "out" / "training" / "steps.jsonl").read_text().splitlines()]
     return {"losses": [s["preference_loss"] for s in steps], "step_seconds": [s["seconds"] for s in steps]}
 
 
@@ -189,11 +189,11 @@ def as_trl_is_fastest(work: Work) -> dict[str, Any]:
 
 
 def by_trl_live(work: Work, folder: str) -> dict[str, Any]:
-    return by_trl(work, folder, "out/rows", as_trl_comes(), precompute=False)
+    return by_trl(work, folder, "out/training/rows", as_trl_comes(), precompute=False)
 
 
 def by_trl_precomputed(work: Work, folder: str) -> dict[str, Any]:
-    return by_trl(work, folder, "out/rows", as_trl_comes(), precompute=True)
+    return by_trl(work, folder, "out/training/rows", as_trl_comes(), precompute=True)
 
 
 def by_trl_tuned(work: Work, folder: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Work:
         )
 
     def job(self, out: str) -> Any:
-        """The job of our trainer; `out` holds the pairs."""
+        """The job of our trainer; `out`/training holds the pairs."""
         from selfreward_ray.training.job import TrainJob
         from selfreward_ray.training.objectives import DpoObjective
 

@@ -144,7 +144,7 @@ def vary(block, first: int, count: int, rng):
 
     orders = [rng.permutation(len(block)) for _ in range(count // len(block) + 1)]
     rows = block.take(np.concatenate(orders)[:count])
-    prompts = pa.array([f"it1/p{i:06d}" for i in range(first, first + count)])
+    prompts = pa.array([f"M2/p{i:06d}" for i in range(first, first + count)])
     candidates = rows["candidates"].combine_chunks().flatten()
     verdicts = candidates.field("verdicts").flatten()
     total = len(candidates)
@@ -156,7 +156,7 @@ def vary(block, first: int, count: int, rng):
 
     ids = numbered(prompts, "r", CANDIDATES)
     fate = rng.random(total)
-    texts = pc.if_else(pa.array(fate < 0.01), "I am sorry, but I can not help with that.", candidates.field("text"))
+    texts = pc.if_else(pa.array(fate < 0.01), "I am sorry, but I cannot help with that.", candidates.field("text"))
     new_verdicts = replaced(
         verdicts, id=numbered(ids, "v", VERDICTS), score=pa.array(scores.ravel(), mask=unread.ravel())
     )

@@ -86,7 +86,7 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
 
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
     here = Folder(str(folder))
-    prompts = [Prompt(f"it1/p{i:06d}", f"Write one sentence about river {i}, and use lower case.") for i in range(rows)]
+    prompts = [Prompt(f"M2/p{i:06d}", f"Write one sentence about river {i}, and use lower case.") for i in range(rows)]
     write_part(here, "prompts", prompts, Prompt, "part")
     del prompts
     respond, judge = Respond(candidates=CANDIDATES), Judge(verdicts=VERDICTS)

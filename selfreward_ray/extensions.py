@@ -9,14 +9,20 @@ A package declares them as entry points, and a recipe refers to them by name::
     unit-tests = "my_package:run_tests"      # evaluation.scorer: unit-tests
 """
 
+import math
+import reprlib
+import traceback
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.records import Prompt
 from selfreward_ray.seed.split import SeedSets
+from selfreward_ray.store.rows import check_source
 
 _SOURCES = "selfreward_ray.sources"
 _SCORERS = "selfreward_ray.scorers"
@@ -34,19 +40,23 @@ class Source(Protocol):
         ...
 
     def prompts(self, count: int, seed: int, iteration: int) -> list[Prompt]:
-        """`count` different prompts for an iteration, counted from 1.
+        """The prompts of an iteration, counted from 1, with ids ``M2/p000000`` and so on, as `prompt_id` gives them.
 
-        Their ids are ``it1/p000000``, ``it1/p000001`` and so on. Equal arguments must give equal prompts.
+        No two are the same, in one iteration or in two. Equal arguments must give equal prompts.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Score:
-    """The score of a reply: `value`, from 0 to `maximum`."""
+    """The score of a reply: `value`, from 0 to `maximum`. Raises `ValueError` for another value."""
 
     value: float
     maximum: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.value <= self.maximum and 0 < self.maximum < math.inf):
+            raise ValueError(f"{self} is not of 0 to a maximum above 0")
 
 
 class Scorer(Protocol):
@@ -61,28 +71,76 @@ class Scorer(Protocol):
         ...
 
 
-def find_source(name: str) -> Source | None:
-    """Load and construct the source called `name`; None if no installed package has one.
+def is_source(name: str) -> bool:
+    """Whether an installed package has a source of that name; what it offers is not loaded."""
+    return bool(entry_points(group=_SOURCES, name=name))
 
-    Raises `UserError` if it cannot be loaded.
-    """
-    found = _find(_SOURCES, name)
-    return None if found is None else cast(Source, found())
+
+def source_named(name: str) -> Source:
+    """The source of that name. Raises `UserError` where no package has one, or it cannot be loaded."""
+    return cast(Source, _load(_SOURCES, name, "source")())
+
+
+def check_different(ids: Iterable[str], what: str) -> None:
+    """Raise `UserError` that begins with `what` where two of the `ids` that a source gave are the same."""
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UserError(f"{what} with the id {twice[0]!r}; correct the source: ids tell rows apart")
 
 
 def scorer_named(name: str) -> Scorer:
-    """Load the scorer called `name`. Raises `UserError` if no installed package has one, or if it cannot be loaded."""
-    found = _find(_SCORERS, name)
-    if found is None:
-        there = ", ".join(sorted(entry_points(group=_SCORERS).names)) or "none"
-        raise UserError(f"evaluation.scorer: no installed package has a scorer {name!r} (there are: {there})")
-    return cast(Scorer, found)
+    """The scorer of that name. Raises `UserError` where no package has one, or it cannot be loaded.
+
+    So does a call of it that fails, or that gives anything but a `Score` or None.
+    """
+    score = _load(_SCORERS, name, "evaluation.scorer")
+
+    def checked(prompt: str, reply: str) -> Score | None:
+        where = f"evaluation.scorer: {name!r}, for the reply {reprlib.repr(reply)} to {reprlib.repr(prompt)}"
+        try:
+            found = score(prompt, reply)
+        except Exception as error:
+            raise UserError(
+                f"{where}: {type(error).__name__}: {error}{_place(error)}; correct it, and run the same command again"
+            ) from error
+        if found is not None and not isinstance(found, Score):
+            raise UserError(f"{where}: gave {reprlib.repr(found)}; it must give a Score, or None")
+        return found
+
+    return checked
 
 
-def _find(group: str, name: str) -> Any:
+def _place(error: Exception) -> str:
+    """Where it was raised, in the scorer's own code if it can be told."""
+    generated = "<string>"  # a dataclass's own methods
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in (__file__, generated)]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def check_named(recipe: Recipe) -> None:
+    """Raise `UserError` where the scorer, the seed data or the prompts that `recipe` names are nowhere.
+
+    For the beginning of a run: the last steps would find out after the first have been paid for. A hub data set is not
+    asked for.
+    """
+    if recipe.evaluation.scorer is not None:
+        scorer_named(recipe.evaluation.scorer)
+    named = {"seed_data.source": recipe.seed_data.named()}
+    if recipe.iterations and recipe.prompts.source != "model":
+        named["prompts.source"] = recipe.prompts.source
+    for field, source in named.items():
+        if is_source(source):
+            _load(_SOURCES, source, field)
+        else:
+            check_source(source, field)
+
+
+def _load(group: str, name: str, field: str) -> Any:
     for point in entry_points(group=group, name=name):
         try:
             return point.load()
         except (ImportError, AttributeError) as error:
-            raise UserError(f"{name!r} of {group} can not be loaded from {point.value}: {error}") from error
-    return None
+            raise UserError(f"{field}: {name!r} cannot be loaded from {point.value}: {error}") from error
+    there = ", ".join(sorted(entry_points(group=group).names)) or "none"
+    kind = group.rpartition(".")[2].removesuffix("s")
+    raise UserError(f"{field}: no installed package has a {kind} {name!r} (there are: {there})")

@@ -24,9 +24,10 @@ from typing import Any
 
 from rich.console import Console
 
-from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
-from selfreward_ray.cluster.room import check_room
+from selfreward_ray.cluster.requests import replica_request, worker_request
+from selfreward_ray.extensions import check_named
 from selfreward_ray.models.local import local_model
 from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
@@ -42,7 +43,7 @@ from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.run import RunLayout, check_layout, claim_run
 
 STEPS: dict[str, Callable[..., Any]] = {
     "seed": seed,
@@ -64,7 +65,8 @@ POOLED = {"verdicts", "respond", "evaluate"}
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
-    recipe.seed_data.named()  # reject a run without data before its folder is bound to the recipe
+    check_layout(layout.root)
+    check_named(recipe)  # before the folder is bound to the recipe
     if not layout.root.is_file("recipe.yaml"):
         local_model(recipe.model, weights=False)  # the same for a model that does not exist
     check_cluster(recipe, layout)
@@ -78,8 +80,9 @@ def run_next_iteration(run_dir: str) -> None:
     """Run the next unfinished iteration of a run, or one beyond its recipe if all are finished."""
     layout = RunLayout(run_dir)
     recipe = layout.recipe()
+    check_named(recipe)
     t = 1
-    while read_manifest(layout.model(t + 1)) is not None:
+    while read_manifest(layout.training(t + 1)) is not None:
         t += 1
     until = recipe.model_copy(update={"iterations": t})
     if t > recipe.iterations:
@@ -93,7 +96,7 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
     """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines."""
 
     def call(step: PlannedStep, **more: Any) -> Any:
-        return STEPS[step.name](recipe, **step.inputs, out=step.folder.uri, label=step.label, **more)
+        return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
     for (kind, _), group in groupby(steps, key=_engines_of):
         if kind == "pooled":
@@ -131,6 +134,6 @@ def advise(recipe: Recipe) -> None:
 
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
     """Raise `UserError`, before any step runs, if the cluster can never hold one of the remaining steps."""
-    if read_manifest(layout.model(recipe.iterations + 1)) is None:
-        check_room(worker_ask(recipe.training))
-        check_room(replica_ask(recipe.inference))
+    if read_manifest(layout.training(recipe.iterations + 1)) is None:
+        check_capacity(worker_request(recipe.training))
+        check_capacity(replica_request(recipe.inference))

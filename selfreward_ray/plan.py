@@ -9,12 +9,12 @@ from typing import Any
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import ModelLayout, RunLayout
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step of a run. Its function is called as ``(recipe, **inputs, out=folder.uri, label=label)``."""
+    """A step of a run. Its function is called as ``(recipe, **inputs, out=out, label=label)``."""
 
     name: str
     """The key of its function in `selfreward_ray.loop.STEPS`."""
@@ -23,7 +23,15 @@ class PlannedStep:
     title: str
     """Its title in the progress display."""
     folder: Folder
+    """The step's own: its manifest is here."""
     inputs: dict[str, Any]
+    made_in: str | None = None
+    """Where a training step makes its own folder and the model's."""
+
+    @property
+    def out(self) -> str:
+        """What its function is given as `out`."""
+        return self.made_in or self.folder.uri
 
     @property
     def label(self) -> str:
@@ -60,9 +68,9 @@ def _eft(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
     """EFT rows, with verdicts by the SFT baseline, by another model, or from the data source."""
     seed, judge, steps = {"seed_data": layout.seed().uri}, recipe.seed_data.verdicts, []
     if judge == "baseline":
-        judge = layout.baseline().uri
+        judge = layout.baseline().model.uri
         inputs = {"model": recipe.model, **seed}
-        steps += [PlannedStep("baseline", "M1", "SFT baseline", layout.baseline(), inputs)]
+        steps += [_training("baseline", "M1", "SFT baseline", layout.baseline(), inputs)]
     if judge != "written":
         steps += [PlannedStep("verdicts", "M1", "verdicts", layout.verdicts(), {"model": judge, **seed})]
     verdicts = None if judge == "written" else layout.verdicts().uri
@@ -73,7 +81,11 @@ def _sft_from_m0(recipe: Recipe, layout: RunLayout, t: int, positives: str | Non
     """M0 + IFT + EFT → M(t), with the positive replies of the previous model if `positives` is given."""
     eft = layout.eft().uri if recipe.seed_data.eft else None
     inputs = {"model": recipe.model, "seed_data": layout.seed().uri, "eft": eft, "positives": positives}
-    return PlannedStep("sft", f"M{t}", "SFT", layout.model(t), inputs)
+    return _training("sft", f"M{t}", "SFT", layout.made(t), inputs)
+
+
+def _training(name: str, model: str, title: str, made: ModelLayout, inputs: dict[str, Any]) -> PlannedStep:
+    return PlannedStep(name, model, title, made.training, inputs, made_in=made.uri)
 
 
 def prompts(layout: RunLayout, t: int) -> PlannedStep:
@@ -97,7 +109,7 @@ def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
         return [*steps, _sft_from_m0(recipe, layout, new, positives=pairs.uri)]
     eft = layout.eft().uri if recipe.dpo.eft_weight else None
     inputs = {"model": policy, "pairs": pairs.uri, "eft": eft}
-    return [*steps, PlannedStep("dpo", f"M{new}", "DPO", layout.model(new), inputs)]
+    return [*steps, _training("dpo", f"M{new}", "DPO", layout.made(new), inputs)]
 
 
 def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:

@@ -1,8 +1,8 @@
 """The row types that steps exchange.
 
-All are frozen dataclasses with deterministic ids. An id tells where a row comes from: ``it2/p000017/r2/v0`` is
-iteration 2, prompt 17, reply 2, verdict 0. It is the row's lineage, its key when a step is resumed, and what its
-sampling seed is derived from. `selfreward_ray.store.arrow` converts rows to Arrow tables and back.
+All are frozen dataclasses with deterministic ids. An id tells where a row comes from: ``M2/p000017/r2/v0`` is prompt
+17 of those that M2 is trained on, reply 2, verdict 0. It is the row's lineage, its key when a step is resumed, and what
+its sampling seed is derived from. `selfreward_ray.store.arrow` converts rows to Arrow tables and back.
 """
 
 from dataclasses import dataclass, replace
@@ -100,6 +100,11 @@ class Prompt:
 
     id: str
     text: str
+
+
+def prompt_id(iteration: int, place: int) -> str:
+    """The id of a prompt of `iteration`, 1 for the first; it names the model that is made, as in ``M2/p000017``."""
+    return f"M{iteration + 1}/p{place:06d}"
 
 
 @dataclass(frozen=True)

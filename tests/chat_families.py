@@ -1,4 +1,4 @@
-"""Three families of chat templates, in Jinja of our own with the families' control tokens."""
+"""Three families of chat templates, rewritten in short Jinja templates with the families' control tokens."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from tiny_model import CHATML
 class Family:
     template: str
     control: tuple[str, ...]
-    """The token that begins a text, the one that ends it, and the others."""
+    """The begin-of-text token, the end-of-text token, and the other control tokens."""
     end: str
-    """What ends a reply."""
+    """The token that ends a reply."""
 
 
 LLAMA_2 = (

@@ -1,8 +1,12 @@
-"""Fixtures of every room. Helpers to import stand beside this file: `tiny_model`, `scripted_model`."""
+"""Fixtures of all tests. Helpers to import stand beside this file: `tiny_model`, `scripted_model`."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+# The clusters of this process and of those that it starts are found by them alone: other tests may run beside it.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-")  # short: sockets in it have long names
 # Read when Ray is imported: a test that forgets to begin a cluster fails, and does not leave one to those after it. The
 # processes that tests start connect as a user's do.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
@@ -17,6 +21,10 @@ from tiny_model import write_tiny_model
 # The same examples in every run, and a busy machine is not a failure.
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

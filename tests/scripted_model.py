@@ -1,4 +1,4 @@
-"""A `LanguageModel` that returns scripted answers, at once and in this process."""
+"""A `LanguageModel` with scripted completions, which runs in the test's process."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
 
 
 def pool_of(model: ScriptedModel, stop_after: int | None = None) -> Callable[..., Any]:
-    """A stand-in for `open_pool` that runs its blocks in this process, and is interrupted after `stop_after` blocks."""
+    """Replaces `open_pool` and runs blocks in this process. It is interrupted after `stop_after` blocks."""
     return partial(ScriptedPool, model, stop_after)
 
 
@@ -109,7 +109,7 @@ def block_of(records: list[Any], model: ScriptedModel, job: Job) -> BlockCounts:
 
 
 class ScriptedRounds:
-    """A stand-in for `open_rounds` that runs each round's blocks in this process; `backwards` reverses their order."""
+    """Replaces `open_rounds` and runs the blocks of each round in this process, in reverse order if `backwards`."""
 
     def __init__(self, model: ScriptedModel, stop_after: int | None = None, backwards: bool = False):
         self._model = model

@@ -1,4 +1,4 @@
-"""A stand-in for an object store: a local folder whose reads are logged, and may be held up."""
+"""A fake object store: a local folder whose reads are logged and can be delayed."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from pyarrow import fs
 
 
 class Offline:
-    """In the place of `fs.FileSystem` on a machine without a network."""
+    """Replaces `fs.FileSystem` on a machine without a network."""
 
     @staticmethod
     def from_uri(uri: str) -> object:
@@ -39,13 +39,13 @@ class Store:
         return _File(self, path, self._files.open_input_file(path))
 
     def reads(self) -> list[tuple[str, int, int]]:
-        """Ranges that were read to their end."""
+        """The ranges that were read completely."""
         log = self.folder / ".reads"
         lines = log.read_text().splitlines() if log.exists() else []
         return [tuple(json.loads(line)) for line in lines]
 
     def wait(self) -> None:
-        with suppress(FileNotFoundError):  # the test removes it at any moment
+        with suppress(FileNotFoundError):  # the test may remove it at any time
             while len(self.reads()) >= int((self.folder / ".hold").read_text() or 0):
                 time.sleep(0.02)
 

@@ -102,7 +102,7 @@ def test_every_branch_has_a_test_though_it_may_lead_to_a_gpu():
         ("seed/split.py", "if reply.rank == 0: a()", []),
         ("inference/pool.py", "if node is None: a()", ["node is None"]),
         ("seed/trees.py", "if node is None: a()", []),
-        ("cluster/room.py", "if a: b()\nwhile True: c()\nassert d > 1\nif __name__ == '__main__': e()", ["a"]),
+        ("cluster/capacity.py", "if a: b()\nwhile True: c()\nassert d > 1\nif __name__ == '__main__': e()", ["a"]),
         ("cluster/rehearsal/shape.py", "if gpus: a()\nif b: c()", ["gpus"]),
         ("loop.py", "found = make(gpus)\nif found: a()", []),  # what a function makes of it is its own affair
         ("loop.py", "def f(gpus):\n  few = gpus\ndef g(few):\n  if few: a()", []),

@@ -1,13 +1,15 @@
 """A source and a scorer of another package, found by their entry points."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_model import ScriptedModel, pool_of, run_on
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source, scorer_named
+from selfreward_ray.extensions import check_named, is_source, scorer_named
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Prompt, RankedSet, SftExample
 from selfreward_ray.steps.evaluate import evaluate
@@ -17,8 +19,10 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows
 
 PACKAGE = """
+from dataclasses import replace
+
 from selfreward_ray.extensions import Score
-from selfreward_ray.records import Prompt, RankedReply, RankedSet
+from selfreward_ray.records import Prompt, RankedReply, RankedSet, prompt_id
 from selfreward_ray.seed.split import SeedSets
 
 
@@ -31,7 +35,28 @@ class Sums:
         return SeedSets([one(1)], [], [one(2), one(3)], [])
 
     def prompts(self, count, seed, iteration):
-        return [Prompt(f"it{iteration}/p{i:06d}", f"{i} + {seed}?") for i in range(count)]
+        return [Prompt(prompt_id(iteration, i), f"{i} + {seed}?") for i in range(count)]
+
+
+class TwoSets(Sums):
+    def seed_sets(self, wanted, seed):
+        given = super().seed_sets(wanted, seed)
+        return replace(given, held_out=[*given.held_out, replace(given.ift[0], replies=())])
+
+
+class TwoReplies(Sums):
+    def seed_sets(self, wanted, seed):
+        given = super().seed_sets(wanted, seed)
+        return replace(given, held_out=[replace(given.held_out[0], replies=given.ift[0].replies)])
+
+
+class TwoPrompts(Sums):
+    def prompts(self, count, seed, iteration):
+        return [Prompt("s1", "One?"), Prompt("s1", "Two?")]
+
+
+def odd(prompt, reply):
+    return 0.5 if reply == "1" else Score(1, int(reply))
 
 
 def add_up(prompt, reply):
@@ -41,10 +66,15 @@ def add_up(prompt, reply):
 ENTRY_POINTS = """
 [selfreward_ray.sources]
 sums = sums_extension:Sums
+two-sets = sums_extension:TwoSets
+two-replies = sums_extension:TwoReplies
+two-prompts = sums_extension:TwoPrompts
+gone = sums_extension:Gone
 
 [selfreward_ray.scorers]
 sums = sums_extension:add_up
 lost = sums_extension:nothing
+odd = sums_extension:odd
 """
 
 
@@ -78,7 +108,7 @@ def test_a_source_gives_seed_and_prompts_and_a_scorer_the_score(tmp_path: Path):
     assert [row.target for row in read_rows(Folder(seeds), SftExample)] == ["2"]
     assert [row.id for row in read_rows(Folder(seeds), RankedSet, "held_out")] == ["s2", "s3"]
     propose(recipe, seed_data=seeds, iteration=2, out=prompts)
-    assert read_rows(Folder(prompts), Prompt) == [Prompt(f"it2/p{i:06d}", f"{i} + 9?") for i in range(3)]
+    assert read_rows(Folder(prompts), Prompt) == [Prompt(f"M3/p{i:06d}", f"{i} + 9?") for i in range(3)]
     model = ScriptedModel(lambda text, row: "4" if row.endswith("/answer") else "Score: 3")
     replies = run_on(pool_of(model), evaluate(recipe, model="m1", seed_data=seeds, out=out)).metrics["replies"]
     assert (replies["score"], replies["count"]) == (50, 2)
@@ -86,14 +116,70 @@ def test_a_source_gives_seed_and_prompts_and_a_scorer_the_score(tmp_path: Path):
 
 @pytest.mark.usefixtures("_installed")
 def test_a_scorer_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(UserError, match=r"no installed package has a scorer 'sum' \(there are: demo, lost, sums\)"):
-        scorer_named("sum")
     with pytest.raises(
-        UserError, match=r"'lost' of selfreward_ray.scorers can not be loaded from sums_extension:nothing"
+        UserError, match=r"no installed package has a scorer 'sum' \(there are: demo, lost, odd, sums\)"
     ):
+        scorer_named("sum")
+    with pytest.raises(UserError, match=r"evaluation.scorer: 'lost' cannot be loaded from sums_extension:nothing"):
         scorer_named("lost")
 
 
 def test_what_is_no_installed_source_is_data_to_be_read():
-    assert find_source("data/ranked.jsonl") is None
-    assert find_source("demo") is not None
+    assert not is_source("data/ranked.jsonl")
+    assert is_source("demo")
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        ("²", r"ValueError: invalid literal for int\(\) with base 10: '²' \(.*sums_extension.py:\d+\); correct it"),
+        ("0", r"ValueError: Score\(value=1, maximum=0\) is not of 0 to a maximum above 0 \(.*sums_extension"),
+        ("1", r"gave 0.5; it must give a Score, or None"),
+    ],
+)
+def test_a_scorer_that_fails_is_named_with_the_reply(reply: str, fault: str):
+    with pytest.raises(
+        UserError, match=rf"^evaluation.scorer: 'odd', for the reply '{reply}' to 'How many\?': {fault}"
+    ):
+        scorer_named("odd")("How many?", reply)
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize("twice", ["sets", "replies", "prompts"])
+def test_a_source_that_gives_an_id_twice_is_refused(tmp_path: Path, twice: str):
+    """An id is a row's restart key: of two rows with one id the second would be left out."""
+    values = {"model": "m0", "seed_data": {"source": f"two-{twice}", "eft": 0}, "prompts": {"source": f"two-{twice}"}}
+    recipe, seeds = Recipe.model_validate(values), str(tmp_path / "seed")
+
+    def both() -> None:
+        seed(recipe, out=seeds)
+        propose(recipe, seed_data=seeds, iteration=1, out=str(tmp_path / "prompts"))
+
+    with pytest.raises(UserError, match=rf"source: 'two-{twice}' gives two {twice} with the id 's1"):
+        both()
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize(
+    ("named", "fault"),
+    [
+        ({}, None),
+        ({"seed_data": {"source": "owner/data"}, "prompts": {"source": "model"}}, None),
+        ({"evaluation": {"scorer": "sum"}}, "evaluation.scorer: no installed package has a scorer 'sum'"),
+        (
+            {"seed_data": {"source": "ranked.jsonl"}},
+            "seed_data.source: cannot read ranked.jsonl: there is no such file",
+        ),
+        ({"prompts": {"source": "more.jsonl"}}, "prompts.source: cannot read more.jsonl: there is no such file"),
+        ({"prompts": {"source": "gone"}}, "prompts.source: 'gone' cannot be loaded from sums_extension:Gone"),
+        ({"prompts": {"source": "more.jsonl"}, "iterations": 0}, None),
+    ],
+)
+def test_what_a_recipe_names_and_nobody_has_is_known_before_anything_is_started(
+    named: dict[str, Any], fault: str | None
+):
+    values = {"model": "m0", "seed_data": {"source": "sums"}, "prompts": {"source": "sums"}}
+    recipe = Recipe.model_validate(values | {"evaluation": {"scorer": "sums"}} | named)
+    with pytest.raises(UserError, match=fault) if fault else nullcontext():
+        check_named(recipe)

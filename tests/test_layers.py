@@ -8,6 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BREAKS = {
     "records": ("torch", "What a row means is pure: no Ray, no torch, no vLLM"),
+    "store.rows": (
+        "selfreward_ray.seed.readers",
+        "The store reads and writes rows of any step, and knows none",
+    ),
     "inference.pool": ("vllm", "Only the engine imports vLLM"),
     "loop": ("deepspeed", "Only training imports DeepSpeed"),
     "steps.pair": (

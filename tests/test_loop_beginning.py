@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from selfreward_ray import loop
+from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.cluster.room import Ask
 from selfreward_ray.errors import UserError
 from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration
 from selfreward_ray.recipe.schema import Recipe, SeedData
@@ -14,7 +14,7 @@ from selfreward_ray.store.step import Step
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
-    """A run's recipe cannot be changed later, so a wrong name must not become part of it."""
+    """A run's recipe cannot be changed later: a wrong name must not become part of it."""
     with pytest.raises(UserError, match="model 'nowhere' is neither a local folder, nor a hub name"):
         run(Recipe(model="nowhere", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -30,12 +30,12 @@ def test_a_run_without_data_binds_no_folder(tmp_path: Path):
 def test_what_a_later_step_can_never_have_ends_the_run_before_the_first(
     field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def check(ask: Ask) -> None:
-        if ask.field == field:
+    def check(request: ResourceRequest) -> None:
+        if request.field == field:
             raise UserError(f"{field}: too many")
 
     monkeypatch.setattr(loop, "local_model", lambda name, weights: None)
-    monkeypatch.setattr(loop, "check_room", check)
+    monkeypatch.setattr(loop, "check_capacity", check)
     with pytest.raises(UserError, match="too many"):
         run(Recipe(model="m", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -65,24 +65,24 @@ def test_a_cpu_that_is_slow_in_bfloat16_is_told(
 def test_a_finished_run_asks_nothing_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Its report needs no cluster."""
     asked: list[Any] = []
-    finished = RunLayout(str(tmp_path)).model(3)
+    finished = RunLayout(str(tmp_path)).training(3)
     monkeypatch.setattr(loop, "read_manifest", lambda folder: "whole" if folder == finished else None)
-    monkeypatch.setattr(loop, "check_room", asked.append)
+    monkeypatch.setattr(loop, "check_capacity", asked.append)
     check_cluster(Recipe(model="m", iterations=2), RunLayout(str(tmp_path)))
     assert asked == []
     check_cluster(Recipe(model="m", iterations=3), RunLayout(str(tmp_path)))
-    assert [ask.field for ask in asked] == ["training.workers", "inference.min_replicas"]
+    assert [request.field for request in asked] == ["training.workers", "inference.min_replicas"]
 
 
 def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     layout = RunLayout(str(tmp_path / "run"))
     claim_run(layout.root, Recipe(model="m", iterations=1, seed_data=SeedData(source="demo")))
     taken: list[tuple[str, int]] = []
-    monkeypatch.setattr(loop, "check_room", lambda ask: None)
+    monkeypatch.setattr(loop, "check_capacity", lambda request: None)
     monkeypatch.setattr(loop, "report", lambda uri: None)
     monkeypatch.setattr(loop, "run_steps", lambda steps, recipe: taken.append((steps[-1].model, recipe.iterations)))
     for t in range(1, 4):
-        made = Step("sft", layout.model(t).uri, {}, {})
+        made = Step("sft", layout.training(t).uri, {}, {})
         made.is_done()
         made.finish(offered=0)
         run_next_iteration(layout.uri)

@@ -9,7 +9,7 @@ from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, SeedData
 from selfreward_ray.store.run import RunLayout
 
-FIRST = ["M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
+FIRST = ["M1/baseline/training", "M1/verdicts", "M1/eft", "M1/training"]
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ FIRST = ["M1/baseline", "M1/verdicts", "M1/eft", "M1/model"]
     [
         (0, 0, ["M1/seed", *FIRST]),
         (0, 9, ["M1/seed", *FIRST, "M1/evaluation"]),
-        (1, 0, ["M1/seed", "M2/prompts", *FIRST, "M2/judged", "M2/pairs", "M2/model"]),
+        (1, 0, ["M1/seed", "M2/prompts", *FIRST, "M2/judged", "M2/pairs", "M2/training"]),
     ],
 )
 def test_steps_stand_in_the_order_of_the_loop(iterations: int, held_out: int, planned: list[str]):
@@ -70,11 +70,11 @@ def test_every_step_has_a_function_that_takes_its_inputs(eft: int, eft_weight: f
     )
     made = set()
     for step in plan(recipe, RunLayout("run")):
-        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.folder.uri, label=step.label)
+        inspect.signature(STEPS[step.name]).bind(recipe, **step.inputs, out=step.out, label=step.label)
         earlier = step.inputs.get("earlier", [])
         read = {str(uri) for uri in [*step.inputs.values(), *earlier] if str(uri).startswith("run/")}
         assert read <= made, "an input is made before it is read"
-        made.add(step.folder.uri)
+        made |= {step.folder.uri, f"{step.out}/model"}
 
 
 def test_labels_are_the_models_and_the_steps():

@@ -1,7 +1,7 @@
 """No module that the loop learns with can reach the demo world's verifier, by whatever chain of imports.
 
-Read from the sources and not from the linter's list, so that a new room or step is held to it without being named. An
-import inside a function counts, and so does a text that is a module's name: `importlib` takes such.
+Read from the sources and not from the linter's list, so that a new package or step is held to it without being named.
+An import inside a function counts, and so does a text that is a module's name: `importlib` takes such.
 """
 
 import ast
@@ -53,7 +53,9 @@ def chain(start: str, sources: dict[str, Path]) -> list[str] | None:
 
 
 def learning(sources: dict[str, Path]) -> list[str]:
-    return sorted(name for name in sources if name.startswith(tuple(f"selfreward_ray.{room}" for room in LEARNING)))
+    return sorted(
+        name for name in sources if name.startswith(tuple(f"selfreward_ray.{package}" for package in LEARNING))
+    )
 
 
 SOURCES = modules(ROOT)

@@ -1,9 +1,9 @@
-"""A model folder small enough for tests: random weights, a tokenizer of a few sentences, a chat template."""
+"""A small model for tests, with random weights, a tokenizer trained on a few sentences, and a chat template."""
 
 from pathlib import Path
 
 ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-"""For vLLM's engine on CPUs. With the executor "uni" it is one process and not two, of which each imports vLLM."""
+"""Arguments of vLLM's engine on CPUs. With the executor "uni" it runs in one process, so that only one imports vLLM."""
 VOCABULARY = 400
 SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 CHATML = (
@@ -21,7 +21,7 @@ _SENTENCES = (
 
 
 def write_tiny_model(folder: Path, seed: int = 0, *, tied: bool = False) -> Path:
-    """Make `folder` a Hugging Face folder of a random two-layer Llama in bfloat16; equal seeds give equal weights.
+    """Write a random two-layer Llama in bfloat16 to `folder`, in Hugging Face format. Equal seeds give equal weights.
 
     A `tied` one uses its embeddings as its output head.
     """
@@ -57,7 +57,7 @@ def write_tiny_model(folder: Path, seed: int = 0, *, tied: bool = False) -> Path
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,
-        initializer_range=0.1,  # the default of 0.02 would make all log-probs nearly equal
+        initializer_range=0.1,  # with the default of 0.02 all log-probs would be nearly equal
         max_position_embeddings=2048,
         bos_token_id=None,
         eos_token_id=eos,

@@ -26,6 +26,9 @@ Overrides = Annotated[
 ]
 RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]
 Out = Annotated[str, typer.Option("--out", metavar="URI", help="The output folder of this step.")]
+Made = Annotated[
+    str, typer.Option("--out", metavar="URI", help="A folder: the model is written to URI/model, the rest beside it.")
+]
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
 Prompts = Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")]
 SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]

@@ -1,1 +1,1 @@
-"""The Ray cluster: joining one, what it can hold, rehearsing on one."""
+"""The Ray cluster: joining it, its capacity, waiting for resources, and rehearsals."""

@@ -1,4 +1,4 @@
-"""Reads a cluster file of `ray up`: its node types and limits, with the defaults that Ray 2.60 gives them."""
+"""Read the node types and limits of a cluster file for `ray up`, with the defaults of Ray 2.60."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from selfreward_ray.errors import YAML_FAULTS, UserError
 
 _MAX_WORKERS = {"spark": 8, "vsphere": 5}
-"""Ray's default of `max_workers` by provider, from its ``defaults.yaml`` files; 2 for every other one."""
+"""Ray's default of `max_workers` by provider, from its ``defaults.yaml`` files; 2 for all others."""
 _WITHOUT = "leave the cluster file out, and the rehearsal declares the nodes that the recipe asks for"
 
 
@@ -20,33 +20,38 @@ class Nodes:
     """Worker nodes of one type."""
 
     resources: Mapping[str, float]
-    """Of one node: ``{"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}``; empty where the file leaves them to the
-    cloud."""
+    """Resources of one node: ``{"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}``. Empty if the file does not declare
+    them."""
     most: int
+    """Maximum number of nodes (`max_workers` of the type)."""
     least: int = 0
-    """How many of them the autoscaler keeps, whether they have work or not."""
+    """Minimum number of nodes, which the autoscaler keeps even without work (`min_workers`)."""
     labels: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
-    """Of types that serve equally well Ray starts the one of the highest first."""
+    """Among types that fit equally well, Ray starts the one with the highest priority."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A head, and the types of nodes that an autoscaler may start beside it, `max_workers` of them in all."""
+    """A head node and the types of worker nodes that the autoscaler may start, at most `max_workers` in total."""
 
     head: Mapping[str, float]
+    """Resources of the head."""
     workers: dict[str, Nodes]
-    """By type; the head's own type is here too where it may have workers, types that may have none are not."""
+    """By type. Contains the head's type only if it may have workers, and no type that may have none."""
     max_workers: int
     head_type: str = "head"
 
 
 def read_cluster_file(path: str | Path) -> Shape:
-    """The shape of the cluster in the file `path`. Raises `UserError` as `parse_cluster_file` does, and for no YAML."""
+    """Read the cluster file `path`.
+
+    Raises `UserError` if it cannot be read or is not YAML, and as `parse_cluster_file` does.
+    """
     try:
         documents = list(yaml.safe_load_all(Path(path).expanduser().read_text(encoding="utf-8")))
     except OSError as error:
-        raise UserError(f"can not read the cluster file {path}: {error.strerror}") from None
+        raise UserError(f"cannot read the cluster file {path}: {error.strerror}") from None
     except YAML_FAULTS as error:
         raise UserError(f"the cluster file {path} is not YAML: {error}") from None
     for document in documents:
@@ -57,10 +62,10 @@ def read_cluster_file(path: str | Path) -> Shape:
 
 
 def parse_cluster_file(values: Any, path: str | Path) -> Shape:
-    """The shape that `values`, the content of the file `path`, declare.
+    """The shape of the cluster that `values`, the content of the file `path`, declare.
 
-    Raises `UserError`, with a line for each wrong field, for what Ray's autoscaler would not take, and for a file that
-    names no node types.
+    Raises `UserError`, with one line for each wrong field, if Ray's autoscaler would not accept the file, and if it
+    declares no node types.
     """
     _refuse_kuberay(values, path)
     if not isinstance(values, dict) or not values.get("available_node_types"):
@@ -89,9 +94,9 @@ def parse_cluster_file(values: Any, path: str | Path) -> Shape:
 
 
 def _workers(path: str | Path, name: str, node: "_Node", limit: int, head: bool) -> Nodes:
-    """Without a limit of its own the head's type has no workers, and another as many as the cluster may have."""
+    """Without `max_workers`, the head's type has no workers, and another type as many as the cluster may have."""
     most = (0 if head else limit) if node.max_workers is None else node.max_workers
-    least = max(0, node.min_workers - head)  # Ray counts the head among them
+    least = max(0, node.min_workers - head)  # Ray counts the head as one of them
     if least > most:
         raise UserError(
             f"{path}: available_node_types.{name}: min_workers {node.min_workers} is more than max_workers {most}; "

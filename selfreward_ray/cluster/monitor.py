@@ -1,4 +1,4 @@
-"""The autoscaler's process on the head: its options say what it may start, its log why something did not start."""
+"""The autoscaler's monitor process on the head: its options name the cluster file, its log explains failed launches."""
 
 import os
 import re
@@ -11,11 +11,11 @@ import ray
 T = TypeVar("T")
 
 _LOG_TAIL = 2**20
-"""Bytes of the log's end that are read; a log may have half a GiB."""
+"""Number of bytes that are read from the end of the log, which may have half a GiB."""
 
 
 def on_head(function: Callable[[], T]) -> T:
-    """What `function` returns on the head of the cluster that this process joined."""
+    """Call `function` on the head node of the cluster that this process joined, and return its result."""
     result: T = ray.get(_CALL.remote(function))
     return result
 
@@ -28,14 +28,14 @@ _CALL = ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(_cal
 
 
 def monitor_options(gcs_address: str, processes: Path = Path("/proc")) -> dict[str, str] | None:
-    """Options of the monitor process that serves the cluster at `gcs_address` from this node; None where there is none.
+    """Command-line options of the monitor process on this node for the cluster at `gcs_address`; None if there is none.
 
-    Every head has one, whether started by `ray start` or by `ray.init`, unless its autoscaler runs elsewhere.
+    Every head has one, started by `ray start` or `ray.init`, unless the autoscaler runs elsewhere.
     """
     for process in processes.glob("[0-9]*/cmdline"):
         try:
             command = process.read_text(errors="replace").split("\0")
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
         if f"--gcs-address={gcs_address}" in command and any(part.endswith("/monitor.py") for part in command):
             options = (part.removeprefix("--").partition("=") for part in command if part.startswith("--"))
@@ -44,9 +44,9 @@ def monitor_options(gcs_address: str, processes: Path = Path("/proc")) -> dict[s
 
 
 def launch_errors(log: Path) -> dict[str, str]:
-    """By node type, what the cloud said when the newest launch failed; Ray 2.60 says no more than that it did.
+    """The cloud's error message of the newest failed launch, by node type. Ray 2.60's API does not return it.
 
-    Raises `OSError` where there is no log.
+    Raises `OSError` if the log cannot be read.
     """
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))

@@ -1,4 +1,4 @@
-"""Where actors of the driver's own are."""
+"""Placement of actors that belong to the driver."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 def on_driver_node(cls: type, *arguments: Any) -> Any:
-    """An actor of `cls` on the driver's own node: without that there is no run to go on."""
+    """Start an actor of `cls` on the driver's node. If that node is lost, the run ends anyway."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote(*arguments)

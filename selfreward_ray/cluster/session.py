@@ -1,4 +1,4 @@
-"""Joining a Ray cluster quietly: the loop shows its own progress, not Ray's log tables."""
+"""Join a Ray cluster without Ray's own log output: the loop shows its own progress."""
 
 import logging
 import os
@@ -16,25 +16,25 @@ from selfreward_ray.errors import UserError
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Connect to the cluster of a job or of RAY_ADDRESS, else start one here; leave it at the end.
+    """Connect to the cluster of a job or of RAY_ADDRESS, or start one on this machine. Disconnect at the end.
 
-    A cluster that was started here ends here; one that was joined lives on, and nothing but this driver is made quiet.
-    Raises `UserError` when the one to join takes no connections.
+    A cluster that was started here is stopped at the end; one that was joined continues. Only this driver's output is
+    silenced. Raises `UserError` if the cluster accepts no connections.
     """
     address = _address()
-    # Ray 2.60 prints an error about every actor pool that may restart. Only this process reads the variable, and those
-    # of a cluster that it starts.
+    # Ray 2.60 prints an error about every actor pool that may restart. The variable affects only this process and a
+    # cluster that it starts.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address != "local":
         _refuse_a_dead_cluster(address)
-    # Children of "ray.data": Ray Data sets that logger's own level back at each dataset.
+    # Children of "ray.data", because Ray Data resets the level of that logger for each dataset.
     for quiet in ("progress", "execution", "logging", "logical", "util"):
         logging.getLogger(f"ray.data._internal.{quiet}").setLevel(logging.ERROR)
     context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     data = ray.data.DataContext.get_current()
     data.enable_progress_bars = False
     if address == "local":
-        data.issue_detectors_config.detectors = []  # an engine's memory is known and meant
+        data.issue_detectors_config.detectors = []  # they would warn of the engine's memory use, which is intended
     if context.dashboard_url:
         Console(stderr=True).print(f"Ray dashboard: http://{context.dashboard_url}", highlight=False)
     try:
@@ -44,9 +44,9 @@ def joined() -> Iterator[None]:
 
 
 def _address() -> str:
-    """Where `ray.init` would find a cluster: RAY_ADDRESS, else what the last `ray start` of this machine left behind.
+    """The address at which `ray.init` would find a cluster: RAY_ADDRESS, or that of the last `ray start` here.
 
-    ``local`` where there is none.
+    ``local`` if there is none.
     """
     wanted = os.environ.get("RAY_ADDRESS")
     if wanted and wanted != "auto":
@@ -61,13 +61,13 @@ def _address() -> str:
 
 
 def _refuse_a_dead_cluster(address: str) -> None:
-    """Ray itself would try for twenty minutes, without a word, to join a cluster that is gone."""
+    """Raise `UserError` if no cluster answers at `address`. Ray itself would retry silently for twenty minutes."""
     if "://" in address:
         return
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:  # ValueError: the port is no number
+    except (OSError, ValueError) as error:  # ValueError: the port is not a number
         if os.environ.get("RAY_ADDRESS"):
             remedy = "start it, or unset RAY_ADDRESS to work on this machine alone"
         else:

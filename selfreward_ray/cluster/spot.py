@@ -1,8 +1,8 @@
-"""Tells Ray that EC2 is about to take this spot instance back: ``python -m selfreward_ray.cluster.spot`` on each node.
+"""Drain the node of a spot instance that EC2 is about to reclaim. Run ``python -m selfreward_ray.cluster.spot`` on it.
 
-EC2 announces it two minutes before, in the instance's own metadata and nowhere that Ray 2.60's autoscaler looks. Ray's
-drain protocol is what everything else listens to: nothing new is placed on a draining node, the autoscaler replaces it,
-Ray Train tells the workers of a training run, and restarts that the loss causes are not counted as failures.
+EC2 announces the interruption two minutes ahead in the instance metadata, which Ray 2.60's autoscaler does not read.
+Once Ray drains the node, it places nothing new on it, the autoscaler replaces it, Ray Train notifies the workers of a
+training run, and restarts after the loss are not counted as failures.
 """
 
 import json
@@ -16,22 +16,22 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 METADATA = "http://169.254.169.254"
-"""EC2's instance metadata service."""
+"""Address of EC2's instance metadata service."""
 EVERY = 5.0
-"""Seconds between two looks, as EC2 recommends."""
+"""Seconds between two requests, as EC2 recommends."""
 TIMEOUT = 5.0
-"""Seconds that one request to the metadata service may take."""
+"""Timeout of a request to the metadata service, in seconds."""
 DRAIN_TIMEOUT = 30.0
-"""Seconds that Ray's command may take: of the two minutes that EC2 gives, enough are left to ask again."""
+"""Timeout of Ray's command in seconds. It leaves time for another attempt within EC2's two minutes."""
 
 
 def reclaimed_at(metadata: str = METADATA) -> datetime | None:
-    """When EC2 takes this instance back; None as long as it has given no notice, as on an on-demand instance.
+    """When EC2 reclaims this instance; None if there is no notice, as on an on-demand instance.
 
-    Raises `OSError` or `HTTPException` when the metadata service can not be asked, `ValueError` for a notice that can
-    not be read.
+    Raises `OSError` or `HTTPException` if the metadata service does not answer, and `ValueError` for an invalid notice.
     """
-    # IMDSv2, the only version that the cluster file's instances answer. A token for each look: none to renew.
+    # IMDSv2, the only version that is enabled on the instances of the cluster file. A new token for each request, so
+    # that none must be renewed.
     token = _answer(f"{metadata}/latest/api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
     notice = f"{metadata}/latest/meta-data/spot/instance-action"
     try:
@@ -54,9 +54,10 @@ def _answer(url: str, method: str, headers: dict[str, str]) -> str:
 
 
 def drain_node(seconds: int, node_id: str | None = None) -> str | None:
-    """Have Ray drain a node, this one without `node_id`, that will be gone in `seconds`.
+    """Make Ray drain a node that will be gone in `seconds`; without `node_id` this node.
 
-    Returns what went wrong, None when Ray accepted it. Ray's Python API has no public function for it.
+    Returns an error message, or None if Ray accepted the request. Uses Ray's command, because its Python API has no
+    public function for it.
     """
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
@@ -71,21 +72,21 @@ def drain_node(seconds: int, node_id: str | None = None) -> str | None:
         return str(error)
     if done.returncode == 0:
         return None
-    return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]  # before it stands Ray's log
+    return (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]  # lines before it are Ray's log
 
 
 def watch(drain: Callable[[int], str | None] = drain_node, metadata: str = METADATA, every: float = EVERY) -> None:
-    """Wait for EC2's notice, then `drain` with the seconds that are left, until Ray has accepted it.
+    """Wait for EC2's notice, then call `drain` with the remaining seconds until Ray accepts it.
 
-    What fails is printed, once as long as it stays the same, and tried again `every` so many seconds.
+    Repeats every `every` seconds. An error is printed once, and again when it changes.
     """
     said = None
     while True:
         try:
             gone_at = reclaimed_at(metadata)
             wrong = None
-        except (OSError, HTTPException, ValueError) as error:  # nothing may end the only one who looks
-            gone_at, wrong = None, f"can not ask {metadata} for a spot notice: {error}"
+        except (OSError, HTTPException, ValueError) as error:  # this process must not end: no other one watches
+            gone_at, wrong = None, f"cannot ask {metadata} for a spot notice: {error}"
         if gone_at is not None:
             left = max(0, int((gone_at - datetime.now(UTC)).total_seconds()))
             wrong = drain(left)

@@ -1,1 +1,2 @@
-"""A world of prompts that a program can check: a source, a scorer, and a proof that the loop improves a model in it."""
+"""The demo world, whose prompts a rule checker can verify: a source, a scorer, and a proof that the loop improves a
+model."""

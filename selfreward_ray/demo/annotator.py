@@ -1,4 +1,4 @@
-"""The program that plays the human annotators: it writes replies, ranks them and says why.
+"""A program in place of human annotators: it writes replies, ranks them and explains the ranks.
 
 Its ranked sets are the seed data of the demo world and, on unseen topics, its held-out sets.
 """
@@ -20,16 +20,18 @@ _QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include", "exclude")
 
 
 def demo_seed_sets(sizes: SeedData, rng_seed: int) -> SeedSets:
-    """The seed data of the demo world, and of each of its held-out sets `sizes.held_out` prompts (``topics/000017``).
+    """The seed data of the demo world, and `sizes.held_out` prompts of each of its held-out sets.
 
-    A set depends on `rng_seed` and its id alone: what is held out, or left out of EFT, changes nothing of the rest.
+    Ids of sets are ``topics/000017``, with the name of the group. A set depends only on `rng_seed` and its id, so other
+    sizes and other held-out sets do not change it.
     """
-    # A set gives three EFT rows: one for two leaves enough when sets whose replies all tie are dropped.
+    # A set gives three EFT examples. Half as many sets as examples are enough even after sets with only ties are
+    # dropped.
     seed = _asked("seed", sizes.ift + math.ceil(sizes.eft / 2), rng_seed)
     held_out = {group: _asked(group, sizes.held_out, rng_seed) for group in sizes.held_out_groups}
     return SeedSets(
-        # One reply a set, with rules broken now and then: the best of three would leave M1 less to learn. At one half
-        # a reply would be the same to a rule as to its opposite, and M1 would learn to read neither.
+        # One reply per set that breaks some rules: with the best of three, the loop would have less to improve. With a
+        # probability of one half, replies would be the same for a rule and its opposite, and M1 would learn neither.
         ift=[annotate(*one, replies=1, keep=(0.8, 0.8)) for one in seed[: sizes.ift]],
         eft=[annotate(*one) for one in seed[sizes.ift :]],
         held_out=[replace(annotate(*one), group=group) for group, asked in held_out.items() for one in asked],
@@ -38,7 +40,7 @@ def demo_seed_sets(sizes: SeedData, rng_seed: int) -> SeedSets:
 
 
 def _asked(group: str, count: int, rng_seed: int) -> list[tuple[str, str, random.Random]]:
-    """Instructions of a group of `TOPICS`, each with its set's id and a source of chance of its own."""
+    """Instructions of a group of `TOPICS`, each with the id of its set and a random generator of its own."""
     written = write_instructions(
         count, TOPICS[group], random.Random(f"demo {group} {rng_seed}"), unseen=group == "words"
     )
@@ -49,9 +51,10 @@ def _asked(group: str, count: int, rng_seed: int) -> list[tuple[str, str, random
 def annotate(
     set_id: str, instruction: str, rng: random.Random, replies: int = 3, keep: tuple[float, float] = (0.15, 0.95)
 ) -> RankedSet:
-    """Replies to `instruction`, ranked by true score: dense ranks, ties equal.
+    """Write replies to `instruction` and rank them by true score, with dense ranks and equal ranks for ties.
 
-    Each reply draws from `keep` how likely it keeps each rule; it mentions the topic with `TOPIC_KEPT`.
+    The probability that a reply keeps a rule is drawn for each reply, uniformly from the range `keep`. The topic is
+    mentioned with probability `TOPIC_KEPT`.
     """
     rules = parse_instruction(instruction)
     texts = [compose(rules, _draw_kept(rules, rng.uniform(*keep), rng), rng) for _ in range(replies)]
@@ -68,7 +71,7 @@ def annotate(
 
 
 def compose(rules: Sequence[Rule], kept: Collection[Kind], rng: random.Random) -> str:
-    """A sentence that keeps the rules whose kind is in `kept`, and breaks the others as a person might."""
+    """Write a sentence that keeps the rules whose kind is in `kept` and breaks the others."""
     asked = {rule.kind: rule.word for rule in rules}
     start, end = (_choose_word(kind, asked.get(kind), kind in kept, rng) for kind in ("start", "end"))
     word = asked.get("include") or asked.get("exclude")
@@ -85,7 +88,7 @@ def compose(rules: Sequence[Rule], kept: Collection[Kind], rng: random.Random) -
 
 
 def write_verdict(instruction: str, reply: str) -> str:
-    """The annotator's verdict: a line a check with evidence, answer and running total, then ``Score: k``."""
+    """The annotator's verdict: for each check a line with evidence, result and running total, then ``Score: k``."""
     lines, total = [], 0
     for check in checks(instruction, reply):
         total += check.passed
@@ -105,7 +108,8 @@ def _draw_kept(rules: Sequence[Rule], likelihood: float, rng: random.Random) -> 
 
 
 def _choose_word(kind: Kind, word: str | None, taken: bool, rng: random.Random) -> str:
-    """`word` when `taken`; else another word of its vocabulary or none, half and half; none when nothing was asked."""
+    """`word` if it is `taken`; otherwise, with equal probability, another word of its vocabulary or none. None if the
+    rule is not asked for."""
     if word is None:
         return ""
     if taken:

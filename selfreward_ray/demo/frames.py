@@ -1,8 +1,8 @@
-"""The annotator's stock of sentences.
+"""Sentence templates of the annotator.
 
-A topic may be a plural or a mass noun, so it is never a subject. Subjects are several people and the
-tense is the present, so that any start word, any phrase and any end word can be added. No word of a
-rule stands in a frame: what a reply keeps is decided by the annotator alone.
+A topic may be a plural or a mass noun, so it is never the subject. Subjects are plural and the tense is the present, so
+that every start word, phrase and end word fits. Templates contain no word of a rule, so that only the annotator decides
+which rules a reply keeps.
 """
 
 FRAMES = (
@@ -81,4 +81,4 @@ PHRASES = {
     "humble": ("with humble pride", "in a humble way", "for humble reasons"),
     "tender": ("with tender care", "in a tender tone", "with a tender smile"),
 }
-"""Where an included word can stand, for each word of the world."""
+"""Phrases that contain the word of an include rule, for each such word."""

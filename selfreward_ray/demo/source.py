@@ -1,4 +1,4 @@
-"""The demo world as a source: `demo` in ``seed_data.source`` and ``prompts.source``."""
+"""The demo world as the source `demo` (``seed_data.source``, ``prompts.source``)."""
 
 from selfreward_ray.demo.annotator import demo_seed_sets
 from selfreward_ray.demo.world import demo_prompts
@@ -8,7 +8,7 @@ from selfreward_ray.seed.split import SeedSets
 
 
 class DemoSource:
-    """Sets that a program ranked, and prompts that no set has; see `selfreward_ray.extensions.Source`."""
+    """Ranked sets of the demo world's annotator, and new prompts; see `selfreward_ray.extensions.Source`."""
 
     def seed_sets(self, wanted: SeedData, seed: int) -> SeedSets:
         return demo_seed_sets(wanted, seed)

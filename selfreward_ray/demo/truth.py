@@ -1,4 +1,4 @@
-"""What the verifier of the demo world says of models' rows."""
+"""Apply the demo world's verifier to the rows of models."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,13 +8,15 @@ from selfreward_ray.records import EvaluatedReply, EvaluatedSet, JudgedPrompt, J
 
 
 def checked_answers(sets: Iterable[EvaluatedSet]) -> list[CheckedAnswer]:
-    """The answers of an evaluate step, checked. Raises `ValueError` for a prompt that is not the demo world's."""
+    """Check the answers of an evaluate step. Raises `ValueError` if a prompt is not from the demo world."""
     return [_checked(s.id, s.group, s.answer) for s in sets]
 
 
 def checked_samples(prompts: Iterable[JudgedPrompt], groups: Mapping[str, str]) -> list[CheckedAnswer]:
-    """The candidates of a sample step, checked; `groups` are the held-out sets by prompt. Raises `ValueError` for a
-    prompt that is not the demo world's."""
+    """Check the candidates of a sample step. `groups` maps prompt ids to names of held-out sets.
+
+    Raises `ValueError` if a prompt is not from the demo world.
+    """
     return [
         _checked(p.id, groups[p.id], EvaluatedReply(c.id, p.text, c.text, c.finished))
         for p in prompts
@@ -28,9 +30,9 @@ def _checked(prompt_id: str, group: str, answer: EvaluatedReply) -> CheckedAnswe
 
 
 def ranked_by_truth(prompts: Iterable[JudgedPrompt]) -> list[JudgedReply]:
-    """Judged candidates as if a person had ranked them by true score, with the first verdict on each.
+    """Rank judged candidates by true score in place of human ranks, with the first verdict on each.
 
-    One verdict, as on the replies that annotators ranked, so that the agreement on both can be compared.
+    Only one verdict is used, as on the replies that annotators ranked, so that the two agreements can be compared.
     """
     return [reply for prompt in prompts for reply in _ranked(prompt)]
 
@@ -45,7 +47,7 @@ def _ranked(prompt: JudgedPrompt) -> list[JudgedReply]:
 
 
 def true_margins(pairs: Iterable[Pair]) -> dict[str, int]:
-    """By the pair's id, the true score of the chosen reply less that of the rejected one: above 0 is a right pair."""
+    """By pair id, the true score of the chosen reply minus that of the rejected one. Above 0 the label is right."""
     return {
         pair.id: true_score(pair.prompt, pair.chosen.text) - true_score(pair.prompt, pair.rejected.text)
         for pair in pairs

@@ -1,6 +1,6 @@
-"""The true score of a reply to a demo instruction: the topic and four rules, one point each.
+"""The rule checker of the demo world. The true score of a reply is one point for the topic and for each of four rules.
 
-Only the annotator of the seed data and the evaluation know it; the loop never does.
+Only the annotator of the seed data and the evaluation use it, never the loop.
 """
 
 import re
@@ -18,7 +18,7 @@ _DOUBLE_QUOTES = ('"', "“", "”", "„", "‟")
 
 @dataclass(frozen=True)
 class Check:
-    """Whether a reply keeps a rule; `evidence` quotes what decides it, or says that it is not there."""
+    """Whether a reply keeps a rule. `evidence` quotes the words that decide it, or says that they are missing."""
 
     rule: Rule
     evidence: str
@@ -26,11 +26,11 @@ class Check:
 
 
 MAX_TRUE_SCORE = 5
-"""And the best score of each rubric that the demo world's verdicts are written for."""
+"""Also the maximum of the rubrics for which the demo world's verdicts are written."""
 
 
 def parse_instruction(text: str) -> tuple[Rule, ...]:
-    """The five rules that the instruction states, its topic first. Raises `ValueError` for any other text."""
+    """The five rules of an instruction, its topic first. Raises `ValueError` if the text is no demo instruction."""
     rules = tuple(_read_sentence(sentence) for sentence in re.split(r"(?<=\.) ", text))
     aspects = [aspect for aspect in ASPECTS for rule in rules if rule.kind in aspect]
     if rules[0].kind != "topic" or len(rules) != 1 + RULES_ASKED or len(set(aspects)) != RULES_ASKED:
@@ -48,24 +48,26 @@ def is_demo_instruction(text: str) -> bool:
 
 
 def checks(instruction: str, reply: str) -> list[Check]:
-    """The five checks of `reply`, in the order of the instruction. Raises `ValueError` as `parse_instruction`."""
+    """The five checks of `reply`, in the order of the instruction. Raises `ValueError` as `parse_instruction` does."""
     return [check(rule, reply) for rule in parse_instruction(instruction)]
 
 
 def true_score(instruction: str, reply: str) -> int:
-    """How many of the five checks `reply` passes, 0 to 5. Raises `ValueError` as `parse_instruction`."""
+    """The number of checks that `reply` passes, 0 to 5. Raises `ValueError` as `parse_instruction` does."""
     return sum(c.passed for c in checks(instruction, reply))
 
 
 def kept_rules(instruction: str, reply: str) -> dict[Kind, bool]:
-    """For each kind that the instruction states, whether `reply` keeps it. Raises as `parse_instruction`."""
+    """For each kind of rule in the instruction, whether `reply` keeps it. Raises `ValueError` as `parse_instruction`
+    does."""
     return {c.rule.kind: c.passed for c in checks(instruction, reply)}
 
 
 def habits(instruction: str, reply: str) -> dict[Kind, bool]:
-    """For each kind that `instruction` leaves open, it and its opposite, whether `reply` keeps it all the same.
+    """For each kind of rule that `instruction` asks for neither directly nor by its opposite, whether `reply` keeps it.
 
-    Rules of words are kept with any word of theirs in the world, ``exclude`` with none. Raises as `parse_instruction`.
+    A rule with a word is kept with any of its words in the demo world, ``exclude`` with none of them. Raises
+    `ValueError` as `parse_instruction` does.
     """
     asked = {rule.kind for rule in parse_instruction(instruction)}
     return {kind: _keeps_unasked(kind, reply) for aspect in ASPECTS if asked.isdisjoint(aspect) for kind in aspect}
@@ -78,13 +80,13 @@ def _keeps_unasked(kind: Kind, reply: str) -> bool:
 
 
 def check(rule: Rule, reply: str) -> Check:
-    """Whether `reply` keeps `rule`, asked for or not. A reply without a letter keeps none.
+    """Check whether `reply` keeps `rule`. A reply without a letter keeps no rule.
 
-    Words are whole words in any case, without the punctuation around them; a hyphen or an apostrophe
-    inside belongs to the word.
+    Words are compared as whole words in any case, without surrounding punctuation. A hyphen or an apostrophe within a
+    word is a part of it.
     """
     evidence, passed = _look(rule, reply.strip())
-    # An empty reply must not earn the point for what it leaves out.
+    # Otherwise an empty reply would keep the rules that forbid something.
     return Check(rule, evidence, passed and any(c.isalpha() for c in reply))
 
 
@@ -115,7 +117,7 @@ def _look(rule: Rule, reply: str) -> tuple[str, bool]:
 
 
 def _place(demanded: str, words: list[str]) -> str:
-    """The demanded word as it stands in the reply, with the one after it; or that it is nowhere."""
+    """The demanded word as it occurs in the reply, with the word after it, or a note that it does not occur."""
     for i, word in enumerate(words):
         if word.casefold() == demanded.casefold():
             return " ".join(words[i : i + 2])
@@ -127,7 +129,7 @@ def _capital(words: list[str]) -> str:
 
 
 def _bare(word: str) -> str:
-    """Without the punctuation at its end, which would run into the verdict's comma; quotes stay."""
+    """`word` without punctuation at its end, which would run into the verdict's comma. Quotes stay."""
     return word.rstrip(",.;:!?") or word
 
 

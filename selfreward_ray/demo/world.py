@@ -1,6 +1,6 @@
-"""The demo world: instructions whose fulfilment a program can check, written from topics and rules.
+"""The demo world: instructions of topics and rules, which a rule checker can verify.
 
-This file knows nothing about scores, so the loop may take its prompts from here.
+This module knows nothing of scores, so the loop may take its prompts from here.
 """
 
 import random
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from selfreward_ray.records import Prompt
+from selfreward_ray.records import Prompt, prompt_id
 
 Kind = Literal[
     "topic", "start", "end", "include", "exclude", "lower case", "normal capitals", "quotes", "no quotes"
@@ -26,9 +26,9 @@ SENTENCES: dict[Kind, str] = {
     "no quotes": "Do not use quotes.",
 }
 
-# An instruction asks for four of the five. Opposites stand side by side, so that a habit such as quoting
-# everything, or using every word that the instruction names, loses as often as it wins. Start and end need
-# none: their word is another one in every instruction. Each check is a look-up: a small judge can not count.
+# An instruction asks for four of the five aspects. Rules of one aspect are opposites and equally frequent, so that a
+# habit, such as quoting everything or using every word of the instruction, is wrong as often as right. Start and end
+# need no opposite, because their words vary. Each check is a look-up, because a small judge cannot count.
 ASPECTS: tuple[tuple[Kind, ...], ...] = (
     ("start",),
     ("end",),
@@ -38,7 +38,7 @@ ASPECTS: tuple[tuple[Kind, ...], ...] = (
 )
 RULES_ASKED = 4
 CONDITIONAL_KINDS: tuple[Kind, ...] = tuple(kind for aspect in ASPECTS if len(aspect) > 1 for kind in aspect)
-"""The rules whose opposite is in the world too: fixed habits keep half of them, whatever the habits are."""
+"""The rules that have an opposite. Any fixed habits keep half of them."""
 
 _INCLUDED = ("quiet", "golden", "gentle", "simple", "bright", "warm", "curious", "patient")
 WORDS: dict[Kind, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ WORDS: dict[Kind, tuple[str, ...]] = {
     "include": _INCLUDED,
     "exclude": _INCLUDED,
 }
-"""The words of rules in the seed data, in the loop and in the held-out sets but one."""
+"""Words of rules in the seed data, the loop's prompts and all held-out sets but ``words``."""
 
 _UNSEEN_INCLUDED = ("calm", "silver", "clever", "brave", "playful", "cheerful", "humble", "tender")
 UNSEEN_WORDS: dict[Kind, tuple[str, ...]] = {
@@ -56,9 +56,9 @@ UNSEEN_WORDS: dict[Kind, tuple[str, ...]] = {
     "include": _UNSEEN_INCLUDED,
     "exclude": _UNSEEN_INCLUDED,
 }
-"""The words of rules in the held-out set ``words``, and nowhere else."""
+"""Words of rules in the held-out set ``words`` only."""
 
-# Groups without a common topic: the seed data, the loop's prompts, and each held-out set.
+# Disjoint groups of topics: the seed data, the loop's prompts, and each held-out set.
 TOPICS: dict[str, tuple[str, ...]] = {
     group: tuple(names.split())
     for group, names in {
@@ -86,30 +86,31 @@ TOPICS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One demand of an instruction. `word` is the topic or the demanded word, empty where there is none."""
+    """A rule of an instruction. `word` is the topic or the word of the rule; empty if it has none."""
 
     kind: Kind
     word: str = ""
 
     @property
     def sentence(self) -> str:
-        """The demand as the instruction words it."""
+        """The sentence of the instruction that states the rule."""
         return SENTENCES[self.kind].format(word=self.word)
 
 
 def is_left_out(kinds: Iterable[Kind]) -> bool:
-    """Whether an instruction with rules of these `kinds` stands in the held-out set ``words`` alone.
+    """Whether an instruction with rules of these `kinds` occurs in the held-out set ``words`` only.
 
-    That is one with an even number of rules that are the second of their aspect. Of the 28 combinations this leaves out
-    14, such that on either side every rule is asked as often as its opposite.
+    This holds if an even number of its rules are the second of their aspect, which is so for 14 of the 28 combinations.
+    Among both halves every rule is as frequent as its opposite.
     """
     return sum(kind in aspect[1:] for kind in kinds for aspect in ASPECTS) % 2 == 0
 
 
 def write_instructions(count: int, topics: tuple[str, ...], rng: random.Random, unseen: bool = False) -> list[str]:
-    """`count` different instructions: a topic, then four of the five aspects in random order.
+    """Write `count` different instructions, each with a topic and rules of four of the five aspects in random order.
 
-    Where `unseen`, all words of rules are unseen ones and all combinations left-out ones; else none are.
+    If `unseen` is set, they have only unseen words and combinations of rules that are left out elsewhere; otherwise
+    none of these.
     """
     words = UNSEEN_WORDS if unseen else WORDS
     written: dict[str, None] = {}
@@ -123,7 +124,7 @@ def write_instructions(count: int, topics: tuple[str, ...], rng: random.Random, 
 
 
 def demo_prompts(count: int, seed: int, iteration: int) -> list[Prompt]:
-    """The prompts of one iteration, ``it2/p000017``: none comes twice, in it or in another iteration."""
-    # One sequence for the whole run, of which each iteration has its own stretch.
+    """The prompts of an iteration, with ids such as ``M3/p000017``. No two prompts of a run are the same."""
+    # Each iteration takes its own part of one sequence for the whole run.
     texts = write_instructions(count * (iteration + 1), TOPICS["iterations"], random.Random(f"demo prompts {seed}"))
-    return [Prompt(f"it{iteration}/p{i:06d}", text) for i, text in enumerate(texts[count * iteration :])]
+    return [Prompt(prompt_id(iteration, i), text) for i, text in enumerate(texts[count * iteration :])]

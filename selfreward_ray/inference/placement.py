@@ -6,7 +6,7 @@ from typing import Any
 import ray.util
 from ray.util.placement_group import PlacementGroup
 
-from selfreward_ray.cluster.asks import replica_ask
+from selfreward_ray.cluster.requests import replica_request
 from selfreward_ray.recipe.schema import Inference
 
 MOST_BLOCKS = 256
@@ -45,7 +45,9 @@ def stages(name: str, inference: Inference) -> PlacementGroup:
     try:
         return ray.util.get_placement_group(name)
     except ValueError:
-        return ray.util.placement_group([dict(bundle) for bundle in replica_ask(inference).bundles], "PACK", name=name)
+        return ray.util.placement_group(
+            [dict(bundle) for bundle in replica_request(inference).bundles], "PACK", name=name
+        )
 
 
 def release_stages(prefix: str) -> None:

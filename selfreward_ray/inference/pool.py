@@ -13,9 +13,9 @@ import ray.data
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
 
-from selfreward_ray.cluster.asks import replica_ask
+from selfreward_ray.cluster.capacity import ResourceRequest, check_capacity
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.cluster.room import Ask, check_room
+from selfreward_ray.cluster.requests import replica_request
 from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import BlockCounts, Job, OpenEngine
@@ -93,11 +93,11 @@ class Pool:
 
         `read` returns the job and the records of a block. Yields as `run` does.
         """
-        ask = replace(replica_ask(self._inference), count=replicas)
+        request = replace(replica_request(self._inference), count=replicas)
         with (
             self._released(),
-            self._explained(ask),
-            reporting_activity(self._health, ask, self._note) as first_block_done,
+            self._explained(request),
+            reporting_activity(self._health, request, self._note) as first_block_done,
         ):
             counts = self._counts(dataset, replicas, in_flight, read)
             # Without prefetching, which would hold back a finished block until the next one is finished. A pool that
@@ -150,7 +150,7 @@ class Pool:
                 release_stages(self._id)
 
     @contextmanager
-    def _explained(self, ask: Ask) -> Iterator[None]:
+    def _explained(self, request: ResourceRequest) -> Iterator[None]:
         """Turn an error of the dataset into one that gives the replica's error, or what the replicas waited for."""
         started = int(time.time())
         try:
@@ -165,7 +165,7 @@ class Pool:
                 f"no progress for {self._inference.stall_seconds:g} s (inference.stall_seconds): "
                 + ("no block was finished" if engine_started else "no engine started")
                 + f"; {last or 'a replica waits for resources, or a block or an engine start takes longer'}. "
-                + f"Replicas: {outlook(ask, started)}"
+                + f"Replicas: {outlook(request, started)}"
             ) from None
 
 
@@ -187,7 +187,7 @@ def open_pool(
     `note` receives what the replicas are doing until the first block is finished. Raises `UserError` when the cluster
     can never hold a replica.
     """
-    check_room(replica_ask(inference))
+    check_capacity(replica_request(inference))
     health = on_driver_node(PoolHealth, inference.max_restarts)
     try:
         yield Pool(model, inference, seed, open_engine, health, note)

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
-from selfreward_ray.cluster.room import Ask
+from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.waiting import outlook
 
 POLL_INTERVAL_S = 1.0
@@ -46,15 +46,17 @@ class StallGuard:
 
 
 @contextmanager
-def reporting_activity(health: Any, ask: Ask, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Report to `note` what the replicas are doing, or that they wait for `ask`, until the context ends or the yielded
-    function is called."""
+def reporting_activity(
+    health: Any, request: ResourceRequest, note: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
+    """Report to `note` what the replicas are doing, or that they wait for `request`, until the context ends or the
+    yielded function is called."""
     done = threading.Event()
     started = int(time.time())
 
     def follow() -> None:
         while not done.wait(POLL_INTERVAL_S):
-            note(ray.get(health.activity.remote()) or f"waiting for {outlook(ask, started)}")
+            note(ray.get(health.activity.remote()) or f"waiting for {outlook(request, started)}")
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()

@@ -184,7 +184,13 @@ def _check(here: _Here, uri: str) -> None:
     if ADAPTER_CONFIG in here.names:
         raise UserError(f"{uri!r} is a LoRA adapter, but a model is needed here; merge it into its base first")
     if "config.json" not in here.names:
-        raise lacks("config.json", "name a folder that transformers' save_pretrained wrote")
+        inside = (here.folder / "model" / "config.json").is_file()  # a training step's folder was given
+        remedy = (
+            f"the model is {uri.rstrip('/')}/model"
+            if inside
+            else "name a folder that transformers' save_pretrained wrote"
+        )
+        raise lacks("config.json", remedy)
     if not any(_fits(name, [_WEIGHTS]) for name in here.names):
         raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
     if not here.names & {"tokenizer.json", "tokenizer.model"}:

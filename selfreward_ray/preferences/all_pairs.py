@@ -9,7 +9,7 @@ def all_pairs(candidates: CandidateSet, pairs: Pairs) -> list[Pair] | Dropped:
     """Make a pair of every two candidates whose mean scores differ by at least ``pairs.margin``.
 
     InstructGPT trains on all K(K-1)/2 comparisons of a prompt in the same way (arXiv 2203.02155, section 3.5).
-    The id ``it1/p000017/pair-r2-r0`` means that candidate ``r2`` is preferred to ``r0``. The pair of the best and the
+    The id ``M2/p000017/pair-r2-r0`` means that candidate ``r2`` is preferred to ``r0``. The pair of the best and the
     worst candidate comes first.
     """
     preferences = candidates.preferences()

@@ -44,7 +44,7 @@ class Sampling(_Section):
     min_p: float = Field(0.0, ge=0, le=1)
     """Tokens less probable than this fraction of the most probable token are never drawn. 0 turns it off."""
     max_tokens: PositiveInt = 1024
-    """Maximum number of generated tokens. A reply that reaches it is unfinished and can not become the chosen one."""
+    """Maximum number of generated tokens. A reply that reaches it is unfinished and cannot become the chosen one."""
     seeded: bool = False
     """Derive the seed of each request from the row's id, which makes sampling repeatable. On GPUs vLLM samples seeded
     requests one by one, which is slower."""
@@ -205,7 +205,7 @@ class Pairs(_Section):
     short replies among the best. ``all-pairs`` makes a pair of every two candidates that differ by `margin`.
     ``preference-strength`` makes the paper's pair if the verdicts support it."""
     constant_share: float = Field(0.02, gt=0, le=1)
-    """A text that answers more than this share of all prompts, and at least five of them, can not be chosen."""
+    """A text that answers more than this share of all prompts, and at least five of them, cannot be chosen."""
     positive_mean: float = 5
     """``positive-only``: the minimum mean score, in points of the rubric, of a reply that is trained on. 5 is the best
     score of the packaged rubrics."""

@@ -58,15 +58,15 @@ def recipe_text(path: str | Path) -> str:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(
-            f"can not read recipe {path}: there is no such file, and no shipped recipe has that name; shipped: "
+            f"cannot read recipe {path}: there is no such file, and no shipped recipe has that name; shipped: "
             f"{', '.join(shipped_names())}"
         ) from None
     except OSError as error:
-        raise RecipeError(f"can not read recipe {path}: {error.strerror}") from None
+        raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"recipe {path} is not UTF-8 text: {error}") from None
     except ValueError as error:  # of a path with a NUL
-        raise RecipeError(f"can not read recipe {str(path)!r}: {error}") from None
+        raise RecipeError(f"cannot read recipe {str(path)!r}: {error}") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -1,4 +1,4 @@
-"""Which ranked set serves which end: IFT, EFT or held out (paper, section 3.1.1)."""
+"""Assigns ranked sets to IFT, EFT or held-out, and makes the IFT rows (paper, section 3.1.1)."""
 
 import math
 import random
@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from selfreward_ray.recipe.schema import SeedData
-from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.examples import best_reply
+from selfreward_ray.records import Dropped, RankedReply, RankedSet, SftExample
 
 SAME_PROMPT = "same prompt as an earlier one"
-RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks can not teach judging"
+RANKED_TOO_LOW = "no reply is ranked well enough for IFT, and its ranks cannot teach judging"
 ELSEWHERE = "its conversation serves another end"
 BEYOND = "more sets than were asked for"
 
@@ -27,11 +26,22 @@ class SeedSets:
     dropped: list[Dropped]
 
 
+def best_reply(ranked: RankedSet) -> RankedReply:
+    """The best-ranked reply; of equally good ones the first."""
+    return min(ranked.replies, key=lambda reply: reply.rank)
+
+
+def ift_example(ranked: RankedSet) -> SftExample:
+    """The prompt, after what was said before it, with its best-ranked reply."""
+    best = best_reply(ranked)
+    return SftExample(f"{best.id}/ift", "ift", ranked.prompt, best.text, ranked.history)
+
+
 def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
     """`sets`, conversation by conversation, shuffled and dealt out; `rng_seed` fixes the deal.
 
     Held out are conversations with `sizes.held_out` sets that can measure a judge, but at most a fifth of the
-    conversations. IFT takes `sizes.ift` sets of the others, those that can not teach judging first, and leaves EFT
+    conversations. IFT takes `sizes.ift` sets of the others, those that cannot teach judging first, and leaves EFT
     the sets it is sure to need: one for two rows, but at most half of those that can. EFT has of the sets that are
     left and can one for each row. Each set serves one end or is dropped with its reason.
     """

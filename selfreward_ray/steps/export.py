@@ -125,7 +125,7 @@ def _push(batches: Iterator[pa.Table], schema: pa.Schema, name: str, private: bo
             rows.push_to_hub(name, private=private)
         except Exception as error:
             raise UserError(
-                f"can not push to the hub data set {name!r}: {error}; is the name right (owner/name), and does "
+                f"cannot push to the hub data set {name!r}: {error}; is the name right (owner/name), and does "
                 "HF_TOKEN hold a token that may write?"
             ) from error
     return count

@@ -5,14 +5,13 @@ from contextlib import nullcontext
 from itertools import islice
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source
+from selfreward_ray.extensions import check_different, is_source, source_named
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Prompt
+from selfreward_ray.records import Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.seed.readers.fields import Fields, Filled, parse
-from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.steps.proposing import Proposer, propose_by_model, proposer_of
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.rows import Fields, Filled, parse, read_rows
 from selfreward_ray.store.step import Step, finished_step
 
 
@@ -39,11 +38,11 @@ def propose(
     # Without the budget: what was proposed before it was spent is as good after it is raised.
     part = {"prompts": recipe.prompts.model_dump(exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source
-    installed = find_source(source)
+    installed = is_source(source)
     inputs = {"seed": seed_data}
     if source == "model":
         inputs |= {"source": proposer_of(recipe)} | {f"earlier {n}": uri for n, uri in enumerate(earlier)}
-    elif installed is None:
+    elif not installed:
         inputs["source"] = source
     step = Step("propose", out, part, inputs)
     if step.is_done():
@@ -54,10 +53,11 @@ def propose(
             before = [finished_step(uri, "propose") for uri in earlier]
             with nullcontext(proposer) if proposer else Proposer(recipe) as opened:
                 return propose_by_model(recipe, step, seeds, iteration, before, progress, opened)
-        if installed is None:
-            prompts = _from_file(source, recipe.prompts.count, iteration)
+        if installed:
+            prompts = source_named(source).prompts(recipe.prompts.count, recipe.seed, iteration)
+            check_different([prompt.id for prompt in prompts], f"prompts.source: {source!r} gives two prompts")
         else:
-            prompts = installed.prompts(recipe.prompts.count, recipe.seed, iteration)
+            prompts = _from_file(source, recipe.prompts.count, iteration)
         step.write(prompts, Prompt)
         progress.update(len(prompts))
         return step.finish(offered=len(prompts))
@@ -73,4 +73,4 @@ def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
             f"{first + count}: lower prompts.count, or give a longer file"
         )
     texts = [parse(_PromptRow, row.fields, row.where).prompt for row in rows[first:]]
-    return [Prompt(f"it{iteration}/p{i:06d}", text) for i, text in enumerate(texts)]
+    return [Prompt(prompt_id(iteration, i), text) for i, text in enumerate(texts)]

@@ -104,7 +104,7 @@ def propose_by_model(
         size = wanted.requests_per_round
         rng = random.Random(f"propose {recipe.seed} {iteration} {asked}")
         shown = [_demonstrate(seeds, kept, recipe, rng) for _ in range(size)]
-        requests = [Prompt(f"it{iteration}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
+        requests = [Prompt(f"M{iteration + 1}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
         asked += size
         for proposal in answers.to(requests, len(kept)):
             prompt = _admitted(proposal, similar, full=len(kept) == wanted.count)

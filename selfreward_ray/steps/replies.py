@@ -6,11 +6,9 @@ from itertools import chain, islice
 from pydantic import Field, model_validator
 
 from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
-from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.readers.fields import Encodable, Fields, Filled, parse
-from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.rows import Encodable, Fields, Filled, RowError, parse, read_rows
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
 
@@ -76,7 +74,7 @@ def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
     rows = read_rows(source, "train", option)
     first = next(rows, None)
     if first is None:
-        raise SeedError(f"{option}: {source} holds no rows; write one JSON object a line")
+        raise RowError(f"{option}: {source} holds no rows; write one JSON object a line")
     for number, row in enumerate(chain([first], rows)):
         found = parse(_ReplyRow, row.fields, row.where)
         prompt_id = f"given/p{number:06d}"

@@ -1,14 +1,13 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
-from selfreward_ray.extensions import Source, find_source
+from selfreward_ray.errors import UserError
+from selfreward_ray.extensions import check_different, is_source, source_named
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.examples import best_reply, ift_example
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.seed.split import SeedSets, divide
+from selfreward_ray.seed.split import SeedSets, best_reply, divide, ift_example
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 
@@ -17,13 +16,13 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     """Tables `rows` (IFT, `SftExample`), `eft` and `held_out` (`RankedSet`) in `out` (paper, section 3.1.1)."""
     sizes = recipe.seed_data
     part = {"seed_data": sizes.model_dump(), "seed": recipe.seed}
-    source = find_source(sizes.named())
-    step = Step("seed", out, part, {"source": sizes.named()} if source is None else {})
+    installed = is_source(sizes.named())
+    step = Step("seed", out, part, {} if installed else {"source": sizes.named()})
     if step.is_done():
         skipped(label)
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
-        sets, offered = _read(recipe) if source is None else _given(source, recipe)
+        sets, offered = _given(recipe) if installed else _read(recipe)
         _check(sets, recipe)
         step.write([ift_example(s) for s in sets.ift], SftExample)
         step.write(sets.eft, RankedSet, "eft")
@@ -38,9 +37,14 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept)
 
 
-def _given(source: Source, recipe: Recipe) -> tuple[SeedSets, int]:
-    sets = source.seed_sets(recipe.seed_data, recipe.seed)
-    return sets, len(sets.ift) + len(sets.eft) + len(sets.held_out) + len(sets.dropped)
+def _given(recipe: Recipe) -> tuple[SeedSets, int]:
+    """The sets of an installed source, and how many there are. Raises `UserError` where two have the same id."""
+    name = recipe.seed_data.named()
+    sets = source_named(name).seed_sets(recipe.seed_data, recipe.seed)
+    given = [*sets.ift, *sets.eft, *sets.held_out]
+    for kind, ids in (("sets", [s.id for s in given]), ("replies", [r.id for s in given for r in s.replies])):
+        check_different(ids, f"seed_data.source: {name!r} gives two {kind}")
+    return sets, len(given) + len(sets.dropped)
 
 
 def _read(recipe: Recipe) -> tuple[SeedSets, int]:
@@ -57,11 +61,11 @@ def _check(sets: SeedSets, recipe: Recipe) -> None:
     if not sets.ift:
         low = [best_reply(s).rank for s in [*sets.eft, *sets.held_out] if best_reply(s).rank > wanted.minimum_rank]
         if low:
-            raise SeedError(
+            raise UserError(
                 f"{wanted.source} gives no IFT row: the best replies of its sets have rank {min(low)} or worse; 0 is "
                 f"the best rank: write them so, or set seed_data.minimum_rank={min(low)}"
             )
-        raise SeedError(
+        raise UserError(
             f"{wanted.source} gives no IFT row{left_out}; give other sets, or change what leaves them out, or raise "
             "seed_data.ift above 0"
         )
@@ -69,7 +73,7 @@ def _check(sets: SeedSets, recipe: Recipe) -> None:
         written = wanted.verdicts == "written"
         needed = ", and with seed_data.verdicts=written a verdict on a reply" if written else ""
         remedy = ", or seed_data.verdicts=baseline, so that M0 learns to write them" if written else ""
-        raise SeedError(
+        raise UserError(
             f"{wanted.source} has no set to teach judging with beside those for IFT{left_out}: that takes two replies "
             f"with different ranks{needed}; give such sets, or set seed_data.eft=0{remedy}"
         )

@@ -13,9 +13,10 @@ from selfreward_ray.models.local import local_model, portable
 from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Optimization, Recipe
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.manifest import Manifest
-from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.run import ModelLayout
+from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.job import TrainJob
@@ -41,7 +42,8 @@ def sft(
     out: str,
     label: str = "SFT",
 ) -> Manifest:
-    """M0 → a Hugging Face folder in `out`, by the IFT rows of `seed_data` (a seed step) and what is given beside them.
+    """M0 → a Hugging Face folder, ``model`` in `out`, by the IFT rows of `seed_data` (a seed step) and what is given
+    beside them; the step's own files are in ``training`` in `out`.
 
     `eft` (an EFT step) makes it M1, without it it is the baseline that writes EFT verdicts (paper, section 3.1.1);
     `positives` (a pair step of the policy positive-only) are replies of an earlier model (section 2.3).
@@ -59,7 +61,7 @@ def sft(
 
 
 def dpo(recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: str, label: str = "DPO") -> Manifest:
-    """`pairs` (a pair step) and M(t) → M(t+1) in `out`; the reference is M(t) (paper, section 2.3).
+    """`pairs` (a pair step) and M(t) → M(t+1) in `out`, as `sft` does; the reference is M(t) (paper, section 2.3).
 
     `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0.
     """
@@ -108,7 +110,10 @@ def _train(
     part |= recipe.training.model_dump(include=MODEL_FIELDS)
     model = portable(model)
     tables = {name: (finished_step(uri, name) / "rows", record) for name, (uri, record) in sources.items()}
-    step = Step(name, out, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})
+    folders = ModelLayout(absolute(out))  # workers have another working directory
+    step = Step(name, folders.training.uri, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})
+    if not is_step(step.folder):
+        _check_empty(folders.model)
     if step.is_done():
         skipped(label)
         return step.manifest()
@@ -124,7 +129,7 @@ def _train(
         job = TrainJob(
             label=label,
             model=model,
-            out=step.folder.uri,
+            out=folders.uri,
             objective=objective,
             optimization=optimization,
             training=recipe.training,
@@ -135,6 +140,15 @@ def _train(
         fit(job, progress)
         summary = step.folder.read_json("summary.json")
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
+
+
+def _check_empty(model: Folder) -> None:
+    """A training that is begun writes its model to a folder that nobody else has written to."""
+    if model.files() or model.folders():
+        raise UserError(
+            f"{model.uri} is not empty, and no training in {model.uri.rpartition('/')[0]} wrote it; choose another "
+            "folder, or remove it"
+        )
 
 
 def _encode(

@@ -33,22 +33,22 @@ class Folder:
         """The file system and the path in it.
 
         Raises `UserError` for a scheme that pyarrow does not know and for a URI that is not well-formed, and
-        `FileNotFoundError` for a bucket that can not be found, which may be the network's fault: workers try again.
+        `FileNotFoundError` for a bucket that cannot be found, which may be the network's fault: workers try again.
         """
         # In a file's URI both end the path; elsewhere options follow the "?".
         ends = "#?" if self.uri.startswith("file://") else "#" if "://" in self.uri else ""
         if any(end in self.uri for end in ends):
             raise UserError(
-                f"can not open storage {self.uri!r}: its path would end at the # or ?; write %23 for # and %3F for ?"
+                f"cannot open storage {self.uri!r}: its path would end at the # or ?; write %23 for # and %3F for ?"
             )
         try:
             filesystem, path = fs.FileSystem.from_uri(absolute(self.uri))
         except (ValueError, TypeError) as error:
             remedy = "; write %20 for a space" if " " in self.uri else ""
-            raise UserError(f"can not open storage {self.uri!r}: {error}{remedy}") from None
+            raise UserError(f"cannot open storage {self.uri!r}: {error}{remedy}") from None
         except OSError as error:
             raise FileNotFoundError(
-                f"can not open storage {self.uri!r} (does the bucket exist, and can this machine reach it?): {error}"
+                f"cannot open storage {self.uri!r} (does the bucket exist, and can this machine reach it?): {error}"
             ) from None
         return filesystem, path
 
@@ -107,7 +107,7 @@ class Folder:
         except BaseException as error:
             _discard(filesystem, partial, stream, error)
             raise
-        stream.close()  # not above: an object whose upload can not be completed is none to delete
+        stream.close()  # not above: an object whose upload cannot be completed is none to delete
 
     def read_json(self, name: str) -> Any:
         """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""
@@ -129,12 +129,12 @@ class Folder:
 
 
 def _discard(filesystem: fs.FileSystem, path: str, stream: Any, error: BaseException) -> None:
-    """End `stream` and remove what it was given before `error`; a note says so where it can not be removed."""
+    """End `stream` and remove what it was given before `error`; a note says so where it cannot be removed."""
     try:
         stream.close()
     except OSError:
-        return  # an upload that can not be completed is no object; one that was there before stays
+        return  # an upload that cannot be completed is no object; one that was there before stays
     try:
         filesystem.delete_file(path)
     except OSError as left:
-        error.add_note(f"{path} is torn and can not be removed ({left}); remove it")
+        error.add_note(f"{path} is torn and cannot be removed ({left}); remove it")

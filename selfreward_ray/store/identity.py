@@ -4,7 +4,7 @@ The fingerprint of a step has the content of its inputs in it, and a model of 70
 bytes would take the driver an hour a command from an object store. Times of modification change when a folder is moved,
 ETags depend on how a file was uploaded, and a cache of hashes still reads everything once. So weights are sampled: the
 same bytes give the same digest wherever they are, and an update by an optimizer, which changes most of the elements of
-what it trains, can not be missed. An edit by hand of less than a percent of one large tensor can be.
+what it trains, cannot be missed. An edit by hand of less than a percent of one large tensor can be.
 """
 
 import hashlib

@@ -11,8 +11,31 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Recipe
 from selfreward_ray.recipe.text import differing_fields, dump_recipe, parse_recipe
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import is_step
 
 S = TypeVar("S", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """The folders that a training step makes inside the one that it is given, such as ``RUN/M2``."""
+
+    uri: str
+
+    @property
+    def training(self) -> Folder:
+        """The step's own: encoded rows, what was dropped, losses, checkpoints; last, the manifest."""
+        return Folder(self.uri) / "training"
+
+    @property
+    def model(self) -> Folder:
+        """The trained model and nothing else. It is complete once the manifest is there."""
+        return Folder(self.uri) / "model"
+
+    @property
+    def reference(self) -> Folder:
+        """Log-probs of the model that training started from, which other trainings on the same pairs read again."""
+        return Folder(self.uri) / "reference"
 
 
 @dataclass(frozen=True)
@@ -28,8 +51,8 @@ class RunLayout:
     def seed(self) -> Folder:
         return self.root / "M1" / "seed"
 
-    def baseline(self) -> Folder:
-        return self.root / "M1" / "baseline"
+    def baseline(self) -> ModelLayout:
+        return ModelLayout((self.root / "M1" / "baseline").uri)
 
     def verdicts(self) -> Folder:
         return self.root / "M1" / "verdicts"
@@ -46,20 +69,38 @@ class RunLayout:
     def pairs(self, t: int) -> Folder:
         return self.root / f"M{t}" / "pairs"
 
+    def made(self, t: int) -> ModelLayout:
+        """The folders of the training that makes M(t)."""
+        return ModelLayout((self.root / f"M{t}").uri)
+
+    def training(self, t: int) -> Folder:
+        return self.made(t).training
+
     def model(self, t: int) -> Folder:
-        return self.root / f"M{t}" / "model"
+        return self.made(t).model
 
     def evaluation(self, t: int) -> Folder:
         return self.root / f"M{t}" / "evaluation"
 
     def recipe_text(self) -> str:
-        """The recipe as the run resolved it. Raises `UserError` when this is no run's folder."""
+        """The recipe as the run resolved it. Raises `UserError` for no run's folder, and for an earlier version's."""
+        check_layout(self.root)
         if not self.root.is_file("recipe.yaml"):
             raise UserError(f"{self.uri} is no run's folder: it has no recipe.yaml; `selfreward run` makes one")
         return self.root.read_bytes("recipe.yaml").decode()
 
     def recipe(self) -> Recipe:
         return parse_recipe(yaml.safe_load(self.recipe_text()))
+
+
+def check_layout(run: Folder) -> None:
+    """Raise `UserError` for a run of an earlier version: a training wrote its files beside the model's."""
+    earlier = [name for name in ("model", "baseline") if is_step(run / "M1" / name)]
+    if earlier:
+        raise UserError(
+            f"{run.uri} is a run of an earlier version, with other folders and ids (its M1/{earlier[0]} holds a step's "
+            "own files): use it with that version, or start a new run in another --run-dir"
+        )
 
 
 def _with_fields(section: S, fields: Iterable[str], other: S) -> S:
@@ -72,8 +113,10 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
 
     More iterations may be asked for later (fewer leave those that are there), a spent budget of proposals may be
     raised, and another cluster may go on with the run, so `inference`, all of `training` but what the models depend on,
-    and how much a forward pass holds may change; any other difference raises `UserError` naming the fields.
+    and how much a forward pass holds may change; any other difference raises `UserError` naming the fields. So does a
+    run of an earlier version.
     """
+    check_layout(run)
     if run.is_file("recipe.yaml"):
         before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
         free = {

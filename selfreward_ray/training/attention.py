@@ -191,11 +191,11 @@ def _products(query_1HLD: Tensor, key_1GSD: Tensor, value_1GSD: Tensor, scaling:
 def _no_mask(*, use_vmap: bool = False, **_: Any) -> None:
     """In place of a mask. Raises `UserError` where a model adds something of its own to the causal one."""
     if use_vmap:
-        raise UserError("this model can not be trained here: it has an attention mask of its own")
+        raise UserError("this model cannot be trained here: it has an attention mask of its own")
 
 
 def _refuse(model: Any, reason: str) -> NoReturn:
-    raise UserError(f"{type(model).__name__} can not be trained here: it has {reason}")
+    raise UserError(f"{type(model).__name__} cannot be trained here: it has {reason}")
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -35,7 +35,8 @@ _COMPANIONS = (
 
 def export_model(model: Any, source: Path, out: str, shard_bytes: int = SHARD_BYTES) -> None:
     """Write `model` to the folder `out`: safetensors shards of at most `shard_bytes`, their index, configuration, and
-    `source`'s tokenizer and chat template. A LoRA adapter is merged into it.
+    `source`'s tokenizer and chat template, and nothing else. What was in `out` before is removed. A LoRA adapter is
+    merged into the weights.
 
     Every rank calls it, gathers one weight at a time, and stores its share of the shards: it holds one shard in host
     memory, which is stored and read back while the shards of other ranks are gathered. A node with 8 ranks so needs 8
@@ -48,6 +49,7 @@ def export_model(model: Any, source: Path, out: str, shard_bytes: int = SHARD_BY
     sizes = {name: size_of(held[name].tensor, shape) for name, shape in shapes.items()}
     shards = plan_shards(sizes, shard_bytes)
     owners, rank = _ranks_in_turn(), dist.get_rank()
+    on_rank_0(Folder(out).delete)
     with ThreadPoolExecutor(1) as thread:
         share = _Share(Folder(out), thread)
         for number, (file, names) in enumerate(shards.items()):

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfreward_ray.recipe.schema import Optimization, Training
+from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.training.objectives import Objective
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Everything a rank needs to know; `model` and `out` are URIs, `out` holds the encoded examples."""
+    """Everything a rank needs to know; `model` and `out` are URIs. The encoded examples are in `folders.training`."""
 
     label: str
     model: str
@@ -21,4 +22,8 @@ class TrainJob:
     fingerprint: str
     """What the run is made from: a checkpoint of another one is refused."""
     progress: Any
-    """Actor handle of a `Board`, told by rank 0."""
+    """Actor handle of a `ProgressActor`, told by rank 0."""
+
+    @property
+    def folders(self) -> ModelLayout:
+        return ModelLayout(self.out)

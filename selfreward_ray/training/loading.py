@@ -92,7 +92,7 @@ def _weight_files(source: Path) -> list[Path]:
 
 def _unreadable(file: Path, fault: object) -> UserError:
     return UserError(
-        f"{file} can not be read ({fault}); save the model again with save_pretrained or, if {file.parent} is a "
+        f"{file} cannot be read ({fault}); save the model again with save_pretrained or, if {file.parent} is a "
         "fetched copy, remove that folder and start again"
     )
 

@@ -28,7 +28,7 @@ class Policy(nn.Module):
         head = model.get_output_embeddings()
         if type(head) is not nn.Linear or head.bias is not None:
             raise UserError(
-                f"output heads other than a plain linear one without bias can not be trained: this is {head}"
+                f"output heads other than a plain linear one without bias cannot be trained: this is {head}"
             )
         use_packed_attention(model, max_tokens)
         model.set_output_embeddings(TargetHead(head.weight))

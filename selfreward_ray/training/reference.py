@@ -1,7 +1,8 @@
 """What the untouched model says of every sequence: the reference that DPO measures against, computed once.
 
-It is kept in a folder `reference` beside the trained model's, where a run with another β or another rate finds it, and
-a run that goes on after a crash. To share it with runs elsewhere, copy that folder beside their model's.
+It is kept in a folder `reference` beside the trained model's. A training that goes on after a crash finds it there, and
+so does one that makes the model again with another β or another rate. To share it with a training elsewhere, copy that
+folder into the one that is given to it as `--out`.
 """
 
 import hashlib
@@ -17,7 +18,6 @@ import torch
 import torch.distributed as dist
 
 from selfreward_ray.models.local import local_model
-from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows, write_part
 from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.batches import Batch, MicroBatch
@@ -50,7 +50,7 @@ def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob) -> Re
         return found[0]
     reference = _computed(engine, plan, job, dist.get_rank())
     rows = [ReferenceLogProb(name, value) for name, value in sorted(reference.items())]
-    on_rank_0(lambda: write_part(_folder(job), kept, rows, ReferenceLogProb, "part-0"))
+    on_rank_0(lambda: write_part(job.folders.reference, kept, rows, ReferenceLogProb, "part-0"))
     return reference
 
 
@@ -98,10 +98,6 @@ def _first_epoch(plan: list[Batch[Any]], job: TrainJob) -> list[Batch[Any]]:
     return plan[: len(plan) // job.optimization.epochs]
 
 
-def _folder(job: TrainJob) -> Folder:
-    return Folder(f"{job.out.rstrip('/').rpartition('/')[0]}/reference")
-
-
 def _kept(plan: list[Batch[Any]], job: TrainJob) -> tuple[str, Reference | None]:
     """The key of the log-probs, and they themselves where they are kept."""
     key = _key(plan, job)
@@ -109,9 +105,9 @@ def _kept(plan: list[Batch[Any]], job: TrainJob) -> tuple[str, Reference | None]
 
 
 def _read(job: TrainJob, key: str) -> Reference | None:
-    if key not in _folder(job).folders():
+    if key not in job.folders.reference.folders():
         return None
-    return {row.id: row.logprob for row in read_rows(_folder(job), ReferenceLogProb, key)} or None
+    return {row.id: row.logprob for row in read_rows(job.folders.reference, ReferenceLogProb, key)} or None
 
 
 def _key(plan: list[Batch[Any]], job: TrainJob) -> str:

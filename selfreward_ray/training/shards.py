@@ -43,7 +43,7 @@ def check_names(held: set[str], expected: set[str]) -> None:
         if names:
             raise RuntimeError(
                 f"the policy {fault} {', '.join(sorted(names))}, unlike the model that transformers makes of its "
-                "configuration; it can not be exported"
+                "configuration; it cannot be exported"
             )
 
 

@@ -10,16 +10,16 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from selfreward_ray.cluster.asks import worker_ask
+from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.cluster.room import check_room
-from selfreward_ray.cluster.waiting import wait_for_room
+from selfreward_ray.cluster.requests import worker_request
+from selfreward_ray.cluster.waiting import wait_for_capacity
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder, absolute
-from selfreward_ray.training.board import Board
 from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.progress_actor import ProgressActor
 
 
 def fit(job: TrainJob, progress: Progress) -> None:
@@ -29,24 +29,24 @@ def fit(job: TrainJob, progress: Progress) -> None:
     when its restarts are spent.
     """
     training = job.training
-    workers = worker_ask(training)
-    check_room(workers)
-    board = on_driver_node(Board)
-    ray_folder = Folder(job.out) / "ray_train"
+    workers = worker_request(training)
+    check_capacity(workers)
+    reported = on_driver_node(ProgressActor)
+    ray_folder = job.folders.training / "ray_train"
     _discard_torn(ray_folder, progress)
     failures = 0
     try:
         while True:
-            wait_for_room(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
+            wait_for_capacity(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
             try:
-                final = _attempt(replace(job, progress=board), ray_folder, progress)
+                final = _attempt(replace(job, progress=reported), ray_folder, progress)
                 break
             except ray.train.TrainingFailedError as error:
                 failures += not _preempted(error)
                 if failures > training.max_failures:
                     raise _cause(error) from None
     finally:
-        ray.kill(board)
+        ray.kill(reported)
     if final is not None:
         raise final
     ray_folder.delete()
@@ -56,7 +56,7 @@ def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | N
     """One group of workers from the newest checkpoint on; what ended all of them alike, or raises what Ray Train does.
 
     Ray Train restarts nothing by itself. It would wait for room again and again without a word, and where it waits it
-    hears no Ctrl-C; `wait_for_room` does and has a limit.
+    hears no Ctrl-C; `wait_for_capacity` does and has a limit.
     """
     training = job.training
     trainer = TorchTrainer(
@@ -66,7 +66,7 @@ def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | N
         scaling_config=ScalingConfig(
             num_workers=training.workers,
             use_gpu=training.gpus_per_worker > 0,
-            resources_per_worker=dict(worker_ask(training).bundles[0]),
+            resources_per_worker=dict(worker_request(training).bundles[0]),
         ),
         run_config=RunConfig(
             name="train",
@@ -137,8 +137,8 @@ def environment(job: TrainJob) -> dict[str, str]:
     return {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
 
 
-def _follow(board: Any, progress: Progress, stop: threading.Event) -> None:
+def _follow(reported: Any, progress: Progress, stop: threading.Event) -> None:
     while not stop.wait(0.5):
-        state = ray.get(board.read.remote())
+        state = ray.get(reported.read.remote())
         progress.note(state["note"])
         progress.update(done=state["done"], tokens=state["tokens"])

@@ -36,7 +36,7 @@ def train(config: dict[str, Any]) -> None:
     job: TrainJob = config["job"]
     rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(job.seed)
-    examples = together(lambda: read_rows(Folder(job.out), job.objective.record))
+    examples = together(lambda: read_rows(job.folders.training, job.objective.record))
     plan = plan_batches(examples, job.optimization, ranks, job.seed)
     source = _fetched_model(job)
     engine = open_engine(source, job, ranks)
@@ -49,8 +49,8 @@ def train(config: dict[str, Any]) -> None:
     _optimize(engine, plan, reference, history, job)
     if rank == 0:
         job.progress.note.remote("writing the model")
-    on_rank_0(lambda: _write_history(Folder(job.out), history))
-    export_model(engine.module.model, source, job.out)
+    on_rank_0(lambda: _write_history(job.folders.training, history))
+    export_model(engine.module.model, source, job.folders.model.uri)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
     ray.train.report(history.summary())
 

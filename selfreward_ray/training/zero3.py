@@ -12,10 +12,9 @@ from transformers import AutoConfig
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.recipe.schema import Optimization, Training
 from selfreward_ray.training.agreement import together
+from selfreward_ray.training.architecture import set_dropout, use_liger_kernels
 from selfreward_ray.training.batches import MicroBatch
-from selfreward_ray.training.dropout import set_dropout
 from selfreward_ray.training.job import TrainJob
-from selfreward_ray.training.liger import use_liger_kernels
 from selfreward_ray.training.loading import load_sharded
 from selfreward_ray.training.lora import add_adapter, saved_weights
 from selfreward_ray.training.objectives import LogProbs
@@ -62,8 +61,8 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone.
 
-    Every rank calls it. Raises `Final`, on all ranks, for a model that can not be trained here, for LoRA targets that
-    can not, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
+    Every rank calls it. Raises `Final`, on all ranks, for a model that cannot be trained here, for LoRA targets that
+    cannot, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
     """
     settings = deepspeed_config(job.optimization, job.training, ranks)
     deepspeed.init_distributed(dist_backend=collectives(job.training.gpus_per_worker))

@@ -28,6 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_tiny_model(tmp_path_factory.mktemp("model")))
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_our_side_trains_on_a_few_pairs(model: str):
     """The benchmark exits with an error if the first loss is not ln 2."""

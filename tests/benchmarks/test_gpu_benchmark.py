@@ -16,6 +16,7 @@ def test_without_a_gpu_it_says_so():
     assert done.errors == "PyTorch sees no GPU here; `--device cpu --size tiny` goes the same way without one\n"
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_a_cpu_runs_the_same_code_and_ray_is_not_needed(tmp_path: Path):
     (tmp_path / "ray.py").write_text("raise ImportError('Ray is not installed here')")

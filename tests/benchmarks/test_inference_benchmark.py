@@ -21,6 +21,7 @@ from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.recipe.schema import Sampling
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_the_pool_generates_the_tokens_that_plain_vllm_does(tiny_model: Path):
     """The benchmark exits with an error if a side generates other numbers of tokens than requested."""

@@ -4,6 +4,7 @@ import pytest
 from benchmark_runs import run_benchmark
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_two_small_tables_are_paired_to_the_last_row():
     done = run_benchmark("pairs", "--rows", 400)

@@ -6,6 +6,7 @@ import pytest
 from benchmark_runs import run_benchmark
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_two_small_tables_go_through_one_replica():
     """The benchmark exits with an error unless every prompt is written."""

@@ -1,4 +1,4 @@
-"""A cluster file is read as Ray reads it, and what is wrong with it is said by file, field and remedy."""
+"""Cluster files are read as Ray reads them, and errors name the file, the field and the remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ import yaml
 from ray.autoscaler._private.providers import _get_default_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
+from selfreward_ray.cluster.capacity import ResourceRequest, capacity_for, resource_bundle, types_of
 from selfreward_ray.cluster.cluster_file import Nodes, Shape, parse_cluster_file, read_cluster_file
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file
-from selfreward_ray.cluster.room import Ask, at_most, request, types_of
 from selfreward_ray.errors import UserError
 
 GPU = {"resources": {"CPU": 96, "GPU": 8, "accelerator_type:H100": 1}, "node_config": {}}
@@ -150,7 +150,7 @@ def test_a_file_that_is_not_text_or_not_there_is_refused(tmp_path: Path):
     (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is not YAML"):
         read_cluster_file(tmp_path / "c.yaml")
-    with pytest.raises(UserError, match=r"can not read the cluster file .*No such file"):
+    with pytest.raises(UserError, match=r"cannot read the cluster file .*No such file"):
         read_cluster_file(tmp_path / "none.yaml")
 
 
@@ -172,5 +172,5 @@ def test_a_rehearsal_rejects_what_a_run_rejects(tmp_path: Path):
     run = types_of(parse_cluster_file(values, "bootstrap.yaml"))
     assert rehearsed == run
     assert run is not None
-    cpus = Ask("one", "field", 1000, (request(4, 0, None),))
-    assert at_most(cpus, *run) == 1 + 2 * 24
+    cpus = ResourceRequest("one", "field", 1000, (resource_bundle(4, 0, None),))
+    assert capacity_for(cpus, *run) == 1 + 2 * 24

@@ -1,4 +1,4 @@
-"""What Ray's AWS provider makes of the cluster file: nodes of each type, started by it on moto's EC2."""
+"""Ray's AWS provider starts nodes of each type of the cluster file, on moto's EC2."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The cluster file is what Ray and EC2 accept, large enough for the recipe that names it, and says no false figure."""
+"""Ray and EC2 accept the cluster file, it is large enough for its recipe, and the figures in its comments are right."""
 
 import os
 import re

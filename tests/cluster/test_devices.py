@@ -1,4 +1,4 @@
-"""Whether GPUs are there to compute on, or declared alone."""
+"""Whether GPUs exist, or are only declared."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""cluster/prepare-node.sh on machines of several kinds: stand-ins for the commands by which it looks at them."""
+"""cluster/prepare-node.sh on several kinds of machines, with fakes of the commands that it calls."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A spot notice reaches Ray: a stand-in for EC2's metadata service, and a real cluster of two nodes."""
+"""A spot notice reaches Ray, with a fake of EC2's metadata service and a real cluster of two nodes."""
 
 import json
 import subprocess
@@ -180,7 +180,7 @@ def test_a_strange_notice_does_not_end_the_watch(strange: Any, capsys: pytest.Ca
         threading.Thread(target=give_a_notice_that_can_be_read).start()
         watch(drained.append, url, every=0.02)
     assert len(drained) == 1
-    assert capsys.readouterr().out.count("can not ask") == 1
+    assert capsys.readouterr().out.count("cannot ask") == 1
 
 
 def test_a_time_without_a_zone_is_utc():

@@ -1,4 +1,5 @@
-"""What is said while room is waited for, by statuses made by hand; `tests/raylets/test_waiting_for_nodes.py` waits."""
+"""Messages while waiting for resources, from hand-made statuses. `tests/raylets/test_waiting_for_nodes.py` waits on a
+real cluster."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,10 +9,10 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from selfreward_ray.cluster import waiting
-from selfreward_ray.cluster.room import Ask, request
+from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
 from selfreward_ray.errors import UserError
 
-WORKERS = Ask("one training worker", "training.workers", 16, (request(8, 1, "H100"),))
+WORKERS = ResourceRequest("one training worker", "training.workers", 16, (resource_bundle(8, 1, "H100"),))
 
 
 def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None, str], ...] = ()) -> Any:
@@ -33,7 +34,7 @@ def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Waits with these statuses, one a second, and room after the last of them; returns the notes."""
+    """Wait with these statuses, one per second, until the request fits after the last one. Returns the notes."""
 
     def do(*statuses: Any, timeout_s: float = 60, logged: dict[str, str] | None = None) -> list[str]:
         left, notes, removed = list(statuses), [], []
@@ -46,7 +47,7 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(waiting, "remove_placement_group", removed.append)
         monkeypatch.setattr(waiting, "on_head", lambda _: logged or {})
         try:
-            waiting.wait_for_room(WORKERS, timeout_s, "training.start_timeout_s", notes.append)
+            waiting.wait_for_capacity(WORKERS, timeout_s, "training.start_timeout_s", notes.append)
         finally:
             assert removed == [group]
         return notes
@@ -96,7 +97,7 @@ def test_a_head_that_does_not_answer_in_time_ends_no_wait(wait: Any, monkeypatch
     def late(*_: Any) -> Any:
         raise GetTimeoutError("timed out")
 
-    monkeypatch.setattr(waiting, "_room_now", late)
+    monkeypatch.setattr(waiting, "_fitting_now", late)
     assert wait(status()) == ["waiting for 16 × (8 CPU, 1 GPU, H100) (Ray does not say more: timed out)"]
 
 

@@ -103,7 +103,7 @@ def test_words_of_rules_are_all_of_one_side(unseen: bool, words: dict[Kind, tupl
 
 def test_prompts_are_named_and_repeatable():
     prompts = demo_prompts(300, seed=3, iteration=2)
-    assert [p.id for p in prompts[:2]] == ["it2/p000000", "it2/p000001"]
+    assert [p.id for p in prompts[:2]] == ["M3/p000000", "M3/p000001"]
     assert prompts == demo_prompts(300, seed=3, iteration=2)
     assert {parse_instruction(p.text)[0].word for p in prompts} <= set(TOPICS["iterations"])
     assert [p.text for p in prompts] != [p.text for p in demo_prompts(300, seed=4, iteration=2)]

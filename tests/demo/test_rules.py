@@ -1,4 +1,4 @@
-"""Which rules answers keep, when asked and when not."""
+"""Which rules answers keep, if the prompt asks for them and if it does not."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the verifier says of models' rows."""
+"""The verifier on rows of models."""
 
 from random import Random
 from statistics import fmean
@@ -87,12 +87,12 @@ def test_a_models_own_answers_are_ranked_by_true_score_and_judged_by_their_first
         candidate("r2", FULL, 3, 5),
         candidate("r3", ONE, None, 1),
     )
-    found = ranked_by_truth([JudgedPrompt("it1/p000000", LOWER, (), candidates)])
+    found = ranked_by_truth([JudgedPrompt("M2/p000000", LOWER, (), candidates)])
     assert [(r.id, r.set_id, r.rank, r.human_score, r.verdict.score) for r in found] == [
-        ("r0", "it1/p000000", 1, 4, 4),
-        ("r1", "it1/p000000", 0, 5, 5),
-        ("r2", "it1/p000000", 0, 5, 3),
-        ("r3", "it1/p000000", 2, 1, None),
+        ("r0", "M2/p000000", 1, 4, 4),
+        ("r1", "M2/p000000", 0, 5, 5),
+        ("r2", "M2/p000000", 0, 5, 3),
+        ("r3", "M2/p000000", 2, 1, None),
     ]
     figures = agreement(found, 5)
     assert (figures.pairwise_accuracy, figures.unreadable) == (0.5, 0.25)

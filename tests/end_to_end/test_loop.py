@@ -135,11 +135,11 @@ class FinishedRun:
 
     def steps(self, t: int) -> list[dict[str, Any]]:
         """A line for each step of M(t)'s training."""
-        return [json.loads(line) for line in self.layout.model(t).read_bytes("steps.jsonl").splitlines()]
+        return [json.loads(line) for line in self.layout.training(t).read_bytes("steps.jsonl").splitlines()]
 
 
 def messages(rng: random.Random) -> list[dict[str, Any]]:
-    """Flat messages: first-turn prompts with two ranked replies each, and three that can not be placed or used."""
+    """Flat messages: first-turn prompts with two ranked replies each, and three that cannot be placed or used."""
     rows = []
     for i in range(SETS):
         tree = {"message_tree_id": f"t{i}", "lang": "en"}
@@ -179,7 +179,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, submit: Callable[..., str
 
 def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> None:
     layout = finished.layout
-    assert finished.manifest(layout.model(1)).step == "sft"
+    assert finished.manifest(layout.training(1)).step == "sft"
     assert finished.manifest(layout.prompts(2)).rows == {"rows": PROMPTS}
     judged = finished.manifest(layout.judged(2))
     assert 0 < judged.metrics["prefix_hit_rate"] < 1
@@ -187,7 +187,7 @@ def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> No
     assert judged.rows["rows"] + sum(judged.dropped.values()) == PROMPTS
     pairs = finished.manifest(layout.pairs(2))
     assert pairs.rows["rows"] + sum(pairs.dropped.values()) == judged.rows["rows"]
-    assert finished.manifest(layout.model(2)).step == "dpo"
+    assert finished.manifest(layout.training(2)).step == "dpo"
     for t in (1, 2):
         assert finished.manifest(layout.evaluation(t)).rows == {"rows": HELD_OUT}
 
@@ -271,7 +271,7 @@ def test_dpo_starts_at_ln2_and_learns_its_pairs(finished: FinishedRun) -> None:
 def test_exported_models_differ_and_load_in_plain_transformers(finished: FinishedRun) -> None:
     """The baseline is a model of its own: SFT on the instructions alone, from M0 as M1 is."""
     layout = finished.layout
-    folders = [local_model(folder.uri) for folder in (layout.baseline(), layout.model(1), layout.model(2))]
+    folders = [local_model(folder.uri) for folder in (layout.baseline().model, layout.model(1), layout.model(2))]
     weights = [load_file(next(finished.model.glob("*.safetensors")))]
     for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder)

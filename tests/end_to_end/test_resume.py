@@ -17,7 +17,7 @@ from ray import cloudpickle
 from training_runs import STEPS, checkpoints, ids_of, losses, newest_checkpoint, times_trained, train, weights
 
 from selfreward_ray.errors import Final
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.training.history import Diverged
 
 pytestmark = pytest.mark.engines
@@ -40,7 +40,7 @@ BAD_PAIR = (1, "not finite", 0)
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     train(str(folder), str(tiny_model), [BAD_PAIR])
-    assert not (folder / "ray_train").exists()
+    assert not (folder / "training" / "ray_train").exists()
     return folder
 
 
@@ -67,10 +67,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def test_a_step_that_is_not_finite_on_one_rank_is_skipped_on_all(undisturbed: Path):
-    rows = [json.loads(line) for line in (undisturbed / "steps.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (undisturbed / "training" / "steps.jsonl").read_text().splitlines()]
     assert [row["skipped"] for row in rows] == [step == 1 for step in range(STEPS)]
     assert "loss" not in rows[1]
-    summary = json.loads((undisturbed / "summary.json").read_text())
+    summary = json.loads((undisturbed / "training" / "summary.json").read_text())
     assert (summary["steps"], summary["skipped_steps"], summary["last"]["step"]) == (STEPS, 1, STEPS - 1)
     assert all(torch.isfinite(tensor).all() for tensor in weights(undisturbed).values())
 
@@ -90,8 +90,7 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(
 ):
     folder = tmp_path / "run"
     shutil.copytree(killed, folder)
-    shutil.copytree(killed.parent / "reference", tmp_path / "reference")
-    (computed,) = (tmp_path / "reference").rglob("*.parquet")
+    (computed,) = (folder / "reference").rglob("*.parquet")
     before_that = computed.stat().st_mtime_ns
     train(str(folder), str(tiny_model), [BAD_PAIR])
     assert computed.stat().st_mtime_ns == before_that, "the reference is the starting model's"
@@ -135,13 +134,18 @@ def test_a_damaged_checkpoint_ends_the_run_at_once(killed: Path, tiny_model: Pat
 
 def test_it_goes_on_from_an_object_store(bucket: str, tiny_model: Path, tmp_path: Path):
     """A step that is not allowed to be skipped ends the run after the checkpoint of two steps."""
-    out = f"{bucket}/resumed/model"
+    out = f"{bucket}/resumed"
     with pytest.raises(Diverged):
         train(str(tmp_path), str(tiny_model), [(3, "not finite", 0)], out=out, max_skipped_steps=0)
-    assert not list(tmp_path.glob("ray_train"))
+    assert not (tmp_path / "training").exists()
     train(str(tmp_path), str(tiny_model), out=out)
     assert times_trained(tmp_path) == [1, 1, 2, 2, 1, 1, 1, 1]
-    stored = Folder(out)
-    assert len(stored.read_bytes("steps.jsonl").splitlines()) == STEPS
-    assert [path.rsplit("/", 1)[-1] for path in stored.files(".safetensors")] == ["model-00001-of-00001.safetensors"]
-    assert "ray_train" not in stored.folders()
+    stored = ModelLayout(out)
+    assert len(stored.training.read_bytes("steps.jsonl").splitlines()) == STEPS
+    written = {path.rsplit("/", 1)[-1] for path in stored.model.files()}
+    assert written == {path.name for path in tiny_model.iterdir()} - {"model.safetensors"} | {
+        "model-00001-of-00001.safetensors",
+        "model.safetensors.index.json",
+    }
+    assert stored.model.folders() == []
+    assert "ray_train" not in stored.training.folders()

@@ -80,7 +80,7 @@ class FaultyDpo(DpoObjective):
         time.sleep(60)
 
     def announce_leaving(self) -> None:
-        from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # can not be pickled with this module
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # cannot be pickled with this module
 
         context = ray.get_runtime_context()
         soon = int((time.time() + 600) * 1000)
@@ -91,12 +91,12 @@ class FaultyDpo(DpoObjective):
 
 def checkpoints(folder: Path) -> list[Path]:
     """Folders of the checkpoints that Ray Train has, named by the time."""
-    return list((folder / "ray_train" / "train").glob("checkpoint_2*"))
+    return list((folder / "training" / "ray_train" / "train").glob("checkpoint_2*"))
 
 
 def newest_checkpoint(folder: Path) -> int:
     """Steps of the checkpoint that Ray Train would go on from; 0 where there is none."""
-    listing = folder / "ray_train" / "train" / "checkpoint_manager_snapshot.json"
+    listing = folder / "training" / "ray_train" / "train" / "checkpoint_manager_snapshot.json"
     try:
         newest = json.loads(listing.read_text())["latest_checkpoint_result"]
     except (FileNotFoundError, ValueError):
@@ -119,7 +119,7 @@ def train(
     out = out or folder
     os.environ |= {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.1"}
     (Path(folder) / "driver").write_text(str(os.getpid()))
-    write_part(Folder(out), "rows", PAIRS, PairTokens, "pair-000000")
+    write_part(Folder(out) / "training", "rows", PAIRS, PairTokens, "pair-000000")
     settings: dict[str, Any] = {"dtype": "float32", "checkpoint_every": 2, "max_failures": 1} | training
     struck = tuple((ids_of(step)[0], what, steps) for step, what, steps in faults)
     job = TrainJob(
@@ -141,12 +141,12 @@ def train(
 
 def losses(folder: Path) -> list[float]:
     """Of each step that was not skipped."""
-    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "training" / "steps.jsonl").read_text().splitlines()]
     return [row["loss"] for row in rows if not row["skipped"]]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(next(folder.glob("*.safetensors")))
+    return load_file(next((folder / "model").glob("*.safetensors")))
 
 
 def times_trained(folder: Path) -> list[int]:

@@ -7,13 +7,13 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
 
-from selfreward_ray.cluster.room import Ask, request
+from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
 from selfreward_ray.inference import pool as pool_module
 from selfreward_ray.inference.engine import Engine
 from selfreward_ray.inference.pool import Pool, PoolStopped
 from selfreward_ray.recipe.schema import Inference
 
-TWO = Ask("one replica", "inference.min_replicas", 2, (request(1, 0, None),))
+TWO = ResourceRequest("one replica", "inference.min_replicas", 2, (resource_bundle(1, 0, None),))
 DIED, STALLED = RayActorError(error_msg="its node is gone"), ExecutionTimeoutError("no progress")
 
 
@@ -37,7 +37,7 @@ def test_a_pool_ends_with_what_its_replicas_said(
 ):
     health = SimpleNamespace(failure=SimpleNamespace(remote=lambda: why))
     monkeypatch.setattr(ray, "get", lambda value: value)
-    monkeypatch.setattr(pool_module, "outlook", lambda ask, since: f"none of {ask}")
+    monkeypatch.setattr(pool_module, "outlook", lambda request, since: f"none of {request}")
     pool = Pool("owner/model", Inference(stall_seconds=5), 0, Engine, health, print)
     with pytest.raises((PoolStopped, RayActorError)) as raised, pool._explained(TWO):
         raise error

@@ -40,7 +40,7 @@ RUBRIC = load_rubric("checklist")
 PAIRWISE = load_pairwise("pairwise")
 RESPOND = Respond(candidates=2, sampling=Sampling(temperature=0.8, max_tokens=9))
 JUDGE = Judge(verdicts=2, min_valid=1, retries=2, sampling=VerdictSampling(max_tokens=50))
-PROMPT = Prompt("it1/p000000", "Name a river.")
+PROMPT = Prompt("M2/p000000", "Name a river.")
 
 
 def answered(model: ScriptedModel, judge: Judge = JUDGE) -> Any:
@@ -62,21 +62,21 @@ def test_each_candidate_is_judged_and_its_scores_averaged():
         "r1/v0/a0": "Score: 2",
         "r1/v1/a0": "Score: 0",
     }
-    model = ScriptedModel(lambda text, row: says[row.removeprefix("it1/p000000/")])
+    model = ScriptedModel(lambda text, row: says[row.removeprefix("M2/p000000/")])
     row = answered(model)
     assert (row.id, row.text, row.token_ids) == (PROMPT.id, PROMPT.text, tuple(b"Name a river."))
     first = row.candidates[0]
     assert (first.id, first.text, first.token_ids, first.finished) == (
-        "it1/p000000/r0",
+        "M2/p000000/r0",
         "The Rhine.",
         tuple(b"The Rhine."),
         True,
     )
     assert [(c.mean, c.variance, c.finished) for c in row.candidates] == [(4.5, 0.25, True), (1.0, 1.0, False)]
-    assert first.verdicts[0] == Verdict("it1/p000000/r0/v0", "Good. Score: 5", 5.0, 1)
-    assert sorted(model.asked) == sorted(f"it1/p000000/{row}" for row in says)
-    assert model.samplings["it1/p000000/r0"] == RESPOND.sampling
-    assert model.samplings["it1/p000000/r0/v0/a0"] == JUDGE.sampling
+    assert first.verdicts[0] == Verdict("M2/p000000/r0/v0", "Good. Score: 5", 5.0, 1)
+    assert sorted(model.asked) == sorted(f"M2/p000000/{row}" for row in says)
+    assert model.samplings["M2/p000000/r0"] == RESPOND.sampling
+    assert model.samplings["M2/p000000/r0/v0/a0"] == JUDGE.sampling
 
 
 def test_the_judge_is_shown_the_prompt_and_that_candidates_reply():
@@ -87,7 +87,7 @@ def test_the_judge_is_shown_the_prompt_and_that_candidates_reply():
         return "Score: 3" if "/v" in row else f"reply of {row}"
 
     answered(ScriptedModel(answer))
-    assert shown["it1/p000000/r1/v0/a0"] == RUBRIC.render("Name a river.", "reply of it1/p000000/r1")
+    assert shown["M2/p000000/r1/v0/a0"] == RUBRIC.render("Name a river.", "reply of M2/p000000/r1")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_judge_prompt_that_does_not_fit_is_not_asked_and_nothing_stands_in_for
     """An answer takes 13 + 9 bytes of context, a judge prompt over 100: only the candidates are requested."""
     model = ScriptedModel(lambda text, row: "The Rhine.", context=100)
     row = answered(model)
-    assert sorted(model.asked) == ["it1/p000000/r0", "it1/p000000/r1"]
+    assert sorted(model.asked) == ["M2/p000000/r0", "M2/p000000/r1"]
     for candidate in row.candidates:
         assert (candidate.mean, candidate.variance) == (None, None)
         assert [v.score for v in candidate.verdicts] == [None, None]
@@ -141,7 +141,7 @@ def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished()
             if request_id.endswith("/r1"):
                 await asyncio.wait_for(judged_first.wait(), timeout=5)
             given = await super().generate(prompt_ids, sampling, request_id)
-            if [row for row in self.asked if "/r0/v" in row] == ["it1/p000000/r0/v0/a0", "it1/p000000/r0/v1/a0"]:
+            if [row for row in self.asked if "/r0/v" in row] == ["M2/p000000/r0/v0/a0", "M2/p000000/r0/v1/a0"]:
                 judged_first.set()
             return given
 
@@ -149,7 +149,7 @@ def test_verdicts_of_a_finished_candidate_start_before_the_others_are_finished()
     model = Slow(lambda text, row: "Score: 3")
     row = answered(model)
     assert [c.mean for c in row.candidates] == [3.0, 3.0]
-    assert model.asked.index("it1/p000000/r1") == 3
+    assert model.asked.index("M2/p000000/r1") == 3
 
 
 def test_a_row_that_raises_asks_for_nothing_more():
@@ -189,7 +189,7 @@ def test_what_is_sampled_alone_is_judged_later_to_the_same_row():
 
     model = ScriptedModel(answer)
     sampled = asyncio.run(sample(PROMPT, model, RESPOND))
-    assert model.asked == ["it1/p000000/r0", "it1/p000000/r1"]
+    assert model.asked == ["M2/p000000/r0", "M2/p000000/r1"]
     assert {(c.verdicts, c.mean, c.variance) for c in sampled.candidates} == {((), None, None)}
     judged_later = asyncio.run(judge_replies(sampled, ScriptedModel(answer), JUDGE, RUBRIC))
     assert judged_later == answered(ScriptedModel(answer))
@@ -267,9 +267,9 @@ def test_a_proposal_is_the_first_task_and_cut_off_only_if_that_one_is(
     said: str, finish_reason: str, text: str, taken_as: str
 ):
     model = ScriptedModel(lambda *_: completion(said, finish_reason))
-    request = Prompt("it1/q000003", "Task 9:")
+    request = Prompt("M2/q000003", "Task 9:")
     given = asyncio.run(propose_prompt(request, model, Sampling(), read_proposal))
-    assert given == Proposal("it1/q000003", text, taken_as)
+    assert given == Proposal("M2/q000003", text, taken_as)
 
 
 def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_once():

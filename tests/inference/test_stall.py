@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray.data.exceptions import ExecutionTimeoutError
 
-from selfreward_ray.cluster.room import Ask, request
+from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
 from selfreward_ray.inference import stall
 from selfreward_ray.inference.stall import StallGuard, reporting_activity
 
@@ -82,7 +82,7 @@ def test_activity_is_reported_until_the_first_block_is_done(monkeypatch: pytest.
     health = SimpleNamespace(activity=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
     monkeypatch.setattr(stall, "POLL_INTERVAL_S", 0.001)
     monkeypatch.setattr(stall.ray, "get", lambda answer: answer)
-    monkeypatch.setattr(stall, "outlook", lambda ask, since: f"{ask}: room for none")
+    monkeypatch.setattr(stall, "outlook", lambda request, since: f"{request}: room for none")
     said: list[str] = []
     second = threading.Event()
 
@@ -92,7 +92,7 @@ def test_activity_is_reported_until_the_first_block_is_done(monkeypatch: pytest.
             second.set()
 
     with reporting_activity(
-        health, Ask("one replica", "inference.min_replicas", 2, (request(1, 8, "L40S"),)), note
+        health, ResourceRequest("one replica", "inference.min_replicas", 2, (resource_bundle(1, 8, "L40S"),)), note
     ) as came:
         assert second.wait(30)
         came()

@@ -9,8 +9,8 @@ from selfreward_ray.recipe.schema import Judge
 from selfreward_ray.records import Candidate, JudgedPrompt, Verdict
 
 JUDGE = Judge(verdicts=3, min_valid=2)
-PROMPT = "it1/p000000"
-CONSTANT_TEXT = "I can not say."
+PROMPT = "M2/p000000"
+CONSTANT_TEXT = "I cannot say."
 CONSTANT = frozenset({text_key(CONSTANT_TEXT)})
 
 

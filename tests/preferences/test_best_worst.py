@@ -27,7 +27,7 @@ def test_best_mean_against_worst_mean() -> None:
     assert isinstance(outcome, list)
     [pair] = outcome
     assert (pair.chosen, pair.rejected) == (best, worst)
-    assert (pair.id, pair.prompt, pair.prompt_ids) == ("it1/p000000/pair", "Name a sea.", (7, 8))
+    assert (pair.id, pair.prompt, pair.prompt_ids) == ("M2/p000000/pair", "Name a sea.", (7, 8))
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ PROMPT = "What is the Baltic, a sea or a lake?"
         ("What is the Baltic, a sea or a lake?", REPEATED),
         ("> *what is the baltic — a sea or a lake*", REPEATED),
         ("What is the Baltic, a sea or a lake? What is the Baltic, a sea or a lake?", REPEATED),
-        ("I am sorry, I can not help.", CONSTANT),
-        ("**I am SORRY** -- I can not help", CONSTANT),
+        ("I am sorry, I cannot help.", CONSTANT),
+        ("**I am SORRY** -- I cannot help", CONSTANT),
     ],
 )
 def test_flagged(text: str, reason: str):
-    assert flag_reason(text, PROMPT, frozenset({text_key("I am sorry, I can not help.")})) == reason
+    assert flag_reason(text, PROMPT, frozenset({text_key("I am sorry, I cannot help.")})) == reason
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_flagged(text: str, reason: str):
         "A sea :)",
         "What is the Baltic, a sea or a lake? A sea.",
         "What is the Baltic, a sea",
-        "I am sorry, I can not help. Ask a lake.",
+        "I am sorry, I cannot help. Ask a lake.",
     ],
 )
 def test_not_flagged(text: str):
-    assert flag_reason(text, PROMPT, frozenset({text_key("I am sorry, I can not help.")})) is None
+    assert flag_reason(text, PROMPT, frozenset({text_key("I am sorry, I cannot help.")})) is None
 
 
 @pytest.mark.parametrize("prompt", ["", "???"])

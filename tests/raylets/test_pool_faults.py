@@ -179,7 +179,7 @@ def test_a_pool_whose_engines_do_not_start_ends_with_their_error(run: Run, tmp_p
 
 
 def test_a_pool_without_a_place_ends_within_its_time(run: Run):
-    """All places are taken; a pool that could never have one is refused before, by `check_room`."""
+    """All places are taken; a pool that could never have one is refused before, by `check_capacity`."""
     others = ray.util.placement_group([{"CPU": 1}] * 3)
     assert others.wait(60)
     try:

@@ -88,7 +88,7 @@ def limits(_: str) -> tuple[str, dict[str, int], int | None]:
     import psutil
     import ray
 
-    from selfreward_ray.cluster.room import cluster_types
+    from selfreward_ray.cluster.capacity import cluster_types
     from selfreward_ray.cluster.session import joined
 
     with joined():
@@ -104,7 +104,7 @@ def trainings(folder: str) -> dict[str, Any]:
     from stub_training import train, within
 
     from selfreward_ray.cluster import waiting
-    from selfreward_ray.cluster.room import Ask, check_room, request
+    from selfreward_ray.cluster.capacity import ResourceRequest, check_capacity, resource_bundle
     from selfreward_ray.cluster.session import joined
 
     def outcome(act: Callable[[StringIO], None]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def trainings(folder: str) -> dict[str, Any]:
     with joined():
         seen: dict[str, Any] = {
             "forty": training("forty", workers=40, gpus_per_worker=1, accelerator_type="H100"),
-            "thirty-two": check_room(Ask("a worker", "workers", 32, (request(1, 1, "H100"),))),
+            "thirty-two": check_capacity(ResourceRequest("a worker", "workers", 32, (resource_bundle(1, 1, "H100"),))),
             "comes": training("comes", workers=2, accelerator_type="A10", start_timeout_s=120),
             "sold out": until_failed(),
         }

@@ -83,7 +83,7 @@ def test_a_malformed_override_is_quoted(tmp_path: Path, override: str, message: 
         (b"- model", "must be a mapping"),
         (b"", "must be a mapping"),
         ("model: Größe".encode("latin-1"), "is not UTF-8"),
-        (None, "can not read recipe"),
+        (None, "cannot read recipe"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None, message: str):
@@ -96,7 +96,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None
 
 
 def test_a_path_that_no_file_can_have_is_named():
-    with pytest.raises(RecipeError, match=r"can not read recipe 'a\\x00b\.yaml': embedded null byte"):
+    with pytest.raises(RecipeError, match=r"cannot read recipe 'a\\x00b\.yaml': embedded null byte"):
         load_recipe("a\0b.yaml")
 
 

@@ -1,4 +1,4 @@
-"""Ray and the S3 server are modules of this interpreter: their scripts may be in another folder, or in none."""
+"""Ray and the S3 server are started as modules of this interpreter: their scripts may be elsewhere or missing."""
 
 import subprocess
 import sys

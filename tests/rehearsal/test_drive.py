@@ -1,4 +1,4 @@
-"""The driver of a rehearsal, without a cluster: when it is killed, and which nodes it waits for."""
+"""The driver process of a rehearsal, without a cluster: when it kills itself, and which nodes it waits for."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is kept of a rehearsal that failed."""
+"""The files that are kept of a failed rehearsal."""
 
 import os
 import re
@@ -82,5 +82,5 @@ def test_a_bucket_that_is_gone_does_not_hide_the_error(folder: Path):
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     said = keep(folder, "s3://runs/rehearsal", environment)
-    assert "what the run wrote can not be read any more (" in said
+    assert "what the run wrote cannot be read any more (" in said
     assert places(said)["logs"].is_dir()

@@ -1,4 +1,4 @@
-"""The data that a rehearsal reads: some of the recipe's own, or made up."""
+"""The data of a rehearsal: a part of the recipe's own, or synthetic."""
 
 import json
 import threading
@@ -12,9 +12,9 @@ from selfreward_ray.cluster.rehearsal.made_up import write_rankings
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
-from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import divide
+from selfreward_ray.store.rows import RowError
 
 RUBRIC = load_rubric("additive")
 
@@ -94,7 +94,7 @@ def test_a_conversation_before_the_prompt_stays_with_it(tmp_path: Path):
 @pytest.mark.parametrize("elsewhere", ["nowhere/at-all", "/data/of/the/cluster.jsonl"])
 def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
     said, sets = written(tmp_path, elsewhere)
-    assert said.startswith("rows made up for the rehearsal (seed_data.source: can not read")
+    assert said.startswith("rows made up for the rehearsal (seed_data.source: cannot read")
     assert len(sets) == 64
     best, worst = sets[0].replies
     scores = [RUBRIC.read_score(reply.verdict or "") for reply in (best, worst)]
@@ -105,5 +105,5 @@ def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
 
 def test_what_is_wrong_with_own_rows_is_an_error(tmp_path: Path):
     own = source(tmp_path, [{"question": "What?", "answer": "That."}])
-    with pytest.raises(SeedError, match="is no known kind of row"):
+    with pytest.raises(RowError, match="is no known kind of row"):
         written(tmp_path, own)

@@ -1,14 +1,14 @@
-"""What a rehearsal leaves of a recipe."""
+"""The reduced recipe of a rehearsal."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
-from selfreward_ray.cluster.asks import replica_ask
 from selfreward_ray.cluster.rehearsal.reduce import StandIns, reduced, reductions
 from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
+from selfreward_ray.cluster.requests import replica_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging import rubric
 from selfreward_ray.recipe.schema import Recipe
@@ -40,7 +40,7 @@ def test_workers_that_fit_on_one_node_stay_there():
 def test_what_decides_the_method_and_the_place_of_a_replica_stays():
     recipe = paper()
     rehearsed = reduced(recipe, shape_of_file(str(AWS)), STAND_INS)
-    assert replica_ask(rehearsed.inference).bundles == replica_ask(recipe.inference).bundles
+    assert replica_request(rehearsed.inference).bundles == replica_request(recipe.inference).bundles
     assert rehearsed.pairs.policy == recipe.pairs.policy
     assert rehearsed.dpo.loss == recipe.dpo.loss
     assert rehearsed.judge.rubric == recipe.judge.rubric

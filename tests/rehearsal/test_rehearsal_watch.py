@@ -1,4 +1,4 @@
-"""What a rehearsal says of its steps and nodes, without a cluster."""
+"""The observations and the report of a rehearsal, without a cluster."""
 
 import time
 from collections.abc import Callable

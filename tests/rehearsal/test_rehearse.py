@@ -1,4 +1,4 @@
-"""Each shipped recipe is rehearsed: its whole loop, on the nodes that it is meant for."""
+"""Rehearsals of all shipped recipes: the whole loop, on the nodes that they are written for."""
 
 from pathlib import Path
 

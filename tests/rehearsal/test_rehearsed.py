@@ -1,4 +1,4 @@
-"""What becomes of a rehearsal's two attempts, without a cluster."""
+"""The combined result of a rehearsal's two attempts, without a cluster."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What a rehearsal rejects beside what the nodes can not hold."""
+"""Reasons to refuse the real run, other than nodes that are too small."""
 
 import dataclasses
 from typing import Any

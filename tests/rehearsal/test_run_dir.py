@@ -1,4 +1,4 @@
-"""Where a rehearsal takes a run's folder to be."""
+"""Whether a run's folder is on a disk or in an object store."""
 
 import pytest
 

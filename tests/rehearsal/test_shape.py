@@ -1,4 +1,4 @@
-"""Which nodes a rehearsal declares."""
+"""The declared nodes of a rehearsal."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The small model of a rehearsal: of the real one's architecture, and able to write something that ends."""
+"""The small model of a rehearsal: it has the architecture of the real one, and its replies end."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def test_of_a_model_in_shards_no_weights_and_no_index_are_copied(tmp_path: Path)
 def test_a_model_that_can_not_be_fetched_has_a_stand_in_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     said = write_stand_in("nobody/nothing", tmp_path / "made", seed=0)
-    assert said.startswith("random LlamaForCausalLM, with a tokenizer and a template made here (can not fetch")
+    assert said.startswith("random LlamaForCausalLM, with a tokenizer and a template made here (cannot fetch")
     replies = sampled(tmp_path / "made", 32)
     assert sum(reply.endswith("<end>") for reply in replies) >= 30
 

@@ -23,7 +23,7 @@ from selfreward_ray.seed.eft import (
     thin,
     written_verdicts,
 )
-from selfreward_ray.seed.examples import ift_example
+from selfreward_ray.seed.split import ift_example
 
 
 class Marks:

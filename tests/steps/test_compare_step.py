@@ -72,7 +72,7 @@ RIGHT = [("c?", "also good"), ("b?", "fair"), ("a?", "fair"), ("d?", "good"), ("
 
 
 def test_wins_ties_and_what_could_not_be_compared_are_counted(tmp_path: Path, pool: ScriptedPools):
-    """Left wins a, right wins b; the order decides c; d cannot be judged; e, f and a second a have no counterpart."""
+    """Left wins a, right wins b; of c the order decides; d cannot be judged; e and f stand alone, a second a too."""
     model, out = pool(), str(tmp_path / "out")
     manifest = pool.run(
         compare(RECIPE, model="judge", left=file(tmp_path / "l", *LEFT), right=file(tmp_path / "r", *RIGHT), out=out)
@@ -138,7 +138,7 @@ def test_other_folders_and_files_are_refused_as_sides(tmp_path: Path, pool: Scri
     out = str(tmp_path / "out")
     with pytest.raises(UserError, match="holds a 'propose' step, but a 'evaluate' or 'sample' or 'respond' or 'judge'"):
         pool.run(compare(RECIPE, model="judge", left=prompts, right=good, out=out))
-    with pytest.raises(UserError, match="--right: can not read .*/no.jsonl: there is no such file"):
+    with pytest.raises(UserError, match="--right: cannot read .*/no.jsonl: there is no such file"):
         pool.run(compare(RECIPE, model="judge", left=good, right=str(tmp_path / "no.jsonl"), out=out))
 
 

@@ -111,7 +111,7 @@ def test_a_push_that_fails_names_the_data_set_and_the_remedy(tmp_path: Path, mon
         raise OSError("401")
 
     monkeypatch.setattr(datasets.Dataset, "push_to_hub", refuse)
-    with pytest.raises(UserError, match=r"can not push to the hub data set 'me/pairs': 401; .*HF_TOKEN"):
+    with pytest.raises(UserError, match=r"cannot push to the hub data set 'me/pairs': 401; .*HF_TOKEN"):
         export(made(tmp_path / "pairs", PAIRS), "me/pairs", "hub")
 
 

@@ -25,7 +25,7 @@ RECIPE = Recipe(model="m0", judge=Judge(verdicts=2, min_valid=2))
 
 def judged(number: int, *scores: tuple[float, ...]) -> JudgedPrompt:
     """A prompt with a candidate for each tuple of scores."""
-    prompt = f"it1/p{number:06d}"
+    prompt = f"M2/p{number:06d}"
     candidates = tuple(
         with_verdicts(
             Candidate(f"{prompt}/r{i}", f"reply {i}", (number, i, 1), True),
@@ -45,7 +45,7 @@ def test_the_best_and_the_worst_mean_become_a_pair_with_their_ids(tmp_path: Path
     """Means 3.5, 4.5 and 2: the second is chosen, the third rejected, with the tokens that the engine saw."""
     counts, [pair], dropped = block(tmp_path, judged(4, (3, 4), (5, 4), (1, 3)))
     assert (counts, dropped) == ({"prompts": 1, "kept": 1}, [])
-    assert (pair.id, pair.prompt, pair.prompt_ids) == ("it1/p000004/pair", "Why?", (7, 8))
+    assert (pair.id, pair.prompt, pair.prompt_ids) == ("M2/p000004/pair", "Why?", (7, 8))
     assert (pair.chosen.token_ids, pair.chosen.mean) == ((4, 1, 1), 4.5)
     assert (pair.rejected.token_ids, pair.rejected.mean) == ((4, 2, 1), 2.0)
 
@@ -53,15 +53,15 @@ def test_the_best_and_the_worst_mean_become_a_pair_with_their_ids(tmp_path: Path
 def test_ties_are_dropped_with_their_reason_and_counted(tmp_path: Path):
     counts, pairs, dropped = block(tmp_path, judged(0, (4, 4), (1, 1)), judged(1, (3, 3), (2, 4)))
     assert counts == {"prompts": 2, "kept": 1}
-    assert [p.id for p in pairs] == ["it1/p000000/pair"]
-    assert dropped == [Dropped("it1/p000001", "pair", SAME_MEAN)]
+    assert [p.id for p in pairs] == ["M2/p000000/pair"]
+    assert dropped == [Dropped("M2/p000001", "pair", SAME_MEAN)]
 
 
 def test_the_same_block_again_overwrites_and_another_one_adds(tmp_path: Path):
     first, second = judged(0, (4, 4), (1, 1)), judged(1, (5, 5), (1, 1))
     for prompts in ([first], [first], [second]):
         _, pairs, _ = block(tmp_path, *prompts)
-    assert sorted(p.id for p in pairs) == ["it1/p000000/pair", "it1/p000001/pair"]
+    assert sorted(p.id for p in pairs) == ["M2/p000000/pair", "M2/p000001/pair"]
 
 
 def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: int):
@@ -109,19 +109,19 @@ def with_text(candidate: Candidate, text: str) -> Candidate:
 
 
 def constant_replies() -> list[JudgedPrompt]:
-    """20 prompts. "I can not say" is best in 6 of them and worst in none, "No" best in 4; one reply says nothing.
+    """20 prompts. "I cannot say" is best in 6 of them and worst in none, "No" best in 4; one reply says nothing.
 
     The share 0.25 makes 6 of 20 too many. In the last two prompts nothing but what is flagged could win.
     """
     prompts = [judged(i, (5, 5), (3, 3), (1, 1)) for i in range(20)]
     own = [f"own {i}" for i in range(20)]
     best = [
-        "I can not say.",
-        "i can NOT say",
-        *["I can not say."] * 2,
+        "I cannot say.",
+        "i CANNOT say",
+        *["I cannot say."] * 2,
         *["No."] * 4,
         *own[8:18],
-        *["I can not say."] * 2,
+        *["I cannot say."] * 2,
     ]
     return [saying(p, best[i], "" if i in (18, 19) else f"middle {i}", f"worst {i}") for i, p in enumerate(prompts)]
 
@@ -136,7 +136,7 @@ def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
     recipe = RECIPE.model_copy(update={"pairs": Pairs(constant_share=0.25)})
     manifest = pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
     out = Folder(str(tmp_path / "out"))
-    chosen = {p.id[4:11]: p.chosen.text for p in read_rows(out, Pair)}
+    chosen = {p.id.split("/")[1]: p.chosen.text for p in read_rows(out, Pair)}
     assert [chosen[f"p{i:06d}"] for i in range(10)] == [
         *(f"middle {i}" for i in range(4)),
         *["No."] * 4,
@@ -147,7 +147,7 @@ def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
     assert manifest.dropped == {FLAGGED: 2}
     assert manifest.metrics == {"flagged": {CONSTANT: 6, EMPTY: 2}}
     flagged = read_rows(out, Dropped, "flagged")
-    assert {c.id for c in flagged if c.reason == CONSTANT} == {f"it1/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
+    assert {c.id for c in flagged if c.reason == CONSTANT} == {f"M2/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
     assert {c.step for c in flagged} == {"pair"}
 
 

@@ -75,7 +75,7 @@ def test_the_demo_world_gives_new_prompts_to_each_iteration(tmp_path: Path, seed
         out = str(tmp_path / f"p{iteration}")
         assert propose(wanted, seed_data=seed_data, iteration=iteration, out=out).rows == {"rows": 6}
         prompts = read_rows(Folder(out), Prompt)
-        assert [p.id for p in prompts] == [f"it{iteration}/p{i:06d}" for i in range(6)]
+        assert [p.id for p in prompts] == [f"M{iteration + 1}/p{i:06d}" for i in range(6)]
         texts += [p.text for p in prompts]
     assert len(set(texts)) == 12
 
@@ -85,7 +85,7 @@ def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_dat
     source = prompts_file(tmp_path / "prompts.jsonl", [["a"], ["b"], "", '{"prompt": "c\u2028c"}\r', ["d"]])
     out = str(tmp_path / "out")
     propose(recipe(source=source, count=2), seed_data=seed_data, iteration=2, out=out)
-    assert read_rows(Folder(out), Prompt) == [Prompt("it2/p000000", "c\u2028c"), Prompt("it2/p000001", "d")]
+    assert read_rows(Folder(out), Prompt) == [Prompt("M3/p000000", "c\u2028c"), Prompt("M3/p000001", "d")]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):
         GOOD[1],
     ]
     manifest, prompts, dropped = run(numbered(said), recipe(count=2, requests_per_round=6))
-    assert prompts == [Prompt("it1/q000001", GOOD[0]), Prompt("it1/q000005", GOOD[1])]
+    assert prompts == [Prompt("M2/q000001", GOOD[0]), Prompt("M2/q000005", GOOD[1])]
     assert sorted((d.id[-1], d.reason) for d in dropped) == [
         ("0", "cut off by the length limit"),
         ("2", "ROUGE-L above 0.7 with an earlier prompt"),
@@ -133,7 +133,7 @@ def test_rounds_go_on_until_enough_are_kept_and_the_last_one_leaves_some_over(ru
     model = numbered([GOOD[0], "no", GOOD[1], GOOD[2], GOOD[3], GOOD[4]])
     manifest, prompts, _ = run(model, recipe(count=3, requests_per_round=2))
     assert [p.text for p in prompts] == GOOD[:3]
-    assert model.asked == [f"it1/q{i:06d}" for i in range(4)]
+    assert model.asked == [f"M2/q{i:06d}" for i in range(4)]
     assert manifest.dropped == {"shorter than 4 words": 1}
     manifest, prompts, _ = run(numbered(GOOD), recipe(count=2, requests_per_round=5), out="large")
     assert [p.text for p in prompts] == GOOD[:2]
@@ -164,7 +164,7 @@ def test_a_proposer_that_gives_too_little_spends_the_budget_and_says_why(run: An
     )
     with pytest.raises(UserError, match=message):
         run(model, recipe(count=2, max_requests=5, requests_per_round=2))
-    assert model.asked == [f"it1/q{i:06d}" for i in range(6)], "whole rounds"
+    assert model.asked == [f"M2/q{i:06d}" for i in range(6)], "whole rounds"
 
 
 def test_a_raised_budget_goes_on_with_what_was_proposed_before(run: Any):
@@ -173,7 +173,7 @@ def test_a_raised_budget_goes_on_with_what_was_proposed_before(run: Any):
         run(first, recipe(count=2, max_requests=2, requests_per_round=2))
     _, prompts, _ = run(second, recipe(count=2, max_requests=4, requests_per_round=2))
     assert [p.text for p in prompts] == GOOD[:2]
-    assert second.asked == ["it1/q000002", "it1/q000003"]
+    assert second.asked == ["M2/q000002", "M2/q000003"]
 
 
 def test_without_a_budget_of_its_own_it_is_twenty_times_the_count(run: Any):
@@ -191,7 +191,7 @@ def test_nothing_that_is_known_is_proposed_again(run: Any, tmp_path: Path):
     """Prompts of the judging and held-out sets, of earlier iterations, and the words that open the list."""
     earlier = Step("propose", str(tmp_path / "earlier"), {}, {})
     earlier.is_done()
-    earlier.write([Prompt("it0/p0", GOOD[0])], Prompt)
+    earlier.write([Prompt("M1/p0", GOOD[0])], Prompt)
     earlier.finish(offered=1)
     said = [GOOD[0], "Why is the sea salty at all?", "How tall does an oak get?", OPENING, GOOD[1]]
     manifest, prompts, _ = run(

@@ -13,7 +13,7 @@ from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
 
-PROMPTS = [Prompt(f"it1/p{i:06d}", f"Prompt {i}?") for i in range(5)]
+PROMPTS = [Prompt(f"M2/p{i:06d}", f"Prompt {i}?") for i in range(5)]
 VALUES: dict[str, Any] = {
     "model": "m0",
     "respond": {"candidates": 2},
@@ -23,7 +23,7 @@ VALUES: dict[str, Any] = {
 
 
 def answer(text: str, row: str) -> Any:
-    if row.startswith("it1/p000003/r1"):
+    if row.startswith("M2/p000003/r1"):
         return ValueError("refused by the engine")
     return "Score: 4" if "/v" in row else f"reply {row[-1]}"
 
@@ -44,14 +44,14 @@ def run(tmp_path: Path) -> Any:
 
 
 def prompts_asked(model: ScriptedModel) -> set[str]:
-    return {row[:11] for row in model.asked}
+    return {row[: len("M2/p000000")] for row in model.asked}
 
 
 def test_every_prompt_is_judged_or_dropped_with_its_error(run: Any):
     manifest, rows, dropped = run(ScriptedModel(answer))
-    assert {r.id for r in rows} == {p.id for p in PROMPTS} - {"it1/p000003"}
+    assert {r.id for r in rows} == {p.id for p in PROMPTS} - {"M2/p000003"}
     assert {c.mean for r in rows for c in r.candidates} == {4.0}
-    assert dropped == [Dropped("it1/p000003", "respond", "ValueError: refused by the engine")]
+    assert dropped == [Dropped("M2/p000003", "respond", "ValueError: refused by the engine")]
     assert (manifest.rows, sum(manifest.dropped.values())) == ({"rows": 4}, 1)
 
 
@@ -70,7 +70,7 @@ def test_an_interrupted_step_goes_on_with_the_rows_that_are_not_finished(run: An
     assert read_manifest(Folder(str(tmp_path / "out"))) is None
     manifest, rows, dropped = run(second)
     assert prompts_asked(second) == {PROMPTS[4].id}
-    assert (len(rows), [d.id for d in dropped]) == (4, ["it1/p000003"])
+    assert (len(rows), [d.id for d in dropped]) == (4, ["M2/p000003"])
     assert run(third)[0] == manifest
     assert third.asked == []
 

@@ -21,7 +21,7 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows, write_part
 
-PROMPTS = [Prompt(f"it1/p{i:06d}", f"Prompt {i}?") for i in range(3)]
+PROMPTS = [Prompt(f"M2/p{i:06d}", f"Prompt {i}?") for i in range(3)]
 VALUES: dict[str, Any] = {
     "model": "m0",
     "respond": {"candidates": 2},

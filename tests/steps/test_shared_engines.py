@@ -142,7 +142,7 @@ def test_rows_lost_by_a_pool_are_an_error(steps: Any):
 
 def test_an_evaluation_that_fails_ends_the_step_that_shares_its_pool(tmp_path: Path, steps: Any):
     evaluation, answers = steps()
-    evaluation = replace(evaluation, measure=lambda: (_ for _ in ()).throw(UserError("the judge can not judge")))
-    with pytest.raises(UserError, match="can not judge"):
+    evaluation = replace(evaluation, measure=lambda: (_ for _ in ()).throw(UserError("the judge cannot judge")))
+    with pytest.raises(UserError, match="cannot judge"):
         run_pooled(evaluation, answers, open_pool=pool_of(ScriptedModel(answer)))
     assert not (tmp_path / "judged" / "rows").exists()

@@ -45,7 +45,7 @@ def run(tmp_path: Path) -> RunLayout:
     layout = RunLayout(str(tmp_path))
     claim_run(layout.root, RECIPE)
     finish("seed", layout.seed(), [SftExample("s", "ift", "p", "t")], SftExample)
-    finish("sft", layout.model(1), [], SftExample, tokens=700)
+    finish("sft", layout.training(1), [], SftExample, tokens=700)
     finish("evaluate", layout.evaluation(1), [], EvaluatedSet, metrics=evaluated(60.0, 4.0))
     finish("propose", layout.prompts(2), [Prompt("p", "t")], Prompt)
     finish("respond", layout.judged(2), [], JudgedPrompt)
@@ -61,7 +61,7 @@ def status(layout: RunLayout) -> list[str]:
 
 
 def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
-    write_part(run.model(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
+    write_part(run.training(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert status(run) == [
         "toy: m0 → M2",
         "✓ M1 seed       1 rows, 0 dropped",
@@ -84,7 +84,7 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):
-    finish("dpo", run.model(2), [], Pair)
+    finish("dpo", run.training(2), [], Pair)
     finish("evaluate", run.evaluation(2), [], EvaluatedSet, metrics=evaluated(None, None))
     assert status(run)[-1] == f"complete; the report is {run.uri}/report.html"
     assert not any(line.startswith(("→", "·")) for line in status(run))
@@ -92,7 +92,7 @@ def test_status_of_a_complete_run_names_its_report(run: RunLayout):
 
 def test_a_summary_has_the_figures_of_the_finished_steps(run: RunLayout):
     """The interval is 60 ± 4."""
-    finish("dpo", run.model(2), [], Pair)
+    finish("dpo", run.training(2), [], Pair)
     finish("evaluate", run.evaluation(2), [], EvaluatedSet, metrics=evaluated(None, None))
     summary = summarize(run)
     assert summary.name == "toy"

@@ -1,5 +1,6 @@
 """SFT and DPO up to the trainer, which is replaced: what it is given, and what becomes of the rest."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from selfreward_ray.records import Candidate, Pair, PairTokens, Positive, SftExa
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.job import TrainJob
@@ -30,7 +32,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TrainJob]:
 
     def fit(job: TrainJob, progress: Any) -> None:
         given.append(job)
-        Folder(job.out).write_json("summary.json", {"steps": 1, "tokens": 17, "last": {"loss": 0.5}})
+        job.folders.training.write_json("summary.json", {"steps": 1, "tokens": 17, "last": {"loss": 0.5}})
 
     monkeypatch.setattr("selfreward_ray.steps.train.fit", fit)
     return given
@@ -55,7 +57,7 @@ def test_pairs_that_fit_are_trained_on_and_the_rest_dropped(tmp_path: Path, jobs
     manifest = dpo(wanted, model="m1", pairs=source, out=out)
     [job] = jobs
     assert (job.model, job.objective, job.optimization) == ("m1", DpoObjective(wanted.dpo), wanted.dpo)
-    assert read_rows(Folder(job.out), PairTokens)[2] == PairTokens("p2/pair", (1, 2), (3, 3, 3), (4,))
+    assert read_rows(job.folders.training, PairTokens)[2] == PairTokens("p2/pair", (1, 2), (3, 3, 3), (4,))
     assert (manifest.rows, manifest.dropped) == ({"rows": 3}, {"longer than max_tokens = 5": 1})
     assert (manifest.tokens, manifest.metrics["last"]) == (17, {"loss": 0.5})
     assert dpo(wanted, model="m1", pairs=source, out=out) == manifest
@@ -70,8 +72,9 @@ def test_only_the_same_training_finds_what_an_interrupted_one_left(
     seen: list[tuple[str, bool]] = []
 
     def interrupted(job: TrainJob, progress: Any) -> None:
-        seen.append((job.fingerprint, (out / "ray_train").exists()))
-        (out / "ray_train").mkdir(exist_ok=True)
+        left = out / "training" / "ray_train"
+        seen.append((job.fingerprint, left.exists()))
+        left.mkdir(exist_ok=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("selfreward_ray.steps.train.fit", interrupted)
@@ -93,7 +96,7 @@ def test_pairs_of_replies_from_a_file_are_encoded_by_the_model_that_they_train(
     dpo(recipe(batch_size=1), model=str(tiny_model), pairs=table(tmp_path / "pair", [given]), out=out)
     codec = ChatCodec(tiny_model)
     ids = [codec.prompt_ids("Name a sea."), codec.target_ids("North."), codec.target_ids("Red.")]
-    assert read_rows(Folder(out), PairTokens) == [PairTokens("p/pair", *map(tuple, ids))]
+    assert read_rows(ModelLayout(out).training, PairTokens) == [PairTokens("p/pair", *map(tuple, ids))]
 
 
 def test_each_pair_carries_a_judging_row_and_the_rows_go_round(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
@@ -104,7 +107,7 @@ def test_each_pair_carries_a_judging_row_and_the_rows_go_round(tmp_path: Path, t
     wanted, out = recipe(batch_size=2, max_tokens=60, eft_weight=0.5), str(tmp_path / "out")
     manifest = dpo(wanted, **given, eft=table(tmp_path / "eft", rows), out=out)
     assert (manifest.rows, manifest.dropped) == ({"rows": 4}, {"longer than max_tokens = 60": 1})
-    carried = [row.eft for row in read_rows(Folder(out), PairTokens)]
+    carried = [row.eft for row in read_rows(ModelLayout(out).training, PairTokens)]
     codec = ChatCodec(tiny_model)
     targets = tuple(codec.target_ids("Score: 4"))
     by_id = {f"s{i}/eft": SftTokens(f"s{i}/eft", tuple(codec.prompt_ids(f"Judge {i}.")), targets) for i in range(2)}
@@ -112,7 +115,7 @@ def test_each_pair_carries_a_judging_row_and_the_rows_go_round(tmp_path: Path, t
     assert [row.id for row in carried[:2]] == [row.id for row in carried[2:]]
     plain = dpo(recipe(batch_size=2), **given, out=str(tmp_path / "plain"))
     assert plain.rows == {"rows": 4}
-    assert {row.eft for row in read_rows(Folder(str(tmp_path / "plain")), PairTokens)} == {None}
+    assert {row.eft for row in read_rows(Folder(str(tmp_path / "plain/training")), PairTokens)} == {None}
 
 
 def test_a_weight_without_judging_rows_is_refused(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
@@ -131,7 +134,7 @@ def test_fewer_examples_than_a_batch_are_refused_before_anything_is_started(tmp_
     with pytest.raises(UserError, match=few):
         dpo(wanted, model="m1", pairs=table(tmp_path / "pair", PAIRS), out=str(tmp_path / "out"))
     assert jobs == []
-    assert read_manifest(Folder(str(tmp_path / "out"))) is None
+    assert read_manifest(Folder(str(tmp_path / "out/training"))) is None
 
 
 def test_examples_are_encoded_by_the_models_own_template(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
@@ -140,7 +143,9 @@ def test_examples_are_encoded_by_the_models_own_template(tmp_path: Path, tiny_mo
     sft(recipe(), model=str(tiny_model), seed_data=table(tmp_path / "seed", rows), out=out)
     codec = ChatCodec(tiny_model)
     prompt_ids, target_ids = codec.prompt_ids("Name a sea."), codec.target_ids("The North Sea.")
-    assert read_rows(Folder(out), SftTokens)[1] == SftTokens("s1/ift", tuple(prompt_ids), tuple(target_ids))
+    assert read_rows(ModelLayout(out).training, SftTokens)[1] == SftTokens(
+        "s1/ift", tuple(prompt_ids), tuple(target_ids)
+    )
     assert jobs[0].objective == SftObjective()
 
 
@@ -158,9 +163,39 @@ def test_sft_takes_judging_rows_and_positive_replies_beside_the_instructions(
     ]
     assert [m.rows for m in made] == [{"rows": 2}, {"rows": 3}]
     codec = ChatCodec(tiny_model)
-    rows = {row.id: row for row in read_rows(Folder(str(tmp_path / "m2")), SftTokens)}
+    rows = {row.id: row for row in read_rows(Folder(str(tmp_path / "m2/training")), SftTokens)}
     assert rows["s/ift"].prompt_ids == tuple(codec.prompt_ids("Why?", (Turn("user", "Hi."),)))
     assert rows["s/eft"].target_ids == tuple(codec.target_ids("Score: 4"))
     assert rows["p/r0"] == SftTokens("p/r0", (1, 2), (3, 4))
     with pytest.raises(UserError, match="SFT: 1 examples in"):
         sft(**given, out=str(tmp_path / "baseline"))
+
+
+def test_a_model_is_written_to_a_folder_of_its_own_alone(tmp_path: Path, jobs: list[TrainJob]):
+    """A file of somebody's in its place is not removed, however often the command is given."""
+    given = {"model": "m1", "pairs": table(tmp_path / "pair", PAIRS), "out": str(tmp_path / "out")}
+    other = tmp_path / "out" / "model" / "config.json"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"out/model is not empty, and no training in .*out wrote it"):
+            dpo(recipe(batch_size=2), **given)
+    assert (other.exists(), jobs) == (True, [])
+    other.unlink()
+    dpo(recipe(batch_size=2), **given)
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["model", "training"]
+
+
+def test_a_model_is_known_by_its_content_wherever_it_is(tmp_path: Path, tiny_model: Path, jobs: list[TrainJob]):
+    """A run's model that was copied to another place is the same input; trained again to other weights it is not."""
+    given = {"recipe": recipe(batch_size=2), "pairs": table(tmp_path / "pair", PAIRS), "out": str(tmp_path / "M3")}
+    first = tmp_path / "M2" / "model"
+    shutil.copytree(tiny_model, first)
+    made = dpo(**given, model=str(first))
+    shutil.copytree(first, tmp_path / "elsewhere")
+    assert dpo(**given, model=str(tmp_path / "elsewhere")) == made
+    weights = first / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(UserError, match="made from another recipe or other inputs"):
+        dpo(**given, model=str(first))
+    assert len(jobs) == 1

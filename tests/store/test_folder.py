@@ -109,7 +109,7 @@ class Bucket:
 
 
 class Upload:
-    """As pyarrow's: it is closed at the end of a ``with`` however that ends, and can not be given up."""
+    """As pyarrow's: it is closed at the end of a ``with`` however that ends, and cannot be given up."""
 
     def __init__(self, bucket: Bucket, name: str):
         self._bucket, self._name, self._data = bucket, name, b""
@@ -148,7 +148,7 @@ def test_a_torn_object_that_can_not_be_deleted_is_named(bucket: Bucket):
     bucket.fails_at = {"write", "delete"}
     with pytest.raises(OSError, match="no write") as raised:
         Folder("mock://a").write_bytes("x", b"whole")
-    assert raised.value.__notes__ == ["./x is torn and can not be removed (no delete); remove it"]
+    assert raised.value.__notes__ == ["./x is torn and cannot be removed (no delete); remove it"]
 
 
 def test_an_upload_that_can_not_be_completed_leaves_the_object_before_it(bucket: Bucket):
@@ -160,7 +160,7 @@ def test_an_upload_that_can_not_be_completed_leaves_the_object_before_it(bucket:
 
 
 def test_an_unknown_scheme_is_the_users_error():
-    with pytest.raises(UserError, match="can not open storage 'gopher://a/b'"):
+    with pytest.raises(UserError, match="cannot open storage 'gopher://a/b'"):
         Folder("gopher://a/b").filesystem()
 
 
@@ -170,19 +170,19 @@ def test_storage_that_can_not_be_reached_is_named_with_the_remedy(monkeypatch: p
     with pytest.raises(FileNotFoundError) as error:
         Folder("s3://b/x").filesystem()
     assert str(error.value) == (
-        "can not open storage 's3://b/x' (does the bucket exist, and can this machine reach it?): "
+        "cannot open storage 's3://b/x' (does the bucket exist, and can this machine reach it?): "
         "When resolving region for bucket 'b': no network"
     )
 
 
 @pytest.mark.parametrize("uri", ["file:///data/run#1", "file:///data/run?1", "s3://bucket/run#1"])
 def test_a_uri_of_which_a_part_would_be_cut_off_is_refused(uri: str):
-    with pytest.raises(UserError, match=rf"can not open storage '{re.escape(uri)}': .* write %23 for # and %3F for \?"):
+    with pytest.raises(UserError, match=rf"cannot open storage '{re.escape(uri)}': .* write %23 for # and %3F for \?"):
         Folder(uri).filesystem()
 
 
 def test_a_space_in_a_uri_is_written_as_percent_20(tmp_path: Path):
-    with pytest.raises(UserError, match=r"can not open storage 'file:///my run': .*; write %20 for a space"):
+    with pytest.raises(UserError, match=r"cannot open storage 'file:///my run': .*; write %20 for a space"):
         Folder("file:///my run").filesystem()
     Folder(f"file://{tmp_path}/my%20run%231").write_bytes("x", b"1")
     assert (tmp_path / "my run#1" / "x").read_bytes() == b"1"

@@ -1,10 +1,15 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from selfreward_ray import loop
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.steps.report import report
+from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.step import Step
 
 
 def test_the_recipe_of_a_run_is_read_back(tmp_path: Path):
@@ -17,3 +22,36 @@ def test_the_recipe_of_a_run_is_read_back(tmp_path: Path):
 def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path):
     with pytest.raises(UserError, match="is no run's folder"):
         RunLayout(str(tmp_path)).recipe()
+
+
+RECIPE = Recipe(model="m0", seed_data=SeedData(source="demo"))
+COMMANDS: dict[str, Callable[[str], object]] = {
+    "status": print_status,
+    "report": report,
+    "run": lambda folder: loop.run(RECIPE, folder),
+    "iterate": loop.run_next_iteration,
+}
+
+
+@pytest.mark.parametrize("begun", ["M1/model", "M1/baseline"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_of_an_earlier_version_is_refused(
+    tmp_path: Path, command: str, begun: str, monkeypatch: pytest.MonkeyPatch
+):
+    """There a training step and its model shared a folder, finished or not; its recipe may have other fields."""
+    monkeypatch.setattr(loop, "check_capacity", lambda request: None)
+    (tmp_path / "recipe.yaml").write_text("a_field_that_is_no_more: 1")
+    assert not Step("sft", str(tmp_path / begun), {}, {}).is_done()
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a run of an earlier version.* another --run-dir$"):
+        COMMANDS[command](str(tmp_path))
+    assert (tmp_path / "recipe.yaml").read_text() == "a_field_that_is_no_more: 1"
+
+
+def test_a_run_of_this_version_is_none_of_an_earlier_one(tmp_path: Path):
+    layout = RunLayout(str(tmp_path))
+    claim_run(layout.root, RECIPE)
+    for folders in (layout.baseline(), layout.made(1)):
+        assert not Step("sft", folders.training.uri, {}, {}).is_done()
+        folders.model.write_bytes("config.json", b"{}")
+    claim_run(layout.root, RECIPE)
+    assert layout.recipe() == RECIPE

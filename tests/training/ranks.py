@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[1]
 
 
 class Silent:
-    """A progress board that nobody reads: any call, also ``.remote``, is taken and answered by itself."""
+    """A progress actor that nobody reads: any call, also ``.remote``, is taken and answered by itself."""
 
     def __getattr__(self, name: str) -> "Silent":
         return self

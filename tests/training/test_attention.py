@@ -184,7 +184,7 @@ SIZES = {
     [
         (
             lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=15)),
-            "MistralForCausalLM can not be trained here: it has a sliding window of 15 tokens; set max_tokens to 15",
+            "MistralForCausalLM cannot be trained here: it has a sliding window of 15 tokens; set max_tokens to 15",
         ),
         (
             lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, final_logit_softcapping=None)),

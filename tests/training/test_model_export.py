@@ -1,5 +1,7 @@
 """An export that is not whole stops, names the tensor, and leaves no manifest. One rank, and a model without ZeRO."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_model import write_tiny_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Pair
@@ -15,10 +17,13 @@ from selfreward_ray.steps.train import dpo
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step
+from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.shards import INDEX
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
 
 NORM = "model.norm.weight"
+RECIPE = Recipe.model_validate({"model": "m0", "training": {"workers": 1}, "dpo": {"batch_size": 1}})
 
 
 def load(folder: Path) -> Any:
@@ -66,6 +71,15 @@ def test_a_model_that_is_not_whole_is_not_exported(
         export_model(model, tiny_model, str(tmp_path / "out"))
 
 
+def finished_pairs(folder: Path) -> str:
+    """A pair step of one pair."""
+    step = Step("pair", str(folder / "pair"), {}, {})
+    step.is_done()
+    step.write([Pair("p", "Why?", (1, 2), Candidate("c", "x", (3,), True), Candidate("r", "y", (4,), True))], Pair)
+    step.finish(offered=1)
+    return step.folder.uri
+
+
 def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-4])
 
@@ -97,25 +111,46 @@ def test_a_shard_that_is_stored_otherwise_stops_the_step(
     monkeypatch.setattr(export, "write_shard", damaged)
     monkeypatch.setattr(
         "selfreward_ray.steps.train.fit",
-        lambda job, progress: export.export_model(load(tiny_model), tiny_model, job.out, shard_bytes=100_000),
+        lambda job, progress: export.export_model(
+            load(tiny_model), tiny_model, job.folders.model.uri, shard_bytes=100_000
+        ),
     )
-    pair = Pair("p", "Why?", (1, 2), Candidate("c", "x", (3,), True), Candidate("r", "y", (4,), True))
-    pairs = Step("pair", str(tmp_path / "pair"), {}, {})
-    pairs.is_done()
-    pairs.write([pair], Pair)
-    pairs.finish(offered=1)
-    recipe = Recipe.model_validate({"model": "m0", "training": {"workers": 1}, "dpo": {"batch_size": 1}})
     with pytest.raises(RuntimeError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
-        dpo(recipe, model=str(tiny_model), pairs=str(tmp_path / "pair"), out=str(tmp_path / "out"))
-    assert read_manifest(Folder(str(tmp_path / "out"))) is None
+        dpo(RECIPE, model=str(tiny_model), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out"))
+    assert read_manifest(Folder(str(tmp_path / "out/training"))) is None
 
 
-def test_a_shard_of_an_earlier_attempt_stops_the_step(tmp_path: Path, tiny_model: Path):
+MODEL_FILES = re.compile(
+    r"config\.json|generation_config\.json|tokenizer(_config)?\.json|chat_template\.jinja|special_tokens_map\.json"
+    r"|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
+)
+
+
+def test_a_models_folder_has_its_files_and_no_others(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither the step's, nor what an earlier attempt and the model before left beside theirs."""
     from selfreward_ray.training.export import export_model
 
-    (tmp_path / "model-00009-of-00009.safetensors").touch()
-    with pytest.raises(RuntimeError, match="does not agree with the folder on model-00009-of-00009"):
-        export_model(load(tiny_model), tiny_model, str(tmp_path))
+    source = write_tiny_model(tmp_path / "source")
+    (source / "steps.jsonl").touch()
+    (source / "README.md").touch()
+    left = Folder(str(tmp_path / "out" / "model"))
+
+    def train(job: TrainJob, progress: Any) -> None:
+        job.folders.training.write_json("summary.json", {"tokens": 1})
+        left.write_bytes("model-00009-of-00009.safetensors", b"torn")
+        left.write_bytes("model.safetensors", b"")
+        export_model(load(source), source, job.folders.model.uri, shard_bytes=100_000)
+
+    monkeypatch.setattr("selfreward_ray.steps.train.fit", train)
+    assert dpo(RECIPE, model=str(source), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out")).tokens == 1
+    model = tmp_path / "out" / "model"
+    names = {path.name for path in model.iterdir()}
+    assert [name for name in names if not MODEL_FILES.fullmatch(name)] == []
+    # vLLM reads the weights that the index names, the configuration, the tokenizer and its template.
+    assert {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} < names
+    assert set(json.loads((model / INDEX).read_text())["weight_map"].values()) < names
+    assert AutoTokenizer.from_pretrained(model).chat_template
+    assert torch.equal(load(model).model.norm.weight, load(source).model.norm.weight)
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -27,7 +27,7 @@ KEPT = {"p0/chosen": -1.25, "p0/rejected": -2.0000001}
 @pytest.fixture
 def job(tmp_path: Path) -> TrainJob:
     model = write_tiny_model(tmp_path / "m1")
-    return dpo_job(model, tmp_path / "M2" / "model", Dpo(batch_size=2))
+    return dpo_job(model, tmp_path / "M2", Dpo(batch_size=2))
 
 
 def dpo_job(model: Path, out: Path, dpo: Dpo) -> TrainJob:
@@ -59,13 +59,13 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_is_computed_once_and_kept_beside_the_model(job: TrainJob, ask: Any):
     assert ask(job)
     assert not ask(job)
-    assert [path.name for path in Path(job.out).parent.iterdir()] == ["reference"]
+    assert [path.name for path in Path(job.out).iterdir()] == ["reference"]
 
 
 def test_another_beta_and_rate_find_it(job: TrainJob, ask: Any):
     assert ask(job)
     other = Dpo(batch_size=2, beta=0.5, learning_rate=1e-5, epochs=3)
-    assert not ask(replace(job, out=job.out + "-other", objective=DpoObjective(other), optimization=other))
+    assert not ask(replace(job, objective=DpoObjective(other), optimization=other))
 
 
 def test_pairs_that_carry_judging_rows_find_it_too(job: TrainJob, ask: Any):

@@ -56,9 +56,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise outcome
             return outcome
 
-        monkeypatch.setattr(trainer, "check_room", lambda ask: happened.append(f"check {ask}"))
-        monkeypatch.setattr(trainer, "wait_for_room", lambda ask, seconds, *_: happened.append(f"wait {seconds:g}"))
-        monkeypatch.setattr(trainer, "on_driver_node", lambda cls: "board")
+        monkeypatch.setattr(trainer, "check_capacity", lambda request: happened.append(f"check {request}"))
+        monkeypatch.setattr(
+            trainer, "wait_for_capacity", lambda request, seconds, *_: happened.append(f"wait {seconds:g}")
+        )
+        monkeypatch.setattr(trainer, "on_driver_node", lambda cls: "actor")
         monkeypatch.setattr(trainer, "_attempt", attempt)
         monkeypatch.setattr(ray, "kill", happened.append)
         settings = Training(start_timeout_s=7, **training)
@@ -74,26 +76,26 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_workers_are_asked_for_with_all_that_they_take(run: Any):
     happened = run(None, workers=40, cpus_per_worker=8, gpus_per_worker=1, accelerator_type="H100")
-    assert happened == ["check 40 × (8 CPU, 1 GPU, H100)", "wait 7", "start", "board"]
+    assert happened == ["check 40 × (8 CPU, 1 GPU, H100)", "wait 7", "start", "actor"]
 
 
 def test_each_restart_waits_for_room_again_and_is_counted(run: Any):
     happened = run(failed(RuntimeError("first")), failed(OSError("second")), max_failures=1)
-    assert happened[1:] == ["wait 7", "start", "wait 7", "start", "board", "OSError: second"]
+    assert happened[1:] == ["wait 7", "start", "wait 7", "start", "actor", "OSError: second"]
     happened = run(failed(RuntimeError("no room for a tensor")), max_failures=0)
-    assert happened[3].startswith("board")
+    assert happened[3].startswith("actor")
     assert "WorkerGroupError: Training failed due to worker errors" in happened[4]
 
 
 def test_a_node_that_was_taken_back_is_no_failure(run: Any):
     happened = run(failed(TakenBack()), failed(TakenBack()), None, max_failures=0)
-    assert happened[1:] == ["wait 7", "start"] * 3 + ["board"]
+    assert happened[1:] == ["wait 7", "start"] * 3 + ["actor"]
     nodes = ray.train.PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"a": [0]})
-    assert run(ray.train.PreemptionError(nodes), None, max_failures=0)[1:] == ["wait 7", "start"] * 2 + ["board"]
+    assert run(ray.train.PreemptionError(nodes), None, max_failures=0)[1:] == ["wait 7", "start"] * 2 + ["actor"]
 
 
 def test_what_ends_all_workers_alike_is_not_tried_again(run: Any):
-    assert run(Final("diverged"), max_failures=2)[1:] == ["wait 7", "start", "board", "Final: diverged"]
+    assert run(Final("diverged"), max_failures=2)[1:] == ["wait 7", "start", "actor", "Final: diverged"]
 
 
 def test_a_worker_that_starts_is_given_up_with_the_users_error(run: Any):

@@ -79,10 +79,10 @@ def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_re
     first, second = said(tmp_path, "damaged")
     wrong = {
         "other-form": "has neither model.safetensors nor", "no-index": "has neither model.safetensors nor",
-        "torn": "model.safetensors can not be read", "empty": "model.safetensors can not be read",
-        "no-safetensors": "model.safetensors can not be read", "torn-index": f"{index} can not be read",
-        "no-map": f"{index} can not be read (it has no weight_map", "no-shard": f"{shard} can not be read",
-        "no-names": f"{index} can not be read (it has no weight_map",
+        "torn": "model.safetensors cannot be read", "empty": "model.safetensors cannot be read",
+        "no-safetensors": "model.safetensors cannot be read", "torn-index": f"{index} cannot be read",
+        "no-map": f"{index} cannot be read (it has no weight_map", "no-shard": f"{shard} cannot be read",
+        "no-names": f"{index} cannot be read (it has no weight_map",
     }  # fmt: skip
     for case, fault in wrong.items():
         kind, message = first[case]

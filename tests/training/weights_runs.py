@@ -145,7 +145,7 @@ def load_damaged(folder: str) -> None:
         spoilt_rank = 1 if case.name == "rank-1" else 0
         source = case if spoilt_rank == RANK else case.with_name("whole")
         heard[case.name] = raised(partial(open_engine, source, job, 2))
-    lost = replace(job, model=f"{folder}/whole" if RANK else f"{folder}/lost", out=f"{folder}/M2/model")
+    lost = replace(job, model=f"{folder}/whole" if RANK else f"{folder}/lost", out=f"{folder}/M2")
     heard["reference"] = raised(lambda: reference_logprobs(None, [], lost))
     say(folder, "damaged", heard)
 
@@ -177,7 +177,7 @@ def job_of(folder: str, model: str, notes: list[str]) -> Any:
     from selfreward_ray.training.objectives import DpoObjective
 
     class Noted:
-        """A board whose notes are kept."""
+        """A progress actor whose notes are kept."""
 
         @property
         def note(self) -> "Noted":

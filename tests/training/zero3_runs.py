@@ -30,7 +30,7 @@ class Case:
     def job(self, folder: Path) -> TrainJob:
         dpo = Dpo(learning_rate=1e-2, final_learning_rate=1e-2, batch_size=2)
         model = folder / ("tied" if self.tied else "untied")
-        out = folder / self.name / "model"
+        out = folder / self.name
         training = Training.model_validate({"dtype": "float32"} | self.training)
         return TrainJob(self.name, str(model), str(out), DpoObjective(dpo), dpo, training, 0, "run", Silent())
 
@@ -77,7 +77,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
     weights = _weights(engine)
     for batch in plan:
         _train(engine, batch.ranks[rank], reference, job)
-    export_model(engine.module.model, Path(job.model), job.out, SHARD_BYTES)
+    export_model(engine.module.model, Path(job.model), job.folders.model.uri, SHARD_BYTES)
     said = {
         "before": before,
         "passes": passes,

@@ -1,4 +1,4 @@
-"""An object store on this machine, in the place of the bucket that a run's folder is in."""
+"""An S3 server on this machine, in place of the bucket of a run's folder."""
 
 import subprocess
 import sys
@@ -20,9 +20,9 @@ _START_SECONDS = 60
 
 @contextmanager
 def bucket(name: str, log: Path) -> Iterator[dict[str, str]]:
-    """An S3 server on loopback with an empty bucket `name`; yields the environment by which processes find it.
+    """Run an S3 server on loopback with an empty bucket `name`; yields the environment variables for its clients.
 
-    Raises `UserError` where the server is not installed or does not start.
+    Raises `UserError` if the server is not installed or does not start.
     """
     if find_spec("moto") is None:
         raise UserError(
@@ -52,7 +52,7 @@ def bucket(name: str, log: Path) -> Iterator[dict[str, str]]:
 
 
 def save_bucket(uri: str, environment: Mapping[str, str], folder: Path) -> None:
-    """Copy all that is under `uri` in the bucket that `environment` leads to. Raises `OSError` where it can not."""
+    """Copy everything under `uri`, in the bucket of `environment`, to `folder`. Raises `OSError` if it fails."""
     scheme, address = environment["AWS_ENDPOINT_URL"].split("://")
     store = fs.S3FileSystem(
         access_key=environment["AWS_ACCESS_KEY_ID"],
@@ -68,7 +68,7 @@ def save_bucket(uri: str, environment: Mapping[str, str], folder: Path) -> None:
 
 
 def _create(url: str, server: "subprocess.Popen[bytes]") -> None:
-    """The bucket, as soon as the server answers."""
+    """Create the bucket as soon as the server answers."""
     end = time.monotonic() + _START_SECONDS
     while server.poll() is None and time.monotonic() < end:
         try:

@@ -1,8 +1,8 @@
-"""The process of a rehearsal that joins its cluster and runs the loop: ``drive RECIPE RUN_DIR SEEN SECONDS KEPT STEP``.
+"""The driver process of a rehearsal, which runs its loop: ``drive RECIPE RUN_DIR SEEN SECONDS KEPT STEP``.
 
-What it saw of the cluster is in the JSON file SEEN when it ends. SECONDS is how long nodes may stay idle: it waits for
-the last ones to be let go, but those that the cluster keeps, in the JSON object KEPT by type. Where STEP is not empty,
-it kills itself as soon as the step of that name begins.
+Before it ends, it writes its observations of the cluster to the JSON file SEEN. SECONDS is the idle timeout of nodes:
+the process waits until the last ones are released, except those that the cluster keeps, by type in the JSON object
+KEPT. If STEP is not empty, the process kills itself when the step of that name begins.
 """
 
 import json
@@ -20,7 +20,7 @@ from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.reporting import progress
 
 _LET_GO_WITHIN = 30.0
-"""Seconds beyond those of idleness."""
+"""Maximum number of seconds after the idle timeout until a node must be released."""
 
 
 def main(recipe: str, run_dir: str, seen: str, idle_seconds: str, kept: str, kill_in: str) -> int:

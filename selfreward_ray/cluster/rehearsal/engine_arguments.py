@@ -1,4 +1,4 @@
-"""Which arguments vLLM's engine knows, read from its source: to import it takes ten seconds."""
+"""The arguments of vLLM's engine, read from its source, because an import takes ten seconds."""
 
 import ast
 import difflib
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def unknown_arguments(engine: Mapping[str, Any]) -> list[str]:
-    """A line for each name in the recipe's ``inference.engine`` that is no field of vLLM's `AsyncEngineArgs`."""
+    """One line for each name in the recipe's ``inference.engine`` that is not a field of vLLM's `AsyncEngineArgs`."""
     known = engine_arguments()
     lines = []
     for name in engine:
@@ -23,7 +23,7 @@ def unknown_arguments(engine: Mapping[str, Any]) -> list[str]:
 
 @cache
 def engine_arguments() -> frozenset[str]:
-    """Names of the fields of `AsyncEngineArgs`, and of `EngineArgs` that it extends."""
+    """Names of the fields of `AsyncEngineArgs` and its base class `EngineArgs`."""
     package = find_spec("vllm")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("vllm")

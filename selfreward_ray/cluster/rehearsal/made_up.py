@@ -1,4 +1,4 @@
-"""A rehearsal's data: ranked sets and prompts, few of the recipe's own or made up where these are elsewhere."""
+"""The data of a rehearsal: a few ranked sets of the recipe's source, or synthetic ones if it cannot be read here."""
 
 import json
 import threading
@@ -13,15 +13,15 @@ from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.seed.readers.rows import read_rows
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.rows import read_rows
 
 _READ, _SETS = 1000, 64
-"""How much of a source is read, and how many sets of it are taken; those first that two replies rank."""
+"""Number of sets that are read from a source, and maximum number that are used, those with different ranks first."""
 _CHARACTERS = 500
-"""Of each text: the end of a prompt, the beginning of a reply."""
+"""Length of each text: the end of a prompt, or the beginning of a reply."""
 _ANSWERS_WITHIN = 30.0
-"""Seconds for a storage to say whether a source is there; Google's is asked for a quarter of an hour, in C++."""
+"""Timeout in seconds for a storage to tell whether a source exists. The client of Google's retries for 15 minutes."""
 
 _SUBJECTS = ("river", "garden", "market", "bridge", "winter", "harbor", "forest", "kitchen")
 _ASKED = (
@@ -41,10 +41,10 @@ _REPLIES = (
 
 
 def write_rankings(file: Path, wanted: SeedData, rubric: Rubric) -> str:
-    """Ranked sets in the place of ``wanted.source``: some of its own where it can be read here; says what they are.
+    """Write ranked sets in place of ``wanted.source``, from the source if it can be read here. Describes them as text.
 
-    Verdicts of a random model agree with a ranking of two replies often enough, with one of five hardly ever: each set
-    keeps its best and its worst. Raises `SeedError` for what is wrong with the rows of a source.
+    Each set keeps its best and its worst reply: verdicts of a random model often agree with a ranking of two replies,
+    but hardly ever with one of five. Raises `RowError` if the rows of the source are wrong.
     """
     if away := _why_away(wanted):
         _write(file, _made_up(rubric))
@@ -57,7 +57,7 @@ def write_rankings(file: Path, wanted: SeedData, rubric: Rubric) -> str:
 
 
 def _why_away(wanted: SeedData) -> str | None:
-    """Why ``wanted.source`` can not be read on this machine; None where it can, whatever its rows are."""
+    """The reason why ``wanted.source`` cannot be read on this machine; None if it can. Its rows are not checked."""
     found: list[str | None] = []
 
     def look() -> None:
@@ -76,7 +76,7 @@ def _why_away(wanted: SeedData) -> str | None:
 
 
 def _best_and_worst(ranked: RankedSet) -> dict[str, Any]:
-    """A row of seed data; what was said before the prompt is a part of it."""
+    """A row of seed data, with earlier messages as a part of the prompt."""
     replies = sorted(ranked.replies, key=lambda reply: reply.rank)
     kept = replies if len(replies) < 2 else [replies[0], replies[-1]]
     return {
@@ -89,7 +89,7 @@ def _best_and_worst(ranked: RankedSet) -> dict[str, Any]:
 
 
 def _made_up(rubric: Rubric) -> list[dict[str, Any]]:
-    """Ranked sets, the best reply first, each with a verdict that `rubric` reads."""
+    """Synthetic ranked sets, the best reply first, with verdicts that `rubric` can read."""
     endings = sorted(rubric.endings, key=lambda ending: rubric.read_score("x" + ending) or 0)
     marks = (endings[-1], endings[0]) if endings else ("", "")
     return [
@@ -106,7 +106,7 @@ def _made_up(rubric: Rubric) -> list[dict[str, Any]]:
 
 
 def write_prompts(file: Path) -> None:
-    """Prompts that no ranked set has."""
+    """Write synthetic prompts that are in no ranked set."""
     _write(file, [{"prompt": f"{asked.format('desert')} Case {n}."} for n in range(8) for asked in _ASKED])
 
 

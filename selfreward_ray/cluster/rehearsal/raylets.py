@@ -1,4 +1,4 @@
-"""A Ray cluster of declared nodes on this machine, under Ray's own autoscaler."""
+"""A Ray cluster of declared nodes on this machine, with Ray's own autoscaler."""
 
 import json
 import secrets
@@ -24,11 +24,11 @@ from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.errors import UserError
 
 NODE_TYPE = "node-type"
-"""The label of each node but the head by which its type is known; Ray's own is the same for all nodes here."""
+"""Label with the type of each worker node. Ray's own label is the same for all nodes here."""
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens."""
+    """A free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -38,12 +38,12 @@ def free_port() -> int:
 def raylets(
     shape: Shape, idle_seconds: float, environment: dict[str, str], ray_folder: Path | None = None
 ) -> Iterator[dict[str, str]]:
-    """A cluster of `shape`'s head, on which the autoscaler starts and ends its other nodes.
+    """Run a cluster with the head of `shape`, whose autoscaler starts and stops the other nodes.
 
-    Each node is a raylet with the CPUs, GPUs, accelerator type and labels that `shape` declares, and has `environment`,
-    in which GPUs are said to be declared only. Yields the environment of a process that is to join the cluster: Ray
-    reads its token when it is imported, so this process itself can not. Ray's sessions are in `ray_folder`, and stay
-    there, where it is given. Raises `UserError` where Ray does not start.
+    Each node is a raylet with the declared CPUs, GPUs, accelerator type and labels. Its environment variables are
+    `environment` and the one that marks GPUs as declared only. Yields the environment of a process that joins the
+    cluster; this process cannot, because Ray reads its token at import. If `ray_folder` is given, Ray's sessions are
+    kept there. Raises `UserError` if Ray does not start.
     """
     with tempfile.TemporaryDirectory(prefix="rehearse-", ignore_cleanup_errors=True) as folder:
         port = free_port()
@@ -55,7 +55,7 @@ def raylets(
         ours = environment | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(16),
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # no other cluster takes work over
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # there is no work to be moved elsewhere
             DECLARED_GPUS: "1",
         }
         with log.open("w") as output:
@@ -83,7 +83,7 @@ _EMPTY = (
 _HEAD_ENVIRONMENT = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     "RAY_FAKE_CLUSTER": "1",
-    "RAY_enable_autoscaler_v2": "1",  # what `ray up` takes
+    "RAY_enable_autoscaler_v2": "1",  # as `ray up` does
     "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
 }
@@ -97,7 +97,7 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
         "upscaling_speed": 100,
         "idle_timeout_minutes": idle_seconds / 60,
         "provider": {
-            # By its class: the wheel of Ray lacks the file of defaults for the type `fake_multinode`.
+            # By its class, because Ray's wheel lacks the defaults of the provider type `fake_multinode`.
             "type": "external",
             "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__qualname__}",
             "disable_node_updaters": True,
@@ -106,14 +106,14 @@ def _autoscaling_config(shape: Shape, idle_seconds: float, address: str) -> dict
             "head_node_id": FAKE_HEAD_NODE_ID,
             "gcs_address": address,
         },
-        # Nothing is installed on nodes that are this machine, but Ray looks for each of these.
+        # Empty, because nodes are on this machine, but Ray requires each of these keys.
         **{key: [] for key in _EMPTY},
         "file_mounts": {},
         "auth": {},
         "head_node_type": FAKE_HEAD_NODE_TYPE,
         "available_node_types": {FAKE_HEAD_NODE_TYPE: head}
         | {
-            # A cluster file may name a type so too.
+            # A cluster file may have a type of the same name.
             name if name != FAKE_HEAD_NODE_TYPE else f"{name}.worker": {
                 "resources": dict(node.resources),
                 "labels": {**node.labels, NODE_TYPE: name},
@@ -139,7 +139,7 @@ def _start_arguments(shape: Shape, host: str, port: int, config: Path, ray_folde
 
 
 def _wait(head: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Until `ray start` says that the head runs."""
+    """Wait until `ray start` reports that the head is running."""
     while "will now block" not in log.read_text():
         try:
             status = head.wait(0.2)
@@ -149,7 +149,7 @@ def _wait(head: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _end(head: "subprocess.Popen[bytes]") -> None:
-    """The head and every node that its autoscaler started."""
+    """Stop the head and all nodes that its autoscaler started."""
     try:
         processes = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
     except psutil.NoSuchProcess:

@@ -1,14 +1,14 @@
-"""A recipe cut down to what two cores do in minutes. What decides where things run stays as it is."""
+"""Reduce a recipe so that two cores run it in minutes. Settings of placement are kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.cluster.asks import worker_ask
+from selfreward_ray.cluster.capacity import NodeType, capacity_for, describe
 from selfreward_ray.cluster.cluster_file import Shape
-from selfreward_ray.cluster.room import NodeType, at_most, describe
+from selfreward_ray.cluster.requests import worker_request
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source
+from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Recipe, Training
 from selfreward_ray.recipe.text import differing_fields, parse_recipe
@@ -21,7 +21,7 @@ _ENGINE = {
     "block_size": 32,
     "distributed_executor_backend": "uni",
 }
-# Without multiprocessing vLLM's CPU platform leaves "uni" as it is: a process less that imports it for each engine.
+# Without multiprocessing vLLM's CPU platform accepts "uni", which saves a process per engine that imports vLLM.
 _ENGINE_ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 _REPLY_TOKENS = 24
 _VERDICT_TOKENS = 48
@@ -30,7 +30,7 @@ _MODEL_TOKENS = 4096
 
 @dataclass(frozen=True)
 class StandIns:
-    """What is made up for the rehearsal, by path."""
+    """Paths of the model and data that replace the recipe's in a rehearsal."""
 
     model: str
     proposer: str
@@ -40,11 +40,11 @@ class StandIns:
 
 
 def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
-    """The recipe as it is rehearsed.
+    """The reduced recipe of a rehearsal.
 
-    Placement stays: what a replica and a worker ask of a node, accelerator types, nodes a replica. So does every choice
-    of method: rubric, policy, loss, LoRA, who proposes and who writes the verdicts. Raises `UserError` where no node
-    of `shape` holds a worker.
+    Placement is kept: the resources of replicas and workers, accelerator types, and nodes per replica. Methods are kept
+    too: rubric, pair policy, loss, LoRA, who proposes prompts and who writes verdicts. Raises `UserError` if no node of
+    `shape` holds a worker.
     """
     values = recipe.model_dump()
     for section, change in (
@@ -70,12 +70,12 @@ def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
 
 
 def prompts_are_here(prompts: Prompts) -> bool:
-    """Whether the new prompts are proposed, made, or in a file of this machine."""
-    return prompts.source == "model" or find_source(prompts.source) is not None or Path(prompts.source).exists()
+    """Whether new prompts come from a model, an installed source or a file of this machine."""
+    return prompts.source == "model" or is_source(prompts.source) or Path(prompts.source).exists()
 
 
 def reductions(recipe: Recipe, rehearsed: Recipe) -> list[str]:
-    """The fields that differ, as ``training.workers: 64 → 2``."""
+    """The fields that were changed, as ``training.workers: 64 → 2``."""
     return differing_fields(recipe, rehearsed)
 
 
@@ -86,7 +86,7 @@ def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
         "eft": min(seed.eft, 12),
         "held_out": min(seed.held_out, 4),
     }
-    if find_source(seed.named()) is None:
+    if not is_source(seed.named()):
         changed["source"] = stand_ins.rankings
     if seed.verdicts not in ("baseline", "written"):
         changed["verdicts"] = stand_ins.model
@@ -110,12 +110,12 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
 
 
 def rubric_of(recipe: Recipe) -> str:
-    """The rehearsal's rubric: the recipe's own, or a packaged one where that cannot constrain a verdict's end."""
+    """The rubric of a rehearsal: the recipe's, or a packaged one if that has no endings for constrained verdicts."""
     return recipe.judge.rubric if load_rubric(recipe.judge.rubric).endings else "additive"
 
 
 def _judge(recipe: Recipe) -> dict[str, Any]:
-    """A random model writes no score by itself, so that it is made to."""
+    """Constrain verdicts, because a random model writes no score by itself."""
     judge = recipe.judge
     tokens = max(min(judge.sampling.max_tokens, _VERDICT_TOKENS), ENDING_TOKENS)
     return {
@@ -129,23 +129,23 @@ def _judge(recipe: Recipe) -> dict[str, Any]:
 
 
 def _training(training: Training, shape: Shape) -> dict[str, Any]:
-    """Two workers; where the recipe's need several nodes each has a node of its own, by asking for all its CPUs."""
+    """At most two workers. If the recipe's workers need several nodes, each requests all CPUs of a node."""
     changed: dict[str, Any] = {
         "workers": min(training.workers, 2),
         "checkpoint_every": min(training.checkpoint_every, 2),
         "liger_kernels": False,
         "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
     }
-    ask = worker_ask(training)
+    request = worker_request(training)
     nodes = [shape.head, *(node.resources for node in shape.workers.values())]
-    held = [(at_most(ask, [NodeType("one", node, 1)], None), node) for node in nodes]
+    held = [(capacity_for(request, [NodeType("one", node, 1)], None), node) for node in nodes]
     most, node = max(held, key=lambda found: found[0])
     if not most:
         raise UserError(
-            f"no node of the cluster holds a training worker, which asks for {describe(ask.bundles[0])}; lower what a "
-            "worker takes (training.cpus_per_worker, gpus_per_worker), or declare such a node type"
+            f"no node of the cluster holds a training worker, which asks for {describe(request.bundles[0])}; "
+            "lower what a worker takes (training.cpus_per_worker, gpus_per_worker), or declare such a node type"
         )
-    if most < ask.count:
+    if most < request.count:
         changed["cpus_per_worker"] = node["CPU"]
     return changed
 
@@ -154,7 +154,7 @@ def _inference(inference: Inference) -> dict[str, Any]:
     return {
         "min_replicas": 1,
         "max_replicas": 1 if inference.nodes_per_replica > 1 else min(inference.max_replicas, 2),
-        "tokens_in_flight": 2048,  # so that the verdicts of a baseline fill two replicas
+        "tokens_in_flight": 2048,  # small enough that the verdicts of a baseline fill two replicas
         "rows_per_block": min(inference.rows_per_block, 2),
         "engine": _ENGINE,
         "env": inference.env | _ENGINE_ENV,

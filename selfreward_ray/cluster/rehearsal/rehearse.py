@@ -1,4 +1,4 @@
-"""A recipe's whole loop on this machine before anything is paid for. The story of `selfreward rehearse`."""
+"""Run the whole loop of a recipe on this machine, before any cluster is paid for: `selfreward rehearse`."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.text import Text
 
-from selfreward_ray.cluster.asks import replica_ask, worker_ask
+from selfreward_ray.cluster.capacity import explain_shortage, types_of
 from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.rehearsal.bucket import bucket
 from selfreward_ray.cluster.rehearsal.engine_arguments import unknown_arguments
@@ -29,64 +29,65 @@ from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, 
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
 from selfreward_ray.cluster.rehearsal.watch import surplus
-from selfreward_ray.cluster.room import explain_shortage, types_of
+from selfreward_ray.cluster.requests import replica_request, worker_request
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source
+from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
 from selfreward_ray.reporting.formatting import visible
 
 IDLE_SECONDS = 10.0
-"""How long a node of the rehearsal stays without work: seconds in the place of a cluster's minutes."""
+"""Idle timeout of a rehearsal's nodes, in seconds rather than a cluster's minutes."""
 INTERRUPTED = "M2 · pairs"
-"""The step in which the run is killed once, to go on from there."""
+"""The step in which the run is killed once, so that resuming is rehearsed too."""
 
 BUCKET = "rehearsal"
 _STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
-"""Schemes that pyarrow's file systems read and write."""
+"""URI schemes that pyarrow's file systems support."""
 _RUN_DIRS = f"give a folder, or {'://, '.join(_STORES)}://BUCKET/PATH"
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What a rehearsal found."""
+    """The findings of a rehearsal."""
 
     reductions: list[str]
+    """Fields of the recipe that were changed, see `reduce.reductions`."""
     replaced: list[str]
-    """What stands for the model and for data that is elsewhere."""
+    """Replacements of the model and of data that cannot be read here."""
     rejected: list[str]
-    """What the real run would be refused for, its own numbers against the nodes."""
+    """Reasons to refuse the real run, with its own numbers and the declared nodes."""
     steps: list[dict[str, Any]]
-    """What was seen of each step, see `watch.StepSeen`."""
+    """Observations of each step, see `watch.StepSeen`."""
     left: list[str]
-    """Nodes that were not let go in the end, though nothing keeps them."""
+    """Nodes that were not released at the end, although nothing keeps them."""
     seconds: float
     kept: list[str] = field(default_factory=list)
-    """Nodes that stay because the cluster file has `min_workers` of their type."""
+    """Nodes that stay because the cluster file sets `min_workers` for their type."""
     unseen: list[str] = field(default_factory=list)
-    """What could not be seen of the cluster, see `watch.Watch.unseen`."""
+    """Observations that failed, see `watch.Watch.unseen`."""
     interrupted: bool = True
-    """Whether the run was killed and went on; not where it has no step `INTERRUPTED`."""
+    """Whether the run was killed and resumed. False if it has no step `INTERRUPTED`."""
 
     @property
     def idle(self) -> list[str]:
-        """Nodes that were started and never used, with the step that started them."""
+        """Nodes that were started but never used, with the step that started them."""
         fine = {*self.kept, *_used(self.steps)}
         return [f"{node} ({step['label']})" for step in self.steps for node in step["started"] if node not in fine]
 
     @property
     def faulty(self) -> bool:
-        """Whether anything is wrong with the real run, or with what is known of it."""
+        """Whether a problem was found, or observations are missing."""
         return bool(self.rejected or self.idle or self.left or self.unseen)
 
 
 def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> Rehearsed:
-    """Run the reduced `recipe` on the declared nodes of `cluster_file`, or on such as it asks for.
+    """Run the reduced `recipe` on the declared nodes of `cluster_file`, or on nodes that fit the recipe.
 
-    `run_dir` is the real run's: where it is in a bucket, a local server has one. What the real run would be refused for
-    is said at once. Raises `UserError` where the loop does not come to its end, for what would be wrong in the real run
-    too.
+    `run_dir` is that of the real run; if it is in a bucket, the rehearsal uses a bucket of a local server. Reasons to
+    refuse the real run are printed at once. Raises `UserError` if the loop fails, for a reason that would also end the
+    real run.
     """
     _need_cpu_engine()
     began = time.monotonic()
@@ -130,9 +131,9 @@ def rehearse(recipe: Recipe, cluster_file: str | None, run_dir: str | None) -> R
 
 
 def is_stored(run_dir: str) -> bool:
-    """Whether a run's folder is in an object store and not on a disk.
+    """Whether a run's folder is in an object store rather than on a disk.
 
-    Raises `UserError` for what is neither; the message does not repeat what may hold credentials.
+    Raises `UserError` if it is neither. The message does not repeat the URI, which may contain credentials.
     """
     try:
         uri = urlsplit(run_dir)
@@ -154,10 +155,10 @@ def _used(steps: list[dict[str, Any]]) -> set[str]:
 
 
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
-    """What the real run would be refused for: more than `shape` can ever hold, and wrong arguments."""
-    asks = (worker_ask(recipe.training), replica_ask(recipe.inference))
+    """Reasons to refuse the real run: requests that `shape` can never hold, and unknown engine arguments."""
+    requests = (worker_request(recipe.training), replica_request(recipe.inference))
     known = types_of(shape)
-    shortages = [shortage for ask in asks if known and (shortage := explain_shortage(ask, *known))]
+    shortages = [shortage for request in requests if known and (shortage := explain_shortage(request, *known))]
     return [*shortages, *unknown_arguments(recipe.inference.engine)]
 
 
@@ -168,7 +169,7 @@ def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
     if recipe.prompts.proposer is not None:
         said = write_stand_in(recipe.prompts.proposer, Path(stand_ins.proposer), seed=1)
         replaced.append(f"{recipe.prompts.proposer}: {said}")
-    if find_source(recipe.seed_data.named()) is None:
+    if not is_source(recipe.seed_data.named()):
         said = write_rankings(Path(stand_ins.rankings), recipe.seed_data, rubric)
         replaced.append(f"{recipe.seed_data.source}: {said}")
     if not prompts_are_here(recipe.prompts):
@@ -178,7 +179,7 @@ def _make_up(recipe: Recipe, folder: Path) -> tuple[StandIns, list[str]]:
 
 
 def _drive(folder: Path, out: str, cluster: dict[str, str], least: dict[str, int], kill_in: str) -> dict[str, Any]:
-    """One attempt at the run in a process of its own, which is killed where the step `kill_in` begins."""
+    """Run the loop once in a process of its own, which is killed when the step `kill_in` begins."""
     seen = folder / ("seen-killed.json" if kill_in else "seen.json")
     command = [sys.executable, "-m", "selfreward_ray.cluster.rehearsal.drive"]
     arguments = [str(folder / "recipe.yaml"), out, str(seen), str(IDLE_SECONDS), json.dumps(least), kill_in]

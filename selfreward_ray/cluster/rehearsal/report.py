@@ -1,4 +1,4 @@
-"""What a rehearsal found, on the terminal."""
+"""Print the findings of a rehearsal."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from selfreward_ray.cluster.rehearsal.rehearse import INTERRUPTED, Rehearsed
 from selfreward_ray.reporting.formatting import duration, number, visible
 
 _A_WAIT = 1.0
-"""Seconds from which on a wait is worth a line."""
+"""Minimum length of a wait that is printed, in seconds."""
 
 
 def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
-    """Print what was reduced and replaced, what each step did to the cluster, and what is wrong."""
+    """Print reductions and replacements, the nodes and waits of each step, and the problems found."""
     console = console or Console()
     _list(console, "Reduced for the rehearsal", found.reductions)
     _list(console, "In the place of", found.replaced)
@@ -36,7 +36,7 @@ def print_rehearsed(found: Rehearsed, console: Console | None = None) -> None:
 
 
 def _table(steps: list[dict[str, Any]]) -> Table:
-    """A row for each step; what its nodes and waits were is a line each."""
+    """A row for each step, with one line for each kind of node event and each wait."""
     table = Table(title="Steps and nodes", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("step")
     table.add_column("seconds", justify="right")

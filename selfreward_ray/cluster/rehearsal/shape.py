@@ -1,24 +1,24 @@
-"""The nodes that a rehearsal declares: those of a cluster file, or such as the recipe asks for."""
+"""The declared nodes of a rehearsal: those of a cluster file, or nodes that fit the recipe."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from selfreward_ray.cluster.capacity import ACCELERATOR
 from selfreward_ray.cluster.cluster_file import Nodes, Shape, read_cluster_file
-from selfreward_ray.cluster.room import ACCELERATOR
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 
 _GPUS_A_NODE, _HEAD_CPUS = 8, 4
-"""What a node, and a head beside which there are others, has where no cluster file says."""
+"""GPUs of a node, and CPUs of a head with other nodes, if there is no cluster file."""
 _KEPT = 2
-"""Each node is some processes of this machine."""
+"""Maximum number of nodes that are kept without work. Each node is several processes of this machine."""
 
 
 def shape_of_file(path: str) -> Shape:
-    """The node types of a file for `ray up`, of each of which the cluster keeps at most `_KEPT` nodes.
+    """The node types of a cluster file for `ray up`, with at most `_KEPT` permanent nodes of each type.
 
-    Raises `UserError` where it is none, or a type declares no resources.
+    Raises `UserError` if it is no such file, or if a type declares no resources.
     """
     declared = read_cluster_file(path)
     workers = {
@@ -29,7 +29,7 @@ def shape_of_file(path: str) -> Shape:
 
 
 def _resources(path: str, name: str, declared: Mapping[str, float]) -> dict[str, float]:
-    """Without memory, which Ray takes by options of its own and no step asks for."""
+    """The declared resources without memory, which Ray sets by other options and no step requests."""
     if "CPU" not in declared:
         raise UserError(
             f"{path}: available_node_types.{name}: the node type does not say its resources; write them, for example "
@@ -39,9 +39,9 @@ def _resources(path: str, name: str, declared: Mapping[str, float]) -> dict[str,
 
 
 def shape_of_recipe(recipe: Recipe) -> Shape:
-    """Nodes that hold what the recipe asks for at most: one where all of it fits on one.
+    """Nodes that hold the recipe's maximum requests; a single node if everything fits on it.
 
-    Inference and training take turns, so that nodes of the same type are the same nodes.
+    Inference and training never run at the same time, so they share nodes of the same type.
     """
     inference, training = recipe.inference, recipe.training
     parts = inference.max_replicas * inference.nodes_per_replica
@@ -71,7 +71,7 @@ def shape_of_recipe(recipe: Recipe) -> Shape:
 
 
 def _larger(one: Nodes, other: Nodes) -> Nodes:
-    """Nodes that hold what either holds."""
+    """Nodes that are large enough to replace either."""
     kinds = {**one.resources, **other.resources}
     resources = {kind: max(one.resources.get(kind, 0), other.resources.get(kind, 0)) for kind in kinds}
     return Nodes(resources, max(one.most, other.most))

@@ -1,8 +1,8 @@
-"""A small random model of another one's architecture, which writes plain words and comes to an end.
+"""A small random model with the architecture of another one, which writes ordinary words and ends its replies.
 
-A random model as it is made writes bytes of no language without end: no reply of it would be finished, no prompt that
-it proposes would pass the filters, and a rehearsal would end before its first pair. So every token has the same large
-first coordinate, and the output head weighs plain words and the end token by theirs.
+An ordinary random model generates random bytes without end. None of its replies would be finished, none of its prompts
+would pass the filters, and a rehearsal would end before its first pair. Therefore all token embeddings have the same
+large first coordinate, and the output head uses it to favour ordinary words and the end token.
 """
 
 import math
@@ -18,16 +18,17 @@ LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
 _WORDS_BEFORE_THE_END = 10
 _PLAIN = re.compile(r"[Ġ▁ ][A-Za-z]{2,}")
 _COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")
-"""Files of configuration, tokenizer and template; neither weights nor the index of their shards."""
+"""Suffixes of configuration, tokenizer and template files. Weights and their index are not copied."""
 _PREFERENCE = 6.0
-"""Log of how much more probable a plain word is than another token."""
+"""Logit of ordinary words; other tokens have its negative."""
 
 
 def write_stand_in(name: str, folder: Path, seed: int) -> str:
-    """Make `folder` a model with the architecture, tokenizer and template of the model `name`; says what it is.
+    """Write a model with the architecture, tokenizer and template of the model `name` to `folder`.
 
-    Where these can not be had it is a Llama with a tokenizer made here and the ChatML template. Raises `UserError` for
-    a folder or a stored model that is incomplete, and for an architecture of which no small model can be made.
+    Returns a description of it. If these cannot be fetched, it is a Llama with a synthetic tokenizer and the ChatML
+    template. Raises `UserError` if a local or stored model is incomplete, or if no small model of its architecture can
+    be made.
     """
     from transformers import logging
 
@@ -41,7 +42,7 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
 
 
 def _write(source: Path | None, folder: Path, seed: int) -> str:
-    """Make the model, after the one in `source` where there is one; the name of its class."""
+    """Write the model, after the one in `source` if there is one. Returns the name of its class."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -61,7 +62,7 @@ def _write(source: Path | None, folder: Path, seed: int) -> str:
 
 
 def _companions(name: str) -> tuple[Path | None, str]:
-    """The folder of the model's configuration, tokenizer and template; where they come from, in words."""
+    """The folder of the model's configuration, tokenizer and template, and their origin as text."""
     said = "with its own tokenizer and template"
     if "://" in name or Path(name).is_dir():
         return local_model(name, weights=False), said
@@ -73,7 +74,7 @@ def _companions(name: str) -> tuple[Path | None, str]:
 
 
 def _reduced(source: Path) -> Any:
-    """The configuration in `source` with few layers, narrow, of small weights."""
+    """The configuration in `source` with few and narrow layers and small initial weights."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source)
@@ -90,7 +91,7 @@ def _reduced(source: Path) -> Any:
         "num_experts": 4,
         "num_local_experts": 4,
         "num_experts_per_tok": 2,
-        "initializer_range": 0.02,  # beside larger weights the first coordinate would not decide
+        "initializer_range": 0.02,  # with larger weights the first coordinate would not dominate
     }
     for field, size in sizes.items():
         if getattr(text, field, None) is not None:
@@ -101,7 +102,7 @@ def _reduced(source: Path) -> Any:
 
 
 def _made_up(folder: Path) -> Any:
-    """Write a tokenizer of a few hundred tokens to `folder`; a Llama's configuration for it."""
+    """Write a tokenizer of a few hundred tokens to `folder`. Returns the configuration of a Llama for it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
@@ -145,7 +146,7 @@ def _prefer_words(model: Any, tokenizer: Any) -> None:
 
     end = ChatCodec(Path(tokenizer.name_or_path)).end_id
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    # What a norm makes of a coordinate that is far greater than the others.
+    # The value of a coordinate that is far larger than the others after normalization.
     first = math.sqrt(embeddings.shape[1])
     words = [
         token_id for token, token_id in tokenizer.get_vocab().items()
@@ -156,7 +157,7 @@ def _prefer_words(model: Any, tokenizer: Any) -> None:
         weights = torch.full((len(head),), -_PREFERENCE)
         weights[words] = _PREFERENCE
         weights[end] = _PREFERENCE + math.log(max(1, len(words)) / _WORDS_BEFORE_THE_END)
-        # Tied to the embeddings, whose large coordinate then differs a little, it says the same.
+        # If the head is tied to the embeddings, their large coordinates then differ slightly, which does no harm.
         head[:, 0] = (2.0 if head.data_ptr() == embeddings.data_ptr() else 0.0) + weights / first
 
 

@@ -1,4 +1,4 @@
-"""What the cluster does while a run goes on: which nodes each step starts, uses and lets go, and how long it waits."""
+"""Observe the cluster during a run: the nodes that each step starts, uses and releases, and its waits."""
 
 import dataclasses
 import re
@@ -18,14 +18,14 @@ from selfreward_ray.reporting import progress
 
 _LOOK_EVERY = 0.5
 _LOOKS_A_USE = 3
-"""Looks between two at what runs where, each of which takes a while."""
+"""Every how many observations the use of nodes is observed too, which takes longer."""
 _AT_MOST = 1000
 HEAD = "head"
 _NODES, _USE = "which nodes there are", "which nodes are used"
 
 
 def surplus(nodes: list[str], least: Mapping[str, int]) -> list[str]:
-    """Of nodes as `Watch` names them, those beyond the first `least` of each type, which the autoscaler keeps."""
+    """The nodes, as named by `Watch`, beyond the minimum number of each type that the autoscaler keeps."""
     counts: Counter[str] = Counter()
     beyond = []
     for node in nodes:
@@ -38,20 +38,20 @@ def surplus(nodes: list[str], least: Mapping[str, int]) -> list[str]:
 
 @dataclass
 class StepSeen:
-    """What was seen while one step ran; nodes are ``head`` and ``type/number``, as the autoscaler numbers them."""
+    """Observations of one step. Nodes are called ``head`` and ``type/number``, with the autoscaler's numbers."""
 
     label: str
     seconds: float | None = None
-    """None as long as it runs; it stays so where the run is killed in it."""
+    """Duration; None while the step runs, and if the run was killed in it."""
     started: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     waits: dict[str, float] = field(default_factory=dict)
-    """Seconds by what was waited for, in the step's own words."""
+    """Seconds of waiting, by the step's note about what it waited for."""
 
 
 class Watch:
-    """Looks at the cluster that this process joined, in a thread of its own."""
+    """Observes the cluster that this process joined, in a thread of its own."""
 
     def __init__(self) -> None:
         self.steps: list[StepSeen] = []
@@ -66,8 +66,8 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Follow the steps and look at the nodes as long as the block lasts."""
-        self._see_nodes()  # those that are there before the first step are started by none
+        """Context manager that observes steps and nodes."""
+        self._see_nodes()  # nodes from before the first step are not attributed to a step
         thread = threading.Thread(target=self._look_on, daemon=True)
         progress.listeners.append(self.hear)
         thread.start()
@@ -82,7 +82,7 @@ class Watch:
                     self._look(what, see)
 
     def hear(self, label: str, note: str | None) -> None:
-        """A step begins, says what it waits for, or ends (None): a listener of `Progress`."""
+        """Listener of `Progress`: a step begins, notes what it waits for, or ends (None)."""
         with self._lock:
             now = time.monotonic()
             self._close(now)
@@ -96,26 +96,26 @@ class Watch:
                 self._note = (note, now)
 
     def rows(self) -> list[dict[str, object]]:
-        """The steps seen, as plain dicts."""
+        """The observed steps as plain dicts."""
         with self._lock:
             return [dataclasses.asdict(step) for step in self.steps]
 
     def unseen(self) -> list[str]:
-        """What could not be looked at any more, since when, and why."""
+        """Observations that fail at present, since when, and why, as text."""
         now = time.monotonic()
         return [f"{what}, for the last {now - since:.0f} s: {error}" for what, (since, error) in self._failing.items()]
 
     def nodes(self) -> list[str]:
-        """Nodes beside the head that are alive now."""
+        """The worker nodes that are alive now."""
         self._see_nodes()
         with self._lock:
             return sorted(self._names[node] for node in self._alive)
 
     def _close(self, now: float) -> None:
-        """The wait that was under way is over."""
+        """End the current wait."""
         if self._note is not None:
             what, since = self._note
-            # The details of a wait and its counts change all the time: waiting for …: room for 0 of 2; log-probs 3/7.
+            # Without details and counts, which change: waiting for …: room for 0 of 2; log-probs 3/7.
             kind = re.split("[:;] ", what)[0].rstrip("0123456789/ %")
             waits = self.steps[-1].waits
             waits[kind] = round(waits.get(kind, 0.0) + now - since, 1)
@@ -134,10 +134,10 @@ class Watch:
         return {_NODES: self._see_nodes, _USE: self._see_use}
 
     def _look(self, what: str, see: Callable[[], None]) -> None:
-        """One look, left out where it fails: a cluster with much to do answers the next one."""
+        """Observe once. Failures are recorded and tolerated: a busy cluster may answer the next time."""
         try:
             see()
-        except Exception as error:  # whatever it is, a watch that ended would say that all nodes are idle
+        except Exception as error:  # any error: if the thread ended, all nodes would seem idle
             since, _ = self._failing.get(what, (time.monotonic(), ""))
             self._failing[what] = since, f"{type(error).__name__}: {str(error)[:200]}"
         else:
@@ -164,9 +164,10 @@ class Watch:
         running = [("state", "=", "ALIVE")], [("state", "=", "RUNNING")]
         work = [*list_actors(filters=running[0], limit=_AT_MOST, detail=True, raise_on_missing_output=False)]
         work += list_tasks(filters=running[1], limit=_AT_MOST, detail=True, raise_on_missing_output=False)
-        # What asks for nothing, such as an actor that keeps counts, uses no node.
+        # Actors and tasks without resources, such as an actor that keeps counts, do not use a node.
         used = [one.node_id for one in work if one.required_resources]
-        # Of an engine in stages only the first has an actor here, as GPUs are only declared: it is one process.
+        # An engine with pipeline stages is one process here, because GPUs are only declared; its placement group shows
+        # all of its nodes.
         groups = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
         used += [node for group in groups for node in group["bundles_to_node_id"].values()]
         with self._lock:

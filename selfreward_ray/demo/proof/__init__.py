@@ -1,1 +1,1 @@
-"""Whether the loop improves a model: several seeds, controls, and the figures. Open `prove.py` first."""
+"""The proof that the loop improves a model, with several seeds and controls. Open `prove.py` first."""

@@ -1,4 +1,4 @@
-"""What the figures show and what they do not: each part of the claim, as computed."""
+"""The claims of a proof, each decided by the figures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Claim:
-    """A part of the claim, whether the figures hold it, and these figures as they are read."""
+    """A claim, its outcome, and the figures that decide it, as text."""
 
     text: str
     outcome: Outcome
@@ -25,8 +25,8 @@ class Claim:
 
 
 def make_claims(figures: ProofFigures) -> list[Claim]:
-    """Each part of the claim that the figures can decide; without controls those about controls are not there."""
-    models = figures.models[1:]  # M0 only shows where M1 begins
+    """The claims that the figures can decide. Without controls there are no claims about them."""
+    models = figures.models[1:]  # M0 is only the starting point
     found: list[Claim] = []
     for name in figures.sets:
         text = f"{name}: {' > '.join(reversed(models))} in true score"
@@ -54,7 +54,7 @@ def with_interval(estimate: Estimate | None, digits: int = 1) -> str:
 
 
 def with_sign(gain: Estimate | None) -> str:
-    """Of a difference: ``+4.2 (+2.2 to +6.2)``."""
+    """A difference with its interval: ``+4.2 (+2.2 to +6.2)``."""
     if gain is None:
         return MISSING
     shown = f"{gain.mean:+.1f}"
@@ -88,7 +88,7 @@ def _above(text: str, scores: dict[str, Estimate], gain: Estimate, models: list[
 
 
 def _between(figures: ProofFigures, name: str, model: str) -> Iterator[Claim]:
-    """Self-rewarded above random pairs, and below the verifier's."""
+    """Claims that the self-rewarded model is above the control `random` and below the control `ceiling`."""
     for control, where, sign in (("random", "above random pairs", 1), ("ceiling", "below the ceiling", -1)):
         ahead = figures.ahead.get(control, {}).get(name, {}).get(model)
         if ahead is not None:

@@ -1,13 +1,13 @@
-"""What else may have made the models better, or may make them better still. Each control is M(t)s of its own.
+"""Controls: other explanations for an improvement, and an upper bound. Each control trains models of its own.
 
-    random     DPO on the same pairs, each turned round by a coin: what training on one's own answers does by itself
-    ceiling    DPO on the same candidates, judged by the verifier: what a perfect judge would have done
-    more_sft   as many further steps of SFT from M1: what more training does
-    no_eft     the loop of a model that was never taught to judge (paper, section 3.2)
+    random     DPO on the same pairs with labels flipped at random: the effect of training on a model's own answers
+    ceiling    DPO on pairs of the same candidates, judged by the verifier: the effect of a perfect judge
+    more_sft   as many further steps of SFT from M1: the effect of more training
+    no_eft     the loop with a model that was never taught to judge (paper, section 3.2)
 
-`random` and `ceiling` start, in each iteration, where the self-rewarded model starts. `random` has its very batches,
-and nothing but the orientation of pairs is between the two. `ceiling` has pairs of its own, so that other batches, and
-other judging rows in them, come with other orientations.
+`random` and `ceiling` start each iteration from the same model as the self-rewarded run. `random` has the same batches
+and differs only in the labels of pairs. `ceiling` has pairs of its own, and so also other batches and other EFT
+examples in them.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from selfreward_ray.store.step import finished_step
 
 
 def random(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
-    """M(t) of the run + its pairs, oriented by a coin → M(t+1) of the control."""
+    """M(t) of the run + its pairs with labels flipped at random → M(t+1) of the control."""
     for t in range(2, recipe.iterations + 2):
         random_pairs(recipe, run.pairs(t), control.pairs(t))
         _prefer(recipe, run, control, t, "random")
@@ -40,34 +40,33 @@ def ceiling(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
 
 def _prefer(recipe: Recipe, run: RunLayout, control: RunLayout, t: int, name: str) -> None:
     dpo(
-        recipe, model=run.model(t - 1).uri, pairs=control.pairs(t).uri, out=control.model(t).uri,
+        recipe, model=run.model(t - 1).uri, pairs=control.pairs(t).uri, out=control.made(t).uri,
         eft=run.eft().uri if recipe.dpo.eft_weight else None, label=f"{name} M{t} · DPO",
     )  # fmt: skip
 
 
 def more_sft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
-    """M1 + as many further steps of SFT as DPO took to M2 → M2, and so on; each on a stretch of M1's own examples.
+    """M1 + as many further steps of SFT as DPO took for M2 → M2, and so on, on M1's own examples.
 
-    They go on at the rate at which M1's training ended: from the first one, a few steps undo what M1 had learned.
+    The learning rate is the final one of M1's training. At the initial one, a few steps undo what M1 had learned.
     """
     slow = {"epochs": 1, "learning_rate": recipe.sft.final_learning_rate}
     further = recipe.model_copy(update={"sft": recipe.sft.model_copy(update=slow)})
     policy, place = run.model(1).uri, 0
     for t in range(2, recipe.iterations + 2):
-        steps = finished_step(run.model(t).uri, "dpo").read_json("summary.json")["steps"]
+        steps = finished_step(run.training(t).uri, "dpo").read_json("summary.json")["steps"]
         stretch = range(place, place + steps * recipe.sft.batch_size)
         eft, rows = run.eft() if recipe.seed_data.eft else None, further_rows(control, t)
         further_examples(recipe, run.seed(), eft, stretch, rows)
-        out = control.model(t).uri
-        sft(further, model=policy, seed_data=rows.uri, out=out, label=f"more_sft M{t} · SFT")
-        policy, place = out, stretch.stop
+        sft(further, model=policy, seed_data=rows.uri, out=control.made(t).uri, label=f"more_sft M{t} · SFT")
+        policy, place = control.model(t).uri, stretch.stop
 
 
 def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
-    """M0 + the same IFT rows → M1, and the loop from there.
+    """M0 + the same IFT examples → M1, and the loop from there.
 
-    Verdicts of a model that has seen none are held to the form, or hardly one could be read. Where they tell too few
-    replies apart there is nothing to train on, and the control ends with the models that it has.
+    Verdicts are constrained, because a model that was never shown one writes hardly any readable ones. If they give too
+    few replies different scores there is nothing to train on, and the control ends with the models that it has.
     """
     del run
     untaught = recipe.model_copy(
@@ -84,7 +83,7 @@ def no_eft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
 
 
 FROM_THE_SAME_MODEL = ("random", "ceiling")
-"""Those whose M(t+1) is made from the self-rewarded M(t)."""
+"""The controls whose M(t+1) is trained from the self-rewarded M(t)."""
 
 CONTROLS: dict[str, Callable[[Recipe, RunLayout, RunLayout], None]] = {
     "random": random,
@@ -92,4 +91,4 @@ CONTROLS: dict[str, Callable[[Recipe, RunLayout, RunLayout], None]] = {
     "more_sft": more_sft,
     "no_eft": no_eft,
 }
-"""By name: makes the models of a control from a recipe and its finished run, where a run has its models."""
+"""By name, the functions that train the models of a control from a recipe and its finished run."""

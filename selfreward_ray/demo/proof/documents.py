@@ -1,4 +1,4 @@
-"""What a proof leaves: ``report.html``, ``proof.md``, ``proof.json`` and ``table.md``, from the figures alone."""
+"""The documents of a proof: ``report.html``, ``proof.md``, ``proof.json`` and ``table.md``."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from selfreward_ray.store.folder import Folder
 
 
 def write_documents(folder: Folder, recipe: Recipe, figures: ProofFigures, claims: list[Claim]) -> None:
-    """Write the document, its chief table alone, the figures that others may read, and the page."""
+    """Write the Markdown document, its main table alone, the published figures as JSON, and the HTML page."""
     tables = sections(figures, claims)
     folder.write_bytes("proof.md", document(figures, tables).encode())
     folder.write_bytes("table.md", markdown_table(main_table(figures)).encode())
@@ -29,8 +29,10 @@ def write_documents(folder: Folder, recipe: Recipe, figures: ProofFigures, claim
 
 
 def published(figures: ProofFigures) -> dict[str, Any]:
-    """``[mean, low, high]`` by set and model, in percent but for Spearman; low and high are null where one seed has one
-    prompt."""
+    """The published figures: ``[mean, low, high]`` by set and model, in percent except for Spearman.
+
+    `low` and `high` are null if there is one seed with one prompt.
+    """
     return {
         "true_score": _plain(figures.true_score),
         "conditional": _plain(figures.conditional),
@@ -50,7 +52,7 @@ def _interval(estimate: Estimate, digits: int) -> list[float | None]:
 
 
 def document(figures: ProofFigures, tables: list[Section]) -> str:
-    """The proof in Markdown."""
+    """The proof as Markdown."""
     parts = [
         "# Does the loop improve a model?",
         f"Written by `selfreward proof`; seeds: {', '.join(map(str, figures.seeds))}. The slowest took "
@@ -64,14 +66,14 @@ def document(figures: ProofFigures, tables: list[Section]) -> str:
 
 
 def markdown_table(section: Section) -> str:
-    """The table alone."""
+    """The table of a section as Markdown, without its title and note."""
     ruler = ["---" if column in TEXT_COLUMNS else "---:" for column in section.columns]
     lines = [f"| {' | '.join(cells)} |" for cells in (section.columns, ruler, *section.rows)]
     return "\n".join([*lines, ""])
 
 
 def render_proof(recipe: Recipe, figures: ProofFigures, tables: list[Section]) -> str:
-    """HTML of the proof. Everything that a model wrote is escaped and shown as text."""
+    """The proof as HTML. All text is escaped, model output included."""
     return template("proof.html").render(
         name=recipe.name,
         figures=figures,
@@ -84,7 +86,7 @@ def render_proof(recipe: Recipe, figures: ProofFigures, tables: list[Section]) -
 
 
 def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
-    """Captions and drawings."""
+    """Captions and plots."""
     for name in figures.sets:
         lines = [_line("self-rewarded", figures.true_score[name])]
         lines += [

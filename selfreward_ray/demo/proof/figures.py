@@ -1,4 +1,4 @@
-"""The figures of a proof: rows of all seeds in, pooled figures out. Pure."""
+"""Compute the pooled figures of a proof from the rows of all seeds. Reads and writes no files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,15 +24,15 @@ from selfreward_ray.reporting.summary import Sample
 
 @dataclass(frozen=True)
 class PairCount:
-    """The pairs that trained a model, and what the verifier says of them."""
+    """The number of pairs that a model was trained on, and how many of them the verifier agrees with."""
 
     prompts: int
-    """With judged candidates; each gives at most one pair, or as many as its policy makes."""
+    """Prompts with judged candidates."""
     pairs: int
     agreed: int
-    """The verifier too prefers the chosen reply …"""
+    """Pairs of which the verifier prefers the chosen reply."""
     tied: int
-    """… or gives both the same score; of the rest it prefers the other."""
+    """Pairs of which the verifier gives both replies the same score. Of the rest it prefers the rejected one."""
 
     def __add__(self, other: "PairCount") -> "PairCount":
         return PairCount(
@@ -42,34 +42,35 @@ class PairCount:
 
 @dataclass(frozen=True)
 class SeedRows:
-    """What was measured with one seed, by model: ``M0``, ``M1``, …"""
+    """All measurements of one seed. Dictionaries have models as keys: ``M0``, ``M1``, …"""
 
     seed: int
-    """The recipe's."""
+    """The seed of the recipe."""
     answers: dict[str, list[CheckedAnswer]]
-    """Sampled as the loop samples, several to a held-out prompt."""
+    """Answers sampled as in the loop, several to each held-out prompt."""
     greedy: dict[str, list[CheckedAnswer]]
-    """One to a held-out prompt, of the loop's models."""
+    """Greedy answers of M1, M2, …, one to each held-out prompt."""
     judged: dict[str, list[JudgedReply]]
-    """Verdicts on the fixed candidates, the held-out sets' own."""
+    """Verdicts on the replies of the held-out sets, which are the same for all models."""
     own: dict[str, list[JudgedReply]]
-    """Verdicts of a model on its own answers, ranked by their true scores."""
+    """Verdicts of a model on its own answers, which are ranked by true score."""
     controls: dict[str, dict[str, list[CheckedAnswer]]]
-    """By the control's name, answers of the models that it came to."""
+    """By name of the control, the answers of the models that it has."""
     pairs: dict[str, PairCount]
     shared_pairs: dict[str, int]
-    """Of the pairs that trained a model, those that trained the control `ceiling` too."""
+    """Number of a model's pairs that the control `ceiling` has too."""
     judge_scores: dict[str, dict[str, float]]
-    """What M1 gave the answers of M1 and the models after it, by prompt, where its verdict could be read."""
+    """M1's scores for the answers of M1, M2, …, by prompt id. Unreadable verdicts are left out."""
     samples: tuple[Sample, ...]
     loop_seconds: float
+    """Time of the loop and its evaluation."""
     seconds: float
-    """With all that is measured, and the controls."""
+    """Time with all other measurements and the controls."""
 
 
 @dataclass(frozen=True)
 class JudgeFigures:
-    """A model as judge; `spearman` is over sets and seeds, `agreement` over all sets of all seeds together."""
+    """A model as judge. `spearman` is pooled over sets and seeds, `agreement` over all sets of all seeds."""
 
     spearman: Estimate
     agreement: Agreement
@@ -78,23 +79,24 @@ class JudgeFigures:
 
 @dataclass(frozen=True)
 class Match:
-    """Greedy answers of M(t), the left, head to head with those of M(t-1), over all seeds."""
+    """Head-to-head comparison of the greedy answers of M(t), left, and M(t-1), right, over all seeds."""
 
     left: str
     right: str
     by_truth: dict[str, Outcomes]
     """By held-out set."""
     by_judge: Outcomes
-    """By M1's scores, on the prompts where it gave one to both answers."""
+    """By M1's scores, on the prompts for which both answers have one."""
 
 
 @dataclass(frozen=True)
 class RuleFigures:
-    """How often a rule is kept, in percent; None where no prompt is of that sort."""
+    """How often a rule is kept, in percent; None if there are no such prompts."""
 
     asked: Estimate | None
+    """On prompts that ask for the rule."""
     not_asked: Estimate | None
-    """Where neither the rule nor its opposite is asked for."""
+    """On prompts that ask neither for the rule nor for its opposite."""
 
 
 Scores = dict[str, dict[str, Estimate]]
@@ -102,7 +104,7 @@ Scores = dict[str, dict[str, Estimate]]
 
 
 Gains = dict[str, dict[tuple[str, str], Estimate]]
-"""By held-out set, and by a model and an earlier one: how many points the first gained, on the same prompts."""
+"""By held-out set and by pair of a model and an earlier one, the difference in points on the same prompts."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +114,17 @@ class ProofFigures:
     seeds: tuple[int, ...]
     true_score: Scores
     conditional: Scores
-    """Share of the conditional rules that are kept."""
+    """Share of kept conditional rules."""
     greedy: Scores
     """True score of greedy answers."""
     greedy_conditional: Scores
     gains: Gains
-    """In true score."""
+    """Gains in true score."""
     conditional_gains: Gains
     controls: dict[str, Scores]
-    """True score, by control; only of models that it came to with every seed."""
+    """True scores by control, of the models that it has with every seed."""
     ahead: dict[str, Scores]
-    """By control: how far the self-rewarded model is above the control's in true score, on the same prompts."""
+    """By control, the self-rewarded model's true score minus that of the control's model, on the same prompts."""
     rules: dict[str, dict[Kind, dict[str, RuleFigures]]]
     """By set, rule and model."""
     fixed_judge: dict[str, JudgeFigures]
@@ -146,10 +148,10 @@ class ProofFigures:
 
 
 def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
-    """Figures of `runs`, one of each seed, all of the same recipe."""
+    """Pool the measurements of `runs`, one for each seed, all of the same recipe."""
     runs = [_numbered(number, run) for number, run in enumerate(runs)]
     models = list(runs[0].answers)
-    steps = list(pairwise(models[1:]))  # M0 is no model of the loop's
+    steps = list(pairwise(models[1:]))  # M0 is not made by the loop
     controls = {name: _of_every_seed(runs, name) for name in runs[0].controls}
     answers = {model: [run.answers[model] for run in runs] for model in models}
     greedy = {model: [run.greedy[model] for run in runs] for model in models[1:]}
@@ -184,7 +186,7 @@ def pool_figures(runs: Sequence[SeedRows]) -> ProofFigures:
 
 
 def _numbered(number: int, run: SeedRows) -> SeedRows:
-    """With ids of its own: they are the same in each seed, what they stand for is not."""
+    """Make ids unique: the same id stands for different rows in different seeds."""
 
     def answers(by_model: Mapping[str, list[CheckedAnswer]]) -> dict[str, list[CheckedAnswer]]:
         return {
@@ -259,7 +261,8 @@ def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
 
 
 def _orders(judged: list[JudgedReply]) -> dict[str, float]:
-    """Spearman by set. A set with an unreadable verdict counts as 0: left out, it would reward such a judge."""
+    """Spearman's correlation by set. A set with an unreadable verdict counts as 0: to leave it out would reward such a
+    judge."""
     unread = {reply.set_id for reply in judged if reply.verdict.score is None}
     ranks = {reply.set_id: set[int]() for reply in judged}
     for reply in judged:

@@ -1,4 +1,4 @@
-"""From the folders of one seed to the rows that figures are made of; the verifier checks them here."""
+"""Read the folders of a seed and check their rows with the verifier, for the figures of a proof."""
 
 from selfreward_ray.demo.proof.controls import CONTROLS
 from selfreward_ray.demo.proof.figures import PairCount, SeedRows
@@ -16,7 +16,7 @@ from selfreward_ray.store.tables import read_rows
 
 
 def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
-    """All that was measured in the run of one seed."""
+    """Read all measurements of the run of one seed."""
     made = range(1, recipe.iterations + 2)
     groups = {s.id: s.group for s in read_rows(run.seed(), RankedSet, "held_out")}
     evaluated = {f"M{t}": read_rows(run.evaluation(t), EvaluatedSet) for t in made}
@@ -38,7 +38,7 @@ def read_run(recipe: Recipe, run: RunLayout, with_controls: bool) -> SeedRows:
 
 
 def judge_scores(run: RunLayout, models: list[str]) -> dict[str, dict[str, float]]:
-    """What M1 gave the answers of `models`, by model and prompt, where its verdict could be read."""
+    """M1's scores for the answers of `models`, by model and prompt id. Unreadable verdicts are left out."""
     found: dict[str, dict[str, float]] = {model: {} for model in models}
     for row in read_rows(all_judged(run), JudgedPrompt):
         for model, candidate in zip(models, row.candidates, strict=True):
@@ -48,7 +48,7 @@ def judge_scores(run: RunLayout, models: list[str]) -> dict[str, dict[str, float
 
 
 def _answers(recipe: Recipe, run: RunLayout, groups: dict[str, str]) -> dict[str, list[CheckedAnswer]]:
-    """Of the models that a run, or a control, came to."""
+    """The checked answers of the models that a run or a control has."""
     found = {f"M{t}": sampled_answers(run, t) for t in range(recipe.iterations + 2)}
     return {
         model: checked_samples(read_rows(folder, JudgedPrompt), groups)
@@ -62,7 +62,7 @@ def _pairs(recipe: Recipe, run: RunLayout) -> dict[str, list[Pair]]:
 
 
 def shared(own: dict[str, list[Pair]], other: dict[str, list[Pair]]) -> dict[str, int]:
-    """By model, pairs of the same two texts in both, the same one chosen."""
+    """By model, the number of pairs with the same chosen and rejected text in both."""
 
     def texts(pairs: list[Pair]) -> set[tuple[str, str, str]]:
         return {(pair.id, pair.chosen.text, pair.rejected.text) for pair in pairs}
@@ -71,7 +71,7 @@ def shared(own: dict[str, list[Pair]], other: dict[str, list[Pair]]) -> dict[str
 
 
 def count_pairs(judged: Folder, pairs: list[Pair]) -> PairCount:
-    """What the verifier says of `pairs`, which were made from the candidates of `judged`."""
+    """Compare `pairs`, made from the candidates of `judged`, with the verifier."""
     manifest = read_manifest(judged)
     margins = list(true_margins(pairs).values())
     return PairCount(
@@ -88,7 +88,7 @@ def _sample(model: str, pair: Pair) -> Sample:
 
 
 def _seconds(folder: Folder) -> float:
-    """Of all steps in `folder`, wherever in it they are."""
+    """The total time of all steps in `folder` and its subfolders, in seconds."""
     manifest = read_manifest(folder)
     if manifest is not None:
         return manifest.seconds

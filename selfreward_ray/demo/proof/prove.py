@@ -1,15 +1,15 @@
-"""Does the loop improve a model? Asked in the demo world, where a program knows the true score. Open this file first.
+"""Does the loop improve a model? Tested in the demo world, where a rule checker knows the true scores. Open this first.
 
-    for each seed      data, models and held-out prompts of its own:
-      the loop           M0 → M1 → M2 → M3, each evaluated on held-out prompts
-      beside it          sampled answers; how each model judges its own answers; how M1 scores the answers of all
-      the controls       what else could have made the models better, or could have made them better still
+    for each seed      with data, models and held-out prompts of its own:
+      loop               M0 → M1 → M2 → M3, each evaluated on held-out prompts
+      measurements       sampled answers; each model's verdicts on its own answers; M1's scores for all answers
+      controls           other explanations for an improvement, and an upper bound
     figures            pooled over prompts and seeds
-    claims             held, not significant or not held, as the figures have it
-    documents          a page, a document, and the figures as JSON
+    claims             held, not significant or not held, as the figures decide
+    documents          HTML page, Markdown document, and figures as JSON
 
-The loop is the one that everybody runs, and knows nothing of this room: only what is here may ask the verifier. All of
-it is functions of folders with manifests, so that the same call after an interruption goes on where it was.
+The loop is the ordinary one and does not import this package; only this package uses the verifier. Every part is a
+function of folders with manifests, so that the same call resumes after an interruption.
 """
 
 from rich.console import Console
@@ -45,10 +45,10 @@ from selfreward_ray.store.run import RunLayout
 
 
 def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
-    """Run `recipe` with `seeds` seeds, its own and those after it, and write the documents to `run_dir`.
+    """Run `recipe` with `seeds` consecutive seeds, beginning with its own, and write the documents to `run_dir`.
 
-    Raises `UserError` for a recipe whose answers no program can check, or that trains on no pairs, and where
-    held-out prompts were left unanswered.
+    Raises `UserError` if the recipe does not use the demo world or trains on no pairs, and if held-out prompts were
+    not answered.
     """
     _check(recipe)
     runs = [(recipe.model_copy(update={"seed": recipe.seed + n}), seed_run(run_dir, n)) for n in range(seeds)]
@@ -62,7 +62,7 @@ def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list
 
 
 def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
-    """The loop, and all that is measured beside it."""
+    """Run the loop of one seed, its measurements and its controls."""
     loop.run(recipe, run.uri)
     made = range(1, recipe.iterations + 2)
     for t in made:
@@ -77,12 +77,12 @@ def one_seed(recipe: Recipe, run: RunLayout, with_controls: bool) -> None:
         control = control_run(run, name)
         make_models(recipe, run, control)
         for t in made:
-            if read_manifest(control.model(t)) is not None:
+            if read_manifest(control.training(t)) is not None:
                 _answers(recipe, control.model(t).uri, run, control, t, label=f"{name} M{t}")
 
 
 def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
-    """The last model's answers, judged by itself: what the loop has of each model before it."""
+    """Let the last model judge its own answers, as each earlier model has done in the loop."""
     last = recipe.iterations + 1
     next_prompts(recipe, own_prompts(run))
     run_pooled(
@@ -94,10 +94,10 @@ def judge_once_more(recipe: Recipe, run: RunLayout) -> None:
 
 
 def judge_all(recipe: Recipe, run: RunLayout) -> None:
-    """The answers of M1 and of the models after it, judged by M1: it was taught to judge, and no preference has
-    trained it. It was taught one reply at a time, so it scores each, and does not compare two.
+    """Let M1 judge the answers of M1 and all later models. M1 was taught to judge, and was not trained on preferences.
 
-    Its verdicts are greedy: the same answer of two models is a tie, and not a matter of chance.
+    It scores each reply on its own, as it was taught, rather than comparing two. Its verdicts are greedy, so that equal
+    answers of two models always tie.
     """
     side_by_side(recipe, run, all_answers(run))
     greedy = recipe.judge.sampling.model_copy(update={"temperature": 0.0})
@@ -111,10 +111,10 @@ def judge_all(recipe: Recipe, run: RunLayout) -> None:
 
 
 def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, *, label: str) -> None:
-    """What M(t) of `of` answers to held-out prompts where it is sampled as in the loop.
+    """Sample the answers of M(t) of `of` to held-out prompts, with the sampling of the loop.
 
-    A greedy answer is a model's likeliest one, which it may be by little, and then on all prompts alike: one coin in
-    the training decides for a whole seed whether it stays on the topic.
+    Greedy answers vary more between seeds: if two ways to answer are almost equally likely, chance in training decides
+    between them for all prompts at once.
     """
     out = sampled_answers(of, t)
     run_pooled(sample(recipe, model=model, prompts=held_out_prompts(run).uri, out=out.uri, label=f"{label} · answers"))
@@ -122,23 +122,28 @@ def _answers(recipe: Recipe, model: str, run: RunLayout, of: RunLayout, t: int, 
 
 
 def check_whole(answers: Folder) -> None:
-    """Raise `UserError` where a finished step has dropped held-out prompts: models are compared prompt by prompt."""
+    """Raise `UserError` if a finished step has dropped held-out prompts: models are compared on the same prompts."""
     manifest = read_manifest(answers)
     if manifest is not None and manifest.dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in manifest.dropped.items())
         raise UserError(
-            f"{answers.uri}: held-out prompts without an answer ({reasons}), and a proof compares models prompt by "
-            "prompt; remove that folder, and the same command asks the model again"
+            f"{answers.uri}: held-out prompts have no answer ({reasons}), but a proof compares models on the same "
+            "prompts; remove that folder and run the same command again"
         )
 
 
 def _check(recipe: Recipe) -> None:
     if recipe.seed_data.source != "demo" or recipe.prompts.source != "demo" or not recipe.seed_data.held_out:
         raise UserError(
-            "a proof needs answers that a program can check: seed_data.source=demo, prompts.source=demo, and "
+            "a proof needs answers that a rule checker can score: set seed_data.source=demo, prompts.source=demo, and "
             "seed_data.held_out above 0"
         )
     if not recipe.iterations or not recipe.seed_data.held_out_groups:
-        raise UserError("a proof compares models by held-out sets: set iterations and seed_data.held_out_groups")
+        raise UserError(
+            "a proof compares models on held-out sets: set iterations above 0, and at least one of "
+            "seed_data.held_out_groups"
+        )
     if POLICIES[recipe.pairs.policy].record is not Pair:
-        raise UserError(f"a proof turns pairs round, and pairs.policy={recipe.pairs.policy} makes none")
+        raise UserError(
+            f"a proof needs preference pairs, but pairs.policy={recipe.pairs.policy} makes none; set another policy"
+        )

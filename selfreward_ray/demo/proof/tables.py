@@ -1,4 +1,4 @@
-"""Tables that only a proof makes, each in the form that an ordinary step reads."""
+"""Tables that only a proof needs, each written as the output of an ordinary step."""
 
 import random
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
 
 OWN_PROMPTS = 100
-"""Prompts on whose answers the last model of a seed is asked to judge itself."""
+"""Number of prompts on which the last model of a seed judges its own answers."""
 
 
 def prompts_alone(seed_data: Folder, out: Folder) -> Manifest:
-    """The prompts of a seed step's held-out sets, as a propose step."""
+    """Write the prompts of a seed step's held-out sets as a propose step."""
     step = Step("propose", out.uri, {"prompts": "held out"}, {"seed": seed_data.uri})
     if step.is_done():
         return step.manifest()
@@ -39,7 +39,7 @@ def prompts_alone(seed_data: Folder, out: Folder) -> Manifest:
 
 
 def next_prompts(recipe: Recipe, out: Folder) -> Manifest:
-    """`OWN_PROMPTS` of the prompts that one more iteration would have, as a propose step."""
+    """Write the first `OWN_PROMPTS` prompts of one further iteration as a propose step."""
     following = recipe.iterations + 1
     part = {"prompts": recipe.prompts.count, "first": OWN_PROMPTS, "seed": recipe.seed, "iteration": following}
     step = Step("propose", out.uri, part, {})
@@ -51,7 +51,7 @@ def next_prompts(recipe: Recipe, out: Folder) -> Manifest:
 
 
 def side_by_side(recipe: Recipe, run: RunLayout, out: Folder) -> Manifest:
-    """Each held-out prompt with the answers of M1, M2, … in this order, as a sample step."""
+    """Write each held-out prompt with the answers of M1, M2, … in this order as a sample step."""
     evaluations = [run.evaluation(t) for t in range(1, recipe.iterations + 2)]
     step = Step("sample", out.uri, {}, {f"M{t}": folder.uri for t, folder in enumerate(evaluations, start=1)})
     if step.is_done():
@@ -63,28 +63,28 @@ def side_by_side(recipe: Recipe, run: RunLayout, out: Folder) -> Manifest:
 
 
 def _answered(sets: Sequence[EvaluatedSet]) -> JudgedPrompt:
-    """One prompt of several models, the first of which is M1."""
+    """One prompt with the answers of M1, M2, …"""
     candidates = (Candidate(f"{s.id}/M{t}", s.answer.text, (), s.answer.finished) for t, s in enumerate(sets, start=1))
     return JudgedPrompt(sets[0].id, sets[0].answer.prompt, (), tuple(candidates))
 
 
 def random_pairs(recipe: Recipe, pairs: Folder, out: Folder) -> Manifest:
-    """The same pairs, each turned round or not by a coin that `recipe.seed` and its id decide."""
+    """Write the same pairs with labels flipped at random as a pair step. `recipe.seed` and the pair's id decide."""
     step = Step("pair", out.uri, {"orientation": "random", "seed": recipe.seed}, {"pair": pairs.uri})
     if step.is_done():
         return step.manifest()
     rows = read_rows(pairs, Pair)
-    step.write([_by_coin(pair, recipe.seed) for pair in rows], Pair)
+    step.write([_flipped_at_random(pair, recipe.seed) for pair in rows], Pair)
     return step.finish(offered=len(rows))
 
 
-def _by_coin(pair: Pair, seed: int) -> Pair:
-    turned = random.Random(f"orientation {seed} {pair.id}").random() < 0.5
-    return replace(pair, chosen=pair.rejected, rejected=pair.chosen) if turned else pair
+def _flipped_at_random(pair: Pair, seed: int) -> Pair:
+    flip = random.Random(f"orientation {seed} {pair.id}").random() < 0.5
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen) if flip else pair
 
 
 def judged_by_truth(recipe: Recipe, judged: Folder, out: Folder) -> Manifest:
-    """The same candidates with the verifier's verdicts in place of the model's, as a judge step."""
+    """Write the same candidates with the verifier's verdicts instead of the model's as a judge step."""
     count = recipe.judge.verdicts
     step = Step("judge", out.uri, {"judge": "verifier", "verdicts": count}, {"judged": judged.uri})
     if step.is_done():
@@ -97,7 +97,7 @@ def judged_by_truth(recipe: Recipe, judged: Folder, out: Folder) -> Manifest:
 def _by_truth(row: JudgedPrompt, count: int) -> JudgedPrompt:
     def verified(candidate: Candidate) -> Candidate:
         score = true_score(row.text, candidate.text)
-        # As many as a model gives, all the same: pair policies count them.
+        # As many equal verdicts as a model gives, because pair policies count them.
         verdicts = (Verdict(f"{candidate.id}/v{k}", f"Score: {score}", float(score), 1) for k in range(count))
         return with_verdicts(candidate, tuple(verdicts))
 
@@ -105,8 +105,10 @@ def _by_truth(row: JudgedPrompt, count: int) -> JudgedPrompt:
 
 
 def further_examples(recipe: Recipe, seed_data: Folder, eft: Folder | None, rows: range, out: Folder) -> Manifest:
-    """The examples that M1 was trained on, in an order that `recipe.seed` decides and round and round: those at the
-    places `rows`, as a seed step."""
+    """Write a part of the examples that M1 was trained on as a seed step.
+
+    The examples are shuffled by `recipe.seed` and repeated without end; `rows` are the positions in this sequence.
+    """
     inputs = {"seed": seed_data.uri} | ({"eft": eft.uri} if eft else {})
     step = Step("seed", out.uri, {"rows": [rows.start, rows.stop], "seed": recipe.seed}, inputs)
     if step.is_done():

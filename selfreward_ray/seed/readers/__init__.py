@@ -8,10 +8,9 @@ from itertools import chain
 
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.readers.rows import Row, read_rows
 from selfreward_ray.seed.readers.simple import ChatRow, InstructionRow, PreferenceRow, RankedRow, simple_rows
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
+from selfreward_ray.store.rows import Row, RowError, read_rows
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,17 @@ def read_seed(options: SeedData) -> Iterator[RankedSet | Dropped]:
     """Every ranked set of ``options.source``, in its order, and what is left out of it as `Dropped`.
 
     Rows are read as they are asked for; only flat messages are gathered first. Ids of sets are unique. Raises
-    `SeedError`, which names file and line, for rows of no known kind or of two, and where there is no row at all.
+    `RowError`, which names file and line, for rows of no known kind or of two, and where there is no row at all.
     """
     rows = read_rows(options.named(), options.split, "seed_data.source")
     first = next(rows, None)
     if first is None:
-        raise SeedError(f"{options.source}: holds no rows; write one JSON object a line")
+        raise RowError(f"{options.source}: holds no rows; write one JSON object a line")
     kind = _kind_of(first)
     if kind is None:
         known = "; ".join(f"{kind.name} ({', '.join(kind.told_by)}, …)" for kind in _KINDS)
         fields = ", ".join(map(reprlib.repr, first.fields)) or "none"
-        raise SeedError(f"{first.where}: is no known kind of row; its fields: {fields}; known: {known}")
+        raise RowError(f"{first.where}: is no known kind of row; its fields: {fields}; known: {known}")
     yield from kind.read(_all_of(kind, first, rows), options)
 
 
@@ -56,7 +55,7 @@ def _all_of(kind: _Kind, first: Row, rows: Iterator[Row]) -> Iterator[Row]:
     for row in chain([first], rows):
         other = _kind_of(row)
         if other not in (kind, None):  # of a row of no kind its reader says what is missing
-            raise SeedError(
+            raise RowError(
                 f"{row.where}: this row is of the kind {other.name!r}, that of {first.where} of the kind "
                 f"{kind.name!r}; give a source of one kind"
             )

@@ -6,11 +6,16 @@ fixed texts, to be counted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
 
 Role = Literal["system", "user", "assistant"]
+
+Rank = Annotated[int, Field(ge=0, lt=2**31)]
+"""0 is the best."""
 
 UNRANKED = "has no rank"
 NONE_RANKED = "no reply is ranked"

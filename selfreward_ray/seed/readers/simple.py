@@ -8,10 +8,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_vali
 
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.errors import SeedError
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
-from selfreward_ray.seed.readers.fields import Fields, Filled, Rank, parse
-from selfreward_ray.seed.readers.rows import Row
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
+from selfreward_ray.store.rows import Fields, Filled, Row, RowError, parse
 
 OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
 OUT_OF_TURN = "user and assistant do not take turns"
@@ -164,14 +162,14 @@ def simple_rows(rows: Iterable[Row], options: SeedData, kind: type[SimpleRow]) -
     """Sets of rows of one kind. A row without ``id`` is called by its place among the rows (``seed/000017``).
 
     Replies are called by their place in the set (``…/r0``), sets by their place in a chat where that may give
-    several (``…/t0``). Raises `SeedError` at the first row that does not fit or whose id was met before.
+    several (``…/t0``). Raises `RowError` at the first row that does not fit or whose id was met before.
     """
     seen: dict[str, str] = {}
     for row in rows:
         found = parse(kind, row.fields, row.where)
         set_id = found.id or f"seed/{len(seen):06d}"
         if set_id in seen:
-            raise SeedError(f"{row.where}: id {set_id!r} stands in {seen[set_id]} too; rename one")
+            raise RowError(f"{row.where}: id {set_id!r} stands in {seen[set_id]} too; rename one")
         seen[set_id] = row.where
         try:
             drafts = found.drafts(set_id, options)

@@ -10,16 +10,15 @@ from typing import Any, Literal
 
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
-from selfreward_ray.seed.readers.fields import Fields, Filled, Rank, parse
-from selfreward_ray.seed.readers.rows import Row
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
+from selfreward_ray.store.rows import Fields, Filled, Row, parse
 
 NOT_READY = "tree is not ready for export"
 SAME_ID = "another message has the same id"
 NO_PARENT = "its parent is missing"
 CIRCLE = "its parents form a circle"
 OUT_OF_TURN = "user and assistant do not take turns"
-HANGS = "an earlier message of its conversation can not be placed"
+HANGS = "an earlier message of its conversation cannot be placed"
 
 _ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
 

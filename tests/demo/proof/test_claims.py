@@ -98,7 +98,7 @@ def test_intervals_that_touch_are_not_apart():
         ([5, 5], "held", "NOT HELD"),
     ],
 )
-def test_a_difference_whose_interval_has_0_in_it_is_not_told_apart(
+def test_a_difference_whose_interval_includes_0_is_not_significant(
     own: list[int], above_random: str, below_ceiling: str
 ):
     controls = {"random": {"M2": many([1, 2] * 6)}, "ceiling": {"M2": many([4, 5] * 6)}}

@@ -45,8 +45,8 @@ def pairs(count: int) -> list[Pair]:
     return [Pair(f"p{i}/pair", "Why?", (1, 2), *sides, label_smoothing=0.25) for i in range(count)]
 
 
-def test_a_coin_turns_half_of_the_pairs_round_and_changes_nothing_else(tmp_path: Path, out: Folder):
-    """Of 400 tosses between 160 and 240, four standard deviations."""
+def test_half_of_the_labels_are_flipped_and_nothing_else_changes(tmp_path: Path, out: Folder):
+    """Of 400 pairs between 160 and 240, four standard deviations."""
     given = pairs(400)
     manifest = random_pairs(RECIPE, table(tmp_path / "pairs", given, step="pair"), out)
     assert (manifest.step, manifest.rows) == ("pair", {"rows": 400})
@@ -58,7 +58,7 @@ def test_a_coin_turns_half_of_the_pairs_round_and_changes_nothing_else(tmp_path:
     assert 160 < turned < 240
 
 
-def test_the_coin_is_the_seeds_and_the_pairs_own(tmp_path: Path):
+def test_flips_depend_on_the_seed_and_the_pairs_id(tmp_path: Path):
     source = table(tmp_path / "pairs", pairs(64), step="pair")
     few = table(tmp_path / "few", pairs(64)[32:], step="pair")
 
@@ -120,7 +120,7 @@ def test_the_last_model_has_prompts_that_no_iteration_had(out: Folder, count: in
     recipe = RECIPE.model_copy(update=changed)
     assert next_prompts(recipe, out).step == "propose"
     found = read_rows(out, Prompt)
-    assert [p.id for p in found] == [f"it3/p{i:06d}" for i in range(asked)]
+    assert [p.id for p in found] == [f"M4/p{i:06d}" for i in range(asked)]
     had = {p.text for t in (1, 2) for p in demo_prompts(count, recipe.seed, t)}
     assert had.isdisjoint(p.text for p in found)
 

@@ -1,4 +1,4 @@
-"""A whole proof, loop and controls, with a scripted model for the engines and a stand-in for the trainer."""
+"""A whole proof, loop and controls, with a scripted model in place of the engines and a stub of the trainer."""
 
 import json
 import random
@@ -18,7 +18,6 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pooled import PooledStep
-from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.tables import read_blocks, read_rows
 from selfreward_ray.training.job import TrainJob
@@ -53,9 +52,9 @@ class Stand:
 
     def __call__(self, job: TrainJob, progress: Any) -> None:
         self.jobs.append(job)
-        shutil.copytree(job.model, job.out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.parquet", "manifest*"))
-        steps = len(read_rows(Folder(job.out), job.objective.record)) * job.optimization.epochs // 2
-        Folder(job.out).write_json("summary.json", {"steps": steps, "tokens": 1})
+        shutil.copytree(job.model, job.folders.model.uri)
+        steps = len(read_rows(job.folders.training, job.objective.record)) * job.optimization.epochs // 2
+        job.folders.training.write_json("summary.json", {"steps": steps, "tokens": 1})
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", stream)
     monkeypatch.setattr("selfreward_ray.inference.pool.open_pool", pool_of(ScriptedModel(answer)))
     monkeypatch.setattr("selfreward_ray.steps.train.fit", trainer)
-    monkeypatch.setattr("selfreward_ray.loop.check_room", lambda ask: None)
+    monkeypatch.setattr("selfreward_ray.loop.check_capacity", lambda request: None)
     return trainer
 
 
@@ -114,7 +113,7 @@ def test_a_proof_from_end_to_end(tmp_path: Path, tiny_model: Path, stand: Stand,
 def test_where_each_control_starts_and_what_it_is_trained_on(tmp_path: Path, tiny_model: Path, stand: Stand):
     prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=True)
     run = seed_run(str(tmp_path), 0)
-    started = {Path(job.out).relative_to(run.uri).as_posix(): job for job in stand.jobs}
+    started = {Path(job.folders.model.uri).relative_to(run.uri).as_posix(): job for job in stand.jobs}
 
     def origin(name: str) -> str:
         model = Path(started[name].model)
@@ -138,13 +137,13 @@ def test_where_each_control_starts_and_what_it_is_trained_on(tmp_path: Path, tin
         p.id for p in read_rows(run.pairs(2), Pair)
     }
     # As many steps of two examples as DPO had.
-    steps = run.model(2).read_json("summary.json")["steps"]
-    further = read_rows(control_run(run, "more_sft").model(2), SftTokens)
+    steps = run.training(2).read_json("summary.json")["steps"]
+    further = read_rows(control_run(run, "more_sft").training(2), SftTokens)
     optimization = started["controls/more_sft/M2/model"].optimization
     assert (len(further), optimization.epochs) == (2 * steps, 1)
     ended = started["M1/model"].optimization.final_learning_rate
     assert (optimization.learning_rate, optimization.final_learning_rate) == (ended, ended)
-    control, known = control_run(run, "more_sft"), len(read_rows(run.model(1), SftTokens))
+    control, known = control_run(run, "more_sft"), len(read_rows(run.training(1), SftTokens))
     trained = [row.id for t in (2, 3) for row in read_rows(further_rows(control, t), SftExample)]
     assert len(set(trained[:known])) == known < len(trained)
     assert trained[known:] == trained[:-known]  # round and round, the second where the first ended
@@ -155,12 +154,12 @@ def test_where_each_control_starts_and_what_it_is_trained_on(tmp_path: Path, tin
         assert min(margins.values()) > 0
     # The judging rows that the recipe mixes into DPO are in each control's too, but in that of a model without any.
     carried = {
-        name: {row.eft is not None for row in read_rows(control_run(run, name).model(2), PairTokens)}
+        name: {row.eft is not None for row in read_rows(control_run(run, name).training(2), PairTokens)}
         for name in ("random", "ceiling", "no_eft")
     }
     assert carried == {"random": {True}, "ceiling": {True}, "no_eft": {False}}
-    untaught = {row.id for row in read_rows(control_run(run, "no_eft").model(1), SftTokens)}
-    assert untaught == {row.id for row in read_rows(run.model(1), SftTokens) if row.id.endswith("/ift")}
+    untaught = {row.id for row in read_rows(control_run(run, "no_eft").training(1), SftTokens)}
+    assert untaught == {row.id for row in read_rows(run.training(1), SftTokens) if row.id.endswith("/ift")}
 
 
 def test_a_judge_that_tells_nothing_apart_ends_its_control_and_not_the_proof(
@@ -185,7 +184,7 @@ def test_an_evaluation_that_left_prompts_out_ends_the_proof_and_says_which(
     prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
     manifest = json.loads((tmp_path / "seed0/M2/evaluation/manifest.json").read_text())
     run.evaluation(2).write_json("manifest.json", manifest | {"dropped": {"failed": 2}})
-    with pytest.raises(UserError, match=r"M2/evaluation: .*without an answer \(2 failed\).*remove that folder"):
+    with pytest.raises(UserError, match=r"M2/evaluation: .*have no answer \(2 failed\).*remove that folder"):
         prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
 
 

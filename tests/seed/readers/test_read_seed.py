@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.seed.errors import SeedError
+from selfreward_ray.store.rows import RowError
 
 REPLY = {"text": "So.", "rank": 0}
 RANKED = {"prompt": "Why?", "responses": [REPLY]}
@@ -97,19 +97,19 @@ def below(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_wrong_row_is_named_with_its_line(read, good, bad, message):
-    with pytest.raises(SeedError) as error:
+    with pytest.raises(RowError) as error:
         read(good, b"", bad)
     assert str(error.value).startswith(f"seed.jsonl:3: {message}")
 
 
 def test_every_fault_of_a_row_is_told(read):
-    with pytest.raises(SeedError, match=r"'prompt' is missing; add it; unknown field 'replies'"):
+    with pytest.raises(RowError, match=r"'prompt' is missing; add it; unknown field 'replies'"):
         read({"responses": [REPLY], "replies": []})
 
 
 @pytest.mark.parametrize("row", [{}, {"prompt": "p", "\ud800": 1}, {"text": "t"}, {"message_tree_id": "t"}])
 def test_a_first_row_of_no_known_kind_lists_its_fields_and_the_kinds(read, row):
-    with pytest.raises(SeedError, match=r"seed.jsonl:2: is no known kind of row; its fields: ") as error:
+    with pytest.raises(RowError, match=r"seed.jsonl:2: is no known kind of row; its fields: ") as error:
         read(b" ", row)
     assert (", ".join(map(repr, row)) or "none") + "; known: Open Assistant tree (" in str(error.value)
     assert all(kind in str(error.value) for kind in ("preference (chosen, rejected, …)", "chat (messages, …)"))
@@ -117,11 +117,11 @@ def test_a_first_row_of_no_known_kind_lists_its_fields_and_the_kinds(read, row):
 
 @pytest.mark.parametrize("name", ["a", "seed/000001"])
 def test_a_doubled_id_names_both_lines(read, name):
-    with pytest.raises(SeedError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one"):
+    with pytest.raises(RowError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one"):
         read({**RANKED, "id": name}, {**RANKED, "id": "a"} if name == "a" else RANKED)
 
 
 @pytest.mark.parametrize("lines", [[], [b"", b"  \n"], [b"\xef\xbb\xbf"]])
 def test_a_source_without_rows_is_refused(read, lines):
-    with pytest.raises(SeedError, match=r"seed.jsonl: holds no rows; write one JSON object a line"):
+    with pytest.raises(RowError, match=r"seed.jsonl: holds no rows; write one JSON object a line"):
         read(*lines)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
-from selfreward_ray.seed.readers.rows import Row
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
+from selfreward_ray.store.rows import Row
 
 Fields = dict[str, Any]
 Found = list[RankedSet | Dropped]
@@ -196,8 +196,8 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
             {},
             {
                 "a0": "user and assistant do not take turns",
-                "u": "an earlier message of its conversation can not be placed",
-                "a1": "an earlier message of its conversation can not be placed",
+                "u": "an earlier message of its conversation cannot be placed",
+                "a1": "an earlier message of its conversation cannot be placed",
             },
             id="the assistant opens",
         ),
@@ -207,7 +207,7 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
             {"u": ["a0"]},
             {
                 "u1": "user and assistant do not take turns",
-                "a1": "an earlier message of its conversation can not be placed",
+                "a1": "an earlier message of its conversation cannot be placed",
                 "a2": "user and assistant do not take turns",
             },
             id="two messages of one side in a row",
@@ -218,8 +218,8 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
             {"u": ["a0"]},
             {
                 "a1": "another message has the same id",
-                "u1": "an earlier message of its conversation can not be placed",
-                "a2": "an earlier message of its conversation can not be placed",
+                "u1": "an earlier message of its conversation cannot be placed",
+                "a2": "an earlier message of its conversation cannot be placed",
             },
             id="two messages with one id",
         ),
@@ -249,7 +249,7 @@ def link(name: str, parent: str | None, **fields: Any) -> Fields:
 
 
 GOOD = [link("u", None), link("a", "u")]
-HANGS = "an earlier message of its conversation can not be placed"
+HANGS = "an earlier message of its conversation cannot be placed"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import ray.data
 from ray.cluster_utils import Cluster
 from stub_training import train, within
 
-from selfreward_ray.cluster.room import Ask
+from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.errors import UserError
 from selfreward_ray.training import trainer
 
@@ -64,18 +64,18 @@ def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(
             os.kill(os.getppid(), signal.SIGKILL)  # the raylet
             time.sleep(60)
 
-    waits = trainer.wait_for_room
+    waits = trainer.wait_for_capacity
     added: list[Any] = []
 
-    def waiting(ask: Ask, timeout_s: float, field: str, note: Callable[[str], None]) -> None:
+    def waiting(request: ResourceRequest, timeout_s: float, field: str, note: Callable[[str], None]) -> None:
         def noted(text: str) -> None:
             note(text)
             if (tmp_path / "start-0").exists() and not added:  # Ray adds nodes in the main thread only
                 added.append(nodes.add_node(num_cpus=1, resources=kind))
 
-        waits(ask, timeout_s, field, noted)
+        waits(request, timeout_s, field, noted)
 
-    monkeypatch.setattr(trainer, "wait_for_room", waiting)
+    monkeypatch.setattr(trainer, "wait_for_capacity", waiting)
     printed = StringIO()
     asked: dict[str, Any] = {"workers": 1, "accelerator_type": "A100", "max_failures": 1}
     with within(240):

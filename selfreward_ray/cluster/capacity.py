@@ -1,4 +1,4 @@
-"""What a cluster can hold: a request that it never can is refused before anything waits for it."""
+"""The capacity of a cluster. A request that it can never hold is refused before anything waits for it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,33 +11,34 @@ from selfreward_ray.cluster.monitor import monitor_options, on_head
 from selfreward_ray.errors import UserError
 
 ACCELERATOR = "accelerator_type:"
-"""Prefix of the resource by which Ray knows the kind of a node's GPUs; a request takes 0.001 of it."""
+"""Prefix of Ray's resource for the GPU type of a node. A request takes 0.001 of it."""
 
 
 @dataclass(frozen=True)
 class NodeType:
-    """Nodes that an autoscaler may start, or that are there."""
+    """Nodes of one type that exist or that an autoscaler may start."""
 
     name: str
     resources: Mapping[str, float]
-    """Of one node: ``{"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}``."""
+    """Resources of one node: ``{"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}``."""
     most: int
-    """How many of them the cluster can have at a time."""
+    """Maximum number of these nodes at a time."""
     head: bool = False
-    """The head is no worker: the cluster's `max_workers` does not count it."""
+    """Whether this is the head node, which does not count towards the cluster's `max_workers`."""
 
 
 @dataclass(frozen=True)
-class Ask:
-    """Units that must find room at the same time."""
+class ResourceRequest:
+    """Units, such as training workers, that must be placed at the same time."""
 
     what: str
-    """One unit in words: ``one training worker``."""
+    """One unit in words, for messages: ``one training worker``."""
     field: str
-    """The recipe field that says how many: ``training.workers``."""
+    """The recipe field with the number of units: ``training.workers``."""
     count: int
+    """Number of units."""
     bundles: tuple[Mapping[str, float], ...]
-    """What one unit takes; each bundle must fit on one node."""
+    """The resources of one unit. Each bundle must fit on one node."""
 
     def __str__(self) -> str:
         """``64 × (8 CPU, 1 GPU, H100)``."""
@@ -46,18 +47,18 @@ class Ask:
 
 
 Types = tuple[list[NodeType], int | None]
-"""Node types, and how many nodes the cluster may have beside its head (None: no limit but that of each type)."""
+"""Node types, and the maximum number of nodes without the head (None: no limit beyond that of each type)."""
 
 
-def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> int:
-    """How many of the units asked for find room at a time; `ask.count` where all of them do.
+def capacity_for(request: ResourceRequest, types: Sequence[NodeType], max_workers: int | None) -> int:
+    """The number of requested units that fit at the same time, at most `request.count`.
 
-    Nodes that hold most are taken, and filled, first: exact where all bundles are the same.
+    Nodes that hold the most bundles are filled first. The result is exact if all bundles are the same.
     """
-    useful = ask.count * len(ask.bundles)
+    useful = request.count * len(request.bundles)
 
     def held(node: NodeType) -> int:
-        return sum(_times(bundle, node.resources, useful) for bundle in ask.bundles)
+        return sum(_times(bundle, node.resources, useful) for bundle in request.bundles)
 
     def nodes(of: Iterable[NodeType]) -> list[dict[str, float]]:
         ordered = sorted(of, key=held, reverse=True)
@@ -66,41 +67,41 @@ def at_most(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> int
     workers = nodes(node for node in types if not node.head)
     left = nodes(node for node in types if node.head) + workers[:max_workers]
     units = 0
-    while units < ask.count and _place(ask.bundles, left):
+    while units < request.count and _place(request.bundles, left):
         units += 1
     return units
 
 
-def explain_shortage(ask: Ask, types: Sequence[NodeType], max_workers: int | None) -> str | None:
-    """Why the cluster can never hold what is asked for; None where it can."""
-    room = at_most(ask, types, max_workers)
-    if room == ask.count:
+def explain_shortage(request: ResourceRequest, types: Sequence[NodeType], max_workers: int | None) -> str | None:
+    """A message that explains why the cluster can never hold the request; None if it can."""
+    fitting = capacity_for(request, types, max_workers)
+    if fitting == request.count:
         return None
     limit = f" (at most {max_workers} nodes beside the head)" if max_workers is not None else ""
     return (
-        f"{ask.field} = {ask.count} asks for {ask}, and the cluster can never hold more than {room} of these at "
-        f"a time: its nodes are, or can be, {_listed(types)}{limit}. Lower {ask.field} or what {ask.what} takes, or "
-        "raise what the cluster can have"
+        f"{request.field} = {request.count} asks for {request}, and the cluster can never hold more than {fitting} of "
+        f"these at a time: its nodes are, or can be, {_listed(types)}{limit}. "
+        f"Lower {request.field} or what {request.what} takes, or raise what the cluster can have"
     )
 
 
-def check_room(ask: Ask) -> None:
-    """Raise `UserError` when the cluster that this process joined can never hold what is asked of it.
+def check_capacity(request: ResourceRequest) -> None:
+    """Raise `UserError` if the cluster that this process joined can never hold the request.
 
-    Ray would wait for ever without a word.
+    Without this check Ray would wait forever without a message.
     """
-    if (known := cluster_types()) and (shortage := explain_shortage(ask, *known)):
+    if (known := cluster_types()) and (shortage := explain_shortage(request, *known)):
         raise UserError(shortage)
 
 
-def request(cpus: float, gpus: float, accelerator_type: str | None) -> dict[str, float]:
-    """The bundle of one process, as Ray asks for it."""
+def resource_bundle(cpus: float, gpus: float, accelerator_type: str | None) -> dict[str, float]:
+    """The resource bundle of one process, in Ray's terms."""
     kind = {f"{ACCELERATOR}{accelerator_type}": 0.001} if accelerator_type else {}
     return {"CPU": cpus} | ({"GPU": gpus} if gpus else {}) | kind
 
 
 def describe(resources: Mapping[str, float]) -> str:
-    """``8 CPU, 1 GPU, H100``; without memory, and without Ray's marks of single nodes."""
+    """Resources as text, ``8 CPU, 1 GPU, H100``, without memory and without the resources that identify a node."""
     shown = [
         name.removeprefix(ACCELERATOR) if name.startswith(ACCELERATOR) else f"{amount:g} {name}"
         for name, amount in sorted(resources.items())
@@ -110,7 +111,7 @@ def describe(resources: Mapping[str, float]) -> str:
 
 
 def types_of(shape: Shape) -> Types | None:
-    """Node types of a cluster's shape. None where resources are not declared: they show when nodes start."""
+    """The node types of a cluster's shape; None if a type does not declare its resources."""
     if not shape.head or not all(node.resources for node in shape.workers.values()):
         return None
     head = NodeType(shape.head_type, shape.head, 1, head=True)
@@ -119,9 +120,9 @@ def types_of(shape: Shape) -> Types | None:
 
 
 def cluster_types() -> Types | None:
-    """What the cluster that this process joined can have: by its autoscaler's file, else the nodes that are there.
+    """The node types that the cluster of this process can have: those of its autoscaler's file, or else its nodes.
 
-    None where nobody can know: its autoscaler runs elsewhere, as KubeRay's does, or a type declares no resources.
+    None if this is unknown, because the autoscaler runs elsewhere, as with KubeRay, or a type declares no resources.
     """
     grows, known = on_head(_autoscaler_file)  # Ray 2.60 publishes neither autoscaler's configuration
     if grows:
@@ -130,9 +131,10 @@ def cluster_types() -> Types | None:
 
 
 def _autoscaler_file() -> tuple[bool, Types | None]:
-    """Whether the cluster of this head may start nodes, and what its autoscaler's file says; the rest of it stays here.
+    """Whether the cluster of this head may start nodes, and the node types of its autoscaler's file.
 
-    A monitor without a file starts no nodes; where there is none, the autoscaler runs elsewhere.
+    A monitor without a file starts no nodes. Without a monitor, the autoscaler runs elsewhere. This runs on the head,
+    so that only node types leave it, not the rest of the file.
     """
     return _file_of(monitor_options(ray.get_runtime_context().gcs_address))
 
@@ -144,17 +146,17 @@ def _file_of(monitor: Mapping[str, str] | None) -> tuple[bool, Types | None]:
         return False, None
     try:
         return True, types_of(read_cluster_file(monitor["autoscaling-config"]))
-    except UserError:  # not for this user to read, or without node types
+    except UserError:  # not readable by this user, or without node types
         return True, None
 
 
 def _times(bundle: Mapping[str, float], resources: Mapping[str, float], most: int) -> int:
-    """How often `bundle` fits into `resources`, `most` at the most."""
+    """How many times `bundle` fits into `resources`, at most `most`."""
     return min([most, *(int(resources.get(name, 0) / need + 1e-6) for name, need in bundle.items() if need)])
 
 
 def _place(bundles: Iterable[Mapping[str, float]], left: list[dict[str, float]]) -> bool:
-    """Take `bundles` from what is left on each node; False where one finds no node."""
+    """Place `bundles` on nodes with the resources `left`, and subtract them; False if one of them fits nowhere."""
     for bundle in bundles:
         node = next((node for node in left if _times(bundle, node, 1)), None)
         if node is None:

@@ -1,9 +1,9 @@
-"""What rank 0 last said of a training run; an actor, because ranks may be on other nodes than the driver."""
+"""The latest state that rank 0 reported; an actor, because ranks may be on other nodes than the driver."""
 
 from typing import Any
 
 
-class Board:
+class ProgressActor:
     """Holds the latest state only. In a file of its own, so that its process loads nothing heavy."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What node types can hold, by numbers. `tests/raylets/test_room_on_raylets.py` asks real clusters."""
+"""The capacity of declared node types. `tests/raylets/test_capacity_on_raylets.py` tests real clusters."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.cluster import room
+from selfreward_ray.cluster import capacity
+from selfreward_ray.cluster.capacity import (
+    NodeType,
+    ResourceRequest,
+    capacity_for,
+    check_capacity,
+    explain_shortage,
+    resource_bundle,
+    types_of,
+)
 from selfreward_ray.cluster.cluster_file import parse_cluster_file, read_cluster_file
 from selfreward_ray.cluster.monitor import monitor_options
-from selfreward_ray.cluster.room import Ask, NodeType, at_most, check_room, explain_shortage, request, types_of
 from selfreward_ray.errors import UserError
 
 HEAD = NodeType("head", {"CPU": 4}, 1, head=True)
@@ -19,16 +27,16 @@ L40S = NodeType("inference", {"CPU": 192, "GPU": 8, "accelerator_type:L40S": 1},
 H100 = NodeType("training", {"CPU": 192, "GPU": 8, "accelerator_type:H100": 1}, 4)
 
 
-def workers(count: int, cpus: float = 8, kind: str | None = "H100") -> Ask:
-    return Ask("one training worker", "training.workers", count, (request(cpus, 1, kind),))
+def workers(count: int, cpus: float = 8, kind: str | None = "H100") -> ResourceRequest:
+    return ResourceRequest("one training worker", "training.workers", count, (resource_bundle(cpus, 1, kind),))
 
 
-def replicas(count: int, cpus: float = 1, gpus: float = 0) -> Ask:
-    return Ask("one replica", "inference.min_replicas", count, (request(cpus, gpus, None),))
+def replicas(count: int, cpus: float = 1, gpus: float = 0) -> ResourceRequest:
+    return ResourceRequest("one replica", "inference.min_replicas", count, (resource_bundle(cpus, gpus, None),))
 
 
 @pytest.mark.parametrize(
-    ("ask", "room"),
+    ("wanted", "fitting"),
     [
         (workers(32), 32),
         (workers(40), 32),
@@ -40,23 +48,23 @@ def replicas(count: int, cpus: float = 1, gpus: float = 0) -> Ask:
         (replicas(5, cpus=0), 5),
     ],
 )
-def test_a_node_is_of_one_kind_and_holds_whole_units(ask: Ask, room: int):
-    assert at_most(ask, [HEAD, L40S, H100], 20) == room
+def test_a_node_is_of_one_kind_and_holds_whole_units(wanted: ResourceRequest, fitting: int):
+    assert capacity_for(wanted, [HEAD, L40S, H100], 20) == fitting
 
 
 def test_all_types_together_have_a_limit():
     """Of the nodes that may be there beside the head those count that hold most."""
     small = NodeType("small", {"CPU": 96, "GPU": 4, "accelerator_type:H100": 1}, 4)
-    assert at_most(workers(100), [HEAD, small, H100], 5) == 4 * 8 + 4
-    assert at_most(workers(100), [HEAD, small, H100], None) == 4 * 8 + 4 * 4
+    assert capacity_for(workers(100), [HEAD, small, H100], 5) == 4 * 8 + 4
+    assert capacity_for(workers(100), [HEAD, small, H100], None) == 4 * 8 + 4 * 4
 
 
 def test_bundles_of_one_unit_may_be_on_several_nodes():
     """Stages of four GPUs fit once on nodes that have six; bundles of one GPU fill them."""
     nodes = [NodeType("node", {"CPU": 64, "GPU": 6}, 2)]
-    stages = Ask("one replica", "inference.min_replicas", 2, (request(1, 4, None),) * 2)
-    single = Ask("one replica", "inference.min_replicas", 2, (request(1, 1, None),) * 6)
-    assert (at_most(stages, nodes, None), at_most(single, nodes, None)) == (1, 2)
+    stages = ResourceRequest("one replica", "inference.min_replicas", 2, (resource_bundle(1, 4, None),) * 2)
+    single = ResourceRequest("one replica", "inference.min_replicas", 2, (resource_bundle(1, 1, None),) * 6)
+    assert (capacity_for(stages, nodes, None), capacity_for(single, nodes, None)) == (1, 2)
 
 
 @given(
@@ -71,8 +79,8 @@ def test_for_equal_bundles_it_is_what_counting_says(
 ):
     types = [NodeType(f"t{i}", {"CPU": c, "GPU": g}, most) for i, (c, g, most) in enumerate(nodes)]
     a_node = sorted((min(c // cpus, g) for c, g, most in nodes for _ in range(most)), reverse=True)
-    ask = Ask("one", "field", count, (request(cpus, 1, None),) * bundles)
-    assert at_most(ask, types, limit) == min(count, sum(a_node[:limit]) // bundles)
+    request = ResourceRequest("one", "field", count, (resource_bundle(cpus, 1, None),) * bundles)
+    assert capacity_for(request, types, limit) == min(count, sum(a_node[:limit]) // bundles)
 
 
 def test_the_message_names_type_count_and_remedy():
@@ -106,7 +114,7 @@ def test_a_cluster_file_says_what_there_can_be():
         ("training", 4, False),
     ]
     assert limit == 20
-    assert (at_most(workers(32), types, limit), at_most(workers(33), types, limit)) == (32, 32)
+    assert (capacity_for(workers(32), types, limit), capacity_for(workers(33), types, limit)) == (32, 32)
 
 
 def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_workers_too():
@@ -123,7 +131,7 @@ def test_a_type_without_a_limit_has_the_clusters_and_the_heads_type_may_have_wor
         ("a", 2, False),
         ("b", 5, False),
     ]
-    assert at_most(replicas(10, cpus=8), *known) == 6
+    assert capacity_for(replicas(10, cpus=8), *known) == 6
 
 
 def test_a_type_that_declares_nothing_may_hold_anything():
@@ -139,7 +147,7 @@ def test_without_any_limit_there_are_as_many_as_ray_starts():
     known = types_of(parse_cluster_file({"head_node_type": "a", "available_node_types": types}, "c.yaml"))
     assert known is not None
     assert known[1] == 2
-    assert at_most(replicas(5000, cpus=4), *known) == 1 + 2 * 2
+    assert capacity_for(replicas(5000, cpus=4), *known) == 1 + 2 * 2
 
 
 def test_nodes_that_have_nothing_are_said():
@@ -152,11 +160,11 @@ def test_nodes_that_have_nothing_are_said():
 
 
 def test_nothing_is_refused_where_nobody_knows_what_there_can_be(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(room, "cluster_types", lambda: None)
-    check_room(workers(1000))
-    monkeypatch.setattr(room, "cluster_types", lambda: ([H100], 4))
+    monkeypatch.setattr(capacity, "cluster_types", lambda: None)
+    check_capacity(workers(1000))
+    monkeypatch.setattr(capacity, "cluster_types", lambda: ([H100], 4))
     with pytest.raises(UserError, match="never hold more than 32"):
-        check_room(workers(1000))
+        check_capacity(workers(1000))
 
 
 class TestMonitor:
@@ -173,8 +181,8 @@ class TestMonitor:
         for number, command in enumerate(commands):
             (tmp_path / "proc" / str(number)).mkdir(parents=True)
             (tmp_path / "proc" / str(number) / "cmdline").write_text("\0".join(command))
-        (tmp_path / "proc" / "77" / "cmdline").mkdir(parents=True)  # can not be read, as that of a process that ended
-        return room._file_of(monitor_options("10.0.0.1:6379", tmp_path / "proc"))
+        (tmp_path / "proc" / "77" / "cmdline").mkdir(parents=True)  # cannot be read, as that of a process that ended
+        return capacity._file_of(monitor_options("10.0.0.1:6379", tmp_path / "proc"))
 
     def test_the_file_of_the_own_clusters_monitor_is_read(self, tmp_path: Path, file: Path):
         ours = ["python", "/ray/autoscaler/v2/monitor.py", "--gcs-address=10.0.0.1:6379"]

@@ -15,9 +15,8 @@ from stores import Offline
 
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
-from selfreward_ray.seed.errors import SeedError
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.seed.readers.rows import read_rows
+from selfreward_ray.store.rows import RowError, read_rows
 
 Fields = dict[str, Any]
 
@@ -65,7 +64,7 @@ def test_rows_of_a_file(tmp_path: Path, name: str, content: bytes, rows: list[Fi
 
 def test_a_byte_order_mark_within_a_file_is_no_white_space(tmp_path: Path):
     (tmp_path / "a.jsonl").write_bytes(lines(A) + b"\xef\xbb\xbf" + lines(B))
-    with pytest.raises(SeedError, match=r"a.jsonl:2: is not JSON"):
+    with pytest.raises(RowError, match=r"a.jsonl:2: is not JSON"):
         fields(tmp_path / "a.jsonl")
 
 
@@ -87,17 +86,17 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.parquet", b"PAR1 but not really", "can not read .*/a.parquet: .* is the file whole?"),
-        ("a.parquet", parquet(A)[:-20], "can not read .*/a.parquet: .* is the file whole?"),
-        ("a.jsonl.gz", lines(A), "can not read .*/a.jsonl.gz: .* is the file whole?"),
-        ("a.jsonl.gz", gzip.compress(lines(*MANY))[:-9], "can not read .*/a.jsonl.gz: .* is the file whole?"),
+        ("a.parquet", b"PAR1 but not really", "cannot read .*/a.parquet: .* is the file whole?"),
+        ("a.parquet", parquet(A)[:-20], "cannot read .*/a.parquet: .* is the file whole?"),
+        ("a.jsonl.gz", lines(A), "cannot read .*/a.jsonl.gz: .* is the file whole?"),
+        ("a.jsonl.gz", gzip.compress(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl", lines(A) + gzip.compress(lines(A)), "a.jsonl:2: is not UTF-8 text"),
         ("README.md", b"read me", "folder .* holds no file that ends in .jsonl, .json, .jsonl.gz, .parquet"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SeedError, match=message):
+    with pytest.raises(RowError, match=message):
         fields(tmp_path)
 
 
@@ -114,7 +113,7 @@ def test_parquet_with_a_text_that_is_not_utf8_names_the_rows(tmp_path: Path):
     texts = pa.array([b"good"] * 300 + [b"\xff"], pa.binary())
     unchecked = pa.StringArray.from_buffers(len(texts), *texts.buffers()[1:], texts.buffers()[0])
     pq.write_table(pa.table({"text": unchecked}), tmp_path / "a.parquet")
-    with pytest.raises(SeedError, match=r"a.parquet: rows 257 to 301: a text is not UTF-8"):
+    with pytest.raises(RowError, match=r"a.parquet: rows 257 to 301: a text is not UTF-8"):
         fields(tmp_path / "a.parquet")
 
 
@@ -123,20 +122,18 @@ def test_parquet_with_a_text_that_is_not_utf8_names_the_rows(tmp_path: Path):
 )
 def test_what_is_not_there_is_said_without_asking_the_hub(source: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(SeedError, match=rf"seed_data.source: can not read {source}: there is no such file or folder"):
+    with pytest.raises(RowError, match=rf"seed_data.source: cannot read {source}: there is no such file or folder"):
         fields(source)
 
 
 def test_an_unknown_scheme_is_the_users_error():
-    with pytest.raises(SeedError, match="seed_data.source: can not open storage 'gopher://a/b'"):
+    with pytest.raises(RowError, match="seed_data.source: cannot open storage 'gopher://a/b'"):
         fields("gopher://a/b")
 
 
 def test_storage_that_can_not_be_reached_is_named_with_the_field(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fs, "FileSystem", Offline)
-    with pytest.raises(
-        SeedError, match=r"seed_data.source: can not read s3://b/x: .*does the bucket exist.*no network"
-    ):
+    with pytest.raises(RowError, match=r"seed_data.source: cannot read s3://b/x: .*does the bucket exist.*no network"):
         fields("s3://b/x")
 
 
@@ -189,15 +186,15 @@ def test_a_folder_of_that_name_comes_before_the_hub(hub: Hub, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("split", "message"),
-    [("val", "can not read split 'val' of data set 'o/n' .*: Bad split: val; correct"), ("train", "'o/n'.* cable cut")],
+    [("val", "cannot read split 'val' of data set 'o/n' .*: Bad split: val; correct"), ("train", "'o/n'.* cable cut")],
 )
 def test_what_fails_at_the_hub_is_told_with_a_remedy(hub: Hub, split: str, message: str):
     hub.broken = True
-    with pytest.raises(SeedError, match=rf"seed_data.source: {message if split == 'val' else '.*' + message}"):
+    with pytest.raises(RowError, match=rf"seed_data.source: {message if split == 'val' else '.*' + message}"):
         list(read_seed(SeedData(source="o/n", split=split)))
 
 
 def test_a_wrong_row_of_a_hub_data_set_is_named(hub: Hub):
     hub.rows[1]["rank"] = "first"
-    with pytest.raises(SeedError, match=r"^o/n: row 2: field 'rank'"):
+    with pytest.raises(RowError, match=r"^o/n: row 2: field 'rank'"):
         list(read_seed(SeedData(source="o/n")))
