@@ -49,8 +49,8 @@ class StallGuard:
 def reporting_activity(
     health: Any, request: ResourceRequest, note: Callable[[str], None]
 ) -> Iterator[Callable[[], None]]:
-    """Report to `note` what the replicas are doing, or that they wait for `ask`, until the context ends or the yielded
-    function is called."""
+    """Report to `note` what the replicas are doing, or that they wait for `request`, until the context ends or the
+    yielded function is called."""
     done = threading.Event()
     started = int(time.time())
 
