@@ -22,7 +22,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.records import Prompt
 from selfreward_ray.seed.split import SeedSets
-from selfreward_ray.store.rows import check_source
+from selfreward_ray.store.user_files import check_source
 
 _SOURCES = "selfreward_ray.sources"
 _SCORERS = "selfreward_ray.scorers"

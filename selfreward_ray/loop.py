@@ -43,7 +43,8 @@ from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run import RunLayout, check_layout, claim_run
+from selfreward_ray.store.run import RunLayout, check_layout
+from selfreward_ray.store.run_recipe import claim_run
 
 STEPS: dict[str, Callable[..., Any]] = {
     "seed": seed,
@@ -66,13 +67,15 @@ def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
     check_layout(layout.root)
-    check_named(recipe)  # before the folder is bound to the recipe
+    # Before the folder is bound to the recipe, whatever of it can be seen to be wrong.
+    check_named(recipe)
+    steps = plan(recipe, layout)
     if not layout.root.is_file("recipe.yaml"):
         local_model(recipe.model, weights=False)  # the same for a model that does not exist
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
-    run_steps(plan(recipe, layout), recipe)
+    run_steps(steps, recipe)
     report(layout.uri)
 
 

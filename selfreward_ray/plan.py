@@ -6,9 +6,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.run import ModelLayout, RunLayout
 
 
@@ -46,14 +47,24 @@ def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
     """
     seed, *to_first_model = first_model(recipe, layout)
     proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
-    own = [layout.model(t).uri for t in range(1, recipe.iterations + 1)]
-    proposer = own.index(recipe.prompts.proposer) + 1 if recipe.prompts.proposer in own else 0
-    steps = [seed, *(proposals if not proposer else []), *to_first_model]
+    m1_proposes = _proposed_by_m1(recipe, layout)
+    steps = [seed, *([] if m1_proposes else proposals), *to_first_model, *(proposals if m1_proposes else [])]
     for t in range(1, recipe.iterations + 2):
-        steps += proposals if t == proposer else []
         steps += evaluation(recipe, layout, t)
         steps += iteration(recipe, layout, t) if t <= recipe.iterations else []
     return steps
+
+
+def _proposed_by_m1(recipe: Recipe, layout: RunLayout) -> bool:
+    """Whether M1 of this run proposes the prompts. Raises `UserError` if a later model is to."""
+    proposer = recipe.prompts.proposer and absolute(recipe.prompts.proposer).rstrip("/")
+    own = [absolute(layout.model(t).uri) for t in range(1, recipe.iterations + 2)]
+    if proposer in own[1:]:
+        raise UserError(
+            f"prompts.proposer: {recipe.prompts.proposer} is trained on prompts of this run, which it cannot propose; "
+            f"name M1 ({layout.model(1).uri}) or a model from elsewhere"
+        )
+    return proposer == own[0]
 
 
 def first_model(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:

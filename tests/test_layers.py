@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BREAKS = {
     "records": ("torch", "What a row means is pure: no Ray, no torch, no vLLM"),
-    "store.rows": (
+    "store.user_files": (
         "selfreward_ray.seed.readers",
         "The store reads and writes rows of any step, and knows none",
     ),

@@ -1,9 +1,11 @@
 """The steps of a run, their order, and that their inputs match their functions."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, SeedData
@@ -106,9 +108,15 @@ def test_steps_that_share_an_engine_are_adjacent():
     ]
 
 
-def test_a_model_of_the_run_proposes_once_it_is_there():
-    prompts = Prompts(proposer="run/M2/model")
-    steps = plan(Recipe(model="m0", iterations=2, prompts=prompts), RunLayout("run"))
+@pytest.mark.parametrize("proposer", ["run/M1/model", "run/M1/model/", str(Path("run/M1/model").absolute())])
+def test_m1_proposes_once_it_is_there(proposer: str):
+    steps = plan(Recipe(model="m0", iterations=2, prompts=Prompts(proposer=proposer)), RunLayout("run"))
     made = [f"{step.name} {step.model}" for step in steps]
-    assert made[made.index("dpo M2") :][:4] == ["dpo M2", "propose M2", "propose M3", "evaluate M2"]
+    assert made[made.index("sft M1") :][:4] == ["sft M1", "propose M2", "propose M3", "evaluate M1"]
     assert sum(step.name == "propose" for step in steps) == 2
+
+
+def test_a_model_does_not_propose_what_it_is_trained_on():
+    recipe = Recipe(model="m0", iterations=2, prompts=Prompts(proposer="run/M2/model"))
+    with pytest.raises(UserError, match=r"run/M2/model is trained on prompts of this run, .*name M1 \(run/M1/model\)"):
+        plan(recipe, RunLayout("run"))

@@ -32,8 +32,9 @@ class Metrics:
     The engine's statistics are attributed to `step`: the step of the block that started last.
     """
 
-    def __init__(self, replica: str):
-        self.step = ""
+    def __init__(self, replica: str, restarted: bool = False):
+        self._step = ""
+        self._restart_to_count = restarted
 
         def metric(kind: type[Counter] | type[Gauge], name: str, what: str) -> Counter | Gauge:
             new = kind(f"selfreward_{name}", description=what, tag_keys=("step", "replica"))
@@ -46,16 +47,22 @@ class Metrics:
         self._restarts = metric(Counter, "engine_restarts", "Replicas restarted after their process ended.")
         self._published = dict.fromkeys(_TOTALS, 0)
 
-    def restarted(self) -> None:
-        self._restarts.inc(tags={"step": self.step})
+    def begin(self, step: str) -> None:
+        """A block of `step` begins. A restart counts for the first step of the new process."""
+        self._step = step
+        if self._restart_to_count:
+            self._restarts.inc(tags={"step": step})
+        self._restart_to_count = False
 
     def publish(self, stats: EngineStats) -> None:
+        if not self._step:
+            return
         for name, counter in self._totals.items():
             total = getattr(stats, name)  # read once: the engine updates it concurrently
-            _add(counter, total - self._published[name], self.step)
+            _add(counter, total - self._published[name], self._step)
             self._published[name] = total
         for name, gauge in self._states.items():
-            gauge.set(getattr(stats, name), tags={"step": self.step})
+            gauge.set(getattr(stats, name), tags={"step": self._step})
 
     def block(self, step: str, block: BlockCounts) -> None:
         for name, counter in self._blocks.items():

@@ -72,19 +72,20 @@ class Pool:
 
         Raises `PoolStopped` when the replicas cannot continue.
         """
-        blocks, tokens = [], 0
+        blocks: list[dict[str, Any]] = []
+        tokens: list[tuple[int, int]] = []  # of each workload, with those of one row
         for number, workload in enumerate(workloads):
             specs = partition_table(workload.rows, workload.finished, self._inference.rows_per_block)
             blocks += [spec | {"workload": number} for spec in specs]
-            tokens += rows_in(specs) * workload.job.row_tokens
+            tokens.append((rows_in(specs) * workload.job.row_tokens, workload.job.row_tokens))
         if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
-            in_flight = max(blocks_at_a_time(self._inference, workload.job.row_tokens) for workload in workloads)
+            # As many as suit the largest workload: more would wait at one replica while another one starts.
+            in_flight = blocks_at_a_time(self._inference, max(tokens)[1])
+            replicas = pool_size(self._inference, sum(total for total, _ in tokens))
             # Without `finished`, which may be large and is not used by replicas.
             tables = [(workload.job, workload.rows) for workload in workloads]
-            yield from self.stream(
-                dataset, pool_size(self._inference, tokens), in_flight, partial(_read, tables=tables)
-            )
+            yield from self.stream(dataset, replicas, in_flight, partial(_read, tables=tables))
 
     def stream(
         self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock

@@ -64,9 +64,7 @@ class Replica:
         self._reaper = bind_children()
         self._alone = asyncio.Lock()
         self._limiter = TokenLimiter(inference.tokens_in_flight)
-        self._metrics = Metrics(self._name)
-        if self._status.restarted:
-            self._metrics.restarted()
+        self._metrics = Metrics(self._name, restarted=self._status.restarted)
         self._engine = self._opened(partial(open_engine, model, inference, seed))
         health.engine_ready.remote()
         # Not a bound method: a thread that references this actor would keep it and its engine alive.
@@ -77,7 +75,7 @@ class Replica:
     async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         """Run and write the rows of `block`. Returns the fields of its `BlockCounts`, and the `out` of its job."""
         job, records = await self._read(block, self._name)
-        self._metrics.step = job.step
+        self._metrics.begin(job.step)
         ids = [record.id for record in records]
         separate = self._status.suspects | self._status.given_up
         # Awaited, so that a row that ends the process at once is counted.

@@ -78,7 +78,10 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
             progress.update(shared.done(out), shared.counted[out].generated_tokens)
         _check_some_kept(step, offered, pooled.label)
         counted = shared.counted[out]
-        metrics = {**figures(counted), **shared.faults(), **pooled.measure()}
+        faults = shared.faults()
+        if pooled is shared.last:
+            shared.close()  # `measure` may take long, and needs no engine
+        metrics = {**figures(counted), **faults, **pooled.measure()}
         return step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
 
 
@@ -87,6 +90,7 @@ class _SharedPool:
 
     def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
         self.counted = {step.job.out: BlockCounts() for step in steps}
+        self.last = steps[-1] if steps else None
         self._workloads = [Workload(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
         self._resumed = {workload.job.out: len(workload.finished) for workload in self._workloads}
         self._steps = steps
@@ -114,6 +118,9 @@ class _SharedPool:
             progress.note("")
             return True
         return False
+
+    def close(self) -> None:
+        self._engines.close()
 
     def faults(self) -> dict[str, int]:
         faults: dict[str, int] = self._pool.summary() if self._pool else {}

@@ -11,8 +11,8 @@ from selfreward_ray.records import Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.proposing import Proposer, propose_by_model, proposer_of
 from selfreward_ray.store.manifest import Manifest
-from selfreward_ray.store.rows import Fields, Filled, parse, read_rows
 from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.user_files import Fields, Filled, parse, read_rows
 
 
 class _PromptRow(Fields):

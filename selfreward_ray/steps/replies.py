@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.rows import Encodable, Fields, Filled, RowError, parse, read_rows
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
+from selfreward_ray.store.user_files import Encodable, Fields, Filled, RowError, parse, read_rows
 
 _ANSWERING = ("sample", "respond", "judge")
 _ROWS_PER_PART = 1024

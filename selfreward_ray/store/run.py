@@ -1,19 +1,14 @@
-"""A run's folder: where things are in it, and the recipe that it is bound to."""
+"""A run's folder: where things are in it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import yaml
-from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Recipe
-from selfreward_ray.recipe.text import differing_fields, dump_recipe, parse_recipe
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.text import parse_recipe
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import is_step
-
-S = TypeVar("S", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -101,38 +96,3 @@ def check_layout(run: Folder) -> None:
             f"{run.uri} is a run of an earlier version, with other folders and ids (its M1/{earlier[0]} holds a step's "
             "own files): use it with that version, or start a new run in another --run-dir"
         )
-
-
-def _with_fields(section: S, fields: Iterable[str], other: S) -> S:
-    """`section` of a recipe with `fields` as `other` has them."""
-    return section.model_copy(update={field: getattr(other, field) for field in fields})
-
-
-def claim_run(run: Folder, recipe: Recipe) -> None:
-    """Write the run's recipe, or check that the run was begun with the same one.
-
-    More iterations may be asked for later (fewer leave those that are there), a spent budget of proposals may be
-    raised, and another cluster may go on with the run, so `inference`, all of `training` but what the models depend on,
-    and how much a forward pass holds may change; any other difference raises `UserError` naming the fields. So does a
-    run of an earlier version.
-    """
-    check_layout(run)
-    if run.is_file("recipe.yaml"):
-        before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
-        free = {
-            "iterations": recipe.iterations,
-            "inference": recipe.inference,
-            "training": _with_fields(recipe.training, MODEL_FIELDS, before.training),
-            "prompts": _with_fields(before.prompts, ["max_requests"], recipe.prompts),
-            "judge": _with_fields(before.judge, ["pairwise_rubric"], recipe.judge),
-            "sft": _with_fields(before.sft, PASS_FIELDS, recipe.sft),
-            "dpo": _with_fields(before.dpo, PASS_FIELDS, recipe.dpo),
-        }
-        changed = differing_fields(before.model_copy(update=free), recipe)
-        if changed:
-            raise UserError(
-                f"{run.uri} was begun with another recipe:\n  " + "\n  ".join(changed) + "\n"
-                "undo the change, or choose another --run-dir"
-            )
-        recipe = recipe.model_copy(update={"iterations": max(before.iterations, recipe.iterations)})
-    run.write_bytes("recipe.yaml", dump_recipe(recipe).encode())

@@ -55,6 +55,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, Any]):
     published, stats = Metrics("replica-1"), EngineStats()
+    published.begin("respond")
     for generated, running, usage in ((0, 0, 0.0), (7, 3, 0.5), (7, 2, 0.5), (9, 0, 0.0)):
         stats.generated_tokens, stats.requests_running, stats.kv_cache_usage = generated, running, usage
         published.publish(stats)
@@ -66,6 +67,7 @@ def test_counters_get_what_was_added_since_and_gauges_what_is(known: dict[str, A
 
 def test_each_figure_of_an_engine_is_published_as_itself(known: dict[str, Any]):
     published, stats = Metrics("replica-1"), EngineStats()
+    published.begin("respond")
     figures = {name: value for value, name in enumerate(vars(stats), 1) if name != "last_step"}
     vars(stats).update(figures)
     published.publish(stats)
@@ -86,10 +88,20 @@ def test_each_figure_has_its_step_and_the_replica(known: dict[str, Any]):
     published, stats = Metrics("replica-1"), EngineStats()
     assert len(known) == 14
     for step, generated in (("evaluate", 5), ("respond", 12)):
-        published.step, stats.generated_tokens = step, generated
+        published.begin(step)
+        stats.generated_tokens = generated
         published.publish(stats)
     published.block("evaluate", BlockCounts(rows=1))
     steps = [{"step": step, "replica": "replica-1"} for step in ("evaluate", "respond")]
     assert known["selfreward_generated_tokens"].tagged == steps
     assert known["selfreward_requests_running"].tagged == steps
     assert known["selfreward_rows"].tagged == steps[:1]
+
+
+def test_nothing_is_published_before_the_first_block_and_a_restart_counts_for_its_step(known: dict[str, Any]):
+    published, stats = Metrics("replica-1", restarted=True), EngineStats()
+    published.publish(stats)
+    assert not any(metric.said for metric in known.values())
+    for step in ("evaluate", "respond"):
+        published.begin(step)
+    assert known["selfreward_engine_restarts"].tagged == [{"step": "evaluate", "replica": "replica-1"}]

@@ -14,7 +14,7 @@ from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import divide
-from selfreward_ray.store.rows import RowError
+from selfreward_ray.store.user_files import RowError
 
 RUBRIC = load_rubric("additive")
 

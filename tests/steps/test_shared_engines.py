@@ -73,7 +73,9 @@ class Watched:
     @contextmanager
     def __call__(self, *arguments: Any) -> Iterator["Watched"]:
         self.opened.append(arguments[:3])
+        self.open = True
         yield self
+        self.open = False
 
     def run(self, workloads: Sequence[Workload]) -> Iterator[Any]:
         turns = [(job, row) for job, rows, _ in workloads for row in from_table(pq.read_table(rows.uri), job.record)]
@@ -146,3 +148,11 @@ def test_an_evaluation_that_fails_ends_the_step_that_shares_its_pool(tmp_path: P
     with pytest.raises(UserError, match="cannot judge"):
         run_pooled(evaluation, answers, open_pool=pool_of(ScriptedModel(answer)))
     assert not (tmp_path / "judged" / "rows").exists()
+
+
+def test_the_last_steps_measurements_hold_no_engine(steps: Any):
+    """A scorer may take hours, and GPUs cost money. During the first step's the engines work on for the second."""
+    pool, seen = Watched(), []
+    watched = [replace(step, measure=lambda: seen.append(pool.open) or {}) for step in steps()]
+    run_pooled(*watched, open_pool=pool)
+    assert seen == [True, False]

@@ -13,7 +13,8 @@ from selfreward_ray.reporting.summary import ModelSummary, Sample, StepSummary
 from selfreward_ray.steps.report import report, summarize
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import write_part
 

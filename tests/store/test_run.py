@@ -8,7 +8,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.status import print_status
-from selfreward_ray.store.run import RunLayout, claim_run
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 
 

@@ -11,7 +11,7 @@ from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import input_fingerprint
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run import claim_run
+from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import (
     count_reasons,

@@ -14,7 +14,7 @@ from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.rows import read_rows
+from selfreward_ray.store.user_files import read_rows
 
 _READ, _SETS = 1000, 64
 """Number of sets that are read from a source, and maximum number that are used, those with different ranks first."""

@@ -10,7 +10,7 @@ from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.simple import ChatRow, InstructionRow, PreferenceRow, RankedRow, simple_rows
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
-from selfreward_ray.store.rows import Row, RowError, read_rows
+from selfreward_ray.store.user_files import Row, RowError, read_rows
 
 
 @dataclass(frozen=True)

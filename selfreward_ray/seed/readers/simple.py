@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, model_vali
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
-from selfreward_ray.store.rows import Fields, Filled, Row, RowError, parse
+from selfreward_ray.store.user_files import Fields, Filled, Row, RowError, parse
 
 OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
 OUT_OF_TURN = "user and assistant do not take turns"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
-from selfreward_ray.store.rows import Fields, Filled, Row, parse
+from selfreward_ray.store.user_files import Fields, Filled, Row, parse
 
 NOT_READY = "tree is not ready for export"
 SAME_ID = "another message has the same id"

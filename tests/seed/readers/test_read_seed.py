@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.store.rows import RowError
+from selfreward_ray.store.user_files import RowError
 
 REPLY = {"text": "So.", "rank": 0}
 RANKED = {"prompt": "Why?", "responses": [REPLY]}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
-from selfreward_ray.store.rows import Row
+from selfreward_ray.store.user_files import Row
 
 Fields = dict[str, Any]
 Found = list[RankedSet | Dropped]

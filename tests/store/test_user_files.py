@@ -16,7 +16,7 @@ from stores import Offline
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.store.rows import RowError, read_rows
+from selfreward_ray.store.user_files import RowError, read_rows
 
 Fields = dict[str, Any]
 
