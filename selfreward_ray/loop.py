@@ -28,20 +28,21 @@ from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import replica_request, worker_request
 from selfreward_ray.extensions import check_named
-from selfreward_ray.models.local import local_model
-from selfreward_ray.plan import PlannedStep, plan
+from selfreward_ray.models.local import check_asked_model, local_model
+from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.pair import pair
-from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
 from selfreward_ray.steps.propose import propose
-from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
+from selfreward_ray.store.folder import absolute
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claim_run
@@ -59,19 +60,18 @@ STEPS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
 }
 """The function of each step in a plan."""
-POOLED = {"verdicts", "respond", "evaluate"}
-"""Steps whose functions return a `PooledStep` for `run_pooled`."""
 
 
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
     check_layout(layout.root)
-    # Before the folder is bound to the recipe, whatever of it can be seen to be wrong.
-    check_named(recipe)
     steps = plan(recipe, layout)
+    # Whatever can be seen to be wrong, before the folder is bound to the recipe.
+    check_named(recipe)
+    judging(recipe)
     if not layout.root.is_file("recipe.yaml"):
-        local_model(recipe.model, weights=False)  # the same for a model that does not exist
+        check_models(recipe, steps)
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
@@ -116,6 +116,18 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
 def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
     """Adjacent steps with the same key share engines."""
     return ("pooled", step.inputs["model"]) if step.name in POOLED else (step.name, None)
+
+
+def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
+    """Raise `UserError` if a model that `steps` need, and do not make, does not exist."""
+    local_model(recipe.model, weights=False)
+    made = {absolute(f"{step.out.rstrip('/')}/model") for step in steps}
+    asked = {step.inputs["model"] for step in steps if step.name in POOLED}
+    if recipe.iterations and recipe.prompts.source == "model":
+        asked.add(proposer_of(recipe))
+    for model in sorted(asked - {recipe.model}):
+        if absolute(model).rstrip("/") not in made:
+            check_asked_model(model)
 
 
 def advise(recipe: Recipe) -> None:

@@ -12,6 +12,9 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.run import ModelLayout, RunLayout
 
+POOLED = {"verdicts", "respond", "evaluate"}
+"""Steps whose functions return a `PooledStep`, for `run_pooled`: replicas of the model in their inputs do the work."""
+
 
 @dataclass(frozen=True)
 class PlannedStep:
@@ -92,7 +95,7 @@ def _sft_from_m0(recipe: Recipe, layout: RunLayout, t: int, positives: str | Non
     """M0 + IFT + EFT → M(t), with the positive replies of the previous model if `positives` is given."""
     eft = layout.eft().uri if recipe.seed_data.eft else None
     inputs = {"model": recipe.model, "seed_data": layout.seed().uri, "eft": eft, "positives": positives}
-    return _training("sft", f"M{t}", "SFT", layout.made(t), inputs)
+    return _training("sft", f"M{t}", "SFT", layout.model_layout(t), inputs)
 
 
 def _training(name: str, model: str, title: str, made: ModelLayout, inputs: dict[str, Any]) -> PlannedStep:
@@ -120,7 +123,7 @@ def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
         return [*steps, _sft_from_m0(recipe, layout, new, positives=pairs.uri)]
     eft = layout.eft().uri if recipe.dpo.eft_weight else None
     inputs = {"model": policy, "pairs": pairs.uri, "eft": eft}
-    return [*steps, _training("dpo", f"M{new}", "DPO", layout.made(new), inputs)]
+    return [*steps, _training("dpo", f"M{new}", "DPO", layout.model_layout(new), inputs)]
 
 
 def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:

@@ -27,6 +27,38 @@ def test_a_run_without_data_binds_no_folder(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("seed_data", {"source": "demo", "verdicts": "nowhere"}, "model 'nowhere' is neither a folder"),
+        ("prompts", {"proposer": "nowhere"}, "model 'nowhere' is neither a folder"),
+        ("prompts", {"proposer": "{run}/M2/model"}, "is trained on prompts of this run"),
+        ("judge", {"rubric": "nowhere"}, "nowhere"),
+        ("prompts", {"proposer": "{run}/M1/model"}, "everything was checked"),
+        ("prompts", {"proposer": "nowhere", "source": "demo"}, "everything was checked"),
+    ],
+)
+def test_whatever_a_recipe_names_is_checked_before_the_folder_is_bound(
+    section: str,
+    values: dict[str, str],
+    message: str,
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A model of the run itself is not there yet, and a proposer that nobody asks is not looked for."""
+
+    def check(request: ResourceRequest) -> None:
+        raise UserError("everything was checked")
+
+    monkeypatch.setattr(loop, "check_capacity", check)
+    named = {name: value.format(run=tmp_path / "run") for name, value in values.items()}
+    recipe = Recipe.model_validate({"model": str(tiny_model), "seed_data": {"source": "demo"}, section: named})
+    with pytest.raises(UserError, match=message):
+        run(recipe, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("field", ["training.workers", "inference.min_replicas"])
 def test_what_a_later_step_can_never_have_ends_the_run_before_the_first(
     field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

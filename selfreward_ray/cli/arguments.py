@@ -26,7 +26,7 @@ Overrides = Annotated[
 ]
 RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]
 Out = Annotated[str, typer.Option("--out", metavar="URI", help="The output folder of this step.")]
-Made = Annotated[
+TrainingOut = Annotated[
     str, typer.Option("--out", metavar="URI", help="A folder: the model is written to URI/model, the rest beside it.")
 ]
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]

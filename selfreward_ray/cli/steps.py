@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 import typer
 
 from selfreward_ray.cli.app import app
-from selfreward_ray.cli.arguments import Made, Model, Out, Overrides, Prompts, RecipeName, SeedData
+from selfreward_ray.cli.arguments import Model, Out, Overrides, Prompts, RecipeName, SeedData, TrainingOut
 from selfreward_ray.cli.running import prepared, show_counts
 
 
@@ -23,7 +23,7 @@ def sft(
     recipe: RecipeName,
     model: Model,
     seed_data: SeedData,
-    out: Made,
+    out: TrainingOut,
     eft: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; by default none (SFT baseline)."),
@@ -148,7 +148,7 @@ def dpo(
     recipe: RecipeName,
     model: Model,
     pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
-    out: Made,
+    out: TrainingOut,
     eft: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--eft", metavar="URI", help="A finished EFT step, for training with dpo.eft_weight."),

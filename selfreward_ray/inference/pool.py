@@ -73,16 +73,17 @@ class Pool:
         Raises `PoolStopped` when the replicas cannot continue.
         """
         blocks: list[dict[str, Any]] = []
-        tokens: list[tuple[int, int]] = []  # of each workload, with those of one row
+        tokens: list[int] = []  # of each workload
         for number, workload in enumerate(workloads):
             specs = partition_table(workload.rows, workload.finished, self._inference.rows_per_block)
             blocks += [spec | {"workload": number} for spec in specs]
-            tokens.append((rows_in(specs) * workload.job.row_tokens, workload.job.row_tokens))
+            tokens.append(rows_in(specs) * workload.job.row_tokens)
         if blocks:
             dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks))
             # As many as suit the largest workload: more would wait at one replica while another one starts.
-            in_flight = blocks_at_a_time(self._inference, max(tokens)[1])
-            replicas = pool_size(self._inference, sum(total for total, _ in tokens))
+            largest = workloads[tokens.index(max(tokens))]
+            in_flight = blocks_at_a_time(self._inference, largest.job.row_tokens)
+            replicas = pool_size(self._inference, sum(tokens))
             # Without `finished`, which may be large and is not used by replicas.
             tables = [(workload.job, workload.rows) for workload in workloads]
             yield from self.stream(dataset, replicas, in_flight, partial(_read, tables=tables))

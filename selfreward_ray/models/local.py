@@ -80,6 +80,13 @@ def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ign
     return here.folder
 
 
+def check_asked_model(uri: str) -> None:
+    """Raise `UserError` unless `uri` is a model or a LoRA adapter, without fetching its weights."""
+    here = _local(uri, False, ignore_progress)
+    if ADAPTER_CONFIG not in here.names:
+        _check(here, uri)
+
+
 def portable(uri: str, *, adapters: bool = False) -> str:
     """A URI that is valid in every process of this machine: the absolute path if `uri` is a local folder.
 

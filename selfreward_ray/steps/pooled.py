@@ -70,12 +70,13 @@ def run_pooled(*steps: PooledStep, open_pool: Callable[..., Any] | None = None) 
 
 def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
     step, out = pooled.step, pooled.job.out
-    step.begin()
+    shared.begin(out)
+    tokens_before = shared.counted[out].generated_tokens
     offered = count_rows(pooled.rows) + pooled.refused
     with Progress(pooled.label, offered, pooled.unit) as progress:
         progress.update(shared.done(out))
         while shared.done(out) < offered and shared.next_block(progress):
-            progress.update(shared.done(out), shared.counted[out].generated_tokens)
+            progress.update(shared.done(out), shared.counted[out].generated_tokens - tokens_before)
         _check_some_kept(step, offered, pooled.label)
         counted = shared.counted[out]
         faults = shared.faults()
@@ -90,6 +91,7 @@ class _SharedPool:
 
     def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
         self.counted = {step.job.out: BlockCounts() for step in steps}
+        self._not_begun = {step.job.out: step.step for step in steps}
         self.last = steps[-1] if steps else None
         self._workloads = [Workload(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
         self._resumed = {workload.job.out: len(workload.finished) for workload in self._workloads}
@@ -99,6 +101,11 @@ class _SharedPool:
         self._pool: Any = None
         self._blocks: Iterator[tuple[str, BlockCounts]] = iter(())
         self._progress: Progress | None = None
+
+    def begin(self, out: str) -> None:
+        """A step's time counts from its turn, or from its first block if that is finished before."""
+        if out in self._not_begun:
+            self._not_begun.pop(out).begin()
 
     def done(self, out: str) -> int:
         """Number of finished rows of a step, those of earlier attempts included."""
@@ -114,6 +121,7 @@ class _SharedPool:
             self._pool = self._engines.enter_context(pool_open)
             self._blocks = self._engines.enter_context(closing(self._pool.run(self._workloads)))
         for out, block in self._blocks:
+            self.begin(out)
             self.counted[out] += block
             progress.note("")
             return True

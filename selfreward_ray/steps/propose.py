@@ -9,10 +9,10 @@ from selfreward_ray.extensions import check_different, is_source, source_named
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.steps.proposing import Proposer, propose_by_model, proposer_of
+from selfreward_ray.steps.proposal_rounds import Proposer, propose_by_model, proposer_of
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
-from selfreward_ray.store.user_files import Fields, Filled, parse, read_rows
+from selfreward_ray.store.user_files import Fields, Filled, parse, read_user_rows
 
 
 class _PromptRow(Fields):
@@ -66,7 +66,7 @@ def propose(
 def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
     """The iteration's own stretch of the prompts in `source`."""
     first = count * (iteration - 1)
-    rows = list(islice(read_rows(source, "train", "prompts.source"), first + count))
+    rows = list(islice(read_user_rows(source, "train", "prompts.source"), first + count))
     if len(rows) < first + count:
         raise UserError(
             f"prompts.source: {source} has {len(rows)} prompts; iteration {iteration} needs rows {first + 1} to "

@@ -10,7 +10,7 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
-from selfreward_ray.store.user_files import Encodable, Fields, Filled, RowError, parse, read_rows
+from selfreward_ray.store.user_files import Encodable, Fields, Filled, RowError, parse, read_user_rows
 
 _ANSWERING = ("sample", "respond", "judge")
 _ROWS_PER_PART = 1024
@@ -71,7 +71,7 @@ def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender
 
 def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
     """Prompts with unjudged candidates, which count as complete. Ids contain the row number (``given/p000017/r0``)."""
-    rows = read_rows(source, "train", option)
+    rows = read_user_rows(source, "train", option)
     first = next(rows, None)
     if first is None:
         raise RowError(f"{option}: {source} holds no rows; write one JSON object a line")

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
-from selfreward_ray.plan import plan
+from selfreward_ray.plan import POOLED, plan
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import count_rows
@@ -24,10 +24,9 @@ def print_status(run: str, console: Console | None = None) -> None:
             mark, style, text = "✓", "green", counts
         else:
             # A training step's rows are its encoded examples, which are written before training starts.
-            written = count_rows(step.folder / "rows") if step.name in ("respond", "evaluate") else 0
-            text = ("next" if not next_shown else "") + (
-                f", {written} rows so far" if written and not next_shown else ""
-            )
+            counted = not next_shown and step.name in POOLED
+            written = count_rows(step.folder / "rows") if counted else 0
+            text = ("next" if not next_shown else "") + (f", {written} rows so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
         console.print(Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text))

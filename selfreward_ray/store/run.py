@@ -64,15 +64,15 @@ class RunLayout:
     def pairs(self, t: int) -> Folder:
         return self.root / f"M{t}" / "pairs"
 
-    def made(self, t: int) -> ModelLayout:
+    def model_layout(self, t: int) -> ModelLayout:
         """The folders of the training that makes M(t)."""
         return ModelLayout((self.root / f"M{t}").uri)
 
     def training(self, t: int) -> Folder:
-        return self.made(t).training
+        return self.model_layout(t).training
 
     def model(self, t: int) -> Folder:
-        return self.made(t).model
+        return self.model_layout(t).model
 
     def evaluation(self, t: int) -> Folder:
         return self.root / f"M{t}" / "evaluation"

@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Recipe
-from selfreward_ray.recipe.text import differing_fields, dump_recipe, parse_recipe
+from selfreward_ray.recipe.text import differing_fields, dump_recipe
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.run import check_layout
+from selfreward_ray.store.run import RunLayout
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -28,9 +27,8 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
     and how much a forward pass holds may change; any other difference raises `UserError` naming the fields. So does a
     run of an earlier version.
     """
-    check_layout(run)
     if run.is_file("recipe.yaml"):
-        before = parse_recipe(yaml.safe_load(run.read_bytes("recipe.yaml")))
+        before = RunLayout(run.uri).recipe()
         free = {
             "iterations": recipe.iterations,
             "inference": recipe.inference,

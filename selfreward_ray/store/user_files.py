@@ -38,7 +38,7 @@ class Row:
     fields: dict[str, Any]
 
 
-def read_rows(source: str, split: str, field: str) -> Iterator[Row]:
+def read_user_rows(source: str, split: str, field: str) -> Iterator[Row]:
     """All rows of `source`, the value of the recipe's `field`, in the order of its files' names; blank lines are passed
     over.
 
@@ -56,7 +56,7 @@ def read_rows(source: str, split: str, field: str) -> Iterator[Row]:
 
 
 def check_source(source: str, field: str) -> None:
-    """Raise `RowError` where `read_rows` would find no file; the hub is not asked."""
+    """Raise `RowError` where `read_user_rows` would find no file; the hub is not asked."""
     _files(source, field)
 
 

@@ -17,8 +17,8 @@ from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pooled import figures, run_pooled
+from selfreward_ray.steps.proposal_rounds import Proposer
 from selfreward_ray.steps.propose import propose
-from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.steps.verdicts import verdicts

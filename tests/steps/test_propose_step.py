@@ -9,8 +9,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.prompts.few_shot import OPENING
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, Prompt, RankedReply, RankedSet, SftExample, Turn
+from selfreward_ray.steps.proposal_rounds import Proposer
 from selfreward_ray.steps.propose import propose
-from selfreward_ray.steps.proposing import Proposer
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows

@@ -51,7 +51,7 @@ def test_a_run_of_an_earlier_version_is_refused(
 def test_a_run_of_this_version_is_none_of_an_earlier_one(tmp_path: Path):
     layout = RunLayout(str(tmp_path))
     claim_run(layout.root, RECIPE)
-    for folders in (layout.baseline(), layout.made(1)):
+    for folders in (layout.baseline(), layout.model_layout(1)):
         assert not Step("sft", folders.training.uri, {}, {}).is_done()
         folders.model.write_bytes("config.json", b"{}")
     claim_run(layout.root, RECIPE)

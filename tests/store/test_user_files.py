@@ -16,7 +16,7 @@ from stores import Offline
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.store.user_files import RowError, read_rows
+from selfreward_ray.store.user_files import RowError, read_user_rows
 
 Fields = dict[str, Any]
 
@@ -32,7 +32,7 @@ def parquet(*rows: Fields) -> bytes:
 
 
 def fields(source: str | Path) -> list[Fields]:
-    return [row.fields for row in read_rows(str(source), "train", "seed_data.source")]
+    return [row.fields for row in read_user_rows(str(source), "train", "seed_data.source")]
 
 
 A, B, C = ({"n": n, "text": text} for n, text in enumerate(("one\u2028half\x85", "é", "c")))
@@ -77,7 +77,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
     (tmp_path / "README.md").write_bytes(b"\xff")
     (tmp_path / "d.jsonl").mkdir()
     source = f"{scheme}{tmp_path}{end}"
-    rows = list(read_rows(source, "train", "seed_data.source"))
+    rows = list(read_user_rows(source, "train", "seed_data.source"))
     assert [row.fields for row in rows] == [A, B, C]
     names = ["a.json:1", "b.jsonl.gz:1", "c.parquet: row 1"]
     assert [row.where for row in rows] == [f"{scheme}{tmp_path}/{name}" for name in names]
@@ -104,7 +104,7 @@ def test_rows_of_parquet_are_numbered_through(tmp_path: Path):
     (tmp_path / "a.parquet").write_bytes(parquet(*MANY))
     wheres = [
         row.where.removeprefix(f"{tmp_path}/")
-        for row in read_rows(f"{tmp_path}/a.parquet", "train", "seed_data.source")
+        for row in read_user_rows(f"{tmp_path}/a.parquet", "train", "seed_data.source")
     ]
     assert wheres == [f"a.parquet: row {number}" for number in range(1, 601)]
 
@@ -139,7 +139,7 @@ def test_storage_that_can_not_be_reached_is_named_with_the_field(monkeypatch: py
 
 def test_rows_are_read_as_they_are_asked_for(tmp_path: Path):
     (tmp_path / "a.jsonl").write_bytes(lines(A, B) + b"nonsense")
-    rows = read_rows(str(tmp_path), "train", "seed_data.source")
+    rows = read_user_rows(str(tmp_path), "train", "seed_data.source")
     assert [next(rows).fields, next(rows).fields] == [A, B]
 
 

@@ -14,7 +14,7 @@ from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.user_files import read_rows
+from selfreward_ray.store.user_files import read_user_rows
 
 _READ, _SETS = 1000, 64
 """Number of sets that are read from a source, and maximum number that are used, those with different ranks first."""
@@ -64,7 +64,7 @@ def _why_away(wanted: SeedData) -> str | None:
         try:
             filesystem, path = Folder(wanted.named()).filesystem()
             if filesystem.get_file_info(path).type == fs.FileType.NotFound:
-                next(read_rows(wanted.named(), wanted.split, "seed_data.source"), None)
+                next(read_user_rows(wanted.named(), wanted.split, "seed_data.source"), None)
             found.append(None)
         except (OSError, UserError) as error:
             found.append(str(error).splitlines()[0])

@@ -40,7 +40,7 @@ def ceiling(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
 
 def _prefer(recipe: Recipe, run: RunLayout, control: RunLayout, t: int, name: str) -> None:
     dpo(
-        recipe, model=run.model(t - 1).uri, pairs=control.pairs(t).uri, out=control.made(t).uri,
+        recipe, model=run.model(t - 1).uri, pairs=control.pairs(t).uri, out=control.model_layout(t).uri,
         eft=run.eft().uri if recipe.dpo.eft_weight else None, label=f"{name} M{t} · DPO",
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ def more_sft(recipe: Recipe, run: RunLayout, control: RunLayout) -> None:
         stretch = range(place, place + steps * recipe.sft.batch_size)
         eft, rows = run.eft() if recipe.seed_data.eft else None, further_rows(control, t)
         further_examples(recipe, run.seed(), eft, stretch, rows)
-        sft(further, model=policy, seed_data=rows.uri, out=control.made(t).uri, label=f"more_sft M{t} · SFT")
+        sft(further, model=policy, seed_data=rows.uri, out=control.model_layout(t).uri, label=f"more_sft M{t} · SFT")
         policy, place = control.model(t).uri, stretch.stop
 
 

@@ -10,7 +10,7 @@ from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.simple import ChatRow, InstructionRow, PreferenceRow, RankedRow, simple_rows
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
-from selfreward_ray.store.user_files import Row, RowError, read_rows
+from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def read_seed(options: SeedData) -> Iterator[RankedSet | Dropped]:
     Rows are read as they are asked for; only flat messages are gathered first. Ids of sets are unique. Raises
     `RowError`, which names file and line, for rows of no known kind or of two, and where there is no row at all.
     """
-    rows = read_rows(options.named(), options.split, "seed_data.source")
+    rows = read_user_rows(options.named(), options.split, "seed_data.source")
     first = next(rows, None)
     if first is None:
         raise RowError(f"{options.source}: holds no rows; write one JSON object a line")
