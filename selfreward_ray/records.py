@@ -1,8 +1,13 @@
 """The row types that steps exchange.
 
-All are frozen dataclasses with deterministic ids. An id tells where a row comes from: ``M2/p000017/r2/v0`` is prompt
-17 of those that M2 is trained on, reply 2, verdict 0. It is the row's lineage, its key when a step is resumed, and what
-its sampling seed is derived from. `selfreward_ray.store.arrow` converts rows to Arrow tables and back.
+All are frozen dataclasses with deterministic ids. An id tells where a row comes from: ``M2/q000123/r2/v0`` is verdict 0
+on reply 2 to the prompt ``M2/q000123``, one of those that M2 is trained on. It is the row's lineage, its key when a
+step is resumed, and what its sampling seed is derived from.
+
+A prompt that a model proposed has the number of its request; dropped proposals keep their numbers, so there are gaps.
+Prompts of a file or a source are ``M2/p000017``, without gaps.
+
+`selfreward_ray.store.arrow` converts rows to Arrow tables and back.
 """
 
 from dataclasses import dataclass, replace

@@ -10,13 +10,13 @@ BREAKS = {
     "records": ("torch", "What a row means is pure: no Ray, no torch, no vLLM"),
     "store.user_files": (
         "selfreward_ray.seed.readers",
-        "The store reads and writes rows of any step, and knows none",
+        "The store imports neither the loop nor what its steps are made of",
     ),
     "inference.pool": ("vllm", "Only the engine imports vLLM"),
     "loop": ("deepspeed", "Only training imports DeepSpeed"),
     "steps.pair": (
         "selfreward_ray.demo.verifier",
-        "The demo world is an extension: only the command imports it, for its proof",
+        "The demo world is an extension that only the command imports",
     ),
 }
 

@@ -96,6 +96,10 @@ def open_rounds(
     """A pool of `model` for at most `max_rounds` rounds of `round_rows` rows, each row of at least `row_tokens` tokens.
 
     The engines start with the first round. The other arguments are as in `open_pool`.
+
+    A replica that is lost with its node needs another node. Unlike in `Pool.run`, it does not get the place of another
+    replica: those always have numbers to wait with, so Ray Data ends none of them. Without a node the round ends with
+    `PoolStopped` after `inference.stall_seconds`. Finished blocks are stored; the caller can ask for the rest again.
     """
     max_blocks = max_rounds * math.ceil(round_rows / inference.rows_per_block)
     numbers = ray.data.from_items([{"number": n} for n in range(max_blocks)], override_num_blocks=max_blocks)

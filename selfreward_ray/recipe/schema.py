@@ -134,7 +134,8 @@ class Prompts(_Section):
     """Number of new prompts in each iteration."""
     proposer: str | None = None
     """The model that proposes prompts, by folder, hub name or URI; null is M0. The paper uses one fixed chat model for
-    all iterations."""
+    all iterations. M1 of the run itself may propose; M2 and later models may not, because they are trained on these
+    prompts."""
     seed_demonstrations: PositiveInt = 6
     """Number of seed prompts among the demonstrations of a proposal request. The paper shows eight demonstrations in
     all."""

@@ -22,10 +22,10 @@ def _with_fields(section: S, fields: Iterable[str], other: S) -> S:
 def claim_run(run: Folder, recipe: Recipe) -> None:
     """Write the run's recipe, or check that the run was begun with the same one.
 
-    More iterations may be asked for later (fewer leave those that are there), a spent budget of proposals may be
-    raised, and another cluster may go on with the run, so `inference`, all of `training` but what the models depend on,
-    and how much a forward pass holds may change; any other difference raises `UserError` naming the fields. So does a
-    run of an earlier version.
+    More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
+    raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
+    how much a forward pass holds may change. So may `judge.pairwise_rubric`, which no step of the loop reads. Any other
+    difference raises `UserError` naming the fields. So does a run of an earlier version.
     """
     if run.is_file("recipe.yaml"):
         before = RunLayout(run.uri).recipe()

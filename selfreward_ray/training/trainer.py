@@ -25,8 +25,8 @@ from selfreward_ray.training.progress_actor import ProgressActor
 def fit(job: TrainJob, progress: Progress) -> None:
     """Run `job` to its end, from its newest checkpoint where an earlier attempt left one.
 
-    Raises `UserError`, `Diverged` among them, when the cluster has no room for the workers, or what Ray Train raises
-    when its restarts are spent.
+    Raises `UserError`, `Diverged` among them, when the cluster has no capacity for the workers, or what Ray Train
+    raises when its restarts are spent.
     """
     training = job.training
     workers = worker_request(training)
@@ -55,8 +55,8 @@ def fit(job: TrainJob, progress: Progress) -> None:
 def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | None:
     """One group of workers from the newest checkpoint on; what ended all of them alike, or raises what Ray Train does.
 
-    Ray Train restarts nothing by itself. It would wait for room again and again without a word, and where it waits it
-    hears no Ctrl-C; `wait_for_capacity` does and has a limit.
+    Ray Train restarts nothing by itself. It would wait for capacity again and again without a word, and where it waits
+    it hears no Ctrl-C; `wait_for_capacity` does and has a limit.
     """
     training = job.training
     trainer = TorchTrainer(
