@@ -9,18 +9,21 @@ A package declares them as entry points, and a recipe refers to them by name::
     unit-tests = "my_package:run_tests"      # evaluation.scorer: unit-tests
 """
 
+import json
 import math
 import reprlib
 import traceback
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
+from pydantic import TypeAdapter, ValidationError
+
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe, SeedData
-from selfreward_ray.records import Prompt
+from selfreward_ray.records import Prompt, RankedSet, prompt_id
 from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.store.user_files import check_source
 
@@ -55,6 +58,11 @@ class Score:
     maximum: float
 
     def __post_init__(self) -> None:
+        for field in ("value", "maximum"):
+            try:
+                object.__setattr__(self, field, float(getattr(self, field)))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ValueError(f"its {field} is no number: {error}") from None
         if not (0 <= self.value <= self.maximum and 0 < self.maximum < math.inf):
             raise ValueError(f"{self} is not of 0 to a maximum above 0")
 
@@ -88,12 +96,70 @@ def check_different(ids: Iterable[str], what: str) -> None:
         raise UserError(f"{what} with the id {twice[0]!r}; correct the source: ids tell rows apart")
 
 
+def given_sets(recipe: Recipe) -> SeedSets:
+    """What the source of the seed data gives. Raises `UserError` that names it and the set where that is not sound."""
+    name = recipe.seed_data.named()
+    source = source_named(name)
+    what = f"seed_data.source: {name!r}"
+    sets = _called(what, lambda: source.seed_sets(recipe.seed_data, recipe.seed))
+    if not isinstance(sets, SeedSets):
+        raise UserError(f"{what} gave {reprlib.repr(sets)}; it must give SeedSets")
+    given = [*sets.ift, *sets.eft, *sets.held_out]
+    _check_records(given, RankedSet, what)
+    for kind, ids in (("sets", [s.id for s in given]), ("replies", [r.id for s in given for r in s.replies])):
+        check_different(ids, f"{what} gives two {kind}")
+    return sets
+
+
+def given_prompts(recipe: Recipe, iteration: int) -> list[Prompt]:
+    """What the source of the prompts gives for an iteration. Raises as `given_sets` does."""
+    name, count = recipe.prompts.source, recipe.prompts.count
+    source = source_named(name)
+    what = f"prompts.source: {name!r}"
+    prompts: list[Prompt] = _called(what, lambda: list(source.prompts(count, recipe.seed, iteration)))
+    _check_records(prompts, Prompt, what)
+    wanted = [prompt_id(iteration, place) for place in range(count)]
+    if [prompt.id for prompt in prompts] != wanted:
+        ids = reprlib.repr([prompt.id for prompt in prompts])
+        raise UserError(f"{what} gave the ids {ids}; {count} prompts must have those of {wanted[0]} to {wanted[-1]}")
+    return prompts
+
+
+def _called(what: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        raise UserError(f"{what}: {type(error).__name__}: {error}{_place(error)}; correct the source") from error
+
+
+def _check_records(records: list[Any], record: type[Any], what: str) -> None:
+    """Raise `UserError` for the first that is not such a record, field by field, or whose prompt is empty."""
+    adapter = TypeAdapter(record)
+    for found in records:
+        if not isinstance(found, record):
+            raise UserError(f"{what} gave {reprlib.repr(found)}; it must give a {record.__name__}")
+        try:
+            adapter.validate_json(json.dumps(asdict(found)), strict=True)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            field = ".".join(map(str, fault["loc"]))
+            raise UserError(f"{what}: {reprlib.repr(found)}: {field}: {fault['msg'].lower()}") from None
+        except TypeError as error:  # of what JSON has no form for
+            raise UserError(f"{what}: {reprlib.repr(found)}: {error}") from None
+        if not (found.text if isinstance(found, Prompt) else found.prompt).strip():
+            raise UserError(f"{what}: {reprlib.repr(found)}: its prompt is empty")
+        if isinstance(found, RankedSet) and not found.replies:
+            raise UserError(f"{what}: {reprlib.repr(found)}: it has no replies")
+
+
 def scorer_named(name: str) -> Scorer:
     """The scorer of that name. Raises `UserError` where no package has one, or it cannot be loaded.
 
     So does a call of it that fails, or that gives anything but a `Score` or None.
     """
     score = _load(_SCORERS, name, "evaluation.scorer")
+    if not callable(score):
+        raise UserError(f"evaluation.scorer: {name!r} is {reprlib.repr(score)}, which cannot be called")
 
     def checked(prompt: str, reply: str) -> Score | None:
         where = f"evaluation.scorer: {name!r}, for the reply {reprlib.repr(reply)} to {reprlib.repr(prompt)}"
@@ -139,8 +205,9 @@ def _load(group: str, name: str, field: str) -> Any:
     for point in entry_points(group=group, name=name):
         try:
             return point.load()
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"{field}: {name!r} cannot be loaded from {point.value}: {error}") from error
+        except Exception as error:  # whatever the module does when it is imported
+            fault = f"{type(error).__name__}: {error}"
+            raise UserError(f"{field}: {name!r} cannot be loaded from {point.value}: {fault}") from error
     there = ", ".join(sorted(entry_points(group=group).names)) or "none"
     kind = group.rpartition(".")[2].removesuffix("s")
     raise UserError(f"{field}: no installed package has a {kind} {name!r} (there are: {there})")

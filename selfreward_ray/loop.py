@@ -42,7 +42,7 @@ from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
-from selfreward_ray.store.folder import absolute
+from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claim_run
@@ -121,12 +121,12 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
     """Raise `UserError` if a model that `steps` need, and do not make, does not exist."""
     local_model(recipe.model, weights=False)
-    made = {absolute(f"{step.out.rstrip('/')}/model") for step in steps}
+    made = {same_place(f"{step.out}/model") for step in steps}
     asked = {step.inputs["model"] for step in steps if step.name in POOLED}
     if recipe.iterations and recipe.prompts.source == "model":
         asked.add(proposer_of(recipe))
     for model in sorted(asked - {recipe.model}):
-        if absolute(model).rstrip("/") not in made:
+        if same_place(model) not in made:
             check_asked_model(model)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.run import ModelLayout, RunLayout
 
 POOLED = {"verdicts", "respond", "evaluate"}
@@ -60,8 +60,8 @@ def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
 
 def _proposed_by_m1(recipe: Recipe, layout: RunLayout) -> bool:
     """Whether M1 of this run proposes the prompts. Raises `UserError` if a later model is to."""
-    proposer = recipe.prompts.proposer and absolute(recipe.prompts.proposer).rstrip("/")
-    own = [absolute(layout.model(t).uri) for t in range(1, recipe.iterations + 2)]
+    proposer = recipe.prompts.proposer and same_place(recipe.prompts.proposer)
+    own = [same_place(layout.model(t).uri) for t in range(1, recipe.iterations + 2)]
     if proposer in own[1:]:
         raise UserError(
             f"prompts.proposer: {recipe.prompts.proposer} is trained on prompts of this run, which it cannot propose; "

@@ -2,16 +2,19 @@
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_model import ScriptedModel, pool_of, run_on
 
+from selfreward_ray import extensions
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import check_named, is_source, scorer_named
+from selfreward_ray.extensions import check_named, given_prompts, given_sets, is_source, scorer_named
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Prompt, RankedSet, SftExample
+from selfreward_ray.records import Prompt, RankedReply, RankedSet, SftExample
+from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.seed import seed
@@ -41,18 +44,14 @@ class Sums:
 class TwoSets(Sums):
     def seed_sets(self, wanted, seed):
         given = super().seed_sets(wanted, seed)
-        return replace(given, held_out=[*given.held_out, replace(given.ift[0], replies=())])
+        again = replace(given.ift[0], replies=(RankedReply("x", "4", 0, 5.0),))
+        return replace(given, held_out=[*given.held_out, again])
 
 
 class TwoReplies(Sums):
     def seed_sets(self, wanted, seed):
         given = super().seed_sets(wanted, seed)
         return replace(given, held_out=[replace(given.held_out[0], replies=given.ift[0].replies)])
-
-
-class TwoPrompts(Sums):
-    def prompts(self, count, seed, iteration):
-        return [Prompt("s1", "One?"), Prompt("s1", "Two?")]
 
 
 def odd(prompt, reply):
@@ -68,7 +67,6 @@ ENTRY_POINTS = """
 sums = sums_extension:Sums
 two-sets = sums_extension:TwoSets
 two-replies = sums_extension:TwoReplies
-two-prompts = sums_extension:TwoPrompts
 gone = sums_extension:Gone
 
 [selfreward_ray.scorers]
@@ -134,7 +132,7 @@ def test_what_is_no_installed_source_is_data_to_be_read():
     ("reply", "fault"),
     [
         ("²", r"ValueError: invalid literal for int\(\) with base 10: '²' \(.*sums_extension.py:\d+\); correct it"),
-        ("0", r"ValueError: Score\(value=1, maximum=0\) is not of 0 to a maximum above 0 \(.*sums_extension"),
+        ("0", r"ValueError: Score\(value=1\.0, maximum=0\.0\) is not of 0 to a maximum above 0 \(.*sums_extension"),
         ("1", r"gave 0.5; it must give a Score, or None"),
     ],
 )
@@ -146,18 +144,12 @@ def test_a_scorer_that_fails_is_named_with_the_reply(reply: str, fault: str):
 
 
 @pytest.mark.usefixtures("_installed")
-@pytest.mark.parametrize("twice", ["sets", "replies", "prompts"])
+@pytest.mark.parametrize("twice", ["sets", "replies"])
 def test_a_source_that_gives_an_id_twice_is_refused(tmp_path: Path, twice: str):
     """An id is a row's restart key: of two rows with one id the second would be left out."""
-    values = {"model": "m0", "seed_data": {"source": f"two-{twice}", "eft": 0}, "prompts": {"source": f"two-{twice}"}}
-    recipe, seeds = Recipe.model_validate(values), str(tmp_path / "seed")
-
-    def both() -> None:
-        seed(recipe, out=seeds)
-        propose(recipe, seed_data=seeds, iteration=1, out=str(tmp_path / "prompts"))
-
+    recipe = Recipe.model_validate({"model": "m0", "seed_data": {"source": f"two-{twice}", "eft": 0}})
     with pytest.raises(UserError, match=rf"source: 'two-{twice}' gives two {twice} with the id 's1"):
-        both()
+        seed(recipe, out=str(tmp_path / "seed"))
 
 
 @pytest.mark.usefixtures("_installed")
@@ -183,3 +175,64 @@ def test_what_a_recipe_names_and_nobody_has_is_known_before_anything_is_started(
     recipe = Recipe.model_validate(values | {"evaluation": {"scorer": "sums"}} | named)
     with pytest.raises(UserError, match=fault) if fault else nullcontext():
         check_named(recipe)
+
+
+GIVEN = SeedSets([RankedSet("s", "Why?", (RankedReply("r", "So.", 0),))], [], [], [])
+
+
+def sets_with(**changed: Any) -> SeedSets:
+    (ranked,) = GIVEN.ift
+    return replace(GIVEN, ift=[replace(ranked, **changed)])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "gave None; it must give SeedSets"),
+        (RuntimeError("no database"), r"RuntimeError: no database \(.*test_extensions.py:\d+\); correct the source"),
+        (replace(GIVEN, ift=["Why?"]), "gave 'Why\\?'; it must give a RankedSet"),
+        (sets_with(prompt=" "), "its prompt is empty"),
+        (sets_with(prompt=None), "prompt: input should be a valid string"),
+        (sets_with(id=7), "id: input should be a valid string"),
+        (sets_with(replies=()), "it has no replies"),
+        (sets_with(replies=(RankedReply("r", "So.", 0.5),)), "replies.0.rank: input should be a valid integer"),
+        (sets_with(replies=(RankedReply("r", b"So.", 0),)), "not JSON serializable"),
+    ],
+)
+def test_sets_of_a_source_that_are_not_sound_are_named(given: Any, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extensions, "source_named", lambda name: Gives(given))
+    recipe = Recipe.model_validate({"model": "m0", "seed_data": {"source": "mine"}})
+    with pytest.raises(UserError, match=f"^seed_data.source: 'mine'.*{message}"):
+        given_sets(recipe)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "gave the ids \\[\\]; 2 prompts must have those of M2/p000000 to M2/p000001"),
+        ([Prompt("M3/p000000", "a"), Prompt("M3/p000001", "b")], "gave the ids"),
+        ([Prompt("M2/p000000", "a"), Prompt("M2/p000001", "")], "its prompt is empty"),
+        (["a", "b"], "gave 'a'; it must give a Prompt"),
+        (None, "TypeError"),
+    ],
+)
+def test_prompts_of_a_source_that_are_not_sound_are_named(given: Any, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extensions, "source_named", lambda name: Gives(given))
+    recipe = Recipe.model_validate({"model": "m0", "prompts": {"source": "mine", "count": 2}})
+    with pytest.raises(UserError, match=f"^prompts.source: 'mine'.*{message}"):
+        given_prompts(recipe, 1)
+
+
+class Gives:
+    """A source that gives, or raises, one thing."""
+
+    def __init__(self, given: Any):
+        self._given = given
+
+    def seed_sets(self, wanted: Any, seed: int) -> Any:
+        if isinstance(self._given, Exception):
+            raise self._given
+        return self._given
+
+    def prompts(self, count: int, seed: int, iteration: int) -> Any:
+        return self._given

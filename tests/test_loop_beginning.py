@@ -30,8 +30,8 @@ def test_a_run_without_data_binds_no_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("seed_data", {"source": "demo", "verdicts": "nowhere"}, "model 'nowhere' is neither a folder"),
-        ("prompts", {"proposer": "nowhere"}, "model 'nowhere' is neither a folder"),
+        ("seed_data", {"source": "demo", "verdicts": "nowhere"}, "model 'nowhere' is neither a local folder"),
+        ("prompts", {"proposer": "nowhere"}, "model 'nowhere' is neither a local folder"),
         ("prompts", {"proposer": "{run}/M2/model"}, "is trained on prompts of this run"),
         ("judge", {"rubric": "nowhere"}, "nowhere"),
         ("prompts", {"proposer": "{run}/M1/model"}, "everything was checked"),

@@ -29,7 +29,8 @@ def recipes(
     with explained():
         from selfreward_ray.recipe.text import recipe_text
 
-        typer.echo(recipe_text(name), nl=False)
+        # The shipped one first: `recipes NAME > NAME` has made an empty file of that name by now.
+        typer.echo(shipped_text(name) or recipe_text(name), nl=False)
 
 
 @app.command("fetch-demo-model")

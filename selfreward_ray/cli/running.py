@@ -40,7 +40,7 @@ def explained() -> Iterator[None]:
         _leave(f"error: {getattr(error, 'cause', error)}", 2)
     except OSError as error:
         cause = getattr(error, "cause", error)
-        if isinstance(cause, FileNotFoundError | NotADirectoryError | PermissionError):
+        if isinstance(cause, FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError):
             _leave(f"error: {cause}; check the path and its permissions", 2)
         if cause.errno != errno.ENOSPC:
             raise

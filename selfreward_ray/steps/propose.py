@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from itertools import islice
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import check_different, is_source, source_named
+from selfreward_ray.extensions import given_prompts, is_source
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -53,11 +53,8 @@ def propose(
             before = [finished_step(uri, "propose") for uri in earlier]
             with nullcontext(proposer) if proposer else Proposer(recipe) as opened:
                 return propose_by_model(recipe, step, seeds, iteration, before, progress, opened)
-        if installed:
-            prompts = source_named(source).prompts(recipe.prompts.count, recipe.seed, iteration)
-            check_different([prompt.id for prompt in prompts], f"prompts.source: {source!r} gives two prompts")
-        else:
-            prompts = _from_file(source, recipe.prompts.count, iteration)
+        count = recipe.prompts.count
+        prompts = given_prompts(recipe, iteration) if installed else _from_file(source, count, iteration)
         step.write(prompts, Prompt)
         progress.update(len(prompts))
         return step.finish(offered=len(prompts))
@@ -70,7 +67,7 @@ def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
     if len(rows) < first + count:
         raise UserError(
             f"prompts.source: {source} has {len(rows)} prompts; iteration {iteration} needs rows {first + 1} to "
-            f"{first + count}: lower prompts.count, or give a longer file"
+            f"{first + count}: give a longer file, or lower prompts.count in a new run"
         )
     texts = [parse(_PromptRow, row.fields, row.where).prompt for row in rows[first:]]
     return [Prompt(prompt_id(iteration, i), text) for i, text in enumerate(texts)]

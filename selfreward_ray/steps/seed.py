@@ -1,7 +1,7 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import check_different, is_source, source_named
+from selfreward_ray.extensions import given_sets, is_source
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
@@ -38,13 +38,9 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
 
 
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
-    """The sets of an installed source, and how many there are. Raises `UserError` where two have the same id."""
-    name = recipe.seed_data.named()
-    sets = source_named(name).seed_sets(recipe.seed_data, recipe.seed)
-    given = [*sets.ift, *sets.eft, *sets.held_out]
-    for kind, ids in (("sets", [s.id for s in given]), ("replies", [r.id for s in given for r in s.replies])):
-        check_different(ids, f"seed_data.source: {name!r} gives two {kind}")
-    return sets, len(given) + len(sets.dropped)
+    """The sets of an installed source, and how many there are."""
+    sets = given_sets(recipe)
+    return sets, len(sets.ift) + len(sets.eft) + len(sets.held_out) + len(sets.dropped)
 
 
 def _read(recipe: Recipe) -> tuple[SeedSets, int]:

@@ -1,6 +1,7 @@
 """Folders on disk or in an object store, by URI, through the same file systems that Ray uses."""
 
 import json
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,13 @@ FILES_AT_A_TIME = 16
 def absolute(uri: str) -> str:
     """`uri` unchanged when it has a scheme, else the absolute local path, equal on every process of a node."""
     return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+
+
+def same_place(uri: str) -> str:
+    """The same text for every spelling of one place: relative or absolute, ``file://``, with ``..`` or slashes more."""
+    uri = absolute(uri.removeprefix("file://"))
+    scheme, separator, path = uri.rpartition("://")
+    return scheme + separator + posixpath.normpath(path)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class Folder:
             raise FileNotFoundError(
                 f"cannot open storage {self.uri!r} (does the bucket exist, and can this machine reach it?): {error}"
             ) from None
+        if not path or "\0" in path:
+            raise UserError(f"cannot open storage {self.uri!r}: it names no bucket or folder")
         return filesystem, path
 
     def is_file(self, name: str) -> bool:

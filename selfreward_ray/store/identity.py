@@ -64,7 +64,7 @@ def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:
             for piece in _sampled(file, info):
                 digest.update(piece)
     else:
-        with filesystem.open_input_stream(info.path) as stream:
+        with filesystem.open_input_stream(info.path, compression=None) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from selfreward_ray.errors import UserError
 from selfreward_ray.store.folder import Folder
 
 MANIFEST = "manifest.json"
@@ -24,6 +27,16 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
 
 
+_MANIFEST = TypeAdapter(Manifest)
+
+
 def read_manifest(folder: Folder) -> Manifest | None:
-    """The manifest of a complete step, None when the step is not complete."""
-    return Manifest(**folder.read_json(MANIFEST)) if folder.is_file(MANIFEST) else None
+    """The manifest of a complete step, None when the step is not complete. Raises `UserError` if it is damaged."""
+    if not folder.is_file(MANIFEST):
+        return None
+    try:
+        return _MANIFEST.validate_python(folder.read_json(MANIFEST))
+    except ValidationError:
+        raise UserError(
+            f"{folder.uri}/{MANIFEST} is damaged (it is no step's manifest); remove that folder to make the step again"
+        ) from None

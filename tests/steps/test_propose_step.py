@@ -91,7 +91,7 @@ def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_dat
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([["a"], ["b"], ["c"]], "has 3 prompts; iteration 2 needs rows 3 to 4: lower prompts.count"),
+        ([["a"], ["b"], ["c"]], "has 3 prompts; iteration 2 needs rows 3 to 4: give a longer file"),
         ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: is not JSON"),
         ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: field 'prompt' is missing"),
         ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: is a JSON array"),

@@ -6,7 +6,7 @@ from pyarrow import fs
 from stores import Offline
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.store.folder import Folder, absolute, same_place
 
 
 @pytest.fixture(params=["path", "file uri", "relative"])
@@ -179,6 +179,19 @@ def test_storage_that_can_not_be_reached_is_named_with_the_remedy(monkeypatch: p
 def test_a_uri_of_which_a_part_would_be_cut_off_is_refused(uri: str):
     with pytest.raises(UserError, match=rf"cannot open storage '{re.escape(uri)}': .* write %23 for # and %3F for \?"):
         Folder(uri).filesystem()
+
+
+@pytest.mark.parametrize("uri", ["s3://", "a\0b"])
+def test_a_uri_that_names_no_place_is_refused(uri: str):
+    with pytest.raises(UserError, match="cannot open storage .* names no bucket or folder"):
+        Folder(uri).filesystem()
+
+
+def test_one_place_is_the_same_in_every_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    spellings = ["run/M1", "run/M1/", "./run//M1", "run/x/../M1", f"{tmp_path}/run/M1", f"file://{tmp_path}/run/M1"]
+    assert {same_place(uri) for uri in spellings} == {str(tmp_path / "run/M1")}
+    assert same_place("s3://b/run/") == same_place("s3://b/run") != same_place("s3://b/run/M1")
 
 
 def test_a_space_in_a_uri_is_written_as_percent_20(tmp_path: Path):

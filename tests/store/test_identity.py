@@ -90,9 +90,9 @@ def test_a_large_file_is_read_in_small_part_and_a_small_one_whole(model: Path, m
     class Counted:
         get_file_info = opened.get_file_info
 
-        def open_input_stream(self, path: str) -> object:
+        def open_input_stream(self, path: str, compression: None) -> object:
             read.append(opened.get_file_info(path).size)
-            return opened.open_input_stream(path)
+            return opened.open_input_stream(path, compression=compression)
 
         def open_input_file(self, path: str) -> object:
             return CountedFile(opened.open_input_file(path))

@@ -1,17 +1,14 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Dpo, Recipe, Training
 from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import input_fingerprint
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import (
     count_reasons,
@@ -192,64 +189,9 @@ def test_the_fingerprint_of_a_name_without_content_is_the_name():
     assert input_fingerprint("owner/model") == "owner/model"
 
 
-BEGUN = Recipe(model="m0", iterations=1)
-
-
-@pytest.mark.parametrize("iterations", [1, 3])
-def test_a_run_is_claimed_once_and_may_be_asked_for_more_iterations(tmp_path: Path, iterations: int):
-    claim_run(Folder(str(tmp_path)), BEGUN)
-    claim_run(Folder(str(tmp_path)), BEGUN.model_copy(update={"iterations": iterations}))
-    assert f"iterations: {iterations}" in (tmp_path / "recipe.yaml").read_text()
-
-
-def test_a_run_refuses_another_recipe_naming_the_field(tmp_path: Path):
-    claim_run(Folder(str(tmp_path)), BEGUN)
-    before = tree(tmp_path)
-    changed = BEGUN.model_copy(update={"dpo": Dpo(beta=0.2), "iterations": 2})
-    with pytest.raises(UserError) as error:
-        claim_run(Folder(str(tmp_path)), changed)
-    assert "\n  dpo.beta: 0.1 → 0.2\n" in str(error.value)
-    assert "iterations" not in str(error.value)
-    assert tree(tmp_path) == before
-
-
 def test_the_manifest_is_plain_json(tmp_path: Path):
     finished(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["step"] == "respond"
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"dtype": "float32"}, "training.dtype: bfloat16 → float32"),
-        ({"dropout": 0.1}, "training.dropout: None → 0.1"),
-        ({"lora": {"rank": 8}}, "training.lora.rank: 0 → 8"),
-    ],
-)
-def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(
-    tmp_path: Path, changed: dict[str, Any], message: str
-):
-    run = Folder(str(tmp_path))
-    claim_run(run, BEGUN)
-    other = {"training": Training(workers=16, gpus_per_worker=1), "dpo": Dpo(micro_batch_tokens=1024)}
-    claim_run(run, BEGUN.model_copy(update=other))
-    with pytest.raises(UserError, match=message):
-        claim_run(run, BEGUN.model_copy(update={"training": Training.model_validate(changed)}))
-
-
-def test_a_spent_budget_of_proposals_may_be_raised_but_nothing_else_of_prompts(tmp_path: Path):
-    run = Folder(str(tmp_path))
-    claim_run(run, BEGUN)
-    claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_requests": 10**6})}))
-    claim_run(run, BEGUN.model_copy(update={"judge": BEGUN.judge.model_copy(update={"pairwise_rubric": "mine.yaml"})}))
-    with pytest.raises(UserError, match=r"prompts.max_rouge_l: 0.7 → 0.9"):
-        claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_rouge_l": 0.9})}))
-
-
-def test_fewer_iterations_leave_those_that_the_run_has(tmp_path: Path):
-    claim_run(Folder(str(tmp_path)), BEGUN.model_copy(update={"iterations": 3}))
-    claim_run(Folder(str(tmp_path)), BEGUN)
-    assert "iterations: 3" in (tmp_path / "recipe.yaml").read_text()
 
 
 def test_blocks_of_a_table_are_cut_and_gathered_from_its_files(tmp_path: Path):

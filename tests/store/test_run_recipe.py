@@ -1,0 +1,90 @@
+"""The recipe that a run's folder is bound to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.schema import Dpo, Recipe, Training
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.step import Step
+
+BEGUN = Recipe(model="m0", iterations=1)
+
+
+def begun(folder: Path, recipe: Recipe = BEGUN) -> Folder:
+    """A run whose first step is finished."""
+    layout = RunLayout(str(folder))
+    claim_run(layout.root, recipe)
+    seed = Step("seed", layout.seed().uri, {}, {})
+    seed.is_done()
+    seed.finish(offered=0)
+    return layout.root
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_a_run_is_claimed_once_and_may_be_asked_for_more_iterations(tmp_path: Path, iterations: int):
+    claim_run(begun(tmp_path), BEGUN.model_copy(update={"iterations": iterations}))
+    assert f"iterations: {iterations}" in (tmp_path / "recipe.yaml").read_text()
+
+
+def test_a_run_refuses_another_recipe_naming_the_field(tmp_path: Path):
+    run = begun(tmp_path)
+    before = sorted(tmp_path.rglob("*")), (tmp_path / "recipe.yaml").read_text()
+    changed = BEGUN.model_copy(update={"dpo": Dpo(beta=0.2), "iterations": 2})
+    with pytest.raises(UserError) as error:
+        claim_run(run, changed)
+    assert "\n  dpo.beta: 0.1 → 0.2\n" in str(error.value)
+    assert "iterations" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before[0]
+    assert (tmp_path / "recipe.yaml").read_text() == before[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"dtype": "float32"}, "training.dtype: bfloat16 → float32"),
+        ({"dropout": 0.1}, "training.dropout: None → 0.1"),
+        ({"lora": {"rank": 8}}, "training.lora.rank: 0 → 8"),
+    ],
+)
+def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(
+    tmp_path: Path, changed: dict[str, Any], message: str
+):
+    run = begun(tmp_path)
+    other = {"training": Training(workers=16, gpus_per_worker=1), "dpo": Dpo(micro_batch_tokens=1024)}
+    claim_run(run, BEGUN.model_copy(update=other))
+    with pytest.raises(UserError, match=message):
+        claim_run(run, BEGUN.model_copy(update={"training": Training.model_validate(changed)}))
+
+
+def test_a_spent_budget_of_proposals_may_be_raised_but_nothing_else_of_prompts(tmp_path: Path):
+    run = begun(tmp_path)
+    claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_requests": 10**6})}))
+    claim_run(run, BEGUN.model_copy(update={"judge": BEGUN.judge.model_copy(update={"pairwise_rubric": "mine.yaml"})}))
+    with pytest.raises(UserError, match=r"prompts.max_rouge_l: 0.7 → 0.9"):
+        claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_rouge_l": 0.9})}))
+
+
+def test_fewer_iterations_leave_those_that_the_run_has(tmp_path: Path):
+    claim_run(begun(tmp_path, BEGUN.model_copy(update={"iterations": 3})), BEGUN)
+    assert "iterations: 3" in (tmp_path / "recipe.yaml").read_text()
+
+
+def test_a_recipe_may_be_corrected_until_the_seed_data_is_there(tmp_path: Path):
+    """Else the remedy that a failed seed step names could not be followed."""
+    layout = RunLayout(str(tmp_path))
+    claim_run(layout.root, BEGUN)
+    corrected = BEGUN.model_copy(update={"seed_data": BEGUN.seed_data.model_copy(update={"minimum_rank": 1})})
+    claim_run(layout.root, corrected)
+    assert layout.recipe() == corrected
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"", b"foo: 1"])
+def test_a_damaged_recipe_of_a_run_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/recipe.yaml is damaged \(.*\); put back what the run wrote"):
+        RunLayout(str(tmp_path)).recipe()
