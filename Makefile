@@ -17,7 +17,8 @@ PROOF_DIR ?= runs/proof
 DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float32 inference.engine.dtype=float32)
 
 .DEFAULT_GOAL := help
-.PHONY: help install constraints quickstart proof test test-ray test-rest test-fast test-cluster test-parity test-all lint format docs clean \
+.PHONY: help install constraints quickstart proof lint format docs clean \
+	test test-ray test-rest test-fast test-cluster test-parity test-all \
 	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing
 
 help: ## list the targets
@@ -77,10 +78,10 @@ LANDING := not parity and not rehearsal and not release
 test: $(VENV)/installed ## all tests that a change must pass
 	$(MAKE) --jobs=2 test-ray test-rest
 
-test-ray: $(VENV)/installed
+test-ray: $(VENV)/installed ## the half of make test that waits for clusters
 	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS)
 
-test-rest: $(VENV)/installed
+test-rest: $(VENV)/installed ## the other half
 	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS:%=--ignore=%)
 
 test-fast: $(VENV)/installed ## tests that start no engine and no trainer

@@ -60,7 +60,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,  # of a run that hangs: three groups of workers start, each with its imports
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-4000:]
     return folder
