@@ -62,6 +62,15 @@ class RoundQueue:
             assigned.set()
 
 
+def start_queue(replicas: int, in_flight: int) -> Any:
+    """A `RoundQueue` that admits every replica with all the blocks that it may have.
+
+    Each waiting `take` is a call under way, also those of replaced processes. By default Ray admits 1,000 to an actor,
+    and the `put` that they wait for would wait too.
+    """
+    return on_driver_node(RoundQueue, max_concurrency=10 * (replicas * in_flight + 1))
+
+
 class Rounds:
     """An open pool for rounds. Created by `open_rounds`."""
 
@@ -105,8 +114,7 @@ def open_rounds(
     numbers = ray.data.from_items([{"number": n} for n in range(max_blocks)], override_num_blocks=max_blocks)
     replicas, in_flight = pool_size(inference, round_rows * row_tokens), blocks_at_a_time(inference, row_tokens)
     with open_pool(model, inference, seed, note, open_engine) as pool:
-        # Each waiting `take` is a call under way, those of replaced replicas too; Ray admits 1,000 to an actor.
-        queue = on_driver_node(RoundQueue, max_concurrency=10 * (replicas * in_flight + 1))
+        queue = start_queue(replicas, in_flight)
         blocks = pool.stream(numbers, replicas, in_flight, partial(_take_block, queue=queue))
         try:
             yield Rounds(queue, pool, blocks, inference.rows_per_block)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import ray
 from pools import Ran, pool_of, until
@@ -19,7 +20,10 @@ from ray.cluster_utils import Cluster
 from stand_in import StandIn
 
 from selfreward_ray.inference import block
+from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.pool import PoolStopped
+from selfreward_ray.inference.rounds import start_queue
+from selfreward_ray.records import Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import finished_ids, write_block
 
@@ -41,6 +45,17 @@ def test_two_tables_are_run_one_after_the_other_by_the_same_engines(tmp_path: Pa
         assert Counter(outs) == {first.job.out: 20, second.job.out: 20}
     assert finished_ids(Folder(second.job.out)) == finished_ids(Folder(first.job.out))
     assert len(Ran(tmp_path, 20, {}).events("started")) == 2
+
+
+def test_a_round_is_handed_in_however_many_replicas_wait_for_it():
+    """1,161 of them, of which Ray by itself would admit 1,000 and then nobody else."""
+    queue = start_queue(replicas=9, in_flight=129)
+    waiting = [queue.take.remote(number, f"replica {number % 9}") for number in range(9 * 129)]
+    job = Job("propose", print, Prompt, Prompt, "out", 1)
+    ray.get(queue.put.remote([(job, pa.table({"id": ["p0"]}))]), timeout=60)
+    ((taken,), _) = ray.wait(waiting, timeout=60)
+    assert ray.get(taken)[0].step == "propose"
+    ray.kill(queue)
 
 
 def test_a_killed_actor_is_started_again(run: Run, tmp_path: Path):
