@@ -18,7 +18,7 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
-	test test-ray test-rest test-fast test-cluster test-parity test-all \
+	test test-fast test-cluster test-parity test-all \
 	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing
 
 help: ## list the targets
@@ -71,18 +71,11 @@ format: $(VENV)/installed ## format the code and apply the fixes of ruff
 docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
 	$(BIN)/mkdocs build --strict
 
-# In two halves side by side: the first waits for clusters most of the time.
-RAY_TESTS := tests/cluster tests/inference tests/raylets tests/rehearsal
+# In one process: beside another, Ray's own deadlines for a node's start pass on two cores.
 LANDING := not parity and not rehearsal and not release
 
 test: $(VENV)/installed ## all tests that a change must pass
-	$(MAKE) --jobs=2 test-ray test-rest
-
-test-ray: $(VENV)/installed ## the half of make test that waits for clusters
-	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS)
-
-test-rest: $(VENV)/installed ## the other half
-	$(BIN)/pytest -m "$(LANDING)" $(RAY_TESTS:%=--ignore=%)
+	$(BIN)/pytest -m "$(LANDING)"
 
 test-fast: $(VENV)/installed ## tests that start no engine and no trainer
 	$(BIN)/pytest -m "not engines and $(LANDING)"
