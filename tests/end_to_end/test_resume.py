@@ -127,7 +127,7 @@ def test_a_damaged_checkpoint_ends_the_run_at_once(killed: Path, tiny_model: Pat
     file = next(checkpoint.glob("rank-00001-*.safetensors"))
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(Final, match=f"{file.name} is damaged; remove {folder}/ray_train to train anew"):
+    with pytest.raises(Final, match=f"{file.name} is damaged; remove {folder}/training/ray_train to train anew"):
         train(str(folder), str(tiny_model))
     assert times_trained(folder) == times_trained(killed)
 
