@@ -108,8 +108,12 @@ def test_steps_that_share_an_engine_are_adjacent():
     ]
 
 
-@pytest.mark.parametrize("proposer", ["run/M1/model", "run/M1/model/", str(Path("run/M1/model").absolute())])
-def test_m1_proposes_once_it_is_there(proposer: str):
+@pytest.mark.parametrize(
+    "proposer", ["run/M1/model", "run/M1/model/", "{here}/run/M1/model", "file://{here}/run/M1/model"]
+)
+def test_m1_proposes_once_it_is_there(proposer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    proposer = proposer.format(here=tmp_path)
     steps = plan(Recipe(model="m0", iterations=2, prompts=Prompts(proposer=proposer)), RunLayout("run"))
     made = [f"{step.name} {step.model}" for step in steps]
     assert made[made.index("sft M1") :][:4] == ["sft M1", "propose M2", "propose M3", "evaluate M1"]

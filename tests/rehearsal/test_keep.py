@@ -1,5 +1,6 @@
 """The files that are kept of a failed rehearsal."""
 
+import contextlib
 import os
 import re
 import socket
@@ -35,8 +36,8 @@ def folder(tmp_path: Path):
     os.mkfifo(folder / "run" / "pipe")
     (folder / "run" / "gone").symlink_to("nowhere")
     with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(folder)  # a socket's path is short
-        listening.bind("socket")
+        with contextlib.chdir(folder):  # a socket's path is short
+            listening.bind("socket")
         yield folder
 
 
