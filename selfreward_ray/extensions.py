@@ -125,11 +125,12 @@ def given_prompts(recipe: Recipe, iteration: int) -> list[Prompt]:
     return prompts
 
 
-def _called(what: str, call: Callable[[], Any]) -> Any:
+def _called(what: str, call: Callable[[], Any], remedy: str = "correct the source") -> Any:
+    """What another package's code gives; an exception of it becomes a `UserError` with the line that raised it."""
     try:
         return call()
     except Exception as error:
-        raise UserError(f"{what}: {type(error).__name__}: {error}{_place(error)}; correct the source") from error
+        raise UserError(f"{what}: {type(error).__name__}: {error}{_place(error)}; {remedy}") from error
 
 
 def _check_records(records: list[Any], record: type[Any], what: str) -> None:
@@ -163,12 +164,7 @@ def scorer_named(name: str) -> Scorer:
 
     def checked(prompt: str, reply: str) -> Score | None:
         where = f"evaluation.scorer: {name!r}, for the reply {reprlib.repr(reply)} to {reprlib.repr(prompt)}"
-        try:
-            found = score(prompt, reply)
-        except Exception as error:
-            raise UserError(
-                f"{where}: {type(error).__name__}: {error}{_place(error)}; correct it, and run the same command again"
-            ) from error
+        found = _called(where, lambda: score(prompt, reply), "correct it, and run the same command again")
         if found is not None and not isinstance(found, Score):
             raise UserError(f"{where}: gave {reprlib.repr(found)}; it must give a Score, or None")
         return found
@@ -177,7 +173,7 @@ def scorer_named(name: str) -> Scorer:
 
 
 def _place(error: Exception) -> str:
-    """Where it was raised, in the scorer's own code if it can be told."""
+    """Where it was raised, in the other package's own code if it can be told."""
     generated = "<string>"  # a dataclass's own methods
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in (__file__, generated)]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -78,7 +78,9 @@ class Step:
 
     def manifest(self) -> Manifest:
         """The manifest of the step when `is_done` said that it is complete."""
-        return Manifest(**self.folder.read_json(MANIFEST))
+        manifest = read_manifest(self.folder)
+        assert manifest is not None, "only a complete step has a manifest"
+        return manifest
 
     def write(self, records: list[R], record: type[R], table: str = "rows") -> None:
         """Write a whole table at once."""

@@ -104,9 +104,10 @@ LOSSES: dict[str, Callable[[Margin, float], Tensor]] = {
 class DpoObjective:
     """A loss of `LOSSES` on the pairs' margins (paper, section 2.3).
 
-    A pair's label smoothing ε is the chance that its label is wrong: its loss is then (1−ε) of the loss and ε of that
-    of the pair turned round. With a sigmoid this is conservative DPO (Mitchell 2023). With IPO it is the paper's own
-    loss of a preference that holds with probability 1−ε: up to a constant, (margin − (1−2ε)/(2β))².
+    A pair's label smoothing ε is the probability that its label is wrong. Its loss is then 1−ε times the loss of the
+    pair plus ε times that of the pair with chosen and rejected swapped. With a sigmoid this is conservative DPO
+    (Mitchell 2023). With IPO it is the paper's own loss of a preference that holds with probability 1−ε: up to a
+    constant, (margin − (1−2ε)/(2β))².
 
     `nll_weight` adds the chosen reply's negative log-likelihood a token (Pang et al. 2024), `eft_weight` that of the
     verdict in the judging row that the pair carries. The rewards that are told are β·(π−ref), summed over the reply
