@@ -55,10 +55,8 @@ class Pool:
         note: Callable[[str], None],
     ):
         self._note = note
-        self._model = portable(model, adapters=True)
         self._inference = inference
-        self._seed = seed
-        self._open_engine = open_engine
+        self._open_engine = partial(open_engine, portable(model, adapters=True), inference, seed)
         self._health = health
         self._id = uuid.uuid4().hex
 
@@ -120,8 +118,7 @@ class Pool:
         guard: Any = partial(StallGuard, self._health, inference.stall_seconds)
         blocks.context.custom_execution_callback_classes = [guard]
         arguments = {
-            "model": self._model, "inference": inference, "seed": self._seed, "open_engine": self._open_engine,
-            "read": read, "health": self._health,
+            "inference": inference, "open_engine": self._open_engine, "read": read, "health": self._health,
         }  # fmt: skip
         actor: type = Replica
         resources = actor_resources(inference)

@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference.block import Job, OpenEngine, ReplicaEngine, run_block, run_row
+from selfreward_ray.inference.block import Job, ReplicaEngine, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.health import GIVEN_UP_AFTER
 from selfreward_ray.inference.limiter import TokenLimiter
@@ -47,10 +47,8 @@ class Replica:
 
     def __init__(
         self,
-        model: str,
         inference: Inference,
-        seed: int,
-        open_engine: OpenEngine,
+        open_engine: Callable[[FetchProgress], ReplicaEngine],
         read: ReadBlock,
         health: Any,
         name: str | None = None,
@@ -65,7 +63,7 @@ class Replica:
         self._alone = asyncio.Lock()
         self._limiter = TokenLimiter(inference.tokens_in_flight)
         self._metrics = Metrics(self._name, restarted=self._status.restarted)
-        self._engine = self._opened(partial(open_engine, model, inference, seed))
+        self._engine = self._opened(open_engine)
         health.engine_ready.remote()
         # Not a bound method: a thread that references this actor would keep it and its engine alive.
         on_failure = partial(_exit_process, health, self._name)
@@ -127,10 +125,8 @@ class StagedReplica:
 
     def __init__(
         self,
-        model: str,
         inference: Inference,
-        seed: int,
-        open_engine: OpenEngine,
+        open_engine: Callable[[FetchProgress], ReplicaEngine],
         read: ReadBlock,
         health: Any,
         pool: str,
@@ -145,7 +141,7 @@ class StagedReplica:
             max_concurrency=blocks_at_a_time,
             runtime_env={"env_vars": inference.env},
         )
-        self._replica = actor(Replica).remote(model, inference, seed, open_engine, read, health, name)
+        self._replica = actor(Replica).remote(inference, open_engine, read, health, name)
         try:
             ray.get(self._replica.__ray_ready__.remote())
         except RayActorError as error:
