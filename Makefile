@@ -37,14 +37,18 @@ $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 install_torch = $(1)/pip install --quiet --no-deps "$(2)" || \
 	$(1)/pip install --quiet --no-deps "$(2)" --index-url $(TORCH_CPU_INDEX)
 
+# By uv, which resolves the ranges in seconds where pip takes hours. It reads its own variables (UV_FIND_LINKS and
+# others), not pip's configuration.
+comma := ,
 constraints: NEW := build/constraints
 constraints: ## update constraints-cpu.txt to the newest versions that pyproject.toml allows
-	rm -rf $(NEW)
-	$(PYTHON) -m venv $(NEW)
-	$(call install_torch,$(NEW)/bin,$(shell grep -o '^ *"torch==[0-9.]*' pyproject.toml | tr -d ' "')+cpu)
-	$(NEW)/bin/pip install --quiet --editable ".[$(EXTRAS),parity]"
+	$(PYTHON) -m venv --clear $(NEW)
+	$(NEW)/bin/pip install --quiet uv
+	$(NEW)/bin/uv pip compile pyproject.toml $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS),parity)) \
+		--python-version 3.11 --extra-index-url $(TORCH_CPU_INDEX) --index-strategy unsafe-best-match \
+		$(UNUSED:%=--no-emit-package %) --no-header --no-annotate --quiet --output-file $(NEW)/versions
 	echo "# The CPU environment with Python 3.11 on Linux x86-64, written by \`make constraints\`." > $(CONSTRAINTS)
-	$(NEW)/bin/pip freeze --all --exclude-editable --exclude pip $(UNUSED:%=--exclude %) >> $(CONSTRAINTS)
+	cat $(NEW)/versions >> $(CONSTRAINTS)
 	rm -rf $(NEW)
 
 $(MODEL)/config.json: | $(VENV)/installed

@@ -28,6 +28,9 @@ class TooFewExamples(UserError):
     """Fewer examples than one batch are left to train on."""
 
 
+Trainer = Callable[[TrainJob, Progress], None]
+"""Runs a job to its end, as `selfreward_ray.training.trainer.fit`, the default, does."""
+
 _Tables = dict[str, tuple[Folder, type[Any]]]
 """By the step that made it, a table and its record."""
 
@@ -41,6 +44,7 @@ def sft(
     positives: str | None = None,
     out: str,
     label: str = "SFT",
+    trainer: Trainer | None = None,
 ) -> Manifest:
     """M0 → a Hugging Face folder, ``model`` in `out`, by the IFT rows of `seed_data` (a seed step) and what is given
     beside them; the step's own files are in ``training`` in `out`.
@@ -57,10 +61,19 @@ def sft(
     given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "pair": (positives, Positive)}
     sources = {name: (uri, record) for name, (uri, record) in given.items() if uri is not None}
     write = partial(_encode, encode=encode, max_tokens=recipe.sft.max_tokens, record=SftTokens)
-    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, write, model, out, label)
+    return _train(recipe, "sft", recipe.sft, SftObjective(), sources, write, model, out, label, trainer)
 
 
-def dpo(recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: str, label: str = "DPO") -> Manifest:
+def dpo(
+    recipe: Recipe,
+    *,
+    model: str,
+    pairs: str,
+    eft: str | None = None,
+    out: str,
+    label: str = "DPO",
+    trainer: Trainer | None = None,
+) -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`, as `sft` does; the reference is M(t) (paper, section 2.3).
 
     `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0.
@@ -87,7 +100,7 @@ def dpo(recipe: Recipe, *, model: str, pairs: str, eft: str | None = None, out: 
         )
         return offered + len(dropped), kept
 
-    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label)
+    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label, trainer)
 
 
 def _codec_of(model: str) -> Callable[[], ChatCodec]:
@@ -105,6 +118,7 @@ def _train(
     model: str,
     out: str,
     label: str,
+    trainer: Trainer | None,
 ) -> Manifest:
     part = {name: optimization.model_dump(exclude=PASS_FIELDS), "seed": recipe.seed}
     part |= recipe.training.model_dump(include=MODEL_FIELDS)
@@ -137,7 +151,7 @@ def _train(
             fingerprint=step.fingerprint,
             progress=None,
         )
-        fit(job, progress)
+        (trainer or fit)(job, progress)
         summary = step.folder.read_json("summary.json")
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +22,23 @@ from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.progress_actor import ProgressActor
 
+Rank = Callable[[dict[str, Any]], Final | None]
+"""A worker's part of a training: takes Ray Train's configuration, returns what ended all workers alike."""
 
-def fit(job: TrainJob, progress: Progress) -> None:
-    """Run `job` to its end, from its newest checkpoint where an earlier attempt left one.
+
+def run_rank(config: dict[str, Any]) -> Final | None:
+    """The training of one worker."""
+    from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
+
+    try:
+        train(config)
+    except Final as error:
+        return error  # raised, it would be tried again, to the same end
+    return None
+
+
+def fit(job: TrainJob, progress: Progress, rank: Rank = run_rank) -> None:
+    """Run `job` to its end, from its newest checkpoint where an earlier attempt left one; each worker runs `rank`.
 
     Raises `UserError`, `Diverged` among them, when the cluster has no capacity for the workers, or what Ray Train
     raises when its restarts are spent.
@@ -34,17 +49,13 @@ def fit(job: TrainJob, progress: Progress) -> None:
     reported = on_driver_node(ProgressActor)
     ray_folder = job.folders.training / "ray_train"
     _discard_torn(ray_folder, progress)
-    failures = 0
+
+    def attempt() -> Final | None:
+        wait_for_capacity(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
+        return _attempt(replace(job, progress=reported), ray_folder, progress, rank)
+
     try:
-        while True:
-            wait_for_capacity(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
-            try:
-                final = _attempt(replace(job, progress=reported), ray_folder, progress)
-                break
-            except ray.train.TrainingFailedError as error:
-                failures += not _preempted(error)
-                if failures > training.max_failures:
-                    raise _cause(error) from None
+        final = restarted(attempt, training.max_failures)
     finally:
         ray.kill(reported)
     if final is not None:
@@ -52,30 +63,26 @@ def fit(job: TrainJob, progress: Progress) -> None:
     ray_folder.delete()
 
 
-def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | None:
-    """One group of workers from the newest checkpoint on; what ended all of them alike, or raises what Ray Train does.
+def restarted(attempt: Callable[[], Final | None], max_failures: int) -> Final | None:
+    """What `attempt` returns, started again when workers fail, at most `max_failures` times; and when a node is taken
+    back, as often as it happens. Raises what Ray Train does when the restarts are spent, or its cause.
 
     Ray Train restarts nothing by itself. It would wait for capacity again and again without a word, and where it waits
     it hears no Ctrl-C; `wait_for_capacity` does and has a limit.
     """
-    training = job.training
-    trainer = TorchTrainer(
-        _rank,
-        train_loop_config={"job": job},
-        torch_config=TorchConfig(backend=collectives(training.gpus_per_worker)),
-        scaling_config=ScalingConfig(
-            num_workers=training.workers,
-            use_gpu=training.gpus_per_worker > 0,
-            resources_per_worker=dict(worker_request(training).bundles[0]),
-        ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=absolute(ray_folder.uri),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
-            worker_runtime_env={"env_vars": environment(job)},
-        ),
-    )
+    failures = 0
+    while True:
+        try:
+            return attempt()
+        except ray.train.TrainingFailedError as error:
+            failures += not _preempted(error)
+            if failures > max_failures:
+                raise _cause(error) from None
+
+
+def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress, rank: Rank) -> Final | None:
+    """One group of workers, from the newest checkpoint on: returns what ended all alike, raises as Ray Train."""
+    trainer = TorchTrainer(rank, train_loop_config={"job": job}, **settings(job, ray_folder))
     job.progress.note.remote("starting workers")
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(job.progress, progress, stop), daemon=True)
@@ -90,6 +97,26 @@ def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress) -> Final | N
         stop.set()
         follower.join()
     return final
+
+
+def settings(job: TrainJob, ray_folder: Folder) -> dict[str, Any]:
+    """Ray Train's configurations of `job`, by the names of `TorchTrainer`'s arguments."""
+    training = job.training
+    return {
+        "torch_config": TorchConfig(backend=collectives(training.gpus_per_worker)),
+        "scaling_config": ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=training.gpus_per_worker > 0,
+            resources_per_worker=dict(worker_request(training).bundles[0]),
+        ),
+        "run_config": RunConfig(
+            name="train",
+            storage_path=absolute(ray_folder.uri),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
+            worker_runtime_env={"env_vars": environment(job)},
+        ),
+    }
 
 
 def _preempted(error: ray.train.TrainingFailedError) -> bool:
@@ -116,16 +143,6 @@ def _discard_torn(ray_folder: Folder, progress: Progress) -> None:
         except ValueError:
             progress.say(f"the list of checkpoints in {ray_folder.uri} is torn: training begins anew")
             ray_folder.delete()
-
-
-def _rank(config: dict[str, Any]) -> Final | None:
-    from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
-
-    try:
-        train(config)
-    except Final as error:
-        return error  # raised, it would be tried again, to the same end
-    return None
 
 
 def environment(job: TrainJob) -> dict[str, str]:

@@ -13,9 +13,9 @@ from rich.console import Console
 from selfreward_ray.recipe.schema import Sft, Training
 from selfreward_ray.reporting import progress as reporting
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.training import trainer
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import SftObjective
+from selfreward_ray.training.trainer import fit
 
 
 def train(folder: Path, printed: StringIO, rank: Callable[[Any], None] = lambda config: None, **training: Any) -> None:
@@ -32,11 +32,10 @@ def train(folder: Path, printed: StringIO, rank: Callable[[Any], None] = lambda 
         progress=None,
     )
     with (
-        mock.patch.object(trainer, "_rank", rank),
         mock.patch.object(reporting, "SECONDS_BETWEEN_LINES", 0.2),
         Progress("SFT", 1, "steps", console=Console(file=printed, width=400)) as progress,
     ):
-        trainer.fit(job, progress)
+        fit(job, progress, rank)
 
 
 @contextmanager

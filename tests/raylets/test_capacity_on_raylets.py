@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import ray.data
 from ray.cluster_utils import Cluster
 from stub_training import train, within
 
-from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.errors import UserError
-from selfreward_ray.training import trainer
 
 pytestmark = pytest.mark.engines
 
@@ -49,9 +47,7 @@ def test_what_other_drivers_of_the_cluster_see_is_left_alone(nodes: Cluster):
     assert not context.enable_progress_bars
 
 
-def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(
-    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(nodes: Cluster, tmp_path: Path):
     """The only node of its kind ends itself with the first group of workers, and once more with the third."""
     kind = {"accelerator_type:A100": 1.0}
     nodes.add_node(num_cpus=1, resources=kind)
@@ -64,19 +60,16 @@ def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(
             os.kill(os.getppid(), signal.SIGKILL)  # the raylet
             time.sleep(60)
 
-    waits = trainer.wait_for_capacity
-    added: list[Any] = []
+    class Printed(StringIO):
+        """Adds a node where it is told of one that is waited for."""
 
-    def waiting(request: ResourceRequest, timeout_s: float, field: str, note: Callable[[str], None]) -> None:
-        def noted(text: str) -> None:
-            note(text)
-            if (tmp_path / "start-0").exists() and not added:  # Ray adds nodes in the main thread only
+        def write(self, text: str) -> int:
+            if "waiting for" in text and (tmp_path / "start-0").exists() and not added:
                 added.append(nodes.add_node(num_cpus=1, resources=kind))
+            return super().write(text)
 
-        waits(request, timeout_s, field, noted)
-
-    monkeypatch.setattr(trainer, "wait_for_capacity", waiting)
-    printed = StringIO()
+    added: list[Any] = []
+    printed = Printed()
     asked: dict[str, Any] = {"workers": 1, "accelerator_type": "A100", "max_failures": 1}
     with within(240):
         train(tmp_path / "a", printed, rank, start_timeout_s=200, **asked)

@@ -1,14 +1,20 @@
 """Ranks of DeepSpeed as plain processes on this machine: what Ray Train starts, without Ray."""
 
+import importlib
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
+from multiprocessing import connection, forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-TESTS = Path(__file__).parents[1]
+_CONTEXT = multiprocessing.get_context("forkserver")
+_ENVIRONMENT = {
+    "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MASTER_ADDR": "127.0.0.1",
+}  # fmt: skip
 
 
 class Silent:
@@ -27,39 +33,54 @@ class Silent:
 def run_ranks(function: Callable[[str], None], argument: Path, ranks: int = 2, seconds: float = 200) -> None:
     """Call a module's `function` with `argument` in each of `ranks` processes; fails with what one of them said.
 
+    They are forked from a process that has imported what they need: the imports take longer than most of them run.
+    """
+    with mock.patch.dict(os.environ, _ENVIRONMENT):  # imports read it
+        _CONTEXT.set_forkserver_preload(["selfreward_ray.training.worker", "transformers.models.llama.modeling_llama"])
+        forkserver.ensure_running()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    logs = [argument / f"rank{rank}.log" for rank in range(ranks)]
+    here, there = zip(*(_CONTEXT.Pipe() for _ in range(ranks)), strict=True)
+    processes = [
+        _CONTEXT.Process(
+            target=_rank,
+            args=(function.__module__, function.__name__, str(argument), str(log), there[rank]),
+            kwargs={"MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank, log in enumerate(logs)
+    ]
+    for process in processes:
+        process.start()
+    for end in there:
+        end.close()
+    try:
+        for end in here:
+            connection.wait([end], seconds)  # for what it sends when it is done, or for its end
+    finally:
+        for end in here:
+            end.close()
+        for process in processes:
+            process.join(10)
+            process.kill()
+            process.join()
+    codes = [process.exitcode for process in processes]
+    assert codes == [0] * ranks, "\n".join(log.read_text()[-3000:] for log in logs)
+
+
+def _rank(module: str, function: str, argument: str, log: str, done: Connection, **variables: str) -> None:
+    """One rank's process, in which `module` is imported with its `variables`.
+
     A rank that is done waits until the others are, and ends without finalizing Python, as Ray Train's workers end. A
     thread of gloo's may still hold tensors of the last collective, and to let go of them takes the GIL; while Python is
     finalized, that ends the thread, and ``std::terminate`` the process.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks),
-        "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS), str(TESTS / "training"), *sys.path]),
-    }  # fmt: skip
-    reading, writing = os.pipe()  # at its end when the last rank has closed it, or has died
-    code = (
-        f"import os, sys, {function.__module__} as m; m.{function.__name__}(sys.argv[1]); "
-        f"os.close({writing}); os.read({reading}, 1); os._exit(0)"
-    )
-    logs = [argument / f"rank{rank}.log" for rank in range(ranks)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(argument)],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=log.open("w"),
-            stderr=subprocess.STDOUT,
-            pass_fds=(reading, writing),
-        )
-        for rank, log in enumerate(logs)
-    ]
-    os.close(reading)
-    os.close(writing)
-    try:
-        codes = [process.wait(seconds) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert codes == [0] * ranks, "\n".join(log.read_text()[-3000:] for log in logs)
+    os.environ.update(variables)
+    with open(log, "w") as written:
+        os.dup2(written.fileno(), 1)
+        os.dup2(written.fileno(), 2)
+    getattr(importlib.import_module(module), function)(argument)
+    done.send(None)
+    done.poll(None)  # until the test closes it
+    os._exit(0)

@@ -109,14 +109,12 @@ def test_a_shard_that_is_stored_otherwise_stops_the_step(
             damage(Path(folder.uri) / file)
 
     monkeypatch.setattr(export, "write_shard", damaged)
-    monkeypatch.setattr(
-        "selfreward_ray.steps.train.fit",
-        lambda job, progress: export.export_model(
-            load(tiny_model), tiny_model, job.folders.model.uri, shard_bytes=100_000
-        ),
-    )
+
+    def train(job: TrainJob, progress: Any) -> None:
+        export.export_model(load(tiny_model), tiny_model, job.folders.model.uri, shard_bytes=100_000)
+
     with pytest.raises(RuntimeError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
-        dpo(RECIPE, model=str(tiny_model), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out"))
+        dpo(RECIPE, model=str(tiny_model), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out"), trainer=train)
     assert read_manifest(Folder(str(tmp_path / "out/training"))) is None
 
 
@@ -126,7 +124,7 @@ MODEL_FILES = re.compile(
 )
 
 
-def test_a_models_folder_has_its_files_and_no_others(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_models_folder_has_its_files_and_no_others(tmp_path: Path):
     """Neither the step's, nor what an earlier attempt and the model before left beside theirs."""
     from selfreward_ray.training.export import export_model
 
@@ -141,8 +139,8 @@ def test_a_models_folder_has_its_files_and_no_others(tmp_path: Path, tiny_model:
         left.write_bytes("model.safetensors", b"")
         export_model(load(source), source, job.folders.model.uri, shard_bytes=100_000)
 
-    monkeypatch.setattr("selfreward_ray.steps.train.fit", train)
-    assert dpo(RECIPE, model=str(source), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out")).tokens == 1
+    made = dpo(RECIPE, model=str(source), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out"), trainer=train)
+    assert made.tokens == 1
     model = tmp_path / "out" / "model"
     names = {path.name for path in model.iterdir()}
     assert [name for name in names if not MODEL_FILES.fullmatch(name)] == []

@@ -11,7 +11,7 @@ from ranks import run_ranks
 from safetensors import safe_open
 from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM
-from zero3_runs import CASES, PAIRS, SHARD_BYTES, Case, accumulate, run_cases
+from zero3_runs import CASES, PAIRS, READ_BY_VLLM, SHARD_BYTES, Case, accumulate, ask_vllm, run_cases
 
 pytestmark = pytest.mark.engines
 
@@ -44,27 +44,6 @@ def plain_logprobs(folder: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return found
 
 
-def vllm_logprobs(folder: Path, dtype: str) -> dict[str, list[float]]:
-    """Of every target token, in vLLM."""
-    from vllm import LLM, SamplingParams
-
-    engine = LLM(
-        str(folder), dtype=dtype, max_model_len=64, max_num_seqs=4, enforce_eager=True, kv_cache_memory_bytes=1 << 26,
-        enable_prefix_caching=False,
-    )  # fmt: skip
-    sequences = [s for pair in PAIRS for s in pair.sequences()]
-    asked = [{"prompt_token_ids": [*s.prompt_ids, *s.target_ids]} for s in sequences]
-    outputs = engine.generate(asked, SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False), use_tqdm=False)
-    engine.llm_engine.engine_core.shutdown()
-    return {
-        s.id: [
-            of_position[token].logprob
-            for token, of_position in zip(s.target_ids, output.prompt_logprobs[len(s.prompt_ids) :], strict=True)
-        ]
-        for s, output in zip(sequences, outputs, strict=True)
-    }
-
-
 def apart(left: dict[str, Any], right: dict[str, Any]) -> float:
     """The greatest difference of a token's log-probs, in nats."""
     assert left.keys() == right.keys()
@@ -88,12 +67,13 @@ def test_plain_transformers_says_of_the_export_what_the_worker_says(trained: Pat
     assert apart(heard["after"], heard["before"]) > 5 * tolerance  # the training moved it
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.name in ("plain", "half")], ids=lambda case: case.name)
-def test_vllm_says_of_the_export_what_the_worker_says(trained: Path, case: Case):
+def test_vllm_says_of_the_export_what_the_worker_says(trained: Path):
     """The engine that samples the next iteration: its log-probs of the same tokens, read as a prompt."""
-    job = case.job(trained)
-    engine = vllm_logprobs(trained / case.name / "model", job.training.dtype)
-    assert apart(said(trained, case)["after"], engine) < TOLERANCES[job.training.dtype]
+    run_ranks(ask_vllm, trained, ranks=1)
+    for name, dtype in READ_BY_VLLM.items():
+        case = next(case for case in CASES if case.name == name)
+        heard = json.loads((trained / name / "vllm.json").read_text())
+        assert apart(said(trained, case)["after"], heard) < TOLERANCES[dtype]
 
 
 @cases

@@ -1,5 +1,6 @@
 """Small trainings under ZeRO-3 that tests look at: what each rank does, by the parts of the real worker."""
 
+import json
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ranks import Silent
+from tiny_model import ENGINE_ENV
 
 from selfreward_ray.recipe.schema import Dpo, Training
 from selfreward_ray.records import PairTokens
@@ -44,6 +46,9 @@ CASES = [
     Case("lora", training={"lora": {"rank": 4, "alpha": 8}}),
     Case("lora-tied-half", tied=True, training={"lora": {"rank": 4, "alpha": 8}, "dtype": "bfloat16"}),
 ]
+
+READ_BY_VLLM = {"plain": "float32", "half": "bfloat16"}
+"""Names of cases, and the dtype of their training."""
 
 
 def run_cases(folder: str) -> None:
@@ -130,10 +135,35 @@ def _logprobs(engine: Any, plan: Any, rank: int, training: bool = False) -> dict
     return {name: values for share in shares for name, values in share.items()}
 
 
+def ask_vllm(folder: str) -> None:
+    """vLLM's log-probs of every target token for the exports in `READ_BY_VLLM`, as JSON beside the model.
+
+    Its engines run in this process, where vLLM is imported once.
+    """
+    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", **ENGINE_ENV}
+    from vllm import LLM, SamplingParams
+
+    sequences = [s for pair in PAIRS for s in pair.sequences()]
+    asked = [{"prompt_token_ids": [*s.prompt_ids, *s.target_ids]} for s in sequences]
+    for name, dtype in READ_BY_VLLM.items():
+        engine = LLM(
+            f"{folder}/{name}/model", dtype=dtype, max_model_len=64, max_num_seqs=4, enforce_eager=True,
+            kv_cache_memory_bytes=1 << 26, enable_prefix_caching=False,
+        )  # fmt: skip
+        outputs = engine.generate(asked, SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
+        heard = {
+            s.id: [
+                of_position[token].logprob
+                for token, of_position in zip(s.target_ids, output.prompt_logprobs[len(s.prompt_ids) :], strict=True)
+            ]
+            for s, output in zip(sequences, outputs, strict=True)
+        }
+        (Path(folder) / name / "vllm.json").write_text(json.dumps(heard))
+        engine.llm_engine.engine_core.shutdown()  # now: when it is collected, it ends the group of the next one
+
+
 def accumulate(folder: str) -> None:
     """One pass whose gradient is 1, then 256 of a 512th; rank 0 writes what a weight has of them before the update."""
-    import json
-
     import deepspeed
     import torch
     from deepspeed.utils import safe_get_full_grad
