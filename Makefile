@@ -76,16 +76,16 @@ docs: $(VENV)/installed ## build the documentation site in build/site; fails on 
 	$(BIN)/mkdocs build --strict
 
 # In one process: beside another, Ray's own deadlines for a node's start pass on two cores.
-LANDING := not parity and not rehearsal and not release
+LANDING := not cluster and not parity and not release
 
-test: $(VENV)/installed ## all tests that a change must pass
+test: $(VENV)/installed ## the tests to run after each change, with the real engines
 	$(BIN)/pytest -m "$(LANDING)"
 
 test-fast: $(VENV)/installed ## tests that start no engine and no trainer
 	$(BIN)/pytest -m "not engines and $(LANDING)"
 
-test-cluster: $(VENV)/installed ## rehearse the whole loop of each shipped recipe on simulated nodes (half an hour)
-	$(BIN)/pytest -m rehearsal
+test-cluster: $(VENV)/installed ## on simulated nodes: what ends or starts them, and each shipped recipe (an hour)
+	$(BIN)/pytest -m cluster
 
 test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the benchmarks against other libraries (minutes)
 	$(BIN)/pytest -m parity

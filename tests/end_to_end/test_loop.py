@@ -162,7 +162,7 @@ def write_inputs(folder: Path, run_dir: str) -> tuple[Path, Path]:
     source = folder / "messages.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in messages(random.Random(0))))
     values: dict[str, Any] = {**RECIPE, "model": str(model)}
-    values["seed_data"] = {**values["seed_data"], "source": str(source)}
+    values["seed_data"] = {**values["seed_data"], "source": str(source), "verdicts": str(model)}
     values["prompts"] = {**values["prompts"], "proposer": f"{run_dir}/M1/model"}
     recipe = folder / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(values))
@@ -269,9 +269,8 @@ def test_dpo_starts_at_ln2_and_learns_its_pairs(finished: FinishedRun) -> None:
 
 
 def test_exported_models_differ_and_load_in_plain_transformers(finished: FinishedRun) -> None:
-    """The baseline is a model of its own: SFT on the instructions alone, from M0 as M1 is."""
     layout = finished.layout
-    folders = [local_model(folder.uri) for folder in (layout.baseline().model, layout.model(1), layout.model(2))]
+    folders = [local_model(folder.uri) for folder in (layout.model(1), layout.model(2))]
     weights = [load_file(next(finished.model.glob("*.safetensors")))]
     for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder)

@@ -15,7 +15,7 @@ from stub_training import train, within
 
 from selfreward_ray.errors import UserError
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from selfreward_ray.cluster.rehearsal import raylets as made
 from selfreward_ray.cluster.rehearsal.raylets import raylets
 from selfreward_ray.errors import UserError
 
-pytestmark = pytest.mark.engines
+pytestmark = pytest.mark.cluster
 
 SHAPE = Shape(
     head={"CPU": 1},
