@@ -18,7 +18,7 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
-	test test-fast test-cluster test-parity test-all \
+	test test-fast test-engines test-cluster test-parity test-all \
 	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing
 
 help: ## list the targets
@@ -75,14 +75,17 @@ format: $(VENV)/installed ## format the code and apply the fixes of ruff
 docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
 	$(BIN)/mkdocs build --strict
 
-# In one process: beside another, Ray's own deadlines for a node's start pass on two cores.
 LANDING := not cluster and not parity and not release
 
 test: $(VENV)/installed ## the tests to run after each change, with the real engines
-	$(BIN)/pytest -m "$(LANDING)"
+	$(MAKE) --jobs 2 --output-sync=target test-fast test-engines
 
+# Beside the engines it takes what they leave of the CPUs: Ray's own deadlines for a node's start pass otherwise.
 test-fast: $(VENV)/installed ## tests that start no engine and no trainer
-	$(BIN)/pytest -m "not engines and $(LANDING)"
+	nice -n 19 $(BIN)/pytest -m "not engines and $(LANDING)"
+
+test-engines: $(VENV)/installed ## one job chain, one pool and the parts of a training, with the real engines
+	$(BIN)/pytest -m "engines and $(LANDING)"
 
 test-cluster: $(VENV)/installed ## on simulated nodes: what ends or starts them, and each shipped recipe (an hour)
 	$(BIN)/pytest -m cluster

@@ -35,7 +35,7 @@ def wait_for_capacity(
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
                 raise UserError(
-                    f"{request.field} = {request.count}: no room within {timeout_s:g} s ({timeout_field}) for {found}; "
+                    f"{request.field} = {request.count}: not placed within {timeout_s:g} s ({timeout_field}): {found}; "
                     f"Ray's placement group: {state}. "
                     f"Raise {timeout_field} where nodes take longer, or lower {request.field}"
                 )
@@ -46,7 +46,7 @@ def wait_for_capacity(
 def outlook(request: ResourceRequest, since: int) -> str:
     """The request, what fits now, and the nodes that are starting or failed to start, as text.
 
-    For example ``2 × (1 CPU, 1 GPU, H100): room for 1 of 2 now; starting 1 × training``. `since` is the time from which
+    For example ``2 × (1 CPU, 1 GPU, H100): 1 of 2 fit now; starting 1 × training``. `since` is the time from which
     on failures are reported, in seconds as of `time.time`.
     """
     try:
@@ -55,7 +55,7 @@ def outlook(request: ResourceRequest, since: int) -> str:
     except RayError as error:  # a busy head answers late; the next call may succeed
         return f"{request} (Ray does not say more: {error})"
     starting = [f"starting {coming}"] if coming else []
-    return "; ".join([f"{request}: room for {fitting} of {request.count} now", *starting, *failed])
+    return "; ".join([f"{request}: {fitting} of {request.count} fit now", *starting, *failed])
 
 
 def _fitting_now(request: ResourceRequest, status: ClusterStatus) -> int:

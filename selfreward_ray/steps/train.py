@@ -151,7 +151,7 @@ def _train(
             fingerprint=step.fingerprint,
             progress=None,
         )
-        (trainer or fit)(job, progress)
+        (fit if trainer is None else trainer)(job, progress)
         summary = step.folder.read_json("summary.json")
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
 

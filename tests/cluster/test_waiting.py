@@ -16,7 +16,7 @@ WORKERS = ResourceRequest("one training worker", "training.workers", 16, (resour
 
 
 def status(pending: int = 0, launches: int = 0, failed: tuple[tuple[float | None, str], ...] = ()) -> Any:
-    """Of a cluster with one node that has room for eight workers, in whose place there is only one type more."""
+    """Of a cluster with one node that holds eight workers, in whose place there is only one type more."""
     node = SimpleNamespace(
         ray_node_type_name="training",
         available_resources=lambda: {"CPU": 192, "GPU": 8, "accelerator_type:H100": 1},
@@ -60,7 +60,7 @@ def test_where_there_is_room_nothing_is_said(wait: Any):
 
 
 def test_what_is_waited_for_and_what_comes_is_said(wait: Any):
-    said = "waiting for 16 × (8 CPU, 1 GPU, H100): room for 8 of 16 now"
+    said = "waiting for 16 × (8 CPU, 1 GPU, H100): 8 of 16 fit now"
     assert wait(status(), status(launches=1), status(pending=1, launches=2)) == [
         said,
         f"{said}; starting 1 × training",
@@ -72,9 +72,9 @@ def test_a_node_that_did_not_start_is_said_while_there_is_time(wait: Any, monkey
     """But not one that another step waited for."""
     monkeypatch.setattr(waiting.time, "time", lambda: 100.9)
     (said,) = wait(status(launches=1, failed=((99.0, "a quota"),)))
-    assert said.endswith("room for 8 of 16 now; starting 1 × training")
+    assert said.endswith("8 of 16 fit now; starting 1 × training")
     (said,) = wait(status(launches=1, failed=((100.0, "no capacity"),)))
-    assert said.endswith("room for 8 of 16 now; starting 1 × training; 1 × training failed to start: no capacity")
+    assert said.endswith("8 of 16 fit now; starting 1 × training; 1 × training failed to start: no capacity")
 
 
 def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any, monkeypatch: pytest.MonkeyPatch):
@@ -83,8 +83,8 @@ def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any, monkeyp
     with pytest.raises(UserError) as ended:
         wait(status(failed=failed), timeout_s=-1)
     assert str(ended.value) == (
-        "training.workers = 16: no room within -1 s (training.start_timeout_s) for 16 × (8 CPU, 1 GPU, H100): room for "
-        "8 of 16 now; 1 × training failed to start: no capacity; Ray's placement group: INFEASIBLE. Raise "
+        "training.workers = 16: not placed within -1 s (training.start_timeout_s): 16 × (8 CPU, 1 GPU, H100): 8 of "
+        "16 fit now; 1 × training failed to start: no capacity; Ray's placement group: INFEASIBLE. Raise "
         "training.start_timeout_s where nodes take longer, or lower training.workers"
     )
     with pytest.raises(UserError, match="1 × training failed to start: of 8 instances none is to be had; Ray"):

@@ -1,4 +1,4 @@
-"""The real vLLM with a two-layer model in float32: what programs may rely on."""
+"""The real vLLM with a two-layer model in float32, and an adapter of it: what programs may rely on."""
 
 import asyncio
 import json
@@ -48,17 +48,26 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def shut_down(engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-    """And let the loop close the engine's sockets: a context that is collected while one is open waits for ever."""
-    engine.shutdown()
-    loop.run_until_complete(asyncio.sleep(0))
+@pytest.fixture(scope="module")
+def base(tiny_model: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Engine]:
-    engine = Engine(str(tiny_model), SETTINGS, seed=5)
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The folder of an adapter of the model, and the model that it is merged into."""
+    merged = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    folder = tmp_path_factory.mktemp("adapted") / "adapter"
+    return write_adapter(folder, tiny_model, merged, rank=4, alpha=16), merged
+
+
+@pytest.fixture(scope="module")
+def engine(adapter: tuple[Path, Any], loop: asyncio.AbstractEventLoop) -> Iterator[Engine]:
+    """Of the adapter on its base. Engines of whole models are in the other tests."""
+    engine = Engine(str(adapter[0]), SETTINGS, seed=5)
     yield engine
-    shut_down(engine, loop)
+    engine.shutdown()
+    loop.run_until_complete(asyncio.sleep(0))  # it closes sockets; a context that is collected with one waits for ever
 
 
 @pytest.fixture
@@ -119,21 +128,15 @@ def test_a_pattern_is_kept_to(engine: Engine, loop: Any):
     assert given.finish_reason == "stop"
 
 
-def test_an_adapter_changes_its_base_as_merging_it_would(tiny_model: Path, tmp_path: Path, loop: Any):
+def test_an_adapter_changes_its_base_as_merging_it_would(
+    engine: Engine, ask: Any, base: Any, adapter: tuple[Path, Any]
+):
     """The greedy tokens of base + adapter in the engine are those of the merged weights in transformers."""
-    rank, alpha = 4, 16
-    merged = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    adapter = write_adapter(tmp_path / "adapter", tiny_model, merged, rank, alpha)
-    engine = Engine(str(adapter), SETTINGS, seed=0)
-    try:
-        prompt = engine.encode(RIVER)
-        given = loop.run_until_complete(engine.generate(prompt, GREEDY, "p"))
-    finally:
-        shut_down(engine, loop)
-    ids = torch.tensor([prompt])
-    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    (given,) = ask((RIVER, GREEDY, "p"))
+    ids = torch.tensor([engine.encode(RIVER)])
     expected, without = (
-        model.generate(ids, max_new_tokens=24, do_sample=False)[0, len(prompt) :].tolist() for model in (merged, base)
+        model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :].tolist()
+        for model in (adapter[1], base)
     )
     assert list(given.token_ids) == expected != without
 

@@ -82,7 +82,7 @@ def test_activity_is_reported_until_the_first_block_is_done(monkeypatch: pytest.
     health = SimpleNamespace(activity=SimpleNamespace(remote=lambda: next(answers, "starting the engine")))
     monkeypatch.setattr(stall, "POLL_INTERVAL_S", 0.001)
     monkeypatch.setattr(stall.ray, "get", lambda answer: answer)
-    monkeypatch.setattr(stall, "outlook", lambda request, since: f"{request}: room for none")
+    monkeypatch.setattr(stall, "outlook", lambda request, since: f"{request}: none fits")
     said: list[str] = []
     second = threading.Event()
 
@@ -97,5 +97,5 @@ def test_activity_is_reported_until_the_first_block_is_done(monkeypatch: pytest.
         assert second.wait(30)
         came()
         at_the_end = list(said)
-    assert at_the_end[:2] == ["waiting for 2 × (1 CPU, 8 GPU, L40S): room for none", "starting the engine"]
+    assert at_the_end[:2] == ["waiting for 2 × (1 CPU, 8 GPU, L40S): none fits", "starting the engine"]
     assert said == at_the_end

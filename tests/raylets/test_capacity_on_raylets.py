@@ -1,4 +1,4 @@
-"""Workers for whom given nodes have no room: refused where there never can be any, else waited for."""
+"""Workers that do not fit on the nodes: refused if they never can, else waited for."""
 
 import os
 import signal
@@ -73,8 +73,8 @@ def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(nodes: Clus
     asked: dict[str, Any] = {"workers": 1, "accelerator_type": "A100", "max_failures": 1}
     with within(240):
         train(tmp_path / "a", printed, rank, start_timeout_s=200, **asked)
-    assert "waiting for 1 × (1 CPU, A100): room for 0 of 1 now" in printed.getvalue()
+    assert "waiting for 1 × (1 CPU, A100): 0 of 1 fit now" in printed.getvalue()
     assert len(list(tmp_path.glob("start-*"))) == 2
-    with within(240), pytest.raises(UserError, match=r"no room within 15 s \(training.start_timeout_s\)"):
+    with within(240), pytest.raises(UserError, match=r"not placed within 15 s \(training.start_timeout_s\)"):
         train(tmp_path / "b", StringIO(), rank, start_timeout_s=15, **asked)
     assert len(list(tmp_path.glob("start-*"))) == 3

@@ -65,14 +65,14 @@ def test_thirty_two_are_not_refused(seen: dict[str, Any]):
 
 def test_a_node_that_comes_is_waited_for(seen: dict[str, Any]):
     assert seen["comes"]["ended"] is None
-    assert "waiting for 2 × (1 CPU, A10): room for 0 of 2 now; starting 1 × plain" in seen["comes"]["printed"]
+    assert "waiting for 2 × (1 CPU, A10): 0 of 2 fit now; starting 1 × plain" in seen["comes"]["printed"]
 
 
 def test_a_node_that_does_not_come_is_waited_for_until_the_time_is_up(seen: dict[str, Any]):
     """Its failure is said as soon as it is known, and is the reason in the end."""
     printed, ended = seen["sold out"]["printed"], seen["sold out"]["ended"]
-    assert "waiting for 2 × (1 CPU, T4): room for 0 of 2 now" in printed
-    assert "no room within 60 s (training.start_timeout_s) for 2 × (1 CPU, T4)" in ended
+    assert "waiting for 2 × (1 CPU, T4): 0 of 2 fit now" in printed
+    assert "not placed within 60 s (training.start_timeout_s): 2 × (1 CPU, T4)" in ended
     for said in (printed, ended):
         assert "object store memory" in said.split("1 × sold-out failed to start: ")[1]
 

@@ -237,9 +237,9 @@ def test_training_fits_the_gpu(path: Path):
 def test_sampling_fits_the_gpus_of_a_replica(path: Path):
     recipe, machine = load_recipe(path), MACHINES[path.stem]
     inference = recipe.inference
-    room = kv_tokens(machine.shape, inference.gpus_per_replica, machine.inference_gb)
-    assert inference.tokens_in_flight <= room
-    # The longest request of each kind has room in the context: a reply, a verdict on the longest reply, a proposal.
+    fitting = kv_tokens(machine.shape, inference.gpus_per_replica, machine.inference_gb)
+    assert inference.tokens_in_flight <= fitting
+    # The longest request of each kind fits in the context: a reply, a verdict on the longest reply, a proposal.
     longest_prompt = 1024
     replies = recipe.respond.sampling.max_tokens
     context = inference.engine["max_model_len"]

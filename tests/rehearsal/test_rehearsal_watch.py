@@ -51,8 +51,8 @@ def test_waits_are_added_up_by_what_was_waited_for(monkeypatch: pytest.MonkeyPat
     watch = Watch()
     for seconds, note in (
         (0, ""),
-        (0.5, "waiting for 2 × (1 CPU, H100): room for 0 of 2 now; starting 1 × training"),
-        (0.7, "waiting for 2 × (1 CPU, H100): room for 1 of 2 now"),
+        (0.5, "waiting for 2 × (1 CPU, H100): 0 of 2 fit now; starting 1 × training"),
+        (0.7, "waiting for 2 × (1 CPU, H100): 1 of 2 fit now"),
         (1, "starting workers"),
         (2, "reference log-probs 1/3"),
         (3, "reference log-probs 2/3"),

@@ -59,7 +59,7 @@ def attempts(*outcomes: Any, max_failures: int) -> list[str]:
 def test_each_restart_is_counted():
     happened = attempts(failed(RuntimeError("first")), failed(OSError("second")), max_failures=1)
     assert happened == ["start", "start", "OSError: second"]
-    _, ended = attempts(failed(RuntimeError("no room for a tensor")), max_failures=0)
+    _, ended = attempts(failed(RuntimeError("out of memory")), max_failures=0)
     assert ended.startswith("WorkerGroupError: Training failed due to worker errors")
     assert attempts(failed(RuntimeError("first")), None, max_failures=1) == ["start", "start", "None"]
 

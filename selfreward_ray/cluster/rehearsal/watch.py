@@ -115,7 +115,7 @@ class Watch:
         """End the current wait."""
         if self._note is not None:
             what, since = self._note
-            # Without details and counts, which change: waiting for …: room for 0 of 2; log-probs 3/7.
+            # Without details and counts, which change: waiting for …: 0 of 2 fit now; log-probs 3/7.
             kind = re.split("[:;] ", what)[0].rstrip("0123456789/ %")
             waits = self.steps[-1].waits
             waits[kind] = round(waits.get(kind, 0.0) + now - since, 1)
