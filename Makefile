@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 # All versions of the CPU environment; `make constraints` updates it.
 CONSTRAINTS := constraints-cpu.txt
 EXTRAS := cpu,demo,dev,docs
-# PyTorch's index of CPU builds, used only if the default index has none. A site may set another one.
+# PyTorch's index of CPU builds: `make install` asks it if the default index has none, `make constraints` always. A site
+# may set another one.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 # Dependencies of the CPU build of vLLM that do not load with CPU torch; nothing here uses them.
 UNUSED := torchvision torchaudio torchcodec
@@ -26,16 +27,15 @@ help: ## list the targets
 
 install: $(VENV)/installed ## create .venv with everything, at the versions of constraints-cpu.txt
 
+# Without dependencies, which are installed with the package: PyTorch's index has only some versions of them.
+$(VENV)/installed: TORCH = $(shell grep '^torch==' $(CONSTRAINTS))
 $(VENV)/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(call install_torch,$(BIN),$(shell grep '^torch==' $(CONSTRAINTS)))
+	$(BIN)/pip install --quiet --no-deps "$(TORCH)" || \
+		$(BIN)/pip install --quiet --no-deps "$(TORCH)" --index-url $(TORCH_CPU_INDEX)
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$(EXTRAS)]"
 	$(BIN)/pip uninstall --quiet --yes $(UNUSED)
 	touch $@
-
-# Without dependencies, which are installed with the package: PyTorch's index has only some versions of them.
-install_torch = $(1)/pip install --quiet --no-deps "$(2)" || \
-	$(1)/pip install --quiet --no-deps "$(2)" --index-url $(TORCH_CPU_INDEX)
 
 # By uv, which resolves the ranges in seconds where pip takes hours. It reads its own variables (UV_FIND_LINKS and
 # others), not pip's configuration.
@@ -45,7 +45,8 @@ constraints: ## update constraints-cpu.txt to the newest versions that pyproject
 	$(PYTHON) -m venv --clear $(NEW)
 	$(NEW)/bin/pip install --quiet uv
 	$(NEW)/bin/uv pip compile pyproject.toml $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS),parity)) \
-		--python-version 3.11 --extra-index-url $(TORCH_CPU_INDEX) --index-strategy unsafe-best-match \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--extra-index-url $(TORCH_CPU_INDEX) --index-strategy unsafe-best-match \
 		$(UNUSED:%=--no-emit-package %) --no-header --no-annotate --quiet --output-file $(NEW)/versions
 	echo "# The CPU environment with Python 3.11 on Linux x86-64, written by \`make constraints\`." > $(CONSTRAINTS)
 	cat $(NEW)/versions >> $(CONSTRAINTS)
@@ -75,19 +76,19 @@ format: $(VENV)/installed ## format the code and apply the fixes of ruff
 docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
 	$(BIN)/mkdocs build --strict
 
-LANDING := not cluster and not parity and not release
+DAILY := not cluster and not parity and not release
 
 test: $(VENV)/installed ## the tests to run after each change, with the real engines
-	$(MAKE) --jobs 2 --output-sync=target test-fast test-engines
+	$(MAKE) --jobs 2 test-fast test-engines
 
-# Beside the engines it takes what they leave of the CPUs: Ray's own deadlines for a node's start pass otherwise.
+# At low priority, because it runs beside test-engines: Ray's deadlines for starting a node expire on busy CPUs.
 test-fast: $(VENV)/installed ## tests that start no engine and no trainer
-	nice -n 19 $(BIN)/pytest -m "not engines and $(LANDING)"
+	nice -n 19 $(BIN)/pytest --quiet -m "not engines and $(DAILY)"
 
-test-engines: $(VENV)/installed ## one job chain, one pool and the parts of a training, with the real engines
-	$(BIN)/pytest -m "engines and $(LANDING)"
+test-engines: $(VENV)/installed ## tests that start Ray, vLLM or DeepSpeed, without those of test-cluster
+	$(BIN)/pytest -m "engines and $(DAILY)"
 
-test-cluster: $(VENV)/installed ## on simulated nodes: what ends or starts them, and each shipped recipe (an hour)
+test-cluster: $(VENV)/installed ## nodes and processes that start, stop or fail; rehearse each shipped recipe (an hour)
 	$(BIN)/pytest -m cluster
 
 test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the benchmarks against other libraries (minutes)

@@ -144,15 +144,11 @@ def by_ours(work: Work, folder: str, rank: Callable[[dict[str, Any]], Any] = wat
     """Losses and seconds of each step."""
     from selfreward_ray.cluster.session import joined
     from selfreward_ray.reporting.progress import Progress
-    from selfreward_ray.training import trainer
+    from selfreward_ray.training.trainer import fit
 
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
-    with (
-        joined(),
-        Progress("DPO", work.pairs // work.pairs_a_step, "steps") as progress,
-        patch.object(trainer, "_rank", rank),
-    ):
-        trainer.fit(work.job(f"{folder}/out"), progress)
+    with joined(), Progress("DPO", work.pairs // work.pairs_a_step, "steps") as progress:
+        fit(work.job(f"{folder}/out"), progress, rank)
     steps = [json.loads(line) for line in (Path(folder) / "out" / "training" / "steps.jsonl").read_text().splitlines()]
     return {"losses": [s["preference_loss"] for s in steps], "step_seconds": [s["seconds"] for s in steps]}
 

@@ -35,7 +35,7 @@ def wait_for_capacity(
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
                 raise UserError(
-                    f"{request.field} = {request.count}: not placed within {timeout_s:g} s ({timeout_field}): {found}; "
+                    f"{request.field} = {request.count}: not placed within {timeout_s:g} s ({timeout_field}). {found}; "
                     f"Ray's placement group: {state}. "
                     f"Raise {timeout_field} where nodes take longer, or lower {request.field}"
                 )

@@ -29,7 +29,7 @@ class TooFewExamples(UserError):
 
 
 Trainer = Callable[[TrainJob, Progress], None]
-"""Runs a job to its end, as `selfreward_ray.training.trainer.fit`, the default, does."""
+"""Runs a training job to its end."""
 
 _Tables = dict[str, tuple[Folder, type[Any]]]
 """By the step that made it, a table and its record."""
@@ -44,13 +44,14 @@ def sft(
     positives: str | None = None,
     out: str,
     label: str = "SFT",
-    trainer: Trainer | None = None,
+    trainer: Trainer = fit,
 ) -> Manifest:
     """M0 → a Hugging Face folder, ``model`` in `out`, by the IFT rows of `seed_data` (a seed step) and what is given
     beside them; the step's own files are in ``training`` in `out`.
 
     `eft` (an EFT step) makes it M1, without it it is the baseline that writes EFT verdicts (paper, section 3.1.1);
-    `positives` (a pair step of the policy positive-only) are replies of an earlier model (section 2.3).
+    `positives` (a pair step of the policy positive-only) are replies of an earlier model (section 2.3). `trainer` runs
+    the training job.
     """
 
     codec = _codec_of(model)
@@ -72,11 +73,11 @@ def dpo(
     eft: str | None = None,
     out: str,
     label: str = "DPO",
-    trainer: Trainer | None = None,
+    trainer: Trainer = fit,
 ) -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`, as `sft` does; the reference is M(t) (paper, section 2.3).
 
-    `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0.
+    `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0. `trainer` runs the training job.
     """
     codec, max_tokens = _codec_of(model), recipe.dpo.max_tokens
     sources: dict[str, tuple[str, type[Any]]] = {"pair": (pairs, Pair)}
@@ -118,7 +119,7 @@ def _train(
     model: str,
     out: str,
     label: str,
-    trainer: Trainer | None,
+    trainer: Trainer,
 ) -> Manifest:
     part = {name: optimization.model_dump(exclude=PASS_FIELDS), "seed": recipe.seed}
     part |= recipe.training.model_dump(include=MODEL_FIELDS)
@@ -151,7 +152,7 @@ def _train(
             fingerprint=step.fingerprint,
             progress=None,
         )
-        (fit if trainer is None else trainer)(job, progress)
+        trainer(job, progress)
         summary = step.folder.read_json("summary.json")
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
 

@@ -22,23 +22,23 @@ from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.progress_actor import ProgressActor
 
-Rank = Callable[[dict[str, Any]], Final | None]
-"""A worker's part of a training: takes Ray Train's configuration, returns what ended all workers alike."""
+TrainLoop = Callable[[dict[str, Any]], Final | None]
+"""Ray Train's `train_loop_per_worker`: takes its configuration; returns the `Final` that ended all workers, or None."""
 
 
-def run_rank(config: dict[str, Any]) -> Final | None:
-    """The training of one worker."""
+def train_loop(config: dict[str, Any]) -> Final | None:
+    """Train on one worker. Returns a `Final` instead of raising it, because Ray Train would retry."""
     from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
 
     try:
         train(config)
     except Final as error:
-        return error  # raised, it would be tried again, to the same end
+        return error
     return None
 
 
-def fit(job: TrainJob, progress: Progress, rank: Rank = run_rank) -> None:
-    """Run `job` to its end, from its newest checkpoint where an earlier attempt left one; each worker runs `rank`.
+def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None:
+    """Run `job` to its end, from its newest checkpoint if an earlier attempt left one. Each worker runs `loop`.
 
     Raises `UserError`, `Diverged` among them, when the cluster has no capacity for the workers, or what Ray Train
     raises when its restarts are spent.
@@ -51,11 +51,12 @@ def fit(job: TrainJob, progress: Progress, rank: Rank = run_rank) -> None:
     _discard_torn(ray_folder, progress)
 
     def attempt() -> Final | None:
+        # Ray Train would wait for capacity without a message and without a limit, and would not react to Ctrl-C.
         wait_for_capacity(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
-        return _attempt(replace(job, progress=reported), ray_folder, progress, rank)
+        return _attempt(replace(job, progress=reported), ray_folder, progress, loop)
 
     try:
-        final = restarted(attempt, training.max_failures)
+        final = with_restarts(attempt, training.max_failures)
     finally:
         ray.kill(reported)
     if final is not None:
@@ -63,12 +64,10 @@ def fit(job: TrainJob, progress: Progress, rank: Rank = run_rank) -> None:
     ray_folder.delete()
 
 
-def restarted(attempt: Callable[[], Final | None], max_failures: int) -> Final | None:
-    """What `attempt` returns, started again when workers fail, at most `max_failures` times; and when a node is taken
-    back, as often as it happens. Raises what Ray Train does when the restarts are spent, or its cause.
+def with_restarts(attempt: Callable[[], Final | None], max_failures: int) -> Final | None:
+    """Call `attempt` until it returns. Retry at most `max_failures` times, and without limit after preemptions.
 
-    Ray Train restarts nothing by itself. It would wait for capacity again and again without a word, and where it waits
-    it hears no Ctrl-C; `wait_for_capacity` does and has a limit.
+    Raises the worker's `UserError` or `OSError`, else Ray Train's error, when the retries are spent.
     """
     failures = 0
     while True:
@@ -80,9 +79,9 @@ def restarted(attempt: Callable[[], Final | None], max_failures: int) -> Final |
                 raise _cause(error) from None
 
 
-def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress, rank: Rank) -> Final | None:
-    """One group of workers, from the newest checkpoint on: returns what ended all alike, raises as Ray Train."""
-    trainer = TorchTrainer(rank, train_loop_config={"job": job}, **settings(job, ray_folder))
+def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress, loop: TrainLoop) -> Final | None:
+    """Run one group of workers from the newest checkpoint. Returns the `Final` that ended all; raises as Ray Train."""
+    trainer = TorchTrainer(loop, train_loop_config={"job": job}, **settings(job, ray_folder))
     job.progress.note.remote("starting workers")
     stop = threading.Event()
     follower = threading.Thread(target=_follow, args=(job.progress, progress, stop), daemon=True)

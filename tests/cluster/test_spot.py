@@ -214,6 +214,7 @@ def spot_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         cluster.shutdown()
 
 
+@pytest.mark.engines
 @pytest.mark.cluster
 def test_ray_train_hears_of_a_notice_and_the_node_goes_as_preempted(spot_node: Any, tmp_path: Path):
     metadata = Metadata()
@@ -255,6 +256,7 @@ def test_ray_train_hears_of_a_notice_and_the_node_goes_as_preempted(spot_node: A
     assert gone["DeathReasonMessage"] == "EC2 takes this spot instance back"
 
 
+@pytest.mark.engines
 @pytest.mark.cluster
 def test_without_an_id_the_node_is_the_one_that_it_runs_on(spot_node: Any):
     """Of several raylets on one machine, which only tests have, Ray takes the head for the current node."""

@@ -83,7 +83,7 @@ def test_when_the_time_is_up_the_clouds_newest_words_are_said(wait: Any, monkeyp
     with pytest.raises(UserError) as ended:
         wait(status(failed=failed), timeout_s=-1)
     assert str(ended.value) == (
-        "training.workers = 16: not placed within -1 s (training.start_timeout_s): 16 × (8 CPU, 1 GPU, H100): 8 of "
+        "training.workers = 16: not placed within -1 s (training.start_timeout_s). 16 × (8 CPU, 1 GPU, H100): 8 of "
         "16 fit now; 1 × training failed to start: no capacity; Ray's placement group: INFEASIBLE. Raise "
         "training.start_timeout_s where nodes take longer, or lower training.workers"
     )

@@ -162,6 +162,7 @@ def write_inputs(folder: Path, run_dir: str) -> tuple[Path, Path]:
     source = folder / "messages.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in messages(random.Random(0))))
     values: dict[str, Any] = {**RECIPE, "model": str(model)}
+    # M0 judges. By default a baseline does, which the rehearsals train: one training more than this chain needs.
     values["seed_data"] = {**values["seed_data"], "source": str(source), "verdicts": str(model)}
     values["prompts"] = {**values["prompts"], "proposer": f"{run_dir}/M1/model"}
     recipe = folder / "tiny.yaml"

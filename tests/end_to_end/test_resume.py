@@ -20,7 +20,7 @@ from selfreward_ray.errors import Final
 from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.training.history import Diverged
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 cloudpickle.register_pickle_by_value(training_runs)  # workers do not have this folder on their path
 

@@ -63,7 +63,7 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.fixture(scope="module")
 def engine(adapter: tuple[Path, Any], loop: asyncio.AbstractEventLoop) -> Iterator[Engine]:
-    """Of the adapter on its base. Engines of whole models are in the other tests."""
+    """An engine with a LoRA adapter. `test_loop.py` and `test_zero3.py` run vLLM on whole models."""
     engine = Engine(str(adapter[0]), SETTINGS, seed=5)
     yield engine
     engine.shutdown()

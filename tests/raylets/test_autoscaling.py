@@ -14,7 +14,7 @@ import pytest
 from selfreward_ray.cluster.cluster_file import Nodes, Shape
 from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE, raylets
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 SHAPE = Shape(
     head={"CPU": 4},

@@ -15,7 +15,7 @@ from stub_training import train, within
 
 from selfreward_ray.errors import UserError
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_after_a_lost_node_workers_wait_for_another_and_not_for_ever(nodes: Clus
             time.sleep(60)
 
     class Printed(StringIO):
-        """Adds a node where it is told of one that is waited for."""
+        """Adds a node when one is awaited: in the main thread, the only one where Ray adds nodes."""
 
         def write(self, text: str) -> int:
             if "waiting for" in text and (tmp_path / "start-0").exists() and not added:

@@ -15,7 +15,7 @@ from selfreward_ray.records import Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 
 from selfreward_ray.inference.pool import PoolStopped
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 STAGED = {"min_replicas": 1, "max_replicas": 1, "nodes_per_replica": 2, "gpus_per_replica": 2, "cpus_per_replica": 1}
 

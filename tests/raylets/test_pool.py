@@ -1,7 +1,4 @@
-"""What every change of the pool must keep, on real raylets, with an engine that has no model.
-
-`test_pool_faults.py` has what becomes of processes and nodes that are killed.
-"""
+"""The pool on real raylets with a stand-in engine; `test_pool_faults.py` kills its processes and nodes."""
 
 import re
 import time
@@ -51,10 +48,7 @@ def test_a_round_is_handed_in_however_many_replicas_wait_for_it():
 
 
 def test_a_request_or_a_write_that_fails_ends_no_replica(run: Run, tmp_path: Path):
-    """One request raises, which costs its row alone, and one write to storage, which is tried again.
-
-    What replicas say of themselves meanwhile is at the nodes' own ports: what the Ray dashboard's Prometheus reads.
-    """
+    """A request that raises costs its row alone; a failed write is retried. The nodes' Prometheus ports show it."""
     found: dict[str, float] = {}
 
     def scrape(done: int) -> None:
@@ -69,7 +63,7 @@ def test_a_request_or_a_write_that_fails_ends_no_replica(run: Run, tmp_path: Pat
 
     texts = ["0.3", "raise", *["0.3"] * 60]
     ran = run(texts, scrape, job={"step": "measured"}, open_engine=failing_storage(tmp_path))
-    ran.check("request raises, storage fails once")
+    ran.check("request and write fail")
     assert ran.dropped == {"p001": "ValueError: refused"}
     assert (tmp_path / "failed").exists()
     assert ran.faults["engine_restarts"] == 0

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import finished_ids
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 Run = Callable[..., Ran]
 
 

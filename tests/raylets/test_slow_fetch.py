@@ -8,7 +8,7 @@ from pools import Ran, pool_of
 
 from selfreward_ray.inference.pool import PoolStopped
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
 
 def test_a_fetch_that_goes_on_is_progress_and_is_shown(tmp_path: Path):

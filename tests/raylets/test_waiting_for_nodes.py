@@ -18,7 +18,7 @@ from selfreward_ray.cluster.rehearsal import raylets as made
 from selfreward_ray.cluster.rehearsal.raylets import raylets
 from selfreward_ray.errors import UserError
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 SHAPE = Shape(
     head={"CPU": 1},
@@ -72,7 +72,7 @@ def test_a_node_that_does_not_come_is_waited_for_until_the_time_is_up(seen: dict
     """Its failure is said as soon as it is known, and is the reason in the end."""
     printed, ended = seen["sold out"]["printed"], seen["sold out"]["ended"]
     assert "waiting for 2 × (1 CPU, T4): 0 of 2 fit now" in printed
-    assert "not placed within 60 s (training.start_timeout_s): 2 × (1 CPU, T4)" in ended
+    assert "not placed within 60 s (training.start_timeout_s). 2 × (1 CPU, T4)" in ended
     for said in (printed, ended):
         assert "object store memory" in said.split("1 × sold-out failed to start: ")[1]
 

@@ -9,7 +9,7 @@ from selfreward_ray.cluster.rehearsal.report import print_rehearsed
 from selfreward_ray.recipe.shipped import shipped_names
 from selfreward_ray.recipe.text import load_recipe
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
 ROOT = Path(__file__).parents[2]
 RECIPES = shipped_names()

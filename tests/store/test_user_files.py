@@ -25,8 +25,8 @@ def lines(*rows: Fields) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def zipped(data: bytes) -> bytes:
-    """Without the time, so that a test that is named by its bytes has one name."""
+def gzipped(data: bytes) -> bytes:
+    """Gzip without a timestamp: pytest names a test by its bytes, and the name must not change."""
     return gzip.compress(data, mtime=0)
 
 
@@ -54,8 +54,8 @@ MANY = [{"n": n, "text": "é" * 1000} for n in range(600)]
         ("a.json", b"\xef\xbb\xbf" + lines(A, B), [A, B]),
         ("rows.txt", lines(A), [A]),
         ("a.jsonl", lines(*MANY), MANY),
-        ("a.jsonl.gz", zipped(lines(*MANY)), MANY),
-        ("a.jsonl.gz", zipped(lines(A)) + zipped(lines(B)), [A, B]),
+        ("a.jsonl.gz", gzipped(lines(*MANY)), MANY),
+        ("a.jsonl.gz", gzipped(lines(A)) + gzipped(lines(B)), [A, B]),
         ("a.parquet", parquet(*MANY), MANY),
         ("a.parquet", parquet({"m": [{"role": "user"}], "id": None}), [{"m": [{"role": "user"}], "id": None}]),
         ("a.jsonl", lines({"text": "é" * 1_000_000}), [{"text": "é" * 1_000_000}]),
@@ -76,7 +76,7 @@ def test_a_byte_order_mark_within_a_file_is_no_white_space(tmp_path: Path):
 @pytest.mark.parametrize("scheme", ["", "file://"])
 @pytest.mark.parametrize("end", ["", "/"])
 def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end: str):
-    (tmp_path / "b.jsonl.gz").write_bytes(zipped(lines(B)))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzipped(lines(B)))
     (tmp_path / "c.parquet").write_bytes(parquet(C))
     (tmp_path / "a.json").write_bytes(lines(A))
     (tmp_path / "README.md").write_bytes(b"\xff")
@@ -94,8 +94,8 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
         ("a.parquet", b"PAR1 but not really", "cannot read .*/a.parquet: .* is the file whole?"),
         ("a.parquet", parquet(A)[:-20], "cannot read .*/a.parquet: .* is the file whole?"),
         ("a.jsonl.gz", lines(A), "cannot read .*/a.jsonl.gz: .* is the file whole?"),
-        ("a.jsonl.gz", zipped(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
-        ("a.jsonl", lines(A) + zipped(lines(A)), "a.jsonl:2: is not UTF-8 text"),
+        ("a.jsonl.gz", gzipped(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
+        ("a.jsonl", lines(A) + gzipped(lines(A)), "a.jsonl:2: is not UTF-8 text"),
         ("README.md", b"read me", "folder .* holds no file that ends in .jsonl, .json, .jsonl.gz, .parquet"),
     ],
 )

@@ -31,9 +31,10 @@ class Silent:
 
 
 def run_ranks(function: Callable[[str], None], argument: Path, ranks: int = 2, seconds: float = 200) -> None:
-    """Call a module's `function` with `argument` in each of `ranks` processes; fails with what one of them said.
+    """Call `function` with `argument` in `ranks` processes. Fails with their logs, also after `seconds` for each rank.
 
-    They are forked from a process that has imported what they need: the imports take longer than most of them run.
+    The processes are forked from a server that has imported the slow modules. Their environment is that of the first
+    call in the session.
     """
     with mock.patch.dict(os.environ, _ENVIRONMENT):  # imports read it
         _CONTEXT.set_forkserver_preload(["selfreward_ray.training.worker", "transformers.models.llama.modeling_llama"])

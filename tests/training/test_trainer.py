@@ -10,7 +10,7 @@ from rich.console import Console
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.training.trainer import _discard_torn, restarted
+from selfreward_ray.training.trainer import _discard_torn, with_restarts
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def failed(failure: Exception) -> Exception:
 
 
 def attempts(*outcomes: Any, max_failures: int) -> list[str]:
-    """What happens when each group of workers has one of the `outcomes`, an error to raise or what is returned."""
+    """The starts and the end of a training whose groups of workers have these outcomes: an error is raised."""
     happened: list[str] = []
     left = iter(outcomes)
 
@@ -50,7 +50,7 @@ def attempts(*outcomes: Any, max_failures: int) -> list[str]:
         return outcome
 
     try:
-        happened.append(repr(restarted(attempt, max_failures)))
+        happened.append(repr(with_restarts(attempt, max_failures)))
     except Exception as error:
         happened.append(f"{type(error).__name__}: {error}")
     return happened

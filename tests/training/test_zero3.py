@@ -67,13 +67,18 @@ def test_plain_transformers_says_of_the_export_what_the_worker_says(trained: Pat
     assert apart(heard["after"], heard["before"]) > 5 * tolerance  # the training moved it
 
 
-def test_vllm_says_of_the_export_what_the_worker_says(trained: Path):
-    """The engine that samples the next iteration: its log-probs of the same tokens, read as a prompt."""
+@pytest.fixture(scope="module")
+def read_by_vllm(trained: Path) -> Path:
+    """`trained`, and what vLLM says of the exports."""
     run_ranks(ask_vllm, trained, ranks=1)
-    for name, dtype in READ_BY_VLLM.items():
-        case = next(case for case in CASES if case.name == name)
-        heard = json.loads((trained / name / "vllm.json").read_text())
-        assert apart(said(trained, case)["after"], heard) < TOLERANCES[dtype]
+    return trained
+
+
+@pytest.mark.parametrize("case", READ_BY_VLLM, ids=lambda case: case.name)
+def test_vllm_says_of_the_export_what_the_worker_says(read_by_vllm: Path, case: Case):
+    """The engine that samples the next iteration: its log-probs of the same tokens, read as a prompt."""
+    heard = json.loads((read_by_vllm / case.name / "vllm.json").read_text())
+    assert apart(said(read_by_vllm, case)["after"], heard) < TOLERANCES[case.job(read_by_vllm).training.dtype]
 
 
 @cases

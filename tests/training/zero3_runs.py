@@ -46,9 +46,7 @@ CASES = [
     Case("lora", training={"lora": {"rank": 4, "alpha": 8}}),
     Case("lora-tied-half", tied=True, training={"lora": {"rank": 4, "alpha": 8}, "dtype": "bfloat16"}),
 ]
-
-READ_BY_VLLM = {"plain": "float32", "half": "bfloat16"}
-"""Names of cases, and the dtype of their training."""
+READ_BY_VLLM = [case for case in CASES if case.name in ("plain", "half")]
 
 
 def run_cases(folder: str) -> None:
@@ -140,14 +138,15 @@ def ask_vllm(folder: str) -> None:
 
     Its engines run in this process, where vLLM is imported once.
     """
-    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", **ENGINE_ENV}
+    os.environ |= ENGINE_ENV
     from vllm import LLM, SamplingParams
 
     sequences = [s for pair in PAIRS for s in pair.sequences()]
     asked = [{"prompt_token_ids": [*s.prompt_ids, *s.target_ids]} for s in sequences]
-    for name, dtype in READ_BY_VLLM.items():
+    for case in READ_BY_VLLM:
+        job = case.job(Path(folder))
         engine = LLM(
-            f"{folder}/{name}/model", dtype=dtype, max_model_len=64, max_num_seqs=4, enforce_eager=True,
+            job.folders.model.uri, dtype=job.training.dtype, max_model_len=64, max_num_seqs=4, enforce_eager=True,
             kv_cache_memory_bytes=1 << 26, enable_prefix_caching=False,
         )  # fmt: skip
         outputs = engine.generate(asked, SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
@@ -158,8 +157,8 @@ def ask_vllm(folder: str) -> None:
             ]
             for s, output in zip(sequences, outputs, strict=True)
         }
-        (Path(folder) / name / "vllm.json").write_text(json.dumps(heard))
-        engine.llm_engine.engine_core.shutdown()  # now: when it is collected, it ends the group of the next one
+        (Path(folder) / case.name / "vllm.json").write_text(json.dumps(heard))
+        engine.llm_engine.engine_core.shutdown()  # garbage collection would destroy the next engine's process group
 
 
 def accumulate(folder: str) -> None:

@@ -18,6 +18,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pooled import PooledStep
+from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.tables import read_blocks, read_rows
 from selfreward_ray.training.job import TrainJob
@@ -68,7 +69,8 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> Stand:
     trainer = Stand()
     monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", stream)
     monkeypatch.setattr("selfreward_ray.inference.pool.open_pool", pool_of(ScriptedModel(answer)))
-    monkeypatch.setattr("selfreward_ray.steps.train.fit", trainer)
+    for step in (sft, dpo):  # whoever calls them
+        monkeypatch.setitem(step.__kwdefaults__, "trainer", trainer)
     monkeypatch.setattr("selfreward_ray.loop.check_capacity", lambda request: None)
     return trainer
 
