@@ -203,6 +203,27 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["iterate", "--run-dir", "{tmp}/nowhere"], "nowhere is no run's folder"),
+        (
+            ["run", "{recipe}", "--run-dir", "{tmp}/run", "seed_data.source=demo", "judge.rubric=aditive"],
+            "unknown rubric 'aditive'",
+        ),
+        (["run", "{recipe}", "--run-dir", "{tmp}/run", "evaluation.scorer=foo"], "'foo'"),
+    ],
+)
+def test_no_cluster_is_started_for_what_is_wrong_before(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    def joined() -> None:
+        raise AssertionError("a cluster is started")
+
+    monkeypatch.setattr("selfreward_ray.cluster.session.joined", joined)
+    assert message in failed(*(word.format(tmp=tmp_path, recipe=recipe) for word in arguments))
+
+
+@pytest.mark.parametrize(
     ("arguments", "given"),
     [
         (["sample", "--prompts", "p"], {"prompts": "p"}),

@@ -16,8 +16,10 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
     """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
     with prepared(recipe, overrides, cluster=False) as loaded:
         from selfreward_ray.extensions import check_named
+        from selfreward_ray.steps.pooled import judging
 
         check_named(loaded)  # before a cluster is started for it
+        judging(loaded)
         with joined_cluster():
             from selfreward_ray import loop
 
@@ -28,10 +30,14 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 @app.command()
 def iterate(run_dir: RunDir) -> None:
     """Run the next iteration of a run, M(t) to M(t+1), or one beyond the recipe if all are done."""
-    with explained(), joined_cluster():
-        from selfreward_ray import loop
+    with explained():
+        from selfreward_ray.store.run import RunLayout
 
-        loop.run_next_iteration(run_dir)
+        RunLayout(run_dir).recipe()  # before a cluster is started for it
+        with joined_cluster():
+            from selfreward_ray import loop
+
+            loop.run_next_iteration(run_dir)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from selfreward_ray.errors import YAML_FAULTS, UserError
+from selfreward_ray.errors import UserError
+from selfreward_ray.yaml_text import YAML_FAULTS, load_documents
 
 _MAX_WORKERS = {"spark": 8, "vsphere": 5}
 """Ray's default of `max_workers` by provider, from its ``defaults.yaml`` files; 2 for all others."""
@@ -49,7 +49,7 @@ def read_cluster_file(path: str | Path) -> Shape:
     Raises `UserError` if it cannot be read or is not YAML, and as `parse_cluster_file` does.
     """
     try:
-        documents = list(yaml.safe_load_all(Path(path).expanduser().read_text(encoding="utf-8")))
+        documents = load_documents(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the cluster file {path}: {error.strerror}") from None
     except YAML_FAULTS as error:

@@ -4,12 +4,12 @@ import re
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator, model_validator
 
-from selfreward_ray.errors import YAML_FAULTS, UserError
+from selfreward_ray.errors import UserError
 from selfreward_ray.judging.escape import escape_tags, quote_scores
 from selfreward_ray.judging.reading import read_grade, read_number
+from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 _PACKAGED = resources.files(__package__) / "rubrics"
 _ONE_REPLY = ("prompt", "reply")
@@ -157,7 +157,7 @@ def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
         known = ", ".join(sorted(packaged))
         raise RubricError(f"unknown rubric {name_or_path!r}; packaged: {known}; or give the path of a .yaml file")
     try:
-        values = yaml.safe_load(packaged.get(name_or_path, path).read_text(encoding="utf-8"))
+        values = load_yaml(packaged.get(name_or_path, path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RubricError(f"cannot read rubric {name_or_path}: {error.strerror}") from None
     except YAML_FAULTS as error:

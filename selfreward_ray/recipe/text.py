@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from selfreward_ray.errors import YAML_FAULTS, UserError
+from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names, shipped_text
+from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 
 class RecipeError(UserError):
@@ -36,7 +37,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """
     text = recipe_text(path)
     try:
-        values = yaml.safe_load(text)
+        values = load_yaml(text)
     except YAML_FAULTS as error:
         raise RecipeError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):

@@ -61,10 +61,8 @@ def _check(sets: SeedSets, recipe: Recipe) -> None:
                 f"{wanted.source} gives no IFT row: the best replies of its sets have rank {min(low)} or worse; 0 is "
                 f"the best rank: write them so, or set seed_data.minimum_rank={min(low)}"
             )
-        raise UserError(
-            f"{wanted.source} gives no IFT row{left_out}; give other sets, or change what leaves them out, or raise "
-            "seed_data.ift above 0"
-        )
+        remedy = "give other sets, or change what leaves them out" if wanted.ift else "raise seed_data.ift above 0"
+        raise UserError(f"{wanted.source} gives no IFT row{left_out}; {remedy}")
     if wanted.eft and not sets.eft:
         written = wanted.verdicts == "written"
         needed = ", and with seed_data.verdicts=written a verdict on a reply" if written else ""

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import yaml
-
-from selfreward_ray.errors import YAML_FAULTS, UserError
+from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import RecipeError, parse_recipe
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import is_step
+from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class RunLayout:
         """Raises `UserError` as `recipe_text` does, and where it is damaged."""
         text = self.recipe_text()
         try:
-            return parse_recipe(yaml.safe_load(text))
+            return parse_recipe(load_yaml(text))
         except (*YAML_FAULTS, RecipeError) as error:
             fault = " ".join(str(error).split())
             raise UserError(f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote") from None

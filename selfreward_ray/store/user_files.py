@@ -103,7 +103,7 @@ def _json_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]
 
 def _json_object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8").rstrip("\r\n"))
     except UnicodeDecodeError as error:
         place = f"byte {error.object[error.start]:#04x} at place {error.start + 1}"
         raise RowError(f"{where}: is not UTF-8 text ({place}); save the file as UTF-8") from None

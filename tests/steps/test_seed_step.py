@@ -87,6 +87,15 @@ def test_what_left_the_sets_out_is_said_where_none_remains(tmp_path: Path):
         seed(recipe(source=jsonl(tmp_path / "sets.jsonl", [empty])), out=str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(
+    ("ift", "remedy"), [(0, "; raise seed_data.ift above 0$"), (1, "; give other sets, or change")]
+)
+def test_a_source_without_instructions_has_the_remedy_that_helps(tmp_path: Path, ift: int, remedy: str):
+    unranked = {"prompt": "Why?", "responses": [{"text": "Yes."}, {"text": "No."}]}
+    with pytest.raises(UserError, match=remedy):
+        seed(recipe(source=jsonl(tmp_path / "sets.jsonl", [unranked]), ift=ift), out=str(tmp_path / "out"))
+
+
 def test_lines_end_at_line_feeds_alone(tmp_path: Path):
     """U+2028 may stand in a JSON string as it is."""
     source = jsonl(tmp_path / "sets.jsonl", [ranked("one\u2028half"), ranked("two")])

@@ -67,6 +67,13 @@ def test_rows_of_a_file(tmp_path: Path, name: str, content: bytes, rows: list[Fi
     assert fields(f"{scheme}{tmp_path}/{name}") == rows
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_line_that_is_cut_off_is_named_by_its_column(tmp_path: Path, end: bytes):
+    (tmp_path / "a.jsonl").write_bytes(lines(A) + b'{"text":' + end)
+    with pytest.raises(RowError, match=r"a.jsonl:2: is not JSON \(Expecting value, column 9\)"):
+        fields(tmp_path / "a.jsonl")
+
+
 def test_a_byte_order_mark_within_a_file_is_no_white_space(tmp_path: Path):
     (tmp_path / "a.jsonl").write_bytes(lines(A) + b"\xef\xbb\xbf" + lines(B))
     with pytest.raises(RowError, match=r"a.jsonl:2: is not JSON"):
