@@ -107,7 +107,7 @@ RECIPE = {
         "tokens_in_flight": 8192,
         "rows_per_block": 4,
         "engine": {
-            "dtype": "bfloat16",
+            "dtype": "float32",
             "max_model_len": 256,
             "max_num_seqs": 32,
             "enforce_eager": True,

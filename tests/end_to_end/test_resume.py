@@ -119,6 +119,7 @@ def test_another_number_of_workers_goes_on(undisturbed: Path, killed: Path, tiny
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-4
 
 
+@pytest.mark.release
 def test_a_damaged_checkpoint_ends_the_run_at_once(killed: Path, tiny_model: Path, tmp_path: Path):
     """On every rank, though one alone meets the damage; and it is not tried again."""
     folder = tmp_path / "run"

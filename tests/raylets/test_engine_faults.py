@@ -14,7 +14,7 @@ from tiny_model import ENGINE_ENV
 
 from selfreward_ray.inference.engine import Engine
 
-pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.engines, pytest.mark.release, pytest.mark.usefixtures("cluster")]
 Run = Callable[..., Ran]
 
 ENGINE = {

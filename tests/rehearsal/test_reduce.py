@@ -104,3 +104,13 @@ def test_a_worker_that_no_node_holds_is_refused_in_words():
     training = recipe.training.model_copy(update={"cpus_per_worker": 500})
     with pytest.raises(UserError, match=r"no node of the cluster holds .* 500 CPU, 1 GPU, H100; lower what a worker"):
         reduced(recipe.model_copy(update={"training": training}), shape_of_file(str(AWS)), STAND_INS)
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [("AVX2", "float32"), ("AVX512", "bfloat16")])
+def test_a_cpu_that_is_slow_in_bfloat16_computes_in_float32(
+    capability: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    recipe = load_recipe("quickstart")
+    rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
+    assert (rehearsed.training.dtype, rehearsed.inference.engine["dtype"]) == (dtype, dtype)

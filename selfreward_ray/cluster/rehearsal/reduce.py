@@ -6,6 +6,7 @@ from typing import Any
 
 from selfreward_ray.cluster.capacity import NodeType, capacity_for, describe
 from selfreward_ray.cluster.cluster_file import Shape
+from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import worker_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
@@ -14,7 +15,6 @@ from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Reci
 from selfreward_ray.recipe.text import differing_fields, parse_recipe
 
 _ENGINE = {
-    "dtype": "bfloat16",
     "max_model_len": 4096,
     "max_num_seqs": 16,
     "enforce_eager": True,
@@ -133,6 +133,7 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
     changed: dict[str, Any] = {
         "workers": min(training.workers, 2),
         "checkpoint_every": min(training.checkpoint_every, 2),
+        "dtype": _dtype(training.dtype),
         "liger_kernels": False,
         "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
     }
@@ -156,6 +157,10 @@ def _inference(inference: Inference) -> dict[str, Any]:
         "max_replicas": 1 if inference.nodes_per_replica > 1 else min(inference.max_replicas, 2),
         "tokens_in_flight": 2048,  # small enough that the verdicts of a baseline fill two replicas
         "rows_per_block": min(inference.rows_per_block, 2),
-        "engine": _ENGINE,
+        "engine": _ENGINE | {"dtype": _dtype("bfloat16")},
         "env": inference.env | _ENGINE_ENV,
     }
+
+
+def _dtype(wanted: str) -> str:
+    return "float32" if slow_in_bfloat16(gpus=0) else wanted
