@@ -60,7 +60,7 @@ def joined_cluster() -> Iterator[None]:
     from selfreward_ray.cluster.session import joined
 
     with joined():
-        # A stopped job receives SIGTERM, which ends it like Ctrl-C. This replaces the handler that `ray.init` sets.
+        # Stopping a Ray job sends SIGTERM. Handle it as Ctrl-C, in place of the handler that `ray.init` installs.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield
 
