@@ -68,8 +68,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
     check_layout(layout.root)
     steps = plan(recipe, layout)
     # Whatever can be seen to be wrong, before the folder is bound to the recipe.
-    check_named(recipe)
-    judging(recipe)
+    check_recipe(recipe)
     if not layout.root.is_file("recipe.yaml"):
         check_models(recipe, steps)
     check_cluster(recipe, layout)
@@ -116,6 +115,12 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
 def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
     """Adjacent steps with the same key share engines."""
     return ("pooled", step.inputs["model"]) if step.name in POOLED else (step.name, None)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `UserError` if `recipe` names a source, a scorer or a rubric that does not exist. Needs no cluster."""
+    check_named(recipe)
+    judging(recipe)
 
 
 def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:

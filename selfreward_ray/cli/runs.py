@@ -15,14 +15,10 @@ from selfreward_ray.cli.running import explained, joined_cluster, prepared
 def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
     """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
     with prepared(recipe, overrides, cluster=False) as loaded:
-        from selfreward_ray.extensions import check_named
-        from selfreward_ray.steps.pooled import judging
+        from selfreward_ray import loop
 
-        check_named(loaded)  # before a cluster is started for it
-        judging(loaded)
+        loop.check_recipe(loaded)  # before a cluster is started for it
         with joined_cluster():
-            from selfreward_ray import loop
-
             loop.run(loaded, run_dir)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
