@@ -10,7 +10,7 @@ Models are Llamas with random weights, created from a configuration; pairs are r
             reference's mean log-prob per token may differ by 0.01 nats, the loss by 0.05 (with a uniform reference,
             because with its own it is always ln 2), and the gradient norm by 5 %
 
-Each stage runs in its own process. Model FLOPs are those of `model_flops.py`; utilization is their share of
+Each stage runs in its own process. Model FLOPs are those of `training/model_flops.py`; utilization is their share of
 `--peak-tflops`, by default NVIDIA's figure for dense bfloat16 on an H100 SXM or H200. The last line is JSON; the exit
 status is 1 if the two devices differ. `--device cpu --size tiny` runs the same code without a GPU (in bfloat16).
 """
@@ -130,7 +130,7 @@ def speed(
     model: Path, device: str, dtype: str, batch: int, steps: int, longest: int, micro_batch_tokens: int
 ) -> dict[str, float]:
     import torch
-    from model_flops import ModelFlops
+    from selfreward_ray.training.model_flops import ModelFlops
     from transformers import AutoConfig
 
     from selfreward_ray.training.batches import plan_batches

@@ -1,4 +1,4 @@
-"""Extension points for other packages: data sources and scorers of replies, found by name.
+"""Extension points for other packages: data sources, scorers of replies and trackers, found by name.
 
 A package declares them as entry points, and a recipe refers to them by name::
 
@@ -7,6 +7,9 @@ A package declares them as entry points, and a recipe refers to them by name::
 
     [project.entry-points."selfreward_ray.scorers"]
     unit-tests = "my_package:run_tests"      # evaluation.scorer: unit-tests
+
+    [project.entry-points."selfreward_ray.trackers"]
+    board = "my_package:open_board"          # tracking.trackers: [board]
 """
 
 import json
@@ -26,9 +29,11 @@ from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.records import Prompt, RankedSet, prompt_id
 from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.store.user_files import check_source
+from selfreward_ray.tracking.tracker import OpenTracker
 
 _SOURCES = "selfreward_ray.sources"
 _SCORERS = "selfreward_ray.scorers"
+_TRACKERS = "selfreward_ray.trackers"
 
 
 class Source(Protocol):
@@ -129,6 +134,8 @@ def _called(what: str, call: Callable[[], Any], remedy: str = "correct the sourc
     """What another package's code gives; an exception of it becomes a `UserError` with the line that raised it."""
     try:
         return call()
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{what}: {type(error).__name__}: {error}{_place(error)}; {remedy}") from error
 
@@ -172,6 +179,12 @@ def scorer_named(name: str) -> Scorer:
     return checked
 
 
+def tracker_named(name: str) -> OpenTracker:
+    """The tracker of that name. Raises `UserError` where no package has one, or it cannot be loaded or opened."""
+    opened = _load(_TRACKERS, name, "tracking.trackers")
+    return lambda run: _called(f"tracking.trackers: {name!r}", lambda: opened(run), "correct it, or leave it out")
+
+
 def _place(error: Exception) -> str:
     """Where it was raised, in the other package's own code if it can be told."""
     generated = "<string>"  # a dataclass's own methods
@@ -180,13 +193,15 @@ def _place(error: Exception) -> str:
 
 
 def check_named(recipe: Recipe) -> None:
-    """Raise `UserError` where the scorer, the seed data or the prompts that `recipe` names are nowhere.
+    """Raise `UserError` where the scorer, a tracker, the seed data or the prompts that `recipe` names are nowhere.
 
     For the beginning of a run: the last steps would find out after the first have been paid for. A hub data set is not
     asked for.
     """
     if recipe.evaluation.scorer is not None:
         scorer_named(recipe.evaluation.scorer)
+    for tracker in recipe.tracking.trackers:
+        tracker_named(tracker)
     named = {"seed_data.source": recipe.seed_data.named()}
     if recipe.iterations and recipe.prompts.source != "model":
         named["prompts.source"] = recipe.prompts.source

@@ -46,6 +46,7 @@ from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
     "seed": seed,
@@ -74,7 +75,8 @@ def run(recipe: Recipe, run_dir: str) -> None:
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
-    run_steps(steps, recipe)
+    with tracked(recipe, layout, steps):
+        run_steps(steps, recipe)
     report(layout.uri)
 
 
@@ -90,7 +92,9 @@ def run_next_iteration(run_dir: str) -> None:
     if t > recipe.iterations:
         claim_run(layout.root, until)
     check_cluster(until, layout)
-    run_steps(plan(until, layout), until)
+    steps = plan(until, layout)
+    with tracked(until, layout, steps):
+        run_steps(steps, until)
     report(layout.uri)
 
 

@@ -6,8 +6,9 @@ with the rows, finished work survives a crash of the driver, and a retried block
 
 import asyncio
 import dataclasses
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from selfreward_ray.inference.engine import EngineDead
@@ -64,10 +65,13 @@ class BlockCounts:
     verdicts: int = 0
     invalid_verdicts: int = 0
     verdicts_asked_again: int = 0
+    scores: dict[str, int] = field(default_factory=dict)
+    """Number of verdicts by score, written as in ``4`` or ``3.5``."""
 
     def __add__(self, other: "BlockCounts") -> "BlockCounts":
-        left, right = dataclasses.astuple(self), dataclasses.astuple(other)
-        return BlockCounts(*(a + b for a, b in zip(left, right, strict=True)))
+        left, right = vars(self), vars(other)
+        sums = {name: left[name] + right[name] for name in left if name != "scores"}
+        return BlockCounts(**sums, scores=dict(Counter(self.scores) + Counter(other.scores)))
 
 
 class _MeteredModel:
@@ -134,6 +138,7 @@ async def run_block(
         verdicts=len(verdicts),
         invalid_verdicts=sum(v.score is None for v in verdicts),
         verdicts_asked_again=sum(max(0, v.attempts - 1) for v in verdicts),
+        scores=dict(Counter(f"{v.score:g}" for v in verdicts if v.score is not None)),
     )
 
 

@@ -45,6 +45,9 @@ class PoolHealth:
     """Rows that were started again."""
     engines_ready: int = 0
     """Number of engine starts that succeeded."""
+    _created: float = field(init=False)
+    _start_seconds: float = 0.0
+    """Until the first engine was ready; 0 once `summary` has told it."""
     _deaths_in_a_row: Counter[str] = field(default_factory=Counter)
     """By replica."""
     _deaths: Counter[str] = field(default_factory=Counter)
@@ -55,6 +58,9 @@ class PoolHealth:
     _last_heartbeat: float | None = None
     _fetching: dict[str, float] = field(default_factory=dict)
     """Fraction of the model on a replica's node, by replica; removed when the fetch is complete."""
+
+    def __post_init__(self) -> None:
+        self._created = self.clock()
 
     def register(self, replica: str) -> ReplicaStatus:
         """A process of `replica` starts. An earlier process, if any, died while its unfinished rows were running."""
@@ -83,6 +89,8 @@ class PoolHealth:
 
     def engine_ready(self) -> None:
         self._heartbeat()
+        if not self.engines_ready:
+            self._start_seconds = self.clock() - self._created
         self.engines_ready += 1
 
     def rows_started(self, replica: str, rows: list[str]) -> None:
@@ -105,10 +113,15 @@ class PoolHealth:
         """Stop the pool for a reason that a restart cannot fix."""
         self._stop_reason = reason
 
-    def summary(self) -> dict[str, int]:
-        """Counts since the previous call, for a step's manifest."""
-        counts = {"engine_restarts": self.restarts, "rows_retried": self.retried}
+    def summary(self) -> dict[str, float]:
+        """Counts since the previous call, and the seconds until the first engine was ready, for a step's manifest."""
+        counts = {
+            "engine_restarts": self.restarts,
+            "rows_retried": self.retried,
+            "engine_start_seconds": round(self._start_seconds, 1),
+        }
         self.restarts = self.retried = 0
+        self._start_seconds = 0.0
         return counts
 
     def idle_seconds(self) -> float | None:

@@ -1,5 +1,6 @@
 """The pool: Ray Data streams rows through an actor pool of vLLM replicas that run a program on each."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
@@ -105,11 +106,11 @@ class Pool:
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 first_block_done()
                 for row in batch.to_pylist():
-                    yield row.pop("out"), BlockCounts(**row)
+                    yield row["out"], BlockCounts(**json.loads(row["counts"]))
 
-    def summary(self) -> dict[str, int]:
-        """Restarts and retries since the previous call, for a step's manifest."""
-        counts: dict[str, int] = ray.get(self._health.summary.remote())
+    def summary(self) -> dict[str, float]:
+        """Restarts, retries and the engines' start since the previous call, for a step's manifest."""
+        counts: dict[str, float] = ray.get(self._health.summary.remote())
         return counts
 
     def _counts(self, blocks: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock) -> ray.data.Dataset:

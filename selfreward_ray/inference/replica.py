@@ -5,6 +5,7 @@ that a new process can fix ends this process. Ray starts another one, on this no
 """
 
 import asyncio
+import json
 import os
 import threading
 import time
@@ -70,8 +71,8 @@ class Replica:
         watchdog = EngineWatchdog(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, on_failure)
         threading.Thread(target=watchdog.run, daemon=True).start()
 
-    async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
-        """Run and write the rows of `block`. Returns the fields of its `BlockCounts`, and the `out` of its job."""
+    async def __call__(self, block: dict[str, Any]) -> dict[str, str]:
+        """Run and write the rows of `block`. Returns the `out` of its job, and its `BlockCounts` as JSON."""
         job, records = await self._read(block, self._name)
         self._metrics.begin(job.step)
         ids = [record.id for record in records]
@@ -84,7 +85,7 @@ class Replica:
             _exit_process(self._health, self._name, f"the engine died: {error}")
         self._health.rows_finished.remote(self._name, ids)
         self._metrics.block(job.step, counts)
-        return {"out": job.out, **asdict(counts)}
+        return {"out": job.out, "counts": json.dumps(asdict(counts))}
 
     async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
         if record.id in self._status.given_up:
@@ -149,9 +150,9 @@ class StagedReplica:
                 raise
             os._exit(1)
 
-    async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+    async def __call__(self, block: dict[str, Any]) -> dict[str, str]:
         try:
-            counts: dict[str, Any] = await self._replica.__call__.remote(block)
+            counts: dict[str, str] = await self._replica.__call__.remote(block)
         except RayActorError:
             os._exit(1)
         return counts

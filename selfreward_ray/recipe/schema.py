@@ -410,6 +410,16 @@ class Evaluation(_Section):
     none."""
 
 
+class Tracking(_Section):
+    """Where the metrics of a run go while it works. JSON lines in ``RUN/metrics`` are always written."""
+
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Names of installed trackers: ``tensorboard`` (in ``RUN/tensorboard``), ``wandb`` and ``mlflow``, which are extras
+    of their own and take their servers and keys from the environment, or another one (see `extensions`)."""
+    project: str = "selfreward-ray"
+    """The project of Weights & Biases, the experiment of MLflow."""
+
+
 class Recipe(_Section):
     """All settings of a run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
 
@@ -441,6 +451,8 @@ class Recipe(_Section):
     """Inference replicas and engines."""
     evaluation: Evaluation = Evaluation()
     """Evaluation of the models."""
+    tracking: Tracking = Tracking()
+    """Metrics of the run while it works."""
 
     @model_validator(mode="after")
     def _judging_rows_to_carry(self) -> "Recipe":

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 from markupsafe import Markup
@@ -111,6 +111,19 @@ def interval_plot(models: Sequence[str], lines: Sequence[Line], unit: str) -> Ma
         axes.set_ylabel(unit)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
         return _svg(figure)
+
+
+def histogram_png(counts: Mapping[str, int], title: str) -> bytes:
+    """A histogram as a PNG: `counts` by value, the values as text, in their order as numbers."""
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    values = sorted(counts, key=float)
+    axes.bar(range(len(values)), [counts[value] for value in values])
+    axes.set_xticks(range(len(values)), values)
+    axes.set_title(visible(title), parse_math=False)
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=100, metadata={"Software": None})
+    return out.getvalue()
 
 
 def _gap(value: float | None) -> float:

@@ -1,7 +1,7 @@
 """Progress of steps: a live bar on a terminal, or a plain line every few seconds in a log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,12 +11,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.formatting import duration, number, visible
+from selfreward_ray.reporting.formatting import duration, number, percent, visible
 
 SECONDS_BETWEEN_LINES = 10
 
 listeners: list[Callable[[str, str | None], None]] = []
 """Callbacks for a step's label and its note. The note is ``""`` while the step works and None when it has ended."""
+
+recorders: list[Callable[[str, Mapping[str, float], int], None]] = []
+"""Callbacks for a step's label, metrics of it, and the number of units done when they were measured."""
 
 
 class Progress:
@@ -37,8 +40,10 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._clock = clock
         self._started = self._next_line = self._clock()
-        self._note = ""
+        self._note = self._shown = ""
         self._done = self._tokens = 0
+        self.start_seconds: float | None = None
+        """Seconds until work began: the start of engines or workers. None before that."""
         self._pace_from: tuple[float, int] | None = None  # time at which work began or resumed, and units done then
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
 
@@ -58,7 +63,7 @@ class Progress:
         seconds = f"{number(self._elapsed())} s"
         if kind is None:
             rows = self._rows() if self._done < self._total else f"{number(self._done)} {self._unit}"
-            _print_mark(self._console, "✓", "green", self._label, rows, seconds, self._speed())
+            _print_mark(self._console, "✓", "green", self._label, rows, seconds, self._shown, self._speed())
         else:
             _print_mark(self._console, "✗", "red", self._label, self._rows(), seconds, kind.__name__)
 
@@ -69,7 +74,21 @@ class Progress:
         self._done, self._tokens = done, tokens
         if self._pace_from is None and not self._note:
             self._pace_from = (self._clock(), done)
+            self.start_seconds = self._elapsed() if self.start_seconds is None else self.start_seconds
         self._log()
+
+    def record(self, values: Mapping[str, float], at: int) -> None:
+        """Give metrics of the step to the `recorders`; `at` units were done when they were measured.
+
+        ``loss`` and ``accuracy``, a fraction, are also shown beside the number of units.
+        """
+        loss, accuracy = values.get("loss"), values.get("accuracy")
+        if loss is not None:
+            self._shown = _join(
+                f"loss {number(loss, 3)}", "" if accuracy is None else f"accuracy {percent(accuracy)} %"
+            )
+        for recorder in recorders:
+            recorder(self._label, values, at)
 
     def note(self, text: str) -> None:
         """Show in a few words what the step is waiting for. A new note replaces it; an empty one clears it."""
@@ -102,7 +121,7 @@ class Progress:
         return Group(first, Text(self._figures(), style="dim"))
 
     def _figures(self) -> str:
-        return _join(self._rows(), self._speed(), self._time(), self._note)
+        return _join(self._rows(), self._shown, self._speed(), self._time(), self._note)
 
     def _rows(self) -> str:
         return f"{number(self._done)}/{number(self._total)} {self._unit}"

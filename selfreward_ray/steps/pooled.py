@@ -1,6 +1,5 @@
 """Common parts of the steps that run on a pool of replicas: resume, progress and counts."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from selfreward_ray.inference.pool import Workload
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
@@ -75,8 +75,10 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
     offered = count_rows(pooled.rows) + pooled.refused
     with Progress(pooled.label, offered, pooled.unit) as progress:
         progress.update(shared.done(out))
+        live = LiveMetrics(progress)
         while shared.done(out) < offered and shared.next_block(progress):
             progress.update(shared.done(out), shared.counted[out].generated_tokens - tokens_before)
+            live.update(shared.counted[out], shared.done(out), offered)
         _check_some_kept(step, offered, pooled.label)
         counted = shared.counted[out]
         faults = shared.faults()
@@ -130,8 +132,8 @@ class _SharedPool:
     def close(self) -> None:
         self._engines.close()
 
-    def faults(self) -> dict[str, int]:
-        faults: dict[str, int] = self._pool.summary() if self._pool else {}
+    def faults(self) -> dict[str, float]:
+        faults: dict[str, float] = self._pool.summary() if self._pool else {}
         return faults
 
     def _note(self, text: str) -> None:
@@ -141,7 +143,8 @@ class _SharedPool:
 
 def figures(counted: BlockCounts) -> dict[str, Any]:
     """Counts for a manifest, of all blocks or of those since the last interruption."""
-    counts = {name: count for name, count in dataclasses.asdict(counted).items() if name not in ("rows", "dropped")}
+    counts = {name: count for name, count in vars(counted).items() if name not in ("rows", "dropped", "scores")}
+    counts["scores"] = dict(sorted(counted.scores.items(), key=lambda item: float(item[0])))
     hit_rate = round(counted.cached_tokens / counted.prompt_tokens, 4) if counted.prompt_tokens else None
     return {**counts, "prefix_hit_rate": hit_rate}
 

@@ -21,6 +21,7 @@ from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
+from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.steps.pooled import figures
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
@@ -65,7 +66,7 @@ class Proposer:
             self._rounds = self._engines.enter_context(opened)
         return self._rounds.ask(job, requests)
 
-    def faults(self) -> dict[str, int]:
+    def faults(self) -> dict[str, float]:
         return self._rounds.summary() if self._rounds else {}
 
 
@@ -131,6 +132,8 @@ class _Answers:
         """Counts since the last interruption."""
         self._folder = folder
         self._progress = progress
+        self._live = LiveMetrics(progress)
+        self._wanted = recipe.prompts.count
         self._proposer = proposer
         self._answers: dict[str, Proposal | Dropped] = {}
         self._read: set[str] = set()
@@ -143,6 +146,7 @@ class _Answers:
                 self.counted += block
                 self._progress.note("")
                 self._progress.update(kept, self.counted.generated_tokens)
+                self._live.update(self.counted, kept, self._wanted)
             self._gather()
         return [self._answers[r.id] for r in requests]
 

@@ -154,6 +154,8 @@ def _train(
         )
         trainer(job, progress)
         summary = step.folder.read_json("summary.json")
+        if progress.start_seconds is not None:
+            summary["engine_start_seconds"] = round(progress.start_seconds, 1)
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
 
 

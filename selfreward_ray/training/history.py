@@ -13,7 +13,8 @@ class Diverged(Final):
 
 @dataclass
 class History:
-    """One row of `steps` is one optimizer step: its number, loss and metrics, learning rate, seconds, whether skipped.
+    """One row of `steps` is one optimizer step: its number, loss and metrics (``tokens`` among them), learning rate,
+    seconds, whether skipped.
 
     A step is skipped where its loss or its gradient is not finite: no weight changes, and the row has only such
     metrics as are finite.
@@ -31,11 +32,11 @@ class History:
         """Skipped steps since the last that was not."""
         return next((n for n, row in enumerate(reversed(self.steps)) if not row["skipped"]), self.done)
 
-    def add(self, metrics: dict[str, float], *, rate: float, seconds: float, tokens: int, skipped: bool) -> None:
+    def add(self, metrics: dict[str, float], *, rate: float, seconds: float, skipped: bool) -> None:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         row = {"step": self.done, **finite, "learning_rate": rate, "seconds": seconds, "skipped": skipped}
         self.steps.append(row)
-        self.tokens += tokens
+        self.tokens += int(metrics["tokens"])
 
     def check(self, most: int, ids: list[str], label: str) -> None:
         """Raise `Diverged` where more than `most` steps in a row were skipped; `ids` are the last one's examples."""

@@ -147,6 +147,7 @@ class DpoObjective:
             "accuracy": (chosen > rejected).float().sum().item(),
             "chosen_reward": beta * chosen.sum().item(),
             "rejected_reward": beta * rejected.sum().item(),
+            "reward_margin": beta * (chosen - rejected).sum().item(),
         }
         loss = preference + self.dpo.nll_weight * nll
         if verdicts := [s for e in examples if e.eft for s in e.eft.sequences()]:

@@ -154,7 +154,12 @@ def environment(job: TrainJob) -> dict[str, str]:
 
 
 def _follow(reported: Any, progress: Progress, stop: threading.Event) -> None:
-    while not stop.wait(0.5):
+    """Show what `reported` has been told, until `stop` is set and once more."""
+    stopped = False
+    while not stopped:
+        stopped = stop.wait(0.5)
         state = ray.get(reported.read.remote())
         progress.note(state["note"])
         progress.update(done=state["done"], tokens=state["tokens"])
+        for metrics in state["steps"]:
+            progress.record(metrics, at=metrics["step"] + 1)

@@ -17,10 +17,10 @@ from selfreward_ray.training.agreement import on_rank_0, together
 from selfreward_ray.training.batches import Batch, plan_batches
 from selfreward_ray.training.checkpoints import Schedule, restore, save
 from selfreward_ray.training.export import export_model
+from selfreward_ray.training.gauges import Gauges
 from selfreward_ray.training.history import History
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference
-from selfreward_ray.training.packing import packed_length
 from selfreward_ray.training.reference import check_first_loss, reference_logprobs, untouched_loss
 from selfreward_ray.training.step import set_rate, take_step
 from selfreward_ray.training.zero3 import open_engine
@@ -79,6 +79,7 @@ def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history
     """All steps of `plan` that `history` does not have."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     schedule = Schedule(job.training.checkpoint_every)
+    gauges = Gauges(engine.module.model.config, job.training)
     for step, batch in list(enumerate(plan))[history.done :]:
         started = time.monotonic()
         # Whatever a step draws it draws again after an interruption.
@@ -89,10 +90,11 @@ def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history
             together(partial(check_first_loss, untouched, job.objective.first_loss))
         metrics = take_step(engine, batch, batch.ranks[rank], reference, job)
         skipped = not engine.was_step_applied()
-        tokens = sum(map(packed_length, batch.examples()))
-        history.add(metrics, rate=rate, seconds=time.monotonic() - started, tokens=tokens, skipped=skipped)
+        seconds = time.monotonic() - started
+        metrics |= {"gradient_norm": float(engine.get_global_grad_norm())} | gauges.of(batch.examples(), seconds)
+        history.add(metrics, rate=rate, seconds=seconds, skipped=skipped)
         history.check(job.training.max_skipped_steps, [e.id for e in batch.examples()], job.label)
         if rank == 0:
-            job.progress.update.remote(history.done, history.tokens)
+            job.progress.step.remote(history.done, history.tokens, history.steps[-1])
         if history.done < len(plan) and schedule.is_due(history.done):
             save(engine, history, job.fingerprint)

@@ -3,6 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from selfreward_ray.reporting import progress as progress_module
 from selfreward_ray.reporting.progress import Progress, skipped
 
 LABEL = "M2 · respond and judge"
@@ -154,3 +155,40 @@ def test_brackets_and_escapes_are_only_text(log: Console, clock: Clock) -> None:
 def test_skipped(log: Console) -> None:
     skipped(LABEL, console=log)
     assert lines(log) == ["· M2 · respond and judge  already done"]
+
+
+def test_loss_and_accuracy_are_shown(log: Console, clock: Clock) -> None:
+    with Progress("M2 · DPO", total=2, unit="steps", console=log, clock=clock) as progress:
+        progress.record({"loss": 0.69315, "gradient_norm": 3.0}, at=1)
+        progress.update(done=1)
+        clock.now += 11
+        progress.record({"loss": 0.5, "accuracy": 0.625}, at=2)
+        progress.update(done=2)
+    assert lines(log) == [
+        "M2 · DPO  1/2 steps  loss 0.693  0:00 elapsed",
+        "M2 · DPO  2/2 steps  loss 0.500  accuracy 62.5 %  0:11 elapsed",
+        "✓ M2 · DPO  2 steps  11 s  loss 0.500  accuracy 62.5 %",
+    ]
+
+
+def test_recorders_are_given_the_metrics(log: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+    monkeypatch.setattr(progress_module, "recorders", [lambda *given: found.append(given)])
+    with Progress("M2 · DPO", total=2, unit="steps", console=log) as progress:
+        progress.record({"mean_score": 3.5}, at=1)
+    assert found == [("M2 · DPO", {"mean_score": 3.5}, 1)]
+
+
+def test_the_time_until_work_begins(log: Console, clock: Clock) -> None:
+    with Progress("M2 · DPO", total=2, unit="steps", console=log, clock=clock) as progress:
+        progress.note("starting workers")
+        clock.now += 25
+        progress.update(done=0)
+        assert progress.start_seconds is None
+        progress.note("")
+        progress.update(done=0)
+        clock.now += 5
+        progress.note("writing the model")
+        progress.note("")
+        progress.update(done=2)
+        assert progress.start_seconds == 25

@@ -147,6 +147,7 @@ def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate(
         "verdicts": 4,
         "invalid_verdicts": 2,
         "verdicts_asked_again": 0,
+        "scores": {},
         "prefix_hit_rate": 0.3333,
     }
 

@@ -11,14 +11,14 @@ def history(skips: str) -> History:
     made = History()
     for step, letter in enumerate(skips):
         loss = NAN if letter == "x" else float(step)
-        made.add({"loss": loss, "chosen_nll": 2.0}, rate=0.1, seconds=3.0, tokens=10, skipped=letter == "x")
+        made.add({"loss": loss, "tokens": 10}, rate=0.1, seconds=3.0, skipped=letter == "x")
     return made
 
 
 def test_a_row_says_what_a_step_was():
     assert history(".x").steps == [
-        {"step": 0, "loss": 0.0, "chosen_nll": 2.0, "learning_rate": 0.1, "seconds": 3.0, "skipped": False},
-        {"step": 1, "chosen_nll": 2.0, "learning_rate": 0.1, "seconds": 3.0, "skipped": True},
+        {"step": 0, "loss": 0.0, "tokens": 10, "learning_rate": 0.1, "seconds": 3.0, "skipped": False},
+        {"step": 1, "tokens": 10, "learning_rate": 0.1, "seconds": 3.0, "skipped": True},
     ]
 
 

@@ -41,6 +41,7 @@ def test_the_dpo_loss_by_hand():
             "accuracy": 1.0,
             "chosen_reward": 0.5,
             "rejected_reward": -1.0,
+            "reward_margin": 1.5,
         },
         abs=1e-6,
     )
@@ -191,6 +192,7 @@ def test_each_loss_by_hand(loss: str, smoothing: float, expected: float):
             "accuracy": 1.0,
             "chosen_reward": 0.25,
             "rejected_reward": -0.5,
+            "reward_margin": 0.75,
         },
         abs=1e-6,
     )

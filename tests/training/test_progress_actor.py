@@ -10,9 +10,20 @@ def test_a_run_that_goes_on_shows_its_step_and_the_tokens_of_this_driver():
     actor = ProgressActor()
     actor.begin(40, 4000)
     assert shown(actor) == (40, 0)
-    actor.update(43, 4300)
+    actor.step(43, 4300, {})
     assert shown(actor) == (43, 300)
     actor.begin(42, 4200)  # a worker died, and Ray Train started the group again
     assert shown(actor) == (42, 200)
-    actor.update(43, 4300)
+    actor.step(43, 4300, {})
     assert shown(actor) == (43, 300)
+
+
+def test_the_metrics_of_each_step_are_read_once():
+    actor = ProgressActor()
+    actor.begin(0, 0)
+    actor.step(1, 10, {"step": 0})
+    actor.step(2, 20, {"step": 1})
+    assert actor.read()["steps"] == [{"step": 0}, {"step": 1}]
+    actor.step(3, 30, {"step": 2})
+    assert actor.read()["steps"] == [{"step": 2}]
+    assert actor.read()["steps"] == []

@@ -15,6 +15,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
+from transformers import AutoModelForCausalLM
+
+from selfreward_ray.records import TokenSequence
+
+_DENSE_BFLOAT16 = (
+    ("H100 PCIe", 756e12),
+    ("H100 NVL", 835e12),
+    ("H100", 989e12),
+    ("H200", 989e12),
+    ("B200", 2250e12),
+    ("A100", 312e12),
+    ("L40S", 362e12),
+    ("L4", 121e12),
+)
+"""NVIDIA's figures for dense bfloat16 products, in FLOP/s, by words in PyTorch's name of the device; the first match
+counts."""
+
+
+def peak_flops(device: str) -> float | None:
+    """Peak rate of the device that PyTorch calls `device`, in FLOP/s of dense bfloat16 products; None if not known."""
+    padded = f" {device.replace('-', ' ')} "
+    return next((peak for words, peak in _DENSE_BFLOAT16 if f" {words} " in padded), None)
+
 
 @dataclass(frozen=True)
 class ModelFlops:
@@ -26,9 +50,6 @@ class ModelFlops:
     @classmethod
     def of(cls, config: Any) -> Self:
         """From a transformers configuration of a dense causal model."""
-        import torch
-        from transformers import AutoModelForCausalLM
-
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
         linear = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
@@ -36,11 +57,11 @@ class ModelFlops:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return cls(linear - head, head, config.num_hidden_layers * config.num_attention_heads * size)
 
-    def forward(self, sequences: Iterable[Any]) -> float:
-        """FLOPs of the forward pass on `TokenSequence`s."""
+    def forward(self, sequences: Iterable[TokenSequence]) -> float:
+        """FLOPs of the forward pass."""
         return float(sum(self._forward(len(s.prompt_ids) + len(s.target_ids), len(s.target_ids)) for s in sequences))
 
-    def training(self, sequences: Iterable[Any]) -> float:
+    def training(self, sequences: Iterable[TokenSequence]) -> float:
         """FLOPs of the forward and the backward pass."""
         return 3 * self.forward(sequences)
 

@@ -1,13 +1,9 @@
 """Model FLOPs by hand, for a model small enough to count."""
 
-import sys
-from pathlib import Path
+import pytest
 
 from selfreward_ray.records import TokenSequence
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from model_flops import ModelFlops
+from selfreward_ray.training.model_flops import ModelFlops, peak_flops
 
 
 def test_a_two_layer_llama():
@@ -30,3 +26,19 @@ def test_a_two_layer_llama():
     attention = 2 * (9 + 16) * 16
     assert flops.forward(sequences) == products + attention
     assert flops.training(sequences) == 3 * (products + attention)
+
+
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L40", None),
+        ("NVIDIA GeForce RTX 4090", None),
+    ],
+)
+def test_the_peak_of_a_device_by_its_name(device: str, tflops: float | None):
+    assert peak_flops(device) == (None if tflops is None else tflops * 1e12)

@@ -1,0 +1,65 @@
+"""The tracker that every run has: JSON lines in ``RUN/metrics``, and figures in ``RUN/metrics/figures``."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.tracking.tracker import TrackedRun
+
+_LINES_PER_FILE = 1000
+"""An object store cannot append: the newest file is written again as a whole."""
+
+
+class JsonLines:
+    """Writes a line for each call, in files whose names sort by time."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._folder = Folder(run.uri) / "metrics"
+        self._started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        self._file = 0
+        self._lines: list[str] = []
+        self._written = 0
+
+    def metrics(self, series: str, values: Mapping[str, float], step: int, time: float) -> None:
+        self._add(time=time, series=series, step=step, values=dict(values))
+
+    def text(self, name: str, text: str, step: int, time: float) -> None:
+        self._add(time=time, name=name, step=step, text=text)
+
+    def table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]], step: int, time: float
+    ) -> None:
+        self._add(time=time, name=name, step=step, columns=list(columns), rows=[list(row) for row in rows])
+
+    def figure(self, name: str, png: bytes, step: int, time: float) -> None:
+        file = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{step}.png"
+        (self._folder / "figures").write_bytes(file, png)
+        self._add(time=time, name=name, step=step, figure=f"figures/{file}")
+
+    def flush(self) -> None:
+        if len(self._lines) > self._written:
+            name = f"{self._started}-{self._file:04d}.jsonl"
+            self._folder.write_bytes(name, "".join(self._lines).encode(errors="replace"))
+            self._written = len(self._lines)
+
+    def close(self) -> None:
+        self.flush()
+
+    def _add(self, **line: Any) -> None:
+        self._lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        if len(self._lines) >= _LINES_PER_FILE:
+            self.flush()
+            self._file, self._lines, self._written = self._file + 1, [], 0
+
+
+def read_metrics(run: str) -> Iterator[dict[str, Any]]:
+    """The lines of ``RUN/metrics`` with ``series`` and ``values``, in the order in which they were written."""
+    folder = Folder(run) / "metrics"
+    for path in sorted(folder.files(".jsonl")):
+        for line in folder.read_bytes(path.rpartition("/")[2]).decode().splitlines():
+            found = json.loads(line)
+            if "series" in found:
+                yield found

@@ -1,0 +1,46 @@
+"""Speed, memory and utilization of a rank while it trains."""
+
+import resource
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from selfreward_ray.cluster.devices import on_gpus
+from selfreward_ray.recipe.schema import Training
+from selfreward_ray.training.model_flops import ModelFlops, peak_flops
+from selfreward_ray.training.packing import packed_length
+
+
+class Gauges:
+    """What a step's metrics say of its cost. `config` is the model's transformers configuration."""
+
+    def __init__(self, config: Any, training: Training):
+        self._on_gpus = on_gpus(training.gpus_per_worker)
+        peak = peak_flops(torch.cuda.get_device_name()) if self._on_gpus else None
+        # Model FLOPs are defined for dense models, and the peak is that of bfloat16; adapters need fewer.
+        comparable = training.dtype == "bfloat16" and not training.lora.rank and not _has_experts(config)
+        self._peak = peak if comparable else None
+        self._flops = ModelFlops.of(config) if self._peak else None
+
+    def of(self, examples: Sequence[Any], seconds: float) -> dict[str, float]:
+        """``tokens``: of all ranks, in their forward passes. ``tokens_per_second``. ``peak_memory_gib``: the most that
+        this rank has had so far, allocated by PyTorch on its GPU, or of its process without GPUs. ``mfu``: model FLOPs
+        per second as a fraction of the GPUs' peak, where both are known.
+        """
+        tokens = sum(map(packed_length, examples))
+        found = {"tokens": tokens, "tokens_per_second": tokens / seconds, "peak_memory_gib": self._memory() / 2**30}
+        if self._peak and self._flops:
+            reached = self._flops.training(s for e in examples for s in e.sequences()) / seconds
+            found["mfu"] = reached / (self._peak * dist.get_world_size())
+        return found
+
+    def _memory(self) -> int:
+        if self._on_gpus:
+            return int(torch.cuda.max_memory_allocated())
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def _has_experts(config: Any) -> bool:
+    return any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
