@@ -27,8 +27,8 @@ The losses of all steps are printed, and the first must be ln 2.
 The last line is JSON. `pairs_per_s_over_trl_…`: the ratio of medians, ours to TRL's. `peak_memory_over_trl`: the ratio
 of ours to the smaller of `trl-live` and `trl-precomputed`; with `_tuned`, to `trl-tuned`. `padding_share`: the share of
 padding in the tokens of our forward passes. `matmul_peak_share`: model FLOPs per second of our optimizer steps (see
-`training/model_flops.py`; recomputed activations do not count) as a share of the machine's peak in bfloat16 matrix products on
-all cores, for the best of several shapes.
+`training/model_flops.py`; recomputed activations do not count) as a share of the machine's peak in bfloat16 matrix
+products on all cores, for the best of several shapes.
 
 It needs an otherwise idle machine with at least two cores.
 """
@@ -49,11 +49,11 @@ from pathlib import Path
 from typing import Any
 
 from dpo_work import PRODUCTS, TRL_PAIRS_A_PASS, Work, made_pairs
-from selfreward_ray.training.model_flops import ModelFlops
 
 from selfreward_ray.records import PairTokens
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows, write_part
+from selfreward_ray.training.model_flops import ModelFlops
 
 MODEL = Path(__file__).resolve().parents[1] / "models" / "SmolLM2-135M-Instruct"
 TURN = ("ours", "trl-live", "ours", "trl-precomputed", "ours", "trl-tuned", "ours-profiled")

@@ -130,10 +130,10 @@ def speed(
     model: Path, device: str, dtype: str, batch: int, steps: int, longest: int, micro_batch_tokens: int
 ) -> dict[str, float]:
     import torch
-    from selfreward_ray.training.model_flops import ModelFlops
     from transformers import AutoConfig
 
     from selfreward_ray.training.batches import plan_batches
+    from selfreward_ray.training.model_flops import ModelFlops
     from selfreward_ray.training.reference import reference_logprobs
     from selfreward_ray.training.step import take_step
 

@@ -1,4 +1,4 @@
-"""A source and a scorer of another package, found by their entry points."""
+"""A source, a scorer and a tracker of another package, found by their entry points."""
 
 import sys
 from contextlib import nullcontext
@@ -12,14 +12,19 @@ from scripted_model import ScriptedModel, pool_of, run_on
 from selfreward_ray import extensions
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import check_named, given_prompts, given_sets, is_source, scorer_named
-from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.plan import plan
+from selfreward_ray.recipe.schema import Recipe, Tracking
 from selfreward_ray.records import Prompt, RankedReply, RankedSet, SftExample
+from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.tables import read_rows
+from selfreward_ray.tracking.run import tracked
 
 PACKAGE = """
 from dataclasses import replace
@@ -61,6 +66,27 @@ def odd(prompt, reply):
 def add_up(prompt, reply):
     left, right = prompt.removesuffix("?").split(" + ")
     return Score(float(int(left) + int(right) == int(reply)), 1) if reply.isdigit() else None
+
+
+class Board:
+    def __init__(self, run):
+        self.file = open(run.recipe["name"], "w")
+
+    def metrics(self, series, values, step, time):
+        print(series, step, values, file=self.file)
+
+    def text(self, name, text, step, time):
+        print(name, file=self.file)
+
+    def table(self, name, columns, rows, step, time): ...
+
+    def figure(self, name, png, step, time): ...
+
+    def flush(self):
+        self.file.flush()
+
+    def close(self):
+        self.file.close()
 """
 ENTRY_POINTS = """
 [selfreward_ray.sources]
@@ -73,6 +99,9 @@ gone = sums_extension:Gone
 sums = sums_extension:add_up
 lost = sums_extension:nothing
 odd = sums_extension:odd
+
+[selfreward_ray.trackers]
+board = sums_extension:Board
 """
 
 
@@ -120,6 +149,23 @@ def test_a_scorer_that_is_not_there_is_named_with_those_that_are():
         scorer_named("sum")
     with pytest.raises(UserError, match=r"evaluation.scorer: 'lost' cannot be loaded from sums_extension:nothing"):
         scorer_named("lost")
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_tracker_is_told_of_a_run(tmp_path: Path):
+    written = tmp_path / "written"
+    recipe = Recipe.model_validate(
+        {"name": str(written), "model": "m0", "seed_data": {"source": "demo"}, "tracking": {"trackers": ["board"]}}
+    )
+    layout = RunLayout(str(tmp_path / "run"))
+    claim_run(layout.root, recipe)
+    with tracked(recipe, layout, plan(recipe, layout)), Progress("M1 · SFT", 9, "steps") as progress:
+        progress.record({"loss": 0.5}, at=3)
+    assert written.read_text().splitlines() == ["recipe", "M1/sft 3 {'loss': 0.5}"]
+    with pytest.raises(
+        UserError, match=r"tracking.trackers: no installed package has a tracker 'bored' \(there are: board"
+    ):
+        check_named(recipe.model_copy(update={"tracking": Tracking(trackers=("bored",))}))
 
 
 def test_what_is_no_installed_source_is_data_to_be_read():

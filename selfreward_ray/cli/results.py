@@ -43,3 +43,15 @@ def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
         from selfreward_ray.steps.status import print_status
 
         print_status(run_dir)
+
+
+@app.command()
+def watch(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="The run's folder.")],
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks at the folder.")] = 5,
+) -> None:
+    """Show a run while it is at work: its steps, and the metrics of the current one. From any machine."""
+    with explained():
+        from selfreward_ray.steps.watch import watch as show
+
+        show(run_dir, every)

@@ -29,7 +29,7 @@ class LiveMetrics:
 
 
 def shares(counted: BlockCounts) -> dict[str, float]:
-    """What `counted` says of the finished rows, as shares from 0 to 1 and mean values; nothing for what was not counted.
+    """What `counted` says of the finished rows, as shares from 0 to 1 and a mean; nothing for what was not counted.
 
     ``score_share/4``: verdicts with the score 4, of those with a score. Scores of more than ten points are counted in
     tens, hundreds and so on: ``score_share/40`` are those from 40 to below 50.

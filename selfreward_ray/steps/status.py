@@ -1,9 +1,11 @@
 """The status of a run: finished steps with counts, and the next step."""
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.text import Text
 
-from selfreward_ray.plan import POOLED, plan
+from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import count_rows
@@ -14,14 +16,34 @@ def print_status(run: str, console: Console | None = None) -> None:
     console = console or Console()
     layout = RunLayout(run)
     recipe = layout.recipe()
-    console.print(Text(f"{recipe.name}: {recipe.model} → M{recipe.iterations + 1}", style="bold"))
+    console.print(heading(layout))
+    following = None
+    for step, line in status_lines(plan(recipe, layout)):
+        console.print(line)
+        following = following or step
+    if following:
+        console.print(
+            f"continue with the command that started it, or: selfreward iterate --run-dir {run}", soft_wrap=True
+        )
+    else:
+        console.print(f"complete; the report is {run.rstrip('/')}/report.html")
+
+
+def heading(layout: RunLayout) -> Text:
+    """The name of the run, its base model and its last model."""
+    recipe = layout.recipe()
+    return Text(f"{recipe.name}: {recipe.model} → M{recipe.iterations + 1}", style="bold")
+
+
+def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None, Text]]:
+    """A line for each step, and the step itself unless it is finished."""
     next_shown = False
-    for step in plan(recipe, layout):
+    for step in steps:
         manifest = read_manifest(step.folder)
         if manifest is not None:
             dropped = sum(manifest.dropped.values())
-            counts = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
-            mark, style, text = "✓", "green", counts
+            text = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
+            mark, style = "✓", "green"
         else:
             # A training step's rows are its encoded examples, which are written before training starts.
             counted = not next_shown and step.name in POOLED
@@ -29,10 +51,5 @@ def print_status(run: str, console: Console | None = None) -> None:
             text = ("next" if not next_shown else "") + (f", {written} rows so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
-        console.print(Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text))
-    if next_shown:
-        console.print(
-            f"continue with the command that started it, or: selfreward iterate --run-dir {run}", soft_wrap=True
-        )
-    else:
-        console.print(f"complete; the report is {run.rstrip('/')}/report.html")
+        line = Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text)
+        yield (None if manifest else step), line

@@ -26,8 +26,8 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
     More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
     raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
     how much a forward pass holds may change. So may `tracking`, `judge.pairwise_rubric`, which no step of the loop
-    reads, and all fields while the seed step, the first, is not finished. Any other difference raises `UserError` naming the fields.
-    So does a run of an earlier version.
+    reads, and all fields while the seed step, the first, is not finished. Any other difference raises `UserError`
+    naming the fields. So does a run of an earlier version.
     """
     if run.is_file("recipe.yaml"):
         before = RunLayout(run.uri).recipe()

@@ -55,11 +55,23 @@ class JsonLines:
             self._file, self._lines, self._written = self._file + 1, [], 0
 
 
-def read_metrics(run: str) -> Iterator[dict[str, Any]]:
-    """The lines of ``RUN/metrics`` with ``series`` and ``values``, in the order in which they were written."""
-    folder = Folder(run) / "metrics"
-    for path in sorted(folder.files(".jsonl")):
-        for line in folder.read_bytes(path.rpartition("/")[2]).decode().splitlines():
-            found = json.loads(line)
-            if "series" in found:
-                yield found
+class MetricsReader:
+    """Reads the metrics of the run in the folder `run`, while it is at work or later."""
+
+    def __init__(self, run: str) -> None:
+        self._folder = Folder(run) / "metrics"
+        self._read = {"": 0}
+        """Number of lines that were read, by file."""
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """The lines with ``series`` and ``values`` that were written since the previous call, in their order."""
+        newest = max(self._read)
+        for path in self._folder.files(".jsonl"):
+            name = path.rpartition("/")[2]
+            if name < newest:
+                continue  # complete: a run writes to its newest file
+            lines = self._folder.read_bytes(name).decode().splitlines()
+            for line in map(json.loads, lines[self._read.get(name, 0) :]):
+                if "series" in line:
+                    yield line
+            self._read[name] = len(lines)

@@ -50,7 +50,9 @@ class Mlflow:
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
             return str(found[0].info.run_id)
-        made = self._client.create_run(number, tags={_RUN_TAG: run.id, "selfreward_ray.folder": run.uri}, run_name=run.name)
+        made = self._client.create_run(
+            number, tags={_RUN_TAG: run.id, "selfreward_ray.folder": run.uri}, run_name=run.name
+        )
         return str(made.info.run_id)
 
     def metrics(self, series: str, values: Mapping[str, float], step: int, time: float) -> None:

@@ -19,8 +19,10 @@ class TensorBoard:
         from tensorboardX import SummaryWriter  # imports torch if it is installed
 
         self._folder = Folder(run.uri) / "tensorboard"
-        self._scratch = tempfile.TemporaryDirectory() if "://" in run.uri else None
-        self._local = Path(self._scratch.name if self._scratch else self._folder.uri)
+        self._local, self._scratch = Path(self._folder.uri), None
+        if "://" in run.uri:
+            self._scratch = tempfile.TemporaryDirectory()
+            self._local = Path(self._scratch.name)
         self._writer = SummaryWriter(str(self._local), flush_secs=3600)
 
     def metrics(self, series: str, values: Mapping[str, float], step: int, time: float) -> None:
@@ -49,12 +51,11 @@ class TensorBoard:
     def close(self) -> None:
         self._writer.close()
         self._upload()
-        if self._scratch:
-            self._scratch.cleanup()
 
     def _upload(self) -> None:
-        for path in self._local.iterdir() if self._scratch else ():
-            self._folder.write_bytes(path.name, path.read_bytes())
+        if self._scratch:
+            for path in self._local.iterdir():
+                self._folder.write_bytes(path.name, path.read_bytes())
 
 
 def _cell(value: str | float) -> str:

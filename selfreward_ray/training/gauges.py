@@ -12,17 +12,20 @@ from selfreward_ray.recipe.schema import Training
 from selfreward_ray.training.model_flops import ModelFlops, peak_flops
 from selfreward_ray.training.packing import packed_length
 
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
 
 class Gauges:
     """What a step's metrics say of its cost. `config` is the model's transformers configuration."""
 
     def __init__(self, config: Any, training: Training):
-        self._on_gpus = on_gpus(training.gpus_per_worker)
-        peak = peak_flops(torch.cuda.get_device_name()) if self._on_gpus else None
-        # Model FLOPs are defined for dense models, and the peak is that of bfloat16; adapters need fewer.
-        comparable = training.dtype == "bfloat16" and not training.lora.rank and not _has_experts(config)
-        self._peak = peak if comparable else None
-        self._flops = ModelFlops.of(config) if self._peak else None
+        self._memory, peak = _process_memory, None
+        if on_gpus(training.gpus_per_worker):
+            self._memory, peak = torch.cuda.max_memory_allocated, peak_flops(torch.cuda.get_device_name())
+        # The peak is that of bfloat16. Adapters need fewer operations, and experts are not all in use.
+        dense = not any(getattr(config, name, None) for name in _EXPERTS)
+        self._peak = peak if training.dtype == "bfloat16" and dense and not training.lora.rank else None
+        self._flops = None if self._peak is None else ModelFlops.of(config)
 
     def of(self, examples: Sequence[Any], seconds: float) -> dict[str, float]:
         """``tokens``: of all ranks, in their forward passes. ``tokens_per_second``. ``peak_memory_gib``: the most that
@@ -31,16 +34,11 @@ class Gauges:
         """
         tokens = sum(map(packed_length, examples))
         found = {"tokens": tokens, "tokens_per_second": tokens / seconds, "peak_memory_gib": self._memory() / 2**30}
-        if self._peak and self._flops:
+        if self._peak is not None and self._flops is not None:
             reached = self._flops.training(s for e in examples for s in e.sequences()) / seconds
             found["mfu"] = reached / (self._peak * dist.get_world_size())
         return found
 
-    def _memory(self) -> int:
-        if self._on_gpus:
-            return int(torch.cuda.max_memory_allocated())
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
 
-
-def _has_experts(config: Any) -> bool:
-    return any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+def _process_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

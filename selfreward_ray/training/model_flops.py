@@ -34,9 +34,9 @@ _DENSE_BFLOAT16 = (
 counts."""
 
 
-def peak_flops(device: str) -> float | None:
-    """Peak rate of the device that PyTorch calls `device`, in FLOP/s of dense bfloat16 products; None if not known."""
-    padded = f" {device.replace('-', ' ')} "
+def peak_flops(name: str) -> float | None:
+    """Peak rate of the GPU that PyTorch calls `name`, in FLOP/s of dense bfloat16 products; None if not known."""
+    padded = f" {name.replace('-', ' ')} "
     return next((peak for words, peak in _DENSE_BFLOAT16 if f" {words} " in padded), None)
 
 

@@ -17,7 +17,7 @@ from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
-from selfreward_ray.tracking.json_lines import read_metrics
+from selfreward_ray.tracking.json_lines import MetricsReader
 from selfreward_ray.tracking.run import numbers, tracked
 
 RECIPE = Recipe.model_validate({"model": "m0", "iterations": 1, "seed_data": {"source": "demo", "verdicts": "written"}})
@@ -35,11 +35,13 @@ def follow(layout: RunLayout, recipe: Recipe = RECIPE) -> Any:
 
 
 def lines(layout: RunLayout) -> list[tuple[str, int, dict[str, float]]]:
-    return [(line["series"], line["step"], line["values"]) for line in read_metrics(layout.uri)]
+    return [(line["series"], line["step"], line["values"]) for line in MetricsReader(layout.uri).new()]
 
 
 def test_every_step_of_a_run_has_a_label_of_its_own(tmp_path: Path):
-    recipe = RECIPE.model_copy(update={"iterations": 3, "seed_data": RECIPE.seed_data.model_copy(update={"verdicts": "baseline"})})
+    recipe = RECIPE.model_copy(
+        update={"iterations": 3, "seed_data": RECIPE.seed_data.model_copy(update={"verdicts": "baseline"})}
+    )
     labels = [step.label for step in plan(recipe, RunLayout(str(tmp_path)))]
     assert len(set(labels)) == len(labels)
 

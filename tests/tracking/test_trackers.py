@@ -12,7 +12,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import tracker_named
 from selfreward_ray.reporting.plots import histogram_png
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.tracking.json_lines import JsonLines, read_metrics
+from selfreward_ray.tracking.json_lines import JsonLines, MetricsReader
 from selfreward_ray.tracking.tensorboard import TensorBoard
 from selfreward_ray.tracking.tracker import TrackedRun, Tracker
 
@@ -51,7 +51,21 @@ def test_json_lines_of_a_run_that_is_continued_are_read_in_their_order(tmp_path:
             tracker.metrics("M1/sft", {"loss": 1.0}, step, 0.0)
         tracker.close()
     assert len(list((tmp_path / "metrics").glob("*.jsonl"))) == 4
-    assert [line["step"] for line in read_metrics(str(tmp_path))] == [0, 1, 2, 3, 4, 5]
+    assert [line["step"] for line in MetricsReader(str(tmp_path)).new()] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_reader_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("selfreward_ray.tracking.json_lines._LINES_PER_FILE", 3)
+    reader, tracker = MetricsReader(str(tmp_path)), JsonLines(run_in(str(tmp_path)))
+    seen: list[list[int]] = []
+    for step in range(7):
+        tracker.metrics("M1/sft", {"loss": 1.0}, step, 0.0)
+        tracker.flush()
+        if step % 2:
+            seen.append([line["step"] for line in reader.new()])
+    assert seen == [[0, 1], [2, 3], [4, 5]]
+    assert [line["step"] for line in reader.new()] == [6]
+    assert list(reader.new()) == []
 
 
 def test_text_that_is_not_valid_unicode_is_written(tmp_path: Path):
@@ -89,7 +103,7 @@ def test_a_run_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         run = run_in("s3://runs/first")
         for open_tracker in (JsonLines, TensorBoard):
             tell(open_tracker(run))
-        assert [line["step"] for line in read_metrics(run.uri)] == [7]
+        assert [line["step"] for line in MetricsReader(run.uri).new()] == [7]
         events = Folder(f"{run.uri}/tensorboard")
         (file,) = events.files()
         (tmp_path / "events.0").write_bytes(events.read_bytes(file.rpartition("/")[2]))
@@ -134,6 +148,13 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert text in data
     (table,) = (folder / "files" / "media" / "table" / "evaluate").glob("answers-2_*")
     assert json.loads(table.read_text()) == {"columns": ["prompt", "answer"], "data": [["Why?", HOSTILE]]}
+
+
+def test_wandb_of_a_run_in_a_bucket_writes_where_the_driver_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+    tell(tracker_named("wandb")(run_in("s3://runs/first")))
+    assert list((tmp_path / "wandb").glob("offline-run-*-0123abc/run-0123abc.wandb"))
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
