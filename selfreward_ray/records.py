@@ -80,12 +80,31 @@ class ReplyVerdicts:
 
 
 @dataclass(frozen=True)
+class JudgedReply:
+    """A model's verdicts on a reply that an annotator ranked, for the agreement metrics."""
+
+    id: str
+    set_id: str
+    rank: int
+    human_score: float | None
+    verdicts: tuple[Verdict, ...]
+    """At least one. All replies of a step have the same number."""
+
+
+@dataclass(frozen=True)
 class JudgedSet:
     """A ranked set and the sampled verdicts on its replies, in their order. EFT examples are chosen from these."""
 
     id: str
     ranked: RankedSet
     judged: tuple[ReplyVerdicts, ...]
+
+    def replies(self) -> tuple[JudgedReply, ...]:
+        """The verdicts on each reply beside its rank."""
+        return tuple(
+            JudgedReply(reply.id, self.id, reply.rank, reply.score, given.verdicts)
+            for reply, given in zip(self.ranked.replies, self.judged, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -258,17 +277,6 @@ class ScoredReply:
     id: str
     score: float
     maximum: float
-
-
-@dataclass(frozen=True)
-class JudgedReply:
-    """A model's verdict on a reply that an annotator ranked, for the agreement metrics."""
-
-    id: str
-    set_id: str
-    rank: int
-    human_score: float | None
-    verdict: Verdict
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ COMMANDS = [
     "dpo",
     "evaluate",
     "compare",
+    "agreement",
     "export",
     "report",
     "status",
@@ -247,10 +248,19 @@ def test_a_step_of_the_pool_is_given_its_folders(
     assert seen == [(5, {"model": "m", "out": "o"} | given)]
 
 
-def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("controlled", "shown"),
+    [
+        (0.7, "70.0 (60.0–80.0) %"),
+        (None, "not estimated (too few pairs that are no ties, or one side is the longer one in all of them)"),
+    ],
+)
+def test_compare_prints_counts_and_who_won(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, controlled: float | None, shown: str
+):
     def spy(recipe: Recipe, **given: str) -> Manifest:
         assert given == {"model": "m", "left": "l", "right": "r", "out": "o"}
-        outcomes = vars(Outcomes(1100, 2, 8, 0.9946, 3, 4))
+        outcomes = vars(Outcomes(1100, 2, 8, 0.9946, [0.9881, 0.9976], controlled, controlled and [0.6, 0.8], 3, 4))
         return Manifest("compare", "f", {"rows": 1110}, {"its prompt": 1}, 0, 0.0, {"outcomes": outcomes})
 
     no_cluster(monkeypatch)
@@ -260,8 +270,10 @@ def test_compare_prints_counts_and_who_won(recipe: str, monkeypatch: pytest.Monk
     assert [line.strip() for line in result.stdout.splitlines()] == [
         "1,110 rows",
         "1 dropped: its prompt",
-        "left won 1,100, right won 2, 8 ties: left's win rate 99.5 %; position bias: both orders preferred the "
-        "first reply 3 times, the second 4 times",
+        "left won 1,100, right won 2, 8 ties",
+        "left's win rate: 99.5 (98.8–99.8) %, with ties as half wins",
+        f"left's length-controlled win rate: {shown}",
+        "position bias: both orders preferred the first reply 3 times, the second 4 times",
     ]
 
 

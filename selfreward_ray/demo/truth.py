@@ -30,10 +30,7 @@ def _checked(prompt_id: str, group: str, answer: EvaluatedReply) -> CheckedAnswe
 
 
 def ranked_by_truth(prompts: Iterable[JudgedPrompt]) -> list[JudgedReply]:
-    """Rank judged candidates by true score in place of human ranks, with the first verdict on each.
-
-    Only one verdict is used, as on the replies that annotators ranked, so that the two agreements can be compared.
-    """
+    """Rank judged candidates by true score in place of human ranks, with the verdicts on each."""
     return [reply for prompt in prompts for reply in _ranked(prompt)]
 
 
@@ -41,7 +38,7 @@ def _ranked(prompt: JudgedPrompt) -> list[JudgedReply]:
     scores = [true_score(prompt.text, candidate.text) for candidate in prompt.candidates]
     best_first = sorted(set(scores), reverse=True)
     return [
-        JudgedReply(candidate.id, prompt.id, best_first.index(score), score, candidate.verdicts[0])
+        JudgedReply(candidate.id, prompt.id, best_first.index(score), score, candidate.verdicts)
         for candidate, score in zip(prompt.candidates, scores, strict=True)
     ]
 

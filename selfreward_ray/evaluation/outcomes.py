@@ -1,22 +1,34 @@
 """Wins, losses and ties of a head-to-head comparison (paper, section 3.1)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from selfreward_ray.evaluation.intervals import gains
+from selfreward_ray.evaluation.length_control import length_controlled
 from selfreward_ray.records import Comparison
+
+_Z = 1.959964
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Numbers of compared pairs. `left`, `right` and `ties` add up to all of them."""
+    """Numbers of compared pairs, `left`, `right` and `ties`, which add up to all of them, and win rates from 0 to 1.
+
+    Intervals are 95 % intervals over prompts, as ``[low, high]``.
+    """
 
     left: int
     right: int
     ties: int
     left_win_rate: float | None
     """Wins of the left side plus half the ties, divided by the number of pairs; None if nothing was compared."""
+    left_win_interval: list[float] | None
+    """Wilson's interval of `left_win_rate`, with ties as half wins; None if nothing was compared."""
+    length_controlled_win_rate: float | None
+    """The win rate at equal length, see `length_control`; None if it cannot be estimated."""
+    length_controlled_interval: list[float] | None
     first_in_both: int
     """Ties with a position bias: both orders prefer the reply shown first."""
     second_in_both: int
@@ -24,27 +36,46 @@ class Outcomes:
 
 
 def outcomes(comparisons: Iterable[Comparison]) -> Outcomes:
-    """Count the outcomes of `comparisons`."""
-    return _count(comparison.preferred for comparison in comparisons)
+    """Count the outcomes of `comparisons`, and estimate the win rate at equal length in characters."""
+    compared = [(c.preferred, len(c.pair.left.text) - len(c.pair.right.text)) for c in comparisons]
+    return _outcomes([preferred for preferred, _ in compared], [difference for _, difference in compared])
 
 
 def outcomes_by_score(left: Mapping[str, float], right: Mapping[str, float]) -> Outcomes:
-    """Compare two models by their scores on each prompt; the higher score wins.
+    """Compare two models by their scores on each prompt; the higher score wins. There are no texts to control for.
 
     Raises `ValueError` if the two were not scored on the same prompts.
     """
-    return _count("left" if gain < 0 else "right" if gain > 0 else "neither" for gain in gains(left, right).values())
+    gained = gains(left, right).values()
+    return _outcomes(["left" if gain < 0 else "right" if gain > 0 else "neither" for gain in gained], None)
 
 
-def _count(preferred: Iterable[str]) -> Outcomes:
+def wilson_interval(wins: float, count: int) -> list[float]:
+    """Wilson's 95 % score interval, ``[low, high]``, of the fraction ``wins / count`` for a `count` above 0.
+
+    It lies within 0 and 1 and has a width at 0 and at 1, also for a few units, where a bootstrap or a normal
+    approximation has none. Half wins vary less than a win or a loss does, so with ties it is wider than necessary.
+    """
+    share, z2 = wins / count, _Z**2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    margin = _Z / (1 + z2 / count) * sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    return [max(0.0, centre - margin), min(1.0, centre + margin)]
+
+
+def _outcomes(preferred: Sequence[str], differences: Sequence[int] | None) -> Outcomes:
     counts = Counter(preferred)
-    left, right = counts["left"], counts["right"]
-    ties = counts.total() - left - right
+    count, left, right = counts.total(), counts["left"], counts["right"]
+    ties = count - left - right
+    wins = [{"left": 1.0, "right": 0.0}.get(name, 0.5) for name in preferred]
+    controlled = None if differences is None else length_controlled(wins, differences)
     return Outcomes(
         left=left,
         right=right,
         ties=ties,
-        left_win_rate=(left + ties / 2) / counts.total() if counts else None,
+        left_win_rate=(left + ties / 2) / count if count else None,
+        left_win_interval=wilson_interval(left + ties / 2, count) if count else None,
+        length_controlled_win_rate=controlled and controlled.rate,
+        length_controlled_interval=controlled and [controlled.low, controlled.high],
         first_in_both=counts["first"],
         second_in_both=counts["second"],
     )

@@ -22,7 +22,6 @@ from selfreward_ray.records import (
     EvaluatedReply,
     EvaluatedSet,
     JudgedPrompt,
-    JudgedReply,
     JudgedSet,
     Prompt,
     Proposal,
@@ -141,7 +140,8 @@ async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: J
 
 
 async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge: Judge, rubric: Rubric) -> JudgedSet:
-    """`samples` verdicts on each ranked reply, for the choice of EFT rows (paper, section 3.1.1)."""
+    """`samples` verdicts on each ranked reply, for the choice of EFT rows (paper, section 3.1.1) or for the agreement
+    with the ranking (section 3.1.3)."""
 
     async def judged(reply: RankedReply) -> ReplyVerdicts:
         question = rubric.render(ranked.question, reply.text)
@@ -151,9 +151,9 @@ async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge
 
 
 async def evaluate_set(
-    ranked: RankedSet, model: LanguageModel, respond: Respond, judge: Judge, rubric: Rubric
+    ranked: RankedSet, model: LanguageModel, respond: Respond, samples: int, judge: Judge, rubric: Rubric
 ) -> EvaluatedSet:
-    """The model's greedy answer to a held-out prompt, and one verdict on each reply that an annotator ranked.
+    """The model's greedy answer to a held-out prompt, and `samples` verdicts on each reply that an annotator ranked.
 
     The answer is not scored here: no scorer runs in the process of the model.
     """
@@ -164,13 +164,8 @@ async def evaluate_set(
         completion = await model.generate(model.encode(ranked.prompt, ranked.history), greedy, row)
         return EvaluatedReply(row, ranked.question, completion.text, completion.finish_reason == "stop")
 
-    async def judged(reply: RankedReply) -> JudgedReply:
-        question = rubric.render(ranked.question, reply.text)
-        (given,) = await verdicts(question, reply.id, 1, model, judge, rubric)
-        return JudgedReply(reply.id, ranked.id, reply.rank, reply.score, given)
-
-    own, *replies = await gather_or_cancel([answer(), *map(judged, ranked.replies)])
-    return EvaluatedSet(ranked.id, own, tuple(replies), ranked.group)
+    own, judged = await gather_or_cancel([answer(), judge_set(ranked, model, samples, judge, rubric)])
+    return EvaluatedSet(ranked.id, own, judged.replies(), ranked.group)
 
 
 async def _sampled(

@@ -403,11 +403,15 @@ class Inference(_Section):
 
 
 class Evaluation(_Section):
-    """How models are evaluated, apart from their agreement with the human ranks of the held-out sets."""
+    """How models are evaluated: their answers to held-out prompts, and their agreement with the human ranks."""
 
     scorer: str | None = None
     """Name of an installed program that scores answers to held-out prompts (``demo``; see `extensions`); null for
     none."""
+    verdicts: PositiveInt | None = None
+    """Number of verdicts on each human-ranked reply, from which the judge's agreement is computed: with the first one
+    alone, as in the paper, and with the mean of all. null takes ``judge.verdicts``, as the loop judges; 1 measures the
+    first alone and costs least."""
 
 
 class Tracking(_Section):

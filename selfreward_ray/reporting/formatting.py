@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from selfreward_ray.records import Dropped
 
@@ -21,6 +21,11 @@ def number(value: float | None, digits: int = 0) -> str:
 def percent(share: float | None) -> str:
     """A fraction from 0 to 1 in percent, with one decimal and without the percent sign; – for None."""
     return number(None if share is None else 100 * share, 1)
+
+
+def share_with_interval(share: float | None, interval: Sequence[float] | None) -> str:
+    """A fraction in percent with its interval: ``61.2 (58.0–64.4)``; without one, the fraction alone."""
+    return percent(share) if interval is None else f"{percent(share)} ({'–'.join(map(percent, interval))})"
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
-from selfreward_ray.reporting.formatting import number, percent, visible
+from selfreward_ray.reporting.formatting import number, share_with_interval, visible
 from selfreward_ray.reporting.summary import RunSummary
 
 
@@ -34,15 +34,25 @@ def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console
 
 
 def print_outcomes(outcomes: dict[str, Any], console: Console | None = None) -> None:
-    """Print the result of a comparison, the fields of `evaluation.outcomes.Outcomes`, on one line."""
+    """Print the result of a comparison, the fields of `evaluation.outcomes.Outcomes`: won and lost, the win rates with
+    their 95 % intervals, and the position bias."""
     won, lost, ties, first, second = (
         number(outcomes[name]) for name in ("left", "right", "ties", "first_in_both", "second_in_both")
     )
-    line = (
-        f"left won {won}, right won {lost}, {ties} ties: left's win rate {percent(outcomes['left_win_rate'])} %; "
-        f"position bias: both orders preferred the first reply {first} times, the second {second} times"
+    rate = share_with_interval(outcomes["left_win_rate"], outcomes["left_win_interval"])
+    controlled = outcomes["length_controlled_win_rate"]
+    at_equal_length = (
+        f"{share_with_interval(controlled, outcomes['length_controlled_interval'])} %"
+        if controlled is not None
+        else "not estimated (too few pairs that are no ties, or one side is the longer one in all of them)"
     )
-    (console or Console()).print(line, soft_wrap=True, highlight=False)
+    lines = [
+        f"left won {won}, right won {lost}, {ties} ties",
+        f"left's win rate: {rate} %, with ties as half wins",
+        f"left's length-controlled win rate: {at_equal_length}",
+        f"position bias: both orders preferred the first reply {first} times, the second {second} times",
+    ]
+    (console or Console()).print("\n".join(lines), soft_wrap=True, highlight=False)
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:

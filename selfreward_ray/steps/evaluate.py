@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from selfreward_ray.evaluation.agreement import agreement
+from selfreward_ray.evaluation.agreement import agreement_metrics
 from selfreward_ray.evaluation.replies import reply_figures
 from selfreward_ray.extensions import Scorer, scorer_named
 from selfreward_ray.inference.block import Job
@@ -21,9 +21,10 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     scorer = None if recipe.evaluation.scorer is None else scorer_named(recipe.evaluation.scorer)
     part |= {"respond": recipe.respond.model_dump(), "evaluation": recipe.evaluation.model_dump()}
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
-    program = partial(evaluate_set, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
+    samples = agreement_verdicts(recipe)
+    program = partial(evaluate_set, respond=recipe.respond, samples=samples, judge=recipe.judge, rubric=rubric)
     # A set has at least two replies.
-    row_tokens = recipe.respond.sampling.max_tokens + 2 * recipe.judge.sampling.max_tokens
+    row_tokens = recipe.respond.sampling.max_tokens + 2 * samples * recipe.judge.sampling.max_tokens
     job = Job("evaluate", program, RankedSet, EvaluatedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "held_out"
 
@@ -36,11 +37,16 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
             step.write(scores, ScoredReply, "scores")
         percents = {reply.id: 100 * reply.score / reply.maximum for reply in scores}
         return {
-            "agreement": vars(agreement(judged, rubric.max_score)),
+            **agreement_metrics(judged, rubric.max_score, recipe.judge.min_valid),
             "replies": vars(reply_figures(answers, percents)),
         }
 
     return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, measure=measure)
+
+
+def agreement_verdicts(recipe: Recipe) -> int:
+    """Number of verdicts on each human-ranked reply."""
+    return recipe.evaluation.verdicts or recipe.judge.verdicts
 
 
 def scored(answers: list[EvaluatedReply], scorer: Scorer) -> list[ScoredReply]:

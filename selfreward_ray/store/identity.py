@@ -25,7 +25,7 @@ WHOLE_BYTES = 64 * 2**20
 SAMPLE_BYTES = 4096
 """Of each tensor so much is read at its beginning, in its middle and at its end: 2048 elements of bfloat16."""
 _CHUNK_BYTES = 2**24
-_HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".jinja", ".model")
+_HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".csv", ".jinja", ".model")
 ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
 

@@ -1,13 +1,15 @@
-"""Rows that users give: seed data, prompts, replies; as JSON lines, Parquet, folders or hub data sets.
+"""Rows that users give: seed data, prompts, replies; as JSON lines, CSV, Parquet, folders or hub data sets.
 
 A file is never read into memory as a whole.
 """
 
 import codecs
+import csv
 import io
 import json
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -20,9 +22,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from selfreward_ray.errors import UserError
 from selfreward_ray.store.folder import Folder
 
-SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".parquet", ".csv", ".csv.gz")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _JSON_TYPES = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+_MAX_CELL = 1 << 27
+_CSV_REMEDY = "separate cells by commas, and put a cell with commas, quotes or line ends in double quotes"
 _ARRAY_REMEDY = "write one JSON object a line (jq -c '.[]' makes such lines of an array)"
 
 
@@ -85,7 +89,8 @@ def _files(source: str, field: str) -> tuple[fs.FileSystem, dict[str, str]] | No
 
 
 def _file_rows(filesystem: fs.FileSystem, path: str, name: str, field: str) -> Iterator[Row]:
-    read = _parquet_rows if path.endswith(".parquet") else _json_rows
+    csv_file = path.endswith((".csv", ".csv.gz"))
+    read = _parquet_rows if path.endswith(".parquet") else _csv_rows if csv_file else _json_rows
     try:
         yield from read(filesystem, path, name)
     except (OSError, pa.ArrowException) as error:
@@ -119,6 +124,36 @@ def _json_object(line: bytes, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowError(f"{where}: is a JSON {_JSON_TYPES[type(value)]}; write one JSON object a line")
     return value
+
+
+def _csv_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
+    """Rows with the header's fields, all of them texts. An empty cell is None."""
+    csv.field_size_limit(_MAX_CELL)
+    with filesystem.open_input_stream(path) as stream:
+        lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
+        header, number = None, 1
+        try:
+            for cells in lines:
+                where, number = f"{name}:{number}", lines.line_num + 1  # of the first line, if a cell has several
+                if not any(cells):
+                    continue
+                if header is None:
+                    header = _csv_header(cells, where)
+                    continue
+                if len(cells) != len(header):
+                    raise RowError(f"{where}: has {len(cells)} cells, but the header has {len(header)}; {_CSV_REMEDY}")
+                yield Row(where, {field: cell or None for field, cell in zip(header, cells, strict=True)})
+        except csv.Error as error:
+            raise RowError(f"{name}:{lines.line_num}: is not CSV ({error}); {_CSV_REMEDY}") from None
+        except UnicodeDecodeError:
+            raise RowError(f"{name}:{number}: is not UTF-8 text; save the file as UTF-8") from None
+
+
+def _csv_header(cells: list[str], where: str) -> list[str]:
+    twice = [field for field, count in Counter(cells).items() if count > 1]
+    if twice:
+        raise RowError(f"{where}: two columns are named {twice[0]!r}; rename one")
+    return cells
 
 
 def _parquet_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:

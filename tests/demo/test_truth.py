@@ -10,7 +10,7 @@ from selfreward_ray.demo.scorer import demo_scorer
 from selfreward_ray.demo.truth import checked_answers, checked_samples, ranked_by_truth, true_margins
 from selfreward_ray.demo.verifier import parse_instruction
 from selfreward_ray.demo.world import TOPICS, UNSEEN_WORDS, WORDS, write_instructions
-from selfreward_ray.evaluation.agreement import agreement
+from selfreward_ray.evaluation.agreement import agreement, first_verdicts
 from selfreward_ray.records import Candidate, EvaluatedReply, EvaluatedSet, JudgedPrompt, Pair, Verdict
 
 LOWER = (
@@ -78,9 +78,9 @@ def candidate(name: str, text: str, *scores: float | None) -> Candidate:
 FULL, FOUR, ONE = "honestly, lakes together", "Honestly, lakes together", "Lakes quiet"
 
 
-def test_a_models_own_answers_are_ranked_by_true_score_and_judged_by_their_first_verdict():
-    """True scores 4, 5, 5, 1, so ranks 1, 0, 0, 2; scores 4, 5, 3, none. Of 2 pairs with the 4, that above the 5 is
-    right, that above the 3 wrong."""
+def test_a_models_own_answers_are_ranked_by_true_score_and_keep_their_verdicts():
+    """True scores 4, 5, 5, 1, so ranks 1, 0, 0, 2; first scores 4, 5, 3, none. Of 2 pairs with the 4, that below the 5
+    is right, that above the 3 wrong; three pairs with the unreadable one are wrong."""
     candidates = (
         candidate("r0", FOUR, 4, 1),
         candidate("r1", FULL, 5, 1),
@@ -88,14 +88,14 @@ def test_a_models_own_answers_are_ranked_by_true_score_and_judged_by_their_first
         candidate("r3", ONE, None, 1),
     )
     found = ranked_by_truth([JudgedPrompt("M2/p000000", LOWER, (), candidates)])
-    assert [(r.id, r.set_id, r.rank, r.human_score, r.verdict.score) for r in found] == [
-        ("r0", "M2/p000000", 1, 4, 4),
-        ("r1", "M2/p000000", 0, 5, 5),
-        ("r2", "M2/p000000", 0, 5, 3),
-        ("r3", "M2/p000000", 2, 1, None),
+    assert [(r.id, r.set_id, r.rank, r.human_score, [v.score for v in r.verdicts]) for r in found] == [
+        ("r0", "M2/p000000", 1, 4, [4, 1]),
+        ("r1", "M2/p000000", 0, 5, [5, 1]),
+        ("r2", "M2/p000000", 0, 5, [3, 5]),
+        ("r3", "M2/p000000", 2, 1, [None, 1]),
     ]
-    figures = agreement(found, 5)
-    assert (figures.pairwise_accuracy, figures.unreadable) == (0.5, 0.25)
+    figures = agreement(first_verdicts(found), 5)
+    assert (figures.pairwise_accuracy, figures.unreadable) == (0.2, 0.25)
 
 
 def test_a_pairs_margin_is_the_chosen_replys():

@@ -122,8 +122,8 @@ def candidate(*verdicts: Verdict) -> Candidate:
             *(3, 0, 1),
         ),
         (
-            EvaluatedSet("s", EvaluatedReply("a", "?", "", True), (JudgedReply("s/r0", "s", 0, 1.0, INVALID),)),
-            *(1, 1, 2),
+            EvaluatedSet("s", EvaluatedReply("a", "?", "", True), (JudgedReply("s/r0", "s", 0, 1.0, (INVALID, READ)),)),
+            *(2, 1, 2),
         ),
         (Prompt("p", "?"), 0, 0, 0),
     ],

@@ -272,7 +272,7 @@ def test_a_proposal_is_the_first_task_and_cut_off_only_if_that_one_is(
     assert given == Proposal("M2/q000003", text, taken_as)
 
 
-def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_once():
+def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_as_often_as_asked():
     ranked = RankedSet("s1", "Name a river.", (RankedReply("s1/r0", "Rhine", 0, 5.0), RankedReply("s1/r1", "Red", 1)))
 
     def answer(text: str, row: str) -> str:
@@ -281,16 +281,16 @@ def test_a_held_out_set_is_answered_greedily_and_each_ranked_reply_judged_once()
         return "Score: 4" if "<reply>Rhine</reply>" in text else "Hm."
 
     model = ScriptedModel(answer)
-    made = asyncio.run(evaluate_set(ranked, model, RESPOND, JUDGE, RUBRIC))
+    made = asyncio.run(evaluate_set(ranked, model, RESPOND, 2, JUDGE, RUBRIC))
     assert (made.answer.text, made.answer.finished) == ("The Elbe.", True)
     assert model.samplings["s1/answer"] == Sampling(temperature=0.0, max_tokens=9)
     assert [(r.id, r.set_id, r.rank, r.human_score) for r in made.judged] == [
         ("s1/r0", "s1", 0, 5.0),
         ("s1/r1", "s1", 1, None),
     ]
-    assert [(r.verdict.id, r.verdict.score, r.verdict.attempts) for r in made.judged] == [
-        ("s1/r0/v0", 4.0, 1),
-        ("s1/r1/v0", None, 3),
+    assert [[(v.id, v.score, v.attempts) for v in r.verdicts] for r in made.judged] == [
+        [("s1/r0/v0", 4.0, 1), ("s1/r0/v1", 4.0, 1)],
+        [("s1/r1/v0", None, 3), ("s1/r1/v1", None, 3)],
     ]
 
 
@@ -320,7 +320,7 @@ def test_a_held_out_prompt_is_answered_after_what_was_said_before():
         return "Score: 3"
 
     ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),), (Turn("assistant", "Hello."),), group="dev")
-    made = asyncio.run(evaluate_set(ranked, ScriptedModel(answer), RESPOND, JUDGE, RUBRIC))
+    made = asyncio.run(evaluate_set(ranked, ScriptedModel(answer), RESPOND, 1, JUDGE, RUBRIC))
     assert shown["s/answer"] == "assistant: Hello.\nWhy?"
     assert made.answer.prompt == "Assistant: Hello.\n\nUser: Why?"  # as whoever compares the answer must see it
     assert made.group == "dev"

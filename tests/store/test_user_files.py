@@ -59,6 +59,11 @@ MANY = [{"n": n, "text": "é" * 1000} for n in range(600)]
         ("a.parquet", parquet(*MANY), MANY),
         ("a.parquet", parquet({"m": [{"role": "user"}], "id": None}), [{"m": [{"role": "user"}], "id": None}]),
         ("a.jsonl", lines({"text": "é" * 1_000_000}), [{"text": "é" * 1_000_000}]),
+        ("a.csv", b"n,text\n1,one\n\n2,\n", [{"n": "1", "text": "one"}, {"n": "2", "text": None}]),
+        ("a.csv", b'\xef\xbb\xbfn,text\r\n1,"a ""b"", c\nd"\r\n', [{"n": "1", "text": 'a "b", c\nd'}]),
+        ("a.csv", f"text\n{'é' * 1_000_000}\n".encode(), [{"text": "é" * 1_000_000}]),
+        ("a.csv.gz", gzipped("text\né\u2028".encode()), [{"text": "é\u2028"}]),
+        ("a.csv", b"n,text\n", []),
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -103,7 +108,12 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
         ("a.jsonl.gz", lines(A), "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl.gz", gzipped(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl", lines(A) + gzipped(lines(A)), "a.jsonl:2: is not UTF-8 text"),
-        ("README.md", b"read me", "folder .* holds no file that ends in .jsonl, .json, .jsonl.gz, .parquet"),
+        ("README.md", b"read me", "folder .* holds no file that ends in .jsonl, .json, .jsonl.gz, .parquet, .csv"),
+        ("a.csv", b'n,text\n1,"one\ntwo"\n3\n', "a.csv:4: has 1 cells, but the header has 2; separate cells by commas"),
+        ("a.csv", b"n,text\n1,one, two\n", "a.csv:2: has 3 cells, but the header has 2; .* in double quotes"),
+        ("a.csv", b'n,text\n1,"one\n', r"a.csv:2: is not CSV \(unexpected end of data\)"),
+        ("a.csv", b"n,n\n1,2\n", "a.csv:1: two columns are named 'n'; rename one"),
+        ("a.csv", b"n\n1\n\xff\n", "a.csv:.* is not UTF-8 text; save the file as UTF-8"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, message: str):

@@ -14,7 +14,14 @@ from selfreward_ray.demo.rules import (
 )
 from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
 from selfreward_ray.demo.world import SENTENCES, Kind
-from selfreward_ray.evaluation.agreement import Agreement, ScoreCount, agreement, score_counts, spearmans
+from selfreward_ray.evaluation.agreement import (
+    Agreement,
+    ScoreCount,
+    agreement,
+    first_verdicts,
+    score_counts,
+    spearmans,
+)
 from selfreward_ray.evaluation.intervals import Estimate, gains, pooled
 from selfreward_ray.evaluation.outcomes import Outcomes, outcomes_by_score
 from selfreward_ray.evaluation.replies import ReplyFigures, reply_figures
@@ -256,18 +263,10 @@ def _rule(name: str, kind: Kind, answers: list[_Answers]) -> RuleFigures:
 
 
 def _judge(judged: list[list[JudgedReply]]) -> JudgeFigures:
-    together = [reply for run in judged for reply in run]
-    return JudgeFigures(pooled(list(map(_orders, judged))), agreement(together, MAX_TRUE_SCORE), score_counts(together))
-
-
-def _orders(judged: list[JudgedReply]) -> dict[str, float]:
-    """Spearman's correlation by set. A set with an unreadable verdict counts as 0: to leave it out would reward such a
-    judge."""
-    unread = {reply.set_id for reply in judged if reply.verdict.score is None}
-    ranks = {reply.set_id: set[int]() for reply in judged}
-    for reply in judged:
-        ranks[reply.set_id].add(reply.rank)
-    return spearmans(judged) | {name: 0.0 for name in unread if len(ranks[name]) > 1}
+    """With one verdict per reply: on fixed replies and on a model's own, so that the two can be compared."""
+    runs = list(map(first_verdicts, judged))
+    together = [reply for run in runs for reply in run]
+    return JudgeFigures(pooled(list(map(spearmans, runs))), agreement(together, MAX_TRUE_SCORE), score_counts(together))
 
 
 def _match(sets: Iterable[str], before: str, after: str, runs: Sequence[SeedRows]) -> Match:

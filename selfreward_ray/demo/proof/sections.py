@@ -8,9 +8,9 @@ from selfreward_ray.demo.proof.claims import Claim, with_interval, with_sign
 from selfreward_ray.demo.proof.controls import CONTROLS
 from selfreward_ray.demo.proof.figures import JudgeFigures, ProofFigures, RuleFigures
 from selfreward_ray.demo.verifier import MAX_TRUE_SCORE
-from selfreward_ray.evaluation.agreement import ScoreCount
+from selfreward_ray.evaluation.agreement import RULE, ScoreCount
 from selfreward_ray.evaluation.outcomes import Outcomes
-from selfreward_ray.reporting.formatting import MISSING, number, percent
+from selfreward_ray.reporting.formatting import MISSING, number, percent, share_with_interval
 
 TEXT_COLUMNS = ("claim", "held", "figures", "model", "set", "rule", "by", "replies", "scores")
 """The columns with text. The others contain numbers."""
@@ -195,7 +195,7 @@ def _judges(figures: ProofFigures) -> Section:
         "Agreement of a model's verdicts with the verifier, one verdict per reply: on fixed replies, which are the "
         "same for all models, and on its own candidates for prompts of the loop. Pairwise: share of pairs whose better "
         "reply has the higher score. Five-best: share of the replies with five points that are the best of their set. "
-        "Exact: share of the sets whose order is right, ties included."
+        f"Exact: share of the sets whose order is right, ties included. {RULE}"
     )
     columns = ("pairwise %", "five-best %", "exact %", "Spearman", "Kendall", "pooled Spearman", "unreadable %")
     return Section("The judge", note, ("replies", "model", *columns, "verdicts"), rows)
@@ -232,13 +232,15 @@ def _matches(figures: ProofFigures) -> Section:
         rows.append((sides, "the judge M1", *_outcome(match.by_judge)))
     note = (
         "Greedy answers to the same held-out prompts; the higher score wins. The judge gives each answer one greedy "
-        "verdict. Its rows leave out prompts for which one of the two verdicts is unreadable."
+        "verdict. Its rows leave out prompts for which one of the two verdicts is unreadable. Win rate: ties are half "
+        "wins; Wilson's interval over the prompts of all seeds, which takes no account of how seeds differ."
     )
-    return Section("Head to head", note, ("model", "by", "won", "lost", "ties", "win rate %"), rows)
+    return Section("Head to head", note, ("model", "by", "won", "lost", "ties", "win rate % (95 %)"), rows)
 
 
 def _outcome(found: Outcomes) -> tuple[str, ...]:
-    return (number(found.left), number(found.right), number(found.ties), percent(found.left_win_rate))
+    rate = share_with_interval(found.left_win_rate, found.left_win_interval)
+    return (number(found.left), number(found.right), number(found.ties), rate)
 
 
 def _replies(figures: ProofFigures) -> Section:

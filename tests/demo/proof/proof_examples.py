@@ -38,7 +38,7 @@ def judged(*scores: float | None) -> list[JudgedReply]:
     """One set of replies that are worth 0, 1, 2, … points, with the scores that a judge gave them."""
     best = len(scores) - 1
     return [
-        JudgedReply(f"s/r{i}", "s", best - i, float(i), Verdict(f"s/r{i}/v0", "", given, 1))
+        JudgedReply(f"s/r{i}", "s", best - i, float(i), (Verdict(f"s/r{i}/v0", "", given, 1),))
         for i, given in enumerate(scores)
     ]
 
