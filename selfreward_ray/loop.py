@@ -8,9 +8,10 @@
     for each iteration   the model improves itself:
       evaluate             on held-out prompts and rankings
       respond and judge    N candidates a prompt, each judged k times by the same model
+      head to head         its answers against those of the model before it and of M1
       pair                 best against worst
       DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, if only positive replies are used
-    evaluate             the last model
+    evaluate             the last model, head to head too
     report               one table, one page
 
 `selfreward_ray.plan` defines the order. Every step is a function of folders: it reads the folders of its inputs and
@@ -31,8 +32,11 @@ from selfreward_ray.extensions import check_named
 from selfreward_ray.models.local import check_asked_model, local_model
 from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
+from selfreward_ray.steps.head_to_head import head_to_head
+from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pair import pair
 from selfreward_ray.steps.pooled import judging, run_pooled
 from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
@@ -59,6 +63,9 @@ STEPS: dict[str, Callable[..., Any]] = {
     "pair": pair,
     "dpo": dpo,
     "evaluate": evaluate,
+    "judge": judge,
+    "compare": compare,
+    "head_to_head": head_to_head,
 }
 """The function of each step in a plan."""
 
@@ -122,9 +129,12 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` names a source, a scorer or a rubric that does not exist. Needs no cluster."""
+    """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist. Needs no
+    cluster."""
     check_named(recipe)
     judging(recipe)
+    if recipe.evaluation.head_to_head == "pairwise":
+        judging(recipe, pairwise=True)
 
 
 def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:

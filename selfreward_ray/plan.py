@@ -12,7 +12,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.run import ModelLayout, RunLayout
 
-POOLED = {"verdicts", "respond", "evaluate"}
+POOLED = {"verdicts", "respond", "evaluate", "judge", "compare"}
 """Steps whose functions return a `PooledStep`, for `run_pooled`: replicas of the model in their inputs do the work."""
 
 
@@ -43,18 +43,20 @@ class PlannedStep:
 
 
 def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """All steps of the run. Each model is evaluated before the next one is trained.
+    """All steps of the run. Each model is evaluated, and compared with earlier ones, before the next one is trained.
 
     Steps that use the same model are adjacent, so that its engines start once: the prompts of all iterations, as soon
-    as the proposing model exists; and a model's evaluation and its answers.
+    as the proposing model exists; a model's evaluation and its answers; and what the judge of the comparisons does.
     """
     seed, *to_first_model = first_model(recipe, layout)
     proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
     m1_proposes = _proposed_by_m1(recipe, layout)
     steps = [seed, *([] if m1_proposes else proposals), *to_first_model, *(proposals if m1_proposes else [])]
     for t in range(1, recipe.iterations + 2):
+        respond, *train = iteration(recipe, layout, t) if t <= recipe.iterations else [None]
         steps += evaluation(recipe, layout, t)
-        steps += iteration(recipe, layout, t) if t <= recipe.iterations else []
+        steps += [respond] if respond else []
+        steps += comparison(recipe, layout, t) + train
     return steps
 
 
@@ -131,3 +133,31 @@ def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
     inputs = {"model": layout.model(t).uri, "seed_data": layout.seed().uri}
     step = PlannedStep("evaluate", f"M{t}", "evaluate", layout.evaluation(t), inputs)
     return [step] if recipe.seed_data.held_out else []
+
+
+def comparison(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
+    """M(t)'s answers to the held-out prompts against those of M(t-1) and of M1, by the judge of the run."""
+    method = recipe.evaluation.head_to_head if recipe.seed_data.held_out else "none"
+    if t == 1 or method == "none":
+        return []
+    judge, others = recipe.evaluation.judge or layout.model(1).uri, sorted({t - 1, 1}, reverse=True)
+
+    def against(name: str, other: int, **inputs: Any) -> PlannedStep:
+        return PlannedStep(name, f"M{t}", f"against M{other}", layout.against(t, other), inputs)
+
+    if method == "pairwise":
+        return [
+            against("compare", other, model=judge, left=layout.evaluation(t).uri, right=layout.evaluation(other).uri)
+            for other in others
+        ]
+    # M1's answers are judged with M2's, by the same start of the judge's engines.
+    scored = [
+        PlannedStep(
+            "judge", f"M{m}", "score answers", layout.answers(m), {"model": judge, "replies": layout.evaluation(m).uri}
+        )
+        for m in ([1, 2] if t == 2 else [t])
+    ]
+    compared = [
+        against("head_to_head", other, left=layout.answers(t).uri, right=layout.answers(other).uri) for other in others
+    ]
+    return [*scored, *compared]

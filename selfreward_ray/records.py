@@ -326,6 +326,18 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class ScoredPair:
+    """Two models' answers to a prompt with a judge's scores of each alone."""
+
+    id: str
+    prompt: str
+    left: Candidate
+    right: Candidate
+    preferred: Literal["left", "right", "neither"]
+    """The reply with the higher mean score."""
+
+
+@dataclass(frozen=True)
 class Dropped:
     """A row that a step dropped, and the reason. No row is dropped without one."""
 

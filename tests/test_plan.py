@@ -2,13 +2,14 @@
 
 import inspect
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe.schema import Dpo, Pairs, Prompts, Recipe, SeedData
+from selfreward_ray.recipe.schema import Dpo, Evaluation, Pairs, Prompts, Recipe, SeedData
 from selfreward_ray.store.run import RunLayout
 
 FIRST = ["M1/baseline/training", "M1/verdicts", "M1/eft", "M1/training"]
@@ -45,7 +46,8 @@ def test_who_writes_the_verdicts_decides_the_steps_to_the_first_model(seed_data:
 
 def test_positive_examples_are_trained_on_by_sft():
     steps = plan(Recipe(model="m0", iterations=1, pairs=Pairs(policy="positive-only")), RunLayout("run"))
-    assert [s.name for s in steps if s.model == "M2"] == ["propose", "respond", "pair", "sft", "evaluate"]
+    names = [s.name for s in steps if s.model == "M2"]
+    assert names == ["propose", "respond", "pair", "sft", "evaluate", "judge", "head_to_head"]
 
 
 def test_each_model_is_evaluated_before_the_next_is_made():
@@ -63,9 +65,13 @@ def test_each_model_is_evaluated_before_the_next_is_made():
 @pytest.mark.parametrize(("eft", "eft_weight"), [(0, 0.0), (100, 0.0), (100, 0.5)])
 @pytest.mark.parametrize("verdicts", ["baseline", "written", "another/model"])
 @pytest.mark.parametrize("policy", ["best-worst", "positive-only"])
-def test_every_step_has_a_function_that_takes_its_inputs(eft: int, eft_weight: float, verdicts: str, policy: str):
+@pytest.mark.parametrize("head_to_head", ["scores", "pairwise"])
+def test_every_step_has_a_function_that_takes_its_inputs(
+    eft: int, eft_weight: float, verdicts: str, policy: str, head_to_head: Literal["scores", "pairwise"]
+):
     recipe = Recipe(
         model="m0",
+        evaluation=Evaluation(head_to_head=head_to_head),
         seed_data=SeedData(eft=eft, verdicts=verdicts),
         pairs=Pairs(policy=policy),
         dpo=Dpo(eft_weight=eft_weight),
@@ -93,19 +99,62 @@ def test_labels_are_the_models_and_the_steps():
         "M2 · pairs",
         "M2 · DPO",
         "M2 · evaluate",
+        "M1 · score answers",
+        "M2 · score answers",
+        "M2 · against M1",
     ]
+    several = Recipe(model="m0", iterations=3)
+    for method in ("scores", "pairwise"):
+        evaluation = several.evaluation.model_copy(update={"head_to_head": method})
+        steps = plan(several.model_copy(update={"evaluation": evaluation}), RunLayout("run"))
+        assert len({step.label for step in steps}) == len({step.folder.uri for step in steps}) == len(steps)
 
 
 def test_steps_that_share_an_engine_are_adjacent():
-    """The prompts of all iterations by one proposer, and a model's evaluation and its answers."""
+    """The prompts of all iterations by one proposer, a model's evaluation and its answers, and what M1 judges."""
     steps = plan(Recipe(model="m0", iterations=2), RunLayout("run"))
-    names = [step.name for step in steps if step.name in ("propose", "evaluate", "respond", "sft", "dpo")]
-    assert names == [
-        *["propose", "propose", "sft"],
-        *["evaluate", "respond", "dpo"],
-        *["evaluate", "respond", "dpo"],
-        "evaluate",
+    shown = {"propose", "evaluate", "respond", "sft", "dpo", "judge"}
+    assert [f"{step.name} {step.model}" for step in steps if step.name in shown] == [
+        *["propose M2", "propose M3", "sft M1"],
+        *["evaluate M1", "respond M2", "dpo M2"],
+        *["evaluate M2", "respond M3", "judge M1", "judge M2", "dpo M3"],
+        *["evaluate M3", "judge M3"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "planned"),
+    [
+        (
+            {},
+            [
+                ("judge", "M1/answers", "run/M1/model"),
+                ("judge", "M2/answers", "run/M1/model"),
+                ("head_to_head", "M2/against-M1", None),
+                ("judge", "M3/answers", "run/M1/model"),
+                ("head_to_head", "M3/against-M2", None),
+                ("head_to_head", "M3/against-M1", None),
+            ],
+        ),
+        (
+            {"head_to_head": "pairwise", "judge": "another/model"},
+            [
+                ("compare", "M2/against-M1", "another/model"),
+                ("compare", "M3/against-M2", "another/model"),
+                ("compare", "M3/against-M1", "another/model"),
+            ],
+        ),
+        ({"head_to_head": "none"}, []),
+    ],
+)
+def test_each_model_is_compared_with_the_one_before_and_with_m1_by_one_judge(
+    evaluation: dict[str, str], planned: list[tuple[str, str, str | None]]
+):
+    recipe = Recipe.model_validate({"model": "m0", "iterations": 2, "evaluation": evaluation})
+    steps = [step for step in plan(recipe, RunLayout("run")) if step.name in ("judge", "compare", "head_to_head")]
+    assert [(s.name, s.folder.uri.removeprefix("run/"), s.inputs.get("model")) for s in steps] == planned
+    without = recipe.model_copy(update={"seed_data": SeedData(held_out=0)})
+    assert not {"judge", "compare", "head_to_head"} & {step.name for step in plan(without, RunLayout("run"))}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from math import sqrt
 
 from selfreward_ray.evaluation.intervals import gains
 from selfreward_ray.evaluation.length_control import length_controlled
-from selfreward_ray.records import Comparison
+from selfreward_ray.records import Comparison, ScoredPair
 
 _Z = 1.959964
 
@@ -35,9 +35,12 @@ class Outcomes:
     """Ties with a position bias: both orders prefer the reply shown second."""
 
 
-def outcomes(comparisons: Iterable[Comparison]) -> Outcomes:
+def outcomes(comparisons: Iterable[Comparison | ScoredPair]) -> Outcomes:
     """Count the outcomes of `comparisons`, and estimate the win rate at equal length in characters."""
-    compared = [(c.preferred, len(c.pair.left.text) - len(c.pair.right.text)) for c in comparisons]
+    compared: list[tuple[str, int]] = []
+    for comparison in comparisons:
+        pair = comparison.pair if isinstance(comparison, Comparison) else comparison
+        compared.append((comparison.preferred, len(pair.left.text) - len(pair.right.text)))
     return _outcomes([preferred for preferred, _ in compared], [difference for _, difference in compared])
 
 

@@ -14,8 +14,8 @@ from selfreward_ray.store.step import Step
 def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "judge") -> PooledStep:
     """`replies` → `JudgedPrompt` rows (paper, section 2.2, step 3). `pair` accepts them like those of a respond step.
 
-    `replies` is a sample step, a respond or judge step (its replies are judged again), or a file, folder or URI of rows
-    ``{"prompt", "reply"}`` or ``{"prompt", "replies"}``.
+    `replies` is a sample step, a respond or judge step (its replies are judged again), an evaluate step (its answers),
+    or a file, folder or URI of rows ``{"prompt", "reply"}`` or ``{"prompt", "replies"}``.
     """
     rubric, part = judging(recipe)
     step = Step("judge", out, part, {"model": model, "replies": replies})

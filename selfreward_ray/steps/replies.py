@@ -34,17 +34,18 @@ class _ReplyRow(Fields):
 
 
 def offered_replies(step: Step, source: str, option: str) -> Folder:
-    """The `JudgedPrompt` table of `source`: the rows of a sample, respond or judge step. Rows of a file, folder or URI
-    are first written to `step`'s table `offered`.
+    """The `JudgedPrompt` table of `source`: the rows of a sample, respond or judge step. Answers of an evaluate step, and
+    rows of a file, folder or URI, are first written to `step`'s table `offered`.
 
     Raises `UserError` for an unfinished step, a step of another kind, and a row that is not a prompt with replies.
     """
-    if is_step(Folder(source)):
+    is_evaluation = _is_evaluation(source)
+    if is_step(Folder(source)) and not is_evaluation:
         return finished_step(source, *_ANSWERING) / "rows"
     offered = step.folder / "offered"
     if not step.is_done():
         offered.delete()  # of an interrupted attempt, possibly incomplete
-        rows = _read_replies(source, option)
+        rows = _answers(source) if is_evaluation else _read_replies(source, option)
         for number, first in enumerate(rows):
             part = [first, *islice(rows, _ROWS_PER_PART - 1)]
             write_part(step.folder, "offered", part, JudgedPrompt, f"{number:06d}")
@@ -55,12 +56,23 @@ def first_replies(source: str, option: str) -> Iterator[tuple[str, Contender]]:
     """Each prompt's text with its first reply. Takes the sources of `offered_replies` and an evaluate step."""
     if not is_step(Folder(source)):
         return _first_of(_read_replies(source, option))
+    if _is_evaluation(source):
+        return _first_of(_answers(source))
     folder = finished_step(source, "evaluate", *_ANSWERING)
-    manifest = read_manifest(folder)
-    if manifest is not None and manifest.step == "evaluate":
-        sets = (row for _, rows in read_files(folder / "rows", EvaluatedSet) for row in rows)
-        return ((s.answer.prompt, Contender(s.answer.id, s.answer.text)) for s in sets)
     return _first_of(row for _, rows in read_files(folder / "rows", JudgedPrompt) for row in rows)
+
+
+def _is_evaluation(source: str) -> bool:
+    manifest = read_manifest(Folder(source))
+    return manifest is not None and manifest.step == "evaluate"
+
+
+def _answers(evaluation: str) -> Iterator[JudgedPrompt]:
+    """The answers of a finished evaluate step, with the ids of the held-out sets."""
+    for _, rows in read_files(Folder(evaluation) / "rows", EvaluatedSet):
+        for row in rows:
+            answer = Candidate(row.answer.id, row.answer.text, (), row.answer.finished)
+            yield JudgedPrompt(row.id, row.answer.prompt, (), (answer,))
 
 
 def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender]]:

@@ -76,6 +76,14 @@ class RunLayout:
     def evaluation(self, t: int) -> Folder:
         return self.root / f"M{t}" / "evaluation"
 
+    def answers(self, t: int) -> Folder:
+        """The scores that the run's judge gave M(t)'s answers to held-out prompts."""
+        return self.root / f"M{t}" / "answers"
+
+    def against(self, t: int, other: int) -> Folder:
+        """M(t)'s answers head to head with those of the earlier model M(other)."""
+        return self.root / f"M{t}" / f"against-M{other}"
+
     def recipe_text(self) -> str:
         """The recipe as the run resolved it. Raises `UserError` for no run's folder, and for an earlier version's."""
         check_layout(self.root)
