@@ -47,7 +47,9 @@ def read_prompts(source: str, option: str) -> Iterator[Prompt]:
     for number, (row, where) in enumerate(_rows(source, option)):
         texts = row.texts()
         if len(texts) > 1:
-            raise RowError(f"{where}: has {len(texts)} turns; `selfreward answer` asks them one after the other")
+            raise RowError(
+                f"{where}: has {len(texts)} turns, which the answer step asks one after the other: selfreward answer"
+            )
         yield Prompt(_row_id(number), texts[0])
 
 

@@ -41,7 +41,7 @@ def benchmark_row(
         prompt, reply, finished = _one_answer(row, pick)
         return BenchmarkRow(row.id, {"instruction": prompt, "output": reply, "generator": model}, finished)
     if not isinstance(row, AnsweredQuestion):
-        raise UserError("--to mt-bench takes the answers of an answer step; make one with `selfreward answer`")
+        raise UserError("--to mt-bench takes the answers of an answer step; make them with selfreward answer")
     question_id = row.question.question_id
     if question_id is None:
         raise UserError(

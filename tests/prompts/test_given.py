@@ -60,7 +60,9 @@ def test_questions_are_read_from_parquet(tmp_path: Path):
 
 
 def test_a_question_of_several_turns_is_no_prompt(file: Callable[..., str]):
-    with pytest.raises(RowError, match=r"rows.jsonl:1: has 2 turns; `selfreward answer` asks them one after the other"):
+    with pytest.raises(
+        RowError, match=r"rows.jsonl:1: has 2 turns, which the answer step asks one after the other: selfreward answer"
+    ):
         list(read_prompts(file(*MT_BENCH), "--prompts"))
 
 

@@ -293,7 +293,13 @@ def test_a_question_without_an_answer_stops_fastchat_and_that_is_said(step: Make
             {},
             "given/p000002 has 2 turns, but AlpacaEval takes one; use --to mt-bench",
         ),
-        (SAMPLED, "o.jsonl", "mt-bench", {}, "--to mt-bench takes the answers of an answer step; make one with"),
+        (
+            SAMPLED,
+            "o.jsonl",
+            "mt-bench",
+            {},
+            "--to mt-bench takes the answers of an answer step; make them with selfreward answer",
+        ),
         (
             [AnsweredQuestion("q", Question("q", ("a",)), (Answer("t", "b", True),))],
             "o.jsonl",
