@@ -12,6 +12,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Answer, AnsweredQuestion, Dropped, Question
 from selfreward_ray.steps.answer import answer
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
 
 VALUES: dict[str, Any] = {
@@ -92,6 +93,12 @@ def test_a_question_whose_second_turn_does_not_fit_is_dropped_as_a_whole(tmp_pat
         Dropped("given/p000000", "answer", "ContextOverflow: too long")
     ]
     assert manifest.dropped == {"ContextOverflow: too long": 1}
+
+
+def test_the_folder_of_a_step_is_no_file_of_questions(tmp_path: Path):
+    Step("propose", str(tmp_path / "prompts"), {}, {}).is_done()
+    with pytest.raises(UserError, match="--questions: .*prompts is a step's folder; give a file of questions, or"):
+        answer(RECIPE, model="m", questions=str(tmp_path / "prompts"), out=str(tmp_path / "out"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
