@@ -22,8 +22,8 @@ def answer(recipe: Recipe, *, model: str, questions: str, out: str, label: str =
     """
     if is_step(Folder(questions)):
         raise UserError(
-            f"--questions: {questions} is a step's folder; give a file of questions, or answer the prompts of a propose "
-            "step with selfreward sample"
+            f"--questions: {questions} is a step's folder; give a file of questions, or answer the prompts of a "
+            "propose step with selfreward sample"
         )
     sampling = recipe.respond.sampling
     part = {"sampling": sampling.model_dump(), "seed": recipe.seed}
