@@ -291,6 +291,35 @@ class EvaluatedSet:
 
 
 @dataclass(frozen=True)
+class Question:
+    """The user's turns of a conversation, which a model answers one after the other."""
+
+    id: str
+    turns: tuple[str, ...]
+    question_id: str | None = None
+    """The question's id in the user's file, as JSON: ``81`` and ``"81"`` are two ids. None if it has none."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to one turn of a question."""
+
+    id: str
+    text: str
+    finished: bool
+    """Whether the model ended the answer, rather than the length limit."""
+
+
+@dataclass(frozen=True)
+class AnsweredQuestion:
+    """A question and a model's answers, one for each turn."""
+
+    id: str
+    question: Question
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
 class Contender:
     """A reply in a head-to-head comparison. `id` is that of the reply."""
 

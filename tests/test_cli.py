@@ -20,6 +20,7 @@ from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names
 from selfreward_ray.recipe.text import load_recipe
+from selfreward_ray.steps.export import Exported
 from selfreward_ray.store.manifest import Manifest
 
 COMMANDS = [
@@ -36,6 +37,7 @@ COMMANDS = [
     "propose",
     "respond",
     "sample",
+    "answer",
     "judge",
     "pair",
     "dpo",
@@ -228,6 +230,7 @@ def test_no_cluster_is_started_for_what_is_wrong_before(
     ("arguments", "given"),
     [
         (["sample", "--prompts", "p"], {"prompts": "p"}),
+        (["answer", "--questions", "q"], {"questions": "q"}),
         (["judge", "--replies", "r"], {"replies": "r"}),
     ],
 )
@@ -318,7 +321,8 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sample", "--prompts", "no"], "error: no holds no finished 'propose' step"),
+        (["sample", "--prompts", "no"], "error: --prompts: cannot read no: there is no such file or folder"),
+        (["answer", "--questions", "no"], "error: --questions: cannot read no: there is no such file or folder"),
         (["judge", "--replies", "no"], "error: --replies: cannot read no: there is no such file or folder"),
         (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise has the placeholders {first}"),
         (
@@ -337,12 +341,15 @@ def test_inputs_that_are_not_there_are_said_to_be_none(
     assert failed(name, recipe, *rest, "--model", "m", "--out", "o").startswith(message)
 
 
-def test_export_says_how_many_rows_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_export_says_how_many_rows_and_where(monkeypatch: pytest.MonkeyPatch):
     seen = []
-    monkeypatch.setattr("selfreward_ray.steps.export.export", lambda *a, **k: seen.append((a, k)) or 12)
-    result = CliRunner().invoke(app, ["export", "RUN/M2/pairs", "--to", "hub", "--out", "me/pairs"])
-    assert (result.exit_code, result.stdout) == (0, "12 rows: me/pairs\n")
-    assert seen == [(("RUN/M2/pairs", "me/pairs", "hub"), {"private": True})]
+    exported = Exported(12, ["2 of 12 answers were cut off"])
+    monkeypatch.setattr("selfreward_ray.steps.export.export", lambda *a, **k: seen.append((a, k)) or exported)
+    result = CliRunner().invoke(
+        app, ["export", "my/step", "--to", "alpaca-eval", "--out", "o.json", "--name", "M2", "--pick", "best"]
+    )
+    assert (result.exit_code, result.stdout) == (0, "12 rows: o.json\nnote: 2 of 12 answers were cut off\n")
+    assert seen == [(("my/step", "o.json", "alpaca-eval"), {"private": True, "name": "M2", "pick": "best"})]
 
 
 class Wrapped(UserError):

@@ -30,5 +30,8 @@ TrainingOut = Annotated[
     str, typer.Option("--out", metavar="URI", help="A folder: the model is written to URI/model, the rest beside it.")
 ]
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
-Prompts = Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")]
+Prompts = Annotated[
+    str,
+    typer.Option("--prompts", metavar="URI", help="A finished propose step, or rows {prompt} or {instruction}."),
+]
 SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]

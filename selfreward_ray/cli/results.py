@@ -10,20 +10,33 @@ from selfreward_ray.cli.running import explained
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(metavar="STEP", help="A step's folder: RUN/M2/pairs, RUN/M1/seed, …")],
-    out: Annotated[str, typer.Option("--out", metavar="URI", help="A .parquet or .jsonl file, or hub owner/name.")],
+    source: Annotated[str, typer.Argument(metavar="STEP", help="A step's folder: RUN/M2/pairs, RUN/M3/evaluation, …")],
+    out: Annotated[
+        str,
+        typer.Option("--out", metavar="URI", help="A .parquet or .jsonl file, a benchmark's file, or hub owner/name."),
+    ],
     to: Annotated[
-        Optional[Literal["parquet", "jsonl", "hub"]],  # noqa: UP045
+        Optional[Literal["parquet", "jsonl", "hub", "alpaca-eval", "mt-bench"]],  # noqa: UP045
         typer.Option("--to", help="The format; by default that of the file extension."),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--name", help="The name of the model that answered; by default that of its folder."),
+    ] = None,
+    pick: Annotated[
+        Optional[Literal["first", "best"]],  # noqa: UP045
+        typer.Option("--pick", help="One reply to each prompt: the first, or the best by its mean score."),
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="On the hub: make the data set public.")] = False,
 ) -> None:
-    """Export pairs (prompt, chosen, rejected) or examples (messages) in the format of TRL and other trainers."""
+    """Export pairs and examples as TRL reads them, or answers, also as AlpacaEval and MT-Bench read them."""
     with explained():
         from selfreward_ray.steps.export import export as write
 
-        count = write(source, out, to, private=not public)
-    typer.echo(f"{count} rows: {out}")
+        exported = write(source, out, to, private=not public, name=name, pick=pick)
+    typer.echo(f"{exported.rows} rows: {out}")
+    for note in exported.notes:
+        typer.echo(f"note: {note}")
 
 
 @app.command()

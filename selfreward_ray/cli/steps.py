@@ -112,6 +112,24 @@ def sample(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrid
 
 
 @app.command()
+def answer(
+    recipe: RecipeName,
+    model: Model,
+    questions: Annotated[
+        str,
+        typer.Option("--questions", metavar="URI", help="Rows {turns}, as in MT-Bench's question.jsonl, or {prompt}."),
+    ],
+    out: Out,
+    overrides: Overrides = None,
+) -> None:
+    """Step: one answer to each turn of a benchmark's questions; a later turn follows the answers before it."""
+    with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.answer import answer as step
+
+        show_counts(step(loaded, model=model, questions=questions, out=out))
+
+
+@app.command()
 def judge(
     recipe: RecipeName,
     model: Model,

@@ -14,6 +14,8 @@ from selfreward_ray.judging.head_to_head import decide
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe.schema import ENDING_TOKENS, Judge, Respond, Sampling
 from selfreward_ray.records import (
+    Answer,
+    AnsweredQuestion,
     Candidate,
     Comparison,
     Completion,
@@ -25,6 +27,7 @@ from selfreward_ray.records import (
     JudgedSet,
     Prompt,
     Proposal,
+    Question,
     RankedReply,
     RankedSet,
     ReplyPair,
@@ -166,6 +169,18 @@ async def evaluate_set(
 
     own, judged = await gather_or_cancel([answer(), judge_set(ranked, model, samples, judge, rubric)])
     return EvaluatedSet(ranked.id, own, judged.replies(), ranked.group)
+
+
+async def answer_question(question: Question, model: LanguageModel, sampling: Sampling) -> AnsweredQuestion:
+    """One answer to each turn of `question`; a later turn is asked after the earlier turns and their answers."""
+    history: list[Turn] = []
+    answers: list[Answer] = []
+    for number, text in enumerate(question.turns):
+        row = f"{question.id}/t{number}"
+        completion = await model.generate(model.encode(text, history), sampling, row)
+        answers.append(Answer(row, completion.text, completion.finish_reason == "stop"))
+        history += [Turn("user", text), Turn("assistant", completion.text)]
+    return AnsweredQuestion(question.id, question, tuple(answers))
 
 
 async def _sampled(

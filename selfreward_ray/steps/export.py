@@ -1,125 +1,154 @@
-"""A step's rows for other programs: pairs and examples as TRL reads them, in Parquet, JSONL or a hub data set."""
+"""A step's rows for other programs: pairs and examples as TRL reads them, answers as the tools of benchmarks do."""
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, cast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import Pair, Positive, SftExample
-from selfreward_ray.store.arrow import arrow_schema, from_table
+from selfreward_ray.steps.benchmark_files import Benchmark, benchmark_file, benchmark_notes, benchmark_row
+from selfreward_ray.steps.exported_rows import ANSWERS, Conversion, Pick, conversion
+from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import Folder, absolute
-from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
 from selfreward_ray.store.tables import read_blocks
 
-Form = Literal["parquet", "jsonl", "hub"]
+Form = Literal["parquet", "jsonl", "hub"] | Benchmark
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_PAIR_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        *((name, _MESSAGES) for name in ("prompt", "chosen", "rejected")),
-        *((name, pa.float64()) for name in ("chosen_score", "rejected_score", "label_smoothing")),
-    ]
-)
-_EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES)])
+_BENCHMARKS = ("alpaca-eval", "mt-bench")
+_ENDINGS = {
+    None: ("parquet", "jsonl"),
+    "parquet": ("parquet",),
+    "jsonl": ("jsonl",),
+    "alpaca-eval": ("json",),
+    "mt-bench": ("jsonl",),
+}
 _ROWS_AT_A_TIME = 1024
 
 
-def export(source: str, out: str, to: Form | None = None, private: bool = True) -> int:
-    """Write the rows of the step `source` to the file `out`, in the form `to` or that of its ending, or to the hub data
-    set `out`; returns how many.
+@dataclass(frozen=True)
+class Exported:
+    """How many rows were written, and what the file does not say."""
 
-    Pairs become ``prompt, chosen, rejected``, each a list of messages, with their scores beside them; IFT, EFT and
-    positive rows become ``messages``. On the hub the data set is `private`. Raises `UserError` for a step of other
-    rows, and where `out` is there already.
+    rows: int
+    notes: list[str]
+
+
+def export(
+    source: str,
+    out: str,
+    to: Form | None = None,
+    *,
+    private: bool = True,
+    name: str | None = None,
+    pick: Pick | None = None,
+) -> Exported:
+    """Write the rows of the step `source` to the file `out`, in the form `to` or that of its ending, or to the hub data
+    set `out`.
+
+    Pairs become ``prompt, chosen, rejected``, each a list of messages, with their scores beside them. IFT, EFT and
+    positive rows become ``messages``. Answers become ``prompt, reply``, or ``messages`` if an answer step made them, or
+    a benchmark's file. Comparisons become ``prompt, left, right, preferred``. On the hub the data set is `private`.
+
+    `name` is that of the model that answered. By default it is that of the step's model, of the step's folder if that
+    model is unknown, and of the file for MT-Bench. `pick` takes one of several replies to a prompt.
+
+    Raises `UserError` for a step of other rows, for options and benchmarks that do not fit its rows, and where `out` is
+    there already.
     """
-    rows = Folder(source) / "rows"
-    files = rows.files(".parquet")
-    if read_manifest(Folder(source)) is None or not files:
+    step = Folder(source)
+    files = (step / "rows").files(".parquet")
+    manifest = read_manifest(step)
+    if manifest is None or not files:
         raise UserError(f"{source} holds no rows of a finished step; give a folder such as RUN/M2/pairs or RUN/M1/seed")
-    filesystem, _ = rows.filesystem()
-    record, schema, convert = _conversion(pq.read_schema(files[0], filesystem=filesystem), source)
-    batches = (
-        pa.Table.from_pylist([convert(row) for row in from_table(block, record)], schema=schema)
-        for block in read_blocks(rows, files, _ROWS_AT_A_TIME)
-    )
+    generator = _generator(manifest, source, out, to, name)
+    how = _conversion(step, files[0], generator, pick)
+    if how.record not in ANSWERS and (name or pick or to in _BENCHMARKS):
+        raise UserError(
+            f"{source} holds no answers of a model; --name, --pick and the forms of benchmarks are for those"
+        )
+    blocks = (from_table(block, how.record) for block in read_blocks(step / "rows", files, _ROWS_AT_A_TIME))
+    if to == "alpaca-eval" or to == "mt-bench":
+        folder, file = _target(out, to)
+        answered_at = _finished_at(step)
+        answers = [benchmark_row(to, row, generator, pick, answered_at) for block in blocks for row in block]
+        folder.write_bytes(file, benchmark_file(to, answers))
+        return Exported(len(answers), benchmark_notes(to, answers, sum(manifest.dropped.values())))
+    tables = (pa.Table.from_pylist([r for row in block for r in how.rows(row)], schema=how.schema) for block in blocks)
     if to == "hub":
-        return _push(batches, schema, out, private)
-    ending = out.rpartition(".")[2]
-    if ending not in ("parquet", "jsonl") or to not in (None, ending):
-        raise UserError(f"{out} does not end in {f'.{to}' if to else '.parquet or .jsonl'}; name such a file")
-    target, path = Folder(out).filesystem()
-    if target.get_file_info(path).type != fs.FileType.NotFound:
+        return Exported(_push(tables, how.schema, out, private), [])
+    folder, file = _target(out, to)
+    return Exported(_write(tables, how.schema, file.rpartition(".")[2], folder, file), [])
+
+
+def _conversion(step: Folder, file: str, generator: str, pick: Pick | None) -> Conversion:
+    filesystem, _ = step.filesystem()
+    how = conversion(pq.read_schema(file, filesystem=filesystem), generator, pick)
+    if how is None:
+        raise UserError(
+            f"{step.uri} holds no pairs, examples, answers or comparisons; exported are the steps seed, eft, pair, "
+            "sample, respond, judge, evaluate, answer and compare"
+        )
+    return how
+
+
+def _generator(manifest: Manifest, source: str, out: str, to: Form | None, name: str | None) -> str:
+    """The name of the model that wrote the answers."""
+    if to == "mt-bench":
+        file = out.rpartition("/")[2].removesuffix(".jsonl")
+        if name not in (None, file):
+            raise UserError(f"MT-Bench's tools name a model as its file; leave out --name, and write to {name}.jsonl")
+        return file
+    # The model of a judge step is the judge, and nothing says who wrote the replies.
+    model = None if manifest.step == "judge" else manifest.metrics.get("model")
+    *parents, last = absolute(str(model or source)).rstrip("/").split("/")
+    return name or (parents[-1] if last == "model" and parents else last)
+
+
+def _finished_at(step: Folder) -> float | None:
+    """When the step was finished, as a Unix time in seconds; None if the storage does not say."""
+    (manifest,) = (info for info in step.infos() if info.base_name == MANIFEST)
+    return None if manifest.mtime is None else float(manifest.mtime.timestamp())
+
+
+def _target(out: str, to: Form | None) -> tuple[Folder, str]:
+    """The folder and the name of the file `out`. Raises `UserError` for another ending, and if the file is there."""
+    endings = _ENDINGS[to]
+    if out.rpartition(".")[2] not in endings:
+        raise UserError(f"{out} does not end in {' or '.join(f'.{each}' for each in endings)}; name such a file")
+    filesystem, path = Folder(out).filesystem()
+    if filesystem.get_file_info(path).type != fs.FileType.NotFound:
         raise UserError(f"{out} is there already; choose another file, or remove it")
     folder, _, name = absolute(out).rpartition("/")
-    return _write(batches, schema, ending, Folder(f"{folder}/"), name)
+    return Folder(f"{folder}/"), name
 
 
-def _conversion(schema: pa.Schema, source: str) -> tuple[type[Any], pa.Schema, Callable[[Any], dict[str, Any]]]:
-    known: list[tuple[type[Any], pa.Schema, Callable[[Any], dict[str, Any]]]] = [
-        (Pair, _PAIR_SCHEMA, _pair_row),
-        (SftExample, _EXAMPLE_SCHEMA, _example_row),
-        (Positive, _EXAMPLE_SCHEMA, _positive_row),
-    ]
-    for record, exported, convert in known:
-        if arrow_schema(cast(Any, record)).names == schema.names:
-            return record, exported, convert
-    raise UserError(f"{source} holds no pairs and no examples; exported are the steps seed, eft and pair")
-
-
-def _pair_row(pair: Pair) -> dict[str, Any]:
-    return {
-        "id": pair.id,
-        "prompt": [_message("user", pair.prompt)],
-        "chosen": [_message("assistant", pair.chosen.text)],
-        "rejected": [_message("assistant", pair.rejected.text)],
-        "chosen_score": pair.chosen.mean,
-        "rejected_score": pair.rejected.mean,
-        "label_smoothing": pair.label_smoothing,
-    }
-
-
-def _example_row(example: SftExample) -> dict[str, Any]:
-    before = [_message(turn.role, turn.text) for turn in example.history]
-    exchange = [_message("user", example.prompt), _message("assistant", example.target)]
-    return {"id": example.id, "kind": example.kind, "messages": before + exchange}
-
-
-def _positive_row(row: Positive) -> dict[str, Any]:
-    exchange = [_message("user", row.prompt), _message("assistant", row.reply.text)]
-    return {"id": row.id, "kind": "positive", "messages": exchange}
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def _write(batches: Iterator[pa.Table], schema: pa.Schema, form: str, folder: Folder, name: str) -> int:
+def _write(tables: Iterator[pa.Table], schema: pa.Schema, form: str, folder: Folder, name: str) -> int:
     count = 0
     with folder.writing(name) as stream:
         if form == "parquet":
             with pq.ParquetWriter(stream, schema) as writer:
-                for table in batches:
+                for table in tables:
                     writer.write_table(table)
                     count += table.num_rows
         else:
-            for table in batches:
+            for table in tables:
                 lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
                 stream.write("".join(lines).encode())
                 count += len(lines)
     return count
 
 
-def _push(batches: Iterator[pa.Table], schema: pa.Schema, name: str, private: bool) -> int:
+def _push(tables: Iterator[pa.Table], schema: pa.Schema, name: str, private: bool) -> int:
     import datasets
 
     with tempfile.TemporaryDirectory() as scratch:
-        count = _write(batches, schema, "parquet", Folder(scratch), "rows.parquet")
+        count = _write(tables, schema, "parquet", Folder(scratch), "rows.parquet")
         try:
             rows = datasets.Dataset.from_parquet(f"{scratch}/rows.parquet", cache_dir=scratch)
             rows.push_to_hub(name, private=private)

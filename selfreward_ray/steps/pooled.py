@@ -84,7 +84,7 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
         faults = shared.faults()
         if pooled is shared.last:
             shared.close()  # `measure` may take long, and needs no engine
-        metrics = {**figures(counted), **faults, **pooled.measure()}
+        metrics = {"model": pooled.model, **figures(counted), **faults, **pooled.measure()}
         return step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
 
 

@@ -1,19 +1,18 @@
 """Existing replies to judge or compare: those of a finished step, or rows in a file."""
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
 
 from pydantic import Field, model_validator
 
 from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
+from selfreward_ray.steps.given import write_offered
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step, finished_step, is_step
-from selfreward_ray.store.tables import read_files, write_part
-from selfreward_ray.store.user_files import Encodable, Fields, Filled, RowError, parse, read_user_rows
+from selfreward_ray.store.tables import read_files
+from selfreward_ray.store.user_files import Encodable, Fields, Filled, parse, read_some_rows
 
 _ANSWERING = ("sample", "respond", "judge")
-_ROWS_PER_PART = 1024
 
 
 class _ReplyRow(Fields):
@@ -34,22 +33,16 @@ class _ReplyRow(Fields):
 
 
 def offered_replies(step: Step, source: str, option: str) -> Folder:
-    """The `JudgedPrompt` table of `source`: the rows of a sample, respond or judge step. Answers of an evaluate step, and
-    rows of a file, folder or URI, are first written to `step`'s table `offered`.
+    """The `JudgedPrompt` table of `source`: the rows of a sample, respond or judge step. Answers of an evaluate step,
+    and rows of a file, folder or URI, are first written to `step`'s table `offered`.
 
     Raises `UserError` for an unfinished step, a step of another kind, and a row that is not a prompt with replies.
     """
     is_evaluation = _is_evaluation(source)
     if is_step(Folder(source)) and not is_evaluation:
         return finished_step(source, *_ANSWERING) / "rows"
-    offered = step.folder / "offered"
-    if not step.is_done():
-        offered.delete()  # of an interrupted attempt, possibly incomplete
-        rows = _answers(source) if is_evaluation else _read_replies(source, option)
-        for number, first in enumerate(rows):
-            part = [first, *islice(rows, _ROWS_PER_PART - 1)]
-            write_part(step.folder, "offered", part, JudgedPrompt, f"{number:06d}")
-    return offered
+    rows = _answers(source) if is_evaluation else _read_replies(source, option)
+    return write_offered(step, rows, JudgedPrompt)
 
 
 def first_replies(source: str, option: str) -> Iterator[tuple[str, Contender]]:
@@ -83,11 +76,7 @@ def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender
 
 def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
     """Prompts with unjudged candidates, which count as complete. Ids contain the row number (``given/p000017/r0``)."""
-    rows = read_user_rows(source, "train", option)
-    first = next(rows, None)
-    if first is None:
-        raise RowError(f"{option}: {source} holds no rows; write one JSON object a line")
-    for number, row in enumerate(chain([first], rows)):
+    for number, row in enumerate(read_some_rows(source, "train", option)):
         found = parse(_ReplyRow, row.fields, row.where)
         prompt_id = f"given/p{number:06d}"
         candidates = (Candidate(f"{prompt_id}/r{i}", text, (), True) for i, text in enumerate(found.texts()))

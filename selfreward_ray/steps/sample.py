@@ -6,16 +6,20 @@ from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
+from selfreward_ray.steps.given import offered_prompts
 from selfreward_ray.steps.pooled import PooledStep
-from selfreward_ray.store.step import Step, finished_step
+from selfreward_ray.store.step import Step
 
 
 def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "sample") -> PooledStep:
-    """`prompts` (a propose step) → `JudgedPrompt` rows whose candidates have no verdicts (paper, section 2.2)."""
+    """`prompts` → `JudgedPrompt` rows whose candidates have no verdicts (paper, section 2.2).
+
+    `prompts` is a propose step, or a file, folder or URI of rows ``{"prompt"}`` or ``{"instruction"}``.
+    """
     part = {"respond": recipe.respond.model_dump(), "seed": recipe.seed}
     step = Step("sample", out, part, {"model": model, "prompts": prompts})
     program = partial(programs.sample, respond=recipe.respond)
     row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens
     job = Job("sample", program, Prompt, JudgedPrompt, step.folder.uri, row_tokens)
-    rows = finished_step(prompts, "propose") / "rows"
+    rows = offered_prompts(step, prompts, "--prompts")
     return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)

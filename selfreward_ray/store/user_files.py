@@ -1,6 +1,6 @@
 """Rows that users give: seed data, prompts, replies; as JSON lines, CSV, Parquet, folders or hub data sets.
 
-A file is never read into memory as a whole.
+Only a JSON array is read into memory as a whole, and only up to `ARRAY_BYTES`.
 """
 
 import codecs
@@ -23,6 +23,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.store.folder import Folder
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".parquet", ".csv", ".csv.gz")
+ARRAY_BYTES = 64 * 2**20
+"""The largest file that may be one JSON array."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _JSON_TYPES = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
 _MAX_CELL = 1 << 27
@@ -57,6 +59,16 @@ def read_user_rows(source: str, split: str, field: str) -> Iterator[Row]:
     filesystem, files = found
     for path, name in files.items():
         yield from _file_rows(filesystem, path, name, field)
+
+
+def read_some_rows(source: str, split: str, field: str) -> Iterator[Row]:
+    """As `read_user_rows`. Raises `RowError` also where there is no row."""
+    rows = read_user_rows(source, split, field)
+    first = next(rows, None)
+    if first is None:
+        raise RowError(f"{field}: {source} holds no rows; write one JSON object a line")
+    yield first
+    yield from rows
 
 
 def check_source(source: str, field: str) -> None:
@@ -99,26 +111,47 @@ def _file_rows(filesystem: fs.FileSystem, path: str, name: str, field: str) -> I
 
 def _json_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:
     with filesystem.open_input_stream(path) as stream:  # which also decompresses, by the name's suffix
+        lines = io.BufferedReader(stream, 1 << 20)
+        if lines.peek(1).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+            yield from _array_rows(lines, name)
+            return
         # Bytes are split at "\n" alone, text would be at U+2028 too, which a JSON string may hold as it is.
-        for number, line in enumerate(io.BufferedReader(stream, 1 << 20), start=1):
+        for number, line in enumerate(lines, start=1):
             text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if text.strip():
                 yield Row(f"{name}:{number}", _json_object(text, f"{name}:{number}"))
 
 
+def _array_rows(stream: io.BufferedReader, name: str) -> Iterator[Row]:
+    """The objects of a file that is one JSON array."""
+    text = stream.read(ARRAY_BYTES + 1)
+    if len(text) > ARRAY_BYTES:
+        raise RowError(f"{name}: is a JSON array of more than {ARRAY_BYTES >> 20} MiB; {_ARRAY_REMEDY}")
+    for number, value in enumerate(_json_value(text.removeprefix(codecs.BOM_UTF8), name), start=1):
+        yield Row(f"{name}: row {number}", _as_object(value, f"{name}: row {number}"))
+
+
 def _json_object(line: bytes, where: str) -> dict[str, Any]:
+    return _as_object(_json_value(line.rstrip(b"\r\n"), where), where)
+
+
+def _json_value(text: bytes, where: str) -> Any:
     try:
-        value = json.loads(line.decode("utf-8").rstrip("\r\n"))
+        return json.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         place = f"byte {error.object[error.start]:#04x} at place {error.start + 1}"
         raise RowError(f"{where}: is not UTF-8 text ({place}); save the file as UTF-8") from None
     except RecursionError:
         raise RowError(f"{where}: is nested too deeply; write flat messages with their parent_id") from None
     except ValueError as error:
-        if line.lstrip().startswith(b"["):
-            raise RowError(f"{where}: begins a JSON array; {_ARRAY_REMEDY}") from None
-        fault = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "a number too long"
+        fault = "a number too long"
+        if isinstance(error, json.JSONDecodeError):
+            line = f"line {error.lineno}, " if error.lineno > 1 else ""
+            fault = f"{error.msg}, {line}column {error.colno}"
         raise RowError(f"{where}: is not JSON ({fault}); write one JSON object a line") from None
+
+
+def _as_object(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, list):
         raise RowError(f"{where}: is a JSON array; {_ARRAY_REMEDY}")
     if not isinstance(value, dict):

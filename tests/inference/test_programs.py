@@ -7,6 +7,7 @@ import pytest
 from scripted_model import ScriptedModel, completion
 
 from selfreward_ray.inference.programs import (
+    answer_question,
     compare,
     evaluate_set,
     judge_replies,
@@ -29,6 +30,7 @@ from selfreward_ray.records import (
     JudgedPrompt,
     Prompt,
     Proposal,
+    Question,
     RankedReply,
     RankedSet,
     ReplyPair,
@@ -324,6 +326,29 @@ def test_a_held_out_prompt_is_answered_after_what_was_said_before():
     assert shown["s/answer"] == "assistant: Hello.\nWhy?"
     assert made.answer.prompt == "Assistant: Hello.\n\nUser: Why?"  # as whoever compares the answer must see it
     assert made.group == "dev"
+
+
+def test_a_later_turn_is_asked_with_the_turns_and_answers_before_it():
+    shown: dict[str, str] = {}
+
+    def says(text: str, row: str) -> Completion:
+        shown[row] = text
+        return completion(f"to {row}", "length" if row == "q/t1" else "stop")
+
+    model = ScriptedModel(says)
+    made = asyncio.run(answer_question(Question("q", ("One?", "Two?", "Three?"), "81"), model, RESPOND.sampling))
+    assert shown == {
+        "q/t0": "One?",
+        "q/t1": "user: One?\nassistant: to q/t0\nTwo?",
+        "q/t2": "user: One?\nassistant: to q/t0\nuser: Two?\nassistant: to q/t1\nThree?",
+    }
+    assert [(a.id, a.text, a.finished) for a in made.answers] == [
+        ("q/t0", "to q/t0", True),
+        ("q/t1", "to q/t1", False),
+        ("q/t2", "to q/t2", True),
+    ]
+    assert (made.id, made.question.question_id) == ("q", "81")
+    assert set(model.samplings.values()) == {RESPOND.sampling}
 
 
 @pytest.mark.parametrize("constrained", [False, True])

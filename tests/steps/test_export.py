@@ -53,14 +53,14 @@ def made(folder: Path, rows: list[Any]) -> str:
 
 def test_pairs_as_jsonl(tmp_path: Path):
     out = tmp_path / "new" / "pairs.jsonl"
-    assert export(made(tmp_path / "pairs", PAIRS), str(out)) == 3
+    assert export(made(tmp_path / "pairs", PAIRS), str(out)).rows == 3
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n") if line] == MESSAGES
     assert [p.name for p in out.parent.iterdir()] == ["pairs.jsonl"]
 
 
 def test_pairs_as_parquet(tmp_path: Path):
     out = tmp_path / "pairs.parquet"
-    assert export(made(tmp_path / "pairs", PAIRS), str(out), "parquet") == 3
+    assert export(made(tmp_path / "pairs", PAIRS), str(out), "parquet").rows == 3
     assert pq.read_table(out).to_pylist() == MESSAGES
 
 
@@ -102,7 +102,7 @@ def test_examples_as_messages(tmp_path: Path, row: Any, expected: dict[str, Any]
 def test_the_hub_is_given_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pushed: list[Any] = []
     monkeypatch.setattr(datasets.Dataset, "push_to_hub", lambda self, *a, **k: pushed.append((self.to_list(), a, k)))
-    assert export(made(tmp_path / "pairs", PAIRS), "me/pairs", "hub") == 3
+    assert export(made(tmp_path / "pairs", PAIRS), "me/pairs", "hub").rows == 3
     assert pushed == [(MESSAGES, ("me/pairs",), {"private": True})]
 
 
@@ -128,7 +128,7 @@ def test_other_folders_are_refused(tmp_path: Path):
     write_part(Folder(str(tmp_path / "half")), "rows", PAIRS, Pair, "part-0")
     with pytest.raises(UserError, match="holds no rows of a finished step"):
         export(str(tmp_path / "half"), str(tmp_path / "out.jsonl"))
-    with pytest.raises(UserError, match="holds no pairs and no examples"):
+    with pytest.raises(UserError, match="holds no pairs, examples, answers or comparisons; exported are the"):
         export(made(tmp_path / "prompts", [Prompt("p", "Why?")]), str(tmp_path / "out.jsonl"))
 
 

@@ -13,7 +13,7 @@ from scripted_model import ScriptedPools
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, JudgedPrompt, Prompt
-from selfreward_ray.steps import replies
+from selfreward_ray.steps import given
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
@@ -135,7 +135,7 @@ def test_rows_of_anybody_are_judged_each_by_its_place(
     tmp_path: Path, pool: ScriptedPools, form: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Independent of the parts in which they are written."""
-    monkeypatch.setattr(replies, "_ROWS_PER_PART", 2)
+    monkeypatch.setattr(given, "_ROWS_PER_PART", 2)
     pool()
     source = scheme + write(tmp_path / "given", form)
     manifest = pool.run(judge(RECIPE, model="m1", replies=source, out=str(tmp_path / "out")))
@@ -146,6 +146,20 @@ def test_rows_of_anybody_are_judged_each_by_its_place(
         (row.id, [(c.id, c.text, (), 0.5) for c in row.candidates]) for row in expected
     ]
     assert manifest.rows == {"offered": 3, "rows": 3}
+
+
+@pytest.mark.parametrize("step", [sample, respond])
+def test_prompts_may_be_rows_of_a_file(tmp_path: Path, pool: ScriptedPools, step: Any):
+    model = pool()
+    (tmp_path / "alpaca_eval.json").write_text(json.dumps([{"instruction": "Why?"}, {"instruction": "How?"}]))
+    source, out = str(tmp_path / "alpaca_eval.json"), tmp_path / "out"
+    manifest = pool.run(step(RECIPE, model="m1", prompts=source, out=str(out)))
+    assert [(row.id, row.text) for row in rows(out)] == [("given/p000000", "Why?"), ("given/p000001", "How?")]
+    assert [c.id for c in rows(out)[1].candidates] == ["given/p000001/r0", "given/p000001/r1"]
+    assert manifest.rows == {"offered": 2, "rows": 2}
+    asked = len(model.asked)
+    assert pool.run(step(RECIPE, model="m1", prompts=source, out=str(out))) == manifest
+    assert len(model.asked) == asked
 
 
 def test_an_interrupted_step_asks_only_for_what_is_not_judged(tmp_path: Path, pool: ScriptedPools):

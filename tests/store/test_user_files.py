@@ -2,7 +2,7 @@ import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from stores import Offline
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
+from selfreward_ray.store import user_files
 from selfreward_ray.store.user_files import RowError, read_user_rows
 
 Fields = dict[str, Any]
@@ -70,6 +71,36 @@ MANY = [{"n": n, "text": "é" * 1000} for n in range(600)]
 def test_rows_of_a_file(tmp_path: Path, name: str, content: bytes, rows: list[Fields], scheme: str):
     (tmp_path / name).write_bytes(content)
     assert fields(f"{scheme}{tmp_path}/{name}") == rows
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(("name", "pack"), [("a.json", bytes), ("a.jsonl.gz", gzipped)])
+def test_a_file_that_is_one_json_array_gives_its_objects(
+    tmp_path: Path, indent: int | None, name: str, pack: Callable[[bytes], bytes]
+):
+    (tmp_path / name).write_bytes(pack(b"\xef\xbb\xbf\n " + json.dumps([A, B, *MANY], indent=indent).encode()))
+    rows = list(read_user_rows(str(tmp_path / name), "train", "seed_data.source"))
+    assert [row.fields for row in rows] == [A, B, *MANY]
+    assert rows[1].where == f"{tmp_path}/{name}: row 2"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'[{"n": 1},\n {"n": }]', r"a.json: is not JSON \(Expecting value, line 2, column 8\)"),
+        (b'[{"n": 1}]\n[{"n": 2}]', r"a.json: is not JSON \(Extra data, line 2, column 1\)"),
+        (b'[{"n": 1}, [2]]', r"a.json: row 2: is a JSON array; write one JSON object a line"),
+        (b'["one"]', r"a.json: row 1: is a JSON string"),
+        (b"[" + b" " * 100 + b"]", r"a.json: is a JSON array of more than 0 MiB; write one JSON object a line \(jq"),
+    ],
+)
+def test_an_array_that_cannot_be_used_says_why(
+    tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(user_files, "ARRAY_BYTES", 64)
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(RowError, match=message):
+        fields(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])

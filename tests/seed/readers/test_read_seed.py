@@ -33,7 +33,7 @@ def below(**fields: Any) -> dict[str, Any]:
         (RANKED, b"{'prompt': 1}", "is not JSON (Expecting property name enclosed in double quotes, column 2); write"),
         (RANKED, b'{"prompt": "half', "is not JSON (Unterminated string"),
         (RANKED, b"[]", "is a JSON array; write one JSON object a line (jq"),
-        (RANKED, b"[", "begins a JSON array; write one JSON object a line (jq"),
+        (RANKED, b"[", "is not JSON (Expecting value, column 2); write one JSON object a line"),
         (RANKED, b'"Why?"', "is a JSON string; write one JSON object a line"),
         (RANKED, b"null", "is a JSON null; write"),
         (RANKED, b"NaN", "is a JSON number; write"),

@@ -1,0 +1,172 @@
+"""How records become rows of exported tables: pairs and examples for trainers, answers and comparisons for readers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, cast
+
+import pyarrow as pa
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.records import (
+    AnsweredQuestion,
+    Candidate,
+    Comparison,
+    EvaluatedSet,
+    JudgedPrompt,
+    Pair,
+    Positive,
+    SftExample,
+)
+from selfreward_ray.store.arrow import arrow_schema
+
+Pick = Literal["first", "best"]
+"""Which of a prompt's replies is exported: the first one, or the one with the highest mean score."""
+
+ANSWERS = (JudgedPrompt, EvaluatedSet, AnsweredQuestion)
+"""Records that hold a model's answers."""
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_PAIR_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        *((name, _MESSAGES) for name in ("prompt", "chosen", "rejected")),
+        *((name, pa.float64()) for name in ("chosen_score", "rejected_score", "label_smoothing")),
+    ]
+)
+_EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES)])
+_REPLY_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "prompt", "reply", "generator")),
+        ("finished", pa.bool_()),
+        ("mean", pa.float64()),
+        ("scores", pa.list_(pa.float64())),
+    ]
+)
+_CONVERSATION_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question_id", pa.string()),
+        ("messages", _MESSAGES),
+        ("generator", pa.string()),
+        ("finished", pa.bool_()),
+    ]
+)
+_COMPARISON_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "left", "right", "preferred")])
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """From records of a class to rows of a schema."""
+
+    record: type[Any]
+    schema: pa.Schema
+    rows: Callable[[Any], Iterable[dict[str, Any]]]
+
+
+def conversion(table: pa.Schema, generator: str, pick: Pick | None) -> Conversion | None:
+    """The conversion for the records of a table with the schema `table`; None if such records are not exported.
+
+    `generator` is the name of the model that wrote the answers.
+    """
+    known = [
+        Conversion(Pair, _PAIR_SCHEMA, _pair_rows),
+        Conversion(SftExample, _EXAMPLE_SCHEMA, _example_rows),
+        Conversion(Positive, _EXAMPLE_SCHEMA, _positive_rows),
+        Conversion(JudgedPrompt, _REPLY_SCHEMA, partial(_candidate_rows, generator=generator, pick=pick)),
+        Conversion(EvaluatedSet, _REPLY_SCHEMA, partial(_evaluated_rows, generator=generator)),
+        Conversion(AnsweredQuestion, _CONVERSATION_SCHEMA, partial(_conversation_rows, generator=generator)),
+        Conversion(Comparison, _COMPARISON_SCHEMA, _comparison_rows),
+    ]
+    return next((each for each in known if arrow_schema(cast(Any, each.record)).names == table.names), None)
+
+
+def picked(prompt: JudgedPrompt, pick: Pick | None) -> tuple[Candidate, ...]:
+    """All candidates, or one of them. Of several best ones the first is taken, and so it is where no verdict on any of
+    them could be read. Raises `UserError` for the best of candidates that were not judged."""
+    if pick is None:
+        return prompt.candidates
+    if pick == "first":
+        return prompt.candidates[:1]
+    if not any(candidate.verdicts for candidate in prompt.candidates):
+        raise UserError(
+            f"the replies to {prompt.id} were not judged; use --pick first, or judge them: selfreward judge"
+        )
+    return (max(prompt.candidates, key=lambda c: (c.mean is not None, c.mean or 0.0)),)
+
+
+def _pair_rows(pair: Pair) -> Iterator[dict[str, Any]]:
+    yield {
+        "id": pair.id,
+        "prompt": [_message("user", pair.prompt)],
+        "chosen": [_message("assistant", pair.chosen.text)],
+        "rejected": [_message("assistant", pair.rejected.text)],
+        "chosen_score": pair.chosen.mean,
+        "rejected_score": pair.rejected.mean,
+        "label_smoothing": pair.label_smoothing,
+    }
+
+
+def _example_rows(example: SftExample) -> Iterator[dict[str, Any]]:
+    before = [_message(turn.role, turn.text) for turn in example.history]
+    yield {"id": example.id, "kind": example.kind, "messages": before + _exchange(example.prompt, example.target)}
+
+
+def _positive_rows(row: Positive) -> Iterator[dict[str, Any]]:
+    yield {"id": row.id, "kind": "positive", "messages": _exchange(row.prompt, row.reply.text)}
+
+
+def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> Iterator[dict[str, Any]]:
+    for candidate in picked(prompt, pick):
+        yield {
+            "id": candidate.id,
+            "prompt": prompt.text,
+            "reply": candidate.text,
+            "generator": generator,
+            "finished": candidate.finished,
+            "mean": candidate.mean,
+            "scores": [verdict.score for verdict in candidate.verdicts] or None,
+        }
+
+
+def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any]]:
+    answer = row.answer
+    yield {
+        "id": answer.id,
+        "prompt": answer.prompt,
+        "reply": answer.text,
+        "generator": generator,
+        "finished": answer.finished,
+        "mean": None,
+        "scores": None,
+    }
+
+
+def _conversation_rows(row: AnsweredQuestion, generator: str) -> Iterator[dict[str, Any]]:
+    turns = zip(row.question.turns, row.answers, strict=True)
+    yield {
+        "id": row.id,
+        "question_id": row.question.question_id,
+        "messages": [message for turn, answer in turns for message in _exchange(turn, answer.text)],
+        "generator": generator,
+        "finished": all(answer.finished for answer in row.answers),
+    }
+
+
+def _comparison_rows(row: Comparison) -> Iterator[dict[str, Any]]:
+    pair = row.pair
+    yield {
+        "id": row.id,
+        "prompt": pair.prompt,
+        "left": pair.left.text,
+        "right": pair.right.text,
+        "preferred": row.preferred,
+    }
+
+
+def _exchange(prompt: str, reply: str) -> list[dict[str, str]]:
+    return [_message("user", prompt), _message("assistant", reply)]
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
