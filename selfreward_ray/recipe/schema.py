@@ -413,9 +413,9 @@ class Evaluation(_Section):
     alone, as in the paper, and with the mean of all. null takes ``judge.verdicts``, as the loop judges; 1 measures the
     first alone and costs least."""
     head_to_head: Literal["scores", "pairwise", "none"] = "scores"
-    """How the answers of each model from M2 on are compared with those of the model before it and of M1. ``scores``: the
-    judge scores every answer alone, with ``judge.rubric``, and the higher mean of its verdicts wins. ``pairwise``: the
-    judge is shown both answers in both orders, with ``judge.pairwise_rubric``, as in the paper; where the orders
+    """How the answers of each model from M2 on are compared with those of the model before it and of M1. ``scores``:
+    the judge scores every answer alone, with ``judge.rubric``, and the higher mean of its verdicts wins. ``pairwise``:
+    the judge is shown both answers in both orders, with ``judge.pairwise_rubric``, as in the paper; where the orders
     disagree it is a tie. ``none`` compares nothing."""
     judge: str | None = None
     """The judge of `head_to_head`, by folder, hub name or URI. It is the same for the whole run; null is M1 of the run,

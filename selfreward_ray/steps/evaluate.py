@@ -19,7 +19,8 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with the human rankings."""
     rubric, part = judging(recipe)
     scorer = None if recipe.evaluation.scorer is None else scorer_named(recipe.evaluation.scorer)
-    part |= {"respond": recipe.respond.model_dump(), "evaluation": recipe.evaluation.model_dump(include={"scorer", "verdicts"})}
+    evaluation = recipe.evaluation.model_dump(include={"scorer", "verdicts"})
+    part |= {"respond": recipe.respond.model_dump(), "evaluation": evaluation}
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
     samples = agreement_verdicts(recipe)
     program = partial(evaluate_set, respond=recipe.respond, samples=samples, judge=recipe.judge, rubric=rubric)

@@ -34,7 +34,7 @@ def scored(folder: Path, answers: list[str]) -> str:
     """The answers judged by a model that reads the score, or two scores, from the answer itself."""
 
     def verdict(text: str, row: str) -> str:
-        said = re.findall(r"mark=(\S+)", text)[-1].split("|")
+        said = re.findall(r"mark=([a-z0-9|]+)", text)[-1].split("|")
         return f"Score: {said[int(row.split('/v')[1][0]) % len(said)]}"
 
     out = str(folder / "answers")
