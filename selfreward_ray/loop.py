@@ -34,7 +34,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.pair import pair
-from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.pooled import check_endpoint, judging, run_pooled
 from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.report import report
@@ -118,9 +118,12 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` names a source, a scorer or a rubric that does not exist. Needs no cluster."""
+    """Raise `UserError` if `recipe` names a source, a scorer or a rubric that does not exist, or an endpoint that is not
+    usable. Needs no cluster.
+    """
     check_named(recipe)
     judging(recipe)
+    check_endpoint(recipe.seed_data.verdicts, recipe)
 
 
 def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:

@@ -30,5 +30,13 @@ TrainingOut = Annotated[
     str, typer.Option("--out", metavar="URI", help="A folder: the model is written to URI/model, the rest beside it.")
 ]
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
+JudgeModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="URI",
+        help="The judge: folder, hub name, storage URI, or https://HOST/v1#MODEL for an OpenAI-compatible endpoint.",
+    ),
+]
 Prompts = Annotated[str, typer.Option("--prompts", metavar="URI", help="The folder of a finished propose step.")]
 SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]
