@@ -38,7 +38,7 @@ from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.head_to_head import head_to_head
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pair import pair
-from selfreward_ray.steps.pooled import judging, run_pooled
+from selfreward_ray.steps.pooled import check_endpoint, judging, run_pooled
 from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.report import report
@@ -129,12 +129,15 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist. Needs no
-    cluster."""
+    """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist, or an endpoint
+    that is not usable. Needs no cluster.
+    """
     check_named(recipe)
     judging(recipe)
     if recipe.evaluation.head_to_head == "pairwise":
         judging(recipe, pairwise=True)
+    check_endpoint(recipe.seed_data.verdicts, recipe)
+    check_endpoint(recipe.evaluation.judge or "", recipe)
 
 
 def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:

@@ -141,16 +141,26 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """The tokens of a request as an endpoint counted them."""
+
+    prompt_tokens: int
+    generated_tokens: int
+
+
+@dataclass(frozen=True)
 class Completion:
-    """The output of the engine for a request."""
+    """The output of the engine, or of an endpoint, for a request."""
 
     text: str
     token_ids: tuple[int, ...]
-    """The generated tokens, including the end token if the model generated it."""
+    """The generated tokens, including the end token if the model generated it. Empty if an endpoint answered."""
     finish_reason: str
-    """``stop`` if the model ended its output, ``length`` if the length limit cut it off."""
-    cached_tokens: int = 0
-    """Number of prompt tokens that were in the engine's prefix cache."""
+    """``stop`` if the model ended its output, ``length`` if the length limit cut it off, or what an endpoint says."""
+    cached_tokens: int | None = 0
+    """Number of prompt tokens that were in the prefix cache; None if the endpoint does not report it."""
+    usage: Usage | None = None
+    """The endpoint's counts; None if an engine of this package answered, whose token ids are counted."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import errno
 import platform
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
 
@@ -249,6 +249,33 @@ def test_a_step_of_the_pool_is_given_its_folders(
     result = CliRunner().invoke(app, [name, recipe, *options, "--model", "m", "--out", "o", "judge.verdicts=5"])
     assert (result.exit_code, result.stdout.strip()) == (0, "2 rows")
     assert seen == [(5, {"model": "m", "out": "o"} | given)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["verdicts", "--seed-data", "s"],
+        ["judge", "--replies", "r"],
+        ["compare", "--left", "l", "--right", "r"],
+    ],
+)
+@pytest.mark.parametrize(("model", "clusters"), [("http://host/v1#m", 0), ("m", 1)])
+def test_no_cluster_is_started_for_an_endpoint(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, options: list[str], model: str, clusters: int
+):
+    def spy(recipe: Recipe, **given: str) -> Manifest:
+        return Manifest("s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": vars(Outcomes(1, 0, 0, 1.0, [0.2, 1.0], None, None, 0, 0))})
+
+    def joined() -> AbstractContextManager[None]:
+        started.append(model)
+        return nullcontext()
+
+    started: list[str] = []
+    name, *more = options
+    monkeypatch.setattr("selfreward_ray.cluster.session.joined", joined)
+    monkeypatch.setattr(f"selfreward_ray.steps.{name}.{name}", spy)
+    result = CliRunner().invoke(app, [name, recipe, *more, "--model", model, "--out", "o"])
+    assert (result.exit_code, len(started)) == (0, clusters)
 
 
 @pytest.mark.parametrize(

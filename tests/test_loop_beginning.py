@@ -36,6 +36,9 @@ def test_a_run_without_data_binds_no_folder(tmp_path: Path):
         ("judge", {"rubric": "nowhere"}, "nowhere"),
         ("prompts", {"proposer": "{run}/M1/model"}, "everything was checked"),
         ("prompts", {"proposer": "nowhere", "source": "demo"}, "everything was checked"),
+        ("seed_data", {"source": "demo", "verdicts": "http://127.0.0.1:9/v1#m"}, "everything was checked"),
+        ("seed_data", {"source": "demo", "verdicts": "http://127.0.0.1:9/v1"}, "is not the address of an endpoint"),
+        ("prompts", {"proposer": "http://127.0.0.1:9/v1#m"}, "is an endpoint, which can only judge"),
     ],
 )
 def test_whatever_a_recipe_names_is_checked_before_the_folder_is_bound(

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = ROOT / "selfreward_ray" / "recipe" / "schema.py"
+RECIPE = ROOT / "selfreward_ray" / "recipe"
 
 _INCLUDE = re.compile(r"\A<!-- include (\S+) -->")
 _REFERENCE = "<!-- recipe reference -->"
@@ -121,9 +121,10 @@ def _description(model: type[BaseModel], field: str, documented: dict[str, dict[
 
 
 def _docstrings() -> dict[str, dict[str, str]]:
-    """By class and field, the string that stands under a field of `SCHEMA`."""
+    """By class and field, the string that stands under a field of a class in `RECIPE`."""
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(SCHEMA.read_text(encoding="utf-8")).body:
+    modules = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(RECIPE.glob("*.py"))]
+    for node in (node for module in modules for node in module.body):
         if not isinstance(node, ast.ClassDef):
             continue
         fields = found.setdefault(node.name, {})

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def prepared(recipe: str, overrides: list[str] | None, cluster: bool = True) -> Iterator["Recipe"]:
-    """Load and check the recipe, then join a cluster if `cluster` is set."""
+def prepared(recipe: str, overrides: list[str] | None, cluster: bool = True, judge: str = "") -> Iterator["Recipe"]:
+    """Load and check the recipe, then join a cluster if `cluster` is set and the model `judge` is no endpoint."""
+    from selfreward_ray.recipe.endpoint import is_endpoint
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
         loaded = load_recipe(recipe, overrides)
-        with joined_cluster() if cluster else nullcontext():
+        with joined_cluster() if cluster and not is_endpoint(judge) else nullcontext():
             yield loaded
 
 

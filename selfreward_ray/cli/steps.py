@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 import typer
 
 from selfreward_ray.cli.app import app
-from selfreward_ray.cli.arguments import Model, Out, Overrides, Prompts, RecipeName, SeedData, TrainingOut
+from selfreward_ray.cli.arguments import JudgeModel, Model, Out, Overrides, Prompts, RecipeName, SeedData, TrainingOut
 from selfreward_ray.cli.running import prepared, show_counts
 
 
@@ -44,9 +44,9 @@ def sft(
 
 
 @app.command()
-def verdicts(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
+def verdicts(recipe: RecipeName, model: JudgeModel, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
     """Step: a model's verdicts on ranked replies, several samples per reply, for the eft step."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, judge=model) as loaded:
         from selfreward_ray.steps.verdicts import verdicts as step
 
         show_counts(step(loaded, model=model, seed_data=seed_data, out=out))
@@ -132,7 +132,7 @@ def answer(
 @app.command()
 def judge(
     recipe: RecipeName,
-    model: Model,
+    model: JudgeModel,
     replies: Annotated[
         str,
         typer.Option("--replies", metavar="URI", help="A finished sample or respond step, or rows {prompt, reply(s)}."),
@@ -141,7 +141,7 @@ def judge(
     overrides: Overrides = None,
 ) -> None:
     """Step: several verdicts of a model on each of the given replies."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, judge=model) as loaded:
         from selfreward_ray.steps.judge import judge as step
 
         show_counts(step(loaded, model=model, replies=replies, out=out))
@@ -192,7 +192,7 @@ def evaluate(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, ov
 @app.command()
 def compare(
     recipe: RecipeName,
-    model: Model,
+    model: JudgeModel,
     left: Annotated[
         str,
         typer.Option(
@@ -206,7 +206,7 @@ def compare(
     overrides: Overrides = None,
 ) -> None:
     """Step: compare two sets of replies to the same prompts head to head, by a judge, in both orders."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, judge=model) as loaded:
         from selfreward_ray.reporting.terminal import print_outcomes
         from selfreward_ray.steps.compare import compare as step
 

@@ -7,17 +7,17 @@ with the rows, finished work survives a crash of the driver, and a retried block
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.limiter import TokenLimiter
-from selfreward_ray.inference.programs import LanguageModel, Program
+from selfreward_ray.inference.programs import LanguageModel, P, Program
 from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference, Sampling
-from selfreward_ray.records import Completion, Dropped, Turn, Verdict
+from selfreward_ray.records import Completion, Dropped, Turn, Usage, Verdict
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import write_block
 
@@ -27,7 +27,7 @@ RETRY_DELAYS_S = (1.0, 5.0, 20.0)
 """Delays between attempts to read or write a block. After the last attempt the storage error ends the step."""
 
 
-class ReplicaEngine(LanguageModel, Protocol):
+class ReplicaEngine(LanguageModel[list[int]], Protocol):
     """The engine of a replica: a language model with statistics, which can be shut down."""
 
     stats: EngineStats
@@ -55,12 +55,15 @@ class Job:
 
 @dataclass(frozen=True)
 class BlockCounts:
-    """Counts of finished rows. Prompt tokens are summed over requests; cached ones were in the prefix cache."""
+    """Counts of finished rows. Prompt tokens are summed over requests.
+
+    `cached_tokens` were in the prefix cache; None if an endpoint does not report them.
+    """
 
     rows: int = 0
     dropped: int = 0
     prompt_tokens: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int | None = 0
     generated_tokens: int = 0
     verdicts: int = 0
     invalid_verdicts: int = 0
@@ -70,36 +73,45 @@ class BlockCounts:
 
     def __add__(self, other: "BlockCounts") -> "BlockCounts":
         left, right = vars(self), vars(other)
-        sums = {name: left[name] + right[name] for name in left if name != "scores"}
+        sums = {name: _sum((left[name], right[name])) for name in left if name != "scores"}
         return BlockCounts(**sums, scores=dict(Counter(self.scores) + Counter(other.scores)))
 
 
-class _MeteredModel:
+def _sum(counts: Iterable[int | None]) -> Any:
+    """The sum of `counts`; None if one of them is unknown."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+class _MeteredModel(Generic[P]):
     """The language model as one row sees it: requests pass the limiter, and their tokens are counted."""
 
-    def __init__(self, model: LanguageModel, limiter: TokenLimiter):
+    def __init__(self, model: LanguageModel[P], limiter: TokenLimiter):
         self._model = model
         self._limiter = limiter
         self._row = limiter.next_row()
         self.prompt_tokens = 0
-        self.cached_tokens = 0
+        self.cached_tokens: int | None = 0
         self.generated_tokens = 0
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> P:
         return self._model.encode(text, history)
 
-    async def generate(
-        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
-    ) -> Completion:
-        async with self._limiter.acquire(len(prompt_ids) + sampling.max_tokens, self._row):
-            completion = await self._model.generate(prompt_ids, sampling, request_id, pattern)
-        self.prompt_tokens += len(prompt_ids)
-        self.cached_tokens += completion.cached_tokens
-        self.generated_tokens += len(completion.token_ids)
+    async def generate(self, prompt: P, sampling: Sampling, request_id: str, pattern: str | None = None) -> Completion:
+        async with self._limiter.acquire(len(prompt) + sampling.max_tokens, self._row):
+            completion = await self._model.generate(prompt, sampling, request_id, pattern)
+        usage = completion.usage or Usage(len(prompt), len(completion.token_ids))
+        self.prompt_tokens += usage.prompt_tokens
+        self.cached_tokens = _sum((self.cached_tokens, completion.cached_tokens))
+        self.generated_tokens += usage.generated_tokens
         return completion
 
 
-async def run_row(record: Any, model: LanguageModel, job: Job) -> Any:
+async def run_row(record: Any, model: LanguageModel[Any], job: Job) -> Any:
     """Run the program on `record`. An exception drops the row with its message; only `EngineDead` is raised."""
     try:
         return await job.program(record, model)
@@ -111,10 +123,10 @@ async def run_row(record: Any, model: LanguageModel, job: Job) -> Any:
 
 async def run_block(
     records: list[Any],
-    model: LanguageModel,
+    model: LanguageModel[Any],
     job: Job,
     limiter: TokenLimiter,
-    run: Callable[[Any, LanguageModel, Job], Awaitable[Any]] = run_row,
+    run: Callable[[Any, LanguageModel[Any], Job], Awaitable[Any]] = run_row,
 ) -> BlockCounts:
     """Run all `records` concurrently, and write the block's rows and its dropped rows.
 
@@ -133,7 +145,7 @@ async def run_block(
         rows=len(records),
         dropped=len(dropped),
         prompt_tokens=sum(m.prompt_tokens for m in models),
-        cached_tokens=sum(m.cached_tokens for m in models),
+        cached_tokens=_sum(m.cached_tokens for m in models),
         generated_tokens=sum(m.generated_tokens for m in models),
         verdicts=len(verdicts),
         invalid_verdicts=sum(v.score is None for v in verdicts),

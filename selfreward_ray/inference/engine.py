@@ -1,6 +1,5 @@
 """One vLLM engine: token ids in, completions out, many requests at once. The only file that imports vLLM."""
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.cluster.devices import on_gpus
-from selfreward_ray.inference.programs import ContextOverflow
+from selfreward_ray.inference.programs import ContextOverflow, request_seed
 from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.fetch import FetchProgress, ignore_progress
@@ -22,7 +21,7 @@ class EngineDead(RuntimeError):
 
 
 class Engine:
-    """A `LanguageModel` (see `programs`) over vLLM's asynchronous engine.
+    """A `LanguageModel` of token ids (see `programs`) over vLLM's asynchronous engine.
 
     `seed` is the run's seed; with ``sampling.seeded`` each request's seed is derived from it and the request's id.
     `progress` receives the progress of the model's fetch. Raises `UserError` for a model that cannot be found, and
@@ -51,18 +50,18 @@ class Engine:
         return self._codec.prompt_ids(text, history)
 
     async def generate(
-        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
+        self, prompt: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
         """One completion. Raises `ContextOverflow` when it would not fit, and `EngineDead` when the engine is gone."""
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        if len(prompt_ids) + sampling.max_tokens > self._context:
+        if len(prompt) + sampling.max_tokens > self._context:
             # The message omits the prompt's length, because dropped rows are counted by their reason.
             raise ContextOverflow(
                 f"the prompt and the {sampling.max_tokens} tokens to generate exceed the context of {self._context}"
             )
-        request = TokensPrompt(prompt_token_ids=prompt_ids)
+        request = TokensPrompt(prompt_token_ids=prompt)
         parameters = self._parameters(sampling, request_id, pattern)
         try:
             async for output in self._engine.generate(request, parameters, request_id, lora_request=self._lora):
@@ -89,13 +88,12 @@ class Engine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        digest = hashlib.sha256(f"{self._seed}/{request_id}".encode()).digest()
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             min_p=sampling.min_p,
             max_tokens=sampling.max_tokens,
-            seed=int.from_bytes(digest[:4]) if sampling.seeded else None,
+            seed=request_seed(self._seed, request_id) if sampling.seeded else None,
             stop_token_ids=[self._codec.end_id],  # the template's end, which SFT trains; a base model's EOS may differ
             structured_outputs=None if pattern is None else StructuredOutputsParams(regex=pattern),
             detokenize=False,  # `generate` decodes once, at the end

@@ -8,14 +8,16 @@ from itertools import count
 
 
 class TokenLimiter:
-    """Admits requests while the tokens of the running ones fit into `budget`. The oldest row has priority.
+    """Admits requests while the tokens of the running ones fit into `budget`, and at most `requests` at a time if that
+    is given. The oldest row has priority.
 
     So a row's later requests come before those of younger rows. Rows are finished before new ones start, and a
     replica's memory stays bounded whether a row makes one request or two hundred.
     """
 
-    def __init__(self, budget: int):
+    def __init__(self, budget: int, requests: int | None = None):
         self._budget = budget
+        self._most_requests = requests
         self._tokens = 0
         self._requests = 0
         self._waiting: list[tuple[int, int, int, asyncio.Future[None]]] = []
@@ -62,7 +64,7 @@ class TokenLimiter:
         while self._waiting:
             _, _, tokens, admitted = self._waiting[0]
             if not admitted.cancelled():
-                if self._requests and self._tokens + tokens > self._budget:
+                if (self._requests and self._tokens + tokens > self._budget) or self._requests == self._most_requests:
                     return
                 self._tokens += tokens
                 self._requests += 1

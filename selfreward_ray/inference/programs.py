@@ -5,9 +5,10 @@ same engine still samples for other rows. Tests run the same programs with a scr
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence, Sized
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.judging.head_to_head import decide
@@ -41,26 +42,33 @@ class ContextOverflow(ValueError):
     """A request that does not fit into the model's context."""
 
 
-class LanguageModel(Protocol):
-    """The interface of a replica's engine for programs."""
+P = TypeVar("P", bound=Sized)
+"""An encoded prompt, whose length is in tokens. Programs that only judge do not look into it."""
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
-        """Token ids of `history` and the user's `text`, up to where the assistant's turn begins."""
 
-    async def generate(
-        self, prompt_ids: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
-    ) -> Completion:
+class LanguageModel(Protocol[P]):
+    """A model as programs see it. The prompt of a replica's engine is ``list[int]``, the token ids."""
+
+    def encode(self, text: str, history: Sequence[Turn] = ()) -> P:
+        """The prompt of `history` and the user's `text`, up to where the assistant's turn begins."""
+
+    async def generate(self, prompt: P, sampling: Sampling, request_id: str, pattern: str | None = None) -> Completion:
         """One completion. `request_id` encodes the row's lineage; `pattern` is a regular expression that the whole text
         must match. Raises `ContextOverflow`."""
 
 
-Program = Callable[[Any, LanguageModel], Awaitable[Any]]
+Program = Callable[[Any, LanguageModel[Any]], Awaitable[Any]]
 """Takes a record and a model, and returns a record or `Dropped`. An exception drops the row too; its message is the
 reason."""
 
 
+def request_seed(seed: int, request_id: str) -> int:
+    """The sampling seed of a request in a run with `seed`: 32 bits, equal in every attempt."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{request_id}".encode()).digest()[:4])
+
+
 async def propose_prompt(
-    request: Prompt, model: LanguageModel, sampling: Sampling, read: Callable[[str], str]
+    request: Prompt, model: LanguageModel[Any], sampling: Sampling, read: Callable[[str], str]
 ) -> Proposal:
     """A new prompt: the model continues a list of demonstrations, and `read` extracts the prompt from its text."""
     completion = await model.generate(model.encode(request.text), sampling, request.id)
@@ -70,7 +78,7 @@ async def propose_prompt(
     return Proposal(request.id, text, "stop" if continued else completion.finish_reason)
 
 
-async def sample(prompt: Prompt, model: LanguageModel, respond: Respond) -> JudgedPrompt:
+async def sample(prompt: Prompt, model: LanguageModel[list[int]], respond: Respond) -> JudgedPrompt:
     """N candidates without verdicts (paper, section 2.2, step 2)."""
 
     async def unjudged(candidate: Candidate) -> Candidate:
@@ -80,7 +88,7 @@ async def sample(prompt: Prompt, model: LanguageModel, respond: Respond) -> Judg
 
 
 async def respond_and_judge(
-    prompt: Prompt, model: LanguageModel, respond: Respond, judge: Judge, rubric: Rubric
+    prompt: Prompt, model: LanguageModel[list[int]], respond: Respond, judge: Judge, rubric: Rubric
 ) -> JudgedPrompt:
     """N candidates, each judged k times as soon as it is finished (paper, section 2.2)."""
 
@@ -90,21 +98,23 @@ async def respond_and_judge(
     return await _sampled(prompt, model, respond, judged)
 
 
-async def judge_replies(answered: JudgedPrompt, model: LanguageModel, judge: Judge, rubric: Rubric) -> JudgedPrompt:
+async def judge_replies(
+    answered: JudgedPrompt, model: LanguageModel[Any], judge: Judge, rubric: Rubric
+) -> JudgedPrompt:
     """The same candidates with k new verdicts each, which replace earlier ones (paper, section 2.2, step 3)."""
     judged = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
     return replace(answered, candidates=await gather_or_cancel(judged))
 
 
 async def judge_candidate(
-    prompt: str, candidate: Candidate, model: LanguageModel, judge: Judge, rubric: Rubric
+    prompt: str, candidate: Candidate, model: LanguageModel[Any], judge: Judge, rubric: Rubric
 ) -> Candidate:
     """`candidate` with k verdicts and their aggregate."""
     question = rubric.render(prompt, candidate.text)
     return with_verdicts(candidate, await verdicts(question, candidate.id, judge.verdicts, model, judge, rubric))
 
 
-async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: Rubric) -> Comparison | Dropped:
+async def compare(pair: ReplyPair, model: LanguageModel[Any], judge: Judge, rubric: Rubric) -> Comparison | Dropped:
     """Which of two replies is better: k verdicts in each of the two orders of presentation (paper, section 3.1)."""
 
     async def in_order(name: str, first: Contender, second: Contender) -> tuple[Verdict, ...]:
@@ -118,20 +128,20 @@ async def compare(pair: ReplyPair, model: LanguageModel, judge: Judge, rubric: R
 
 
 async def verdicts(
-    question: str, row: str, count: int, model: LanguageModel, judge: Judge, rubric: Rubric
+    question: str, row: str, count: int, model: LanguageModel[Any], judge: Judge, rubric: Rubric
 ) -> tuple[Verdict, ...]:
     """`count` verdicts, with ids ``{row}/v0`` and so on, on a `question` rendered by `rubric`."""
-    judge_ids = model.encode(question)
-    return await gather_or_cancel(verdict(judge_ids, f"{row}/v{k}", model, judge, rubric) for k in range(count))
+    encoded = model.encode(question)
+    return await gather_or_cancel(verdict(encoded, f"{row}/v{k}", model, judge, rubric) for k in range(count))
 
 
-async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: Judge, rubric: Rubric) -> Verdict:
+async def verdict(encoded: P, row: str, model: LanguageModel[P], judge: Judge, rubric: Rubric) -> Verdict:
     """One verdict on a question, retried up to ``judge.retries`` times while no score can be read."""
     pattern = rubric.constrained_pattern(judge.sampling.max_tokens - ENDING_TOKENS) if judge.constrained else None
     text = ""
     for attempt in range(judge.retries + 1):
         try:
-            completion = await model.generate(judge_ids, judge.sampling, f"{row}/a{attempt}", pattern)
+            completion = await model.generate(encoded, judge.sampling, f"{row}/a{attempt}", pattern)
         except ContextOverflow as error:
             return Verdict(row, f"not asked: {error}", None, attempt)
         text = completion.text
@@ -142,7 +152,9 @@ async def verdict(judge_ids: list[int], row: str, model: LanguageModel, judge: J
     return Verdict(row, text, None, judge.retries + 1)
 
 
-async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge: Judge, rubric: Rubric) -> JudgedSet:
+async def judge_set(
+    ranked: RankedSet, model: LanguageModel[Any], samples: int, judge: Judge, rubric: Rubric
+) -> JudgedSet:
     """`samples` verdicts on each ranked reply, for the choice of EFT rows (paper, section 3.1.1) or for the agreement
     with the ranking (section 3.1.3)."""
 
@@ -154,7 +166,7 @@ async def judge_set(ranked: RankedSet, model: LanguageModel, samples: int, judge
 
 
 async def evaluate_set(
-    ranked: RankedSet, model: LanguageModel, respond: Respond, samples: int, judge: Judge, rubric: Rubric
+    ranked: RankedSet, model: LanguageModel[Any], respond: Respond, samples: int, judge: Judge, rubric: Rubric
 ) -> EvaluatedSet:
     """The model's greedy answer to a held-out prompt, and `samples` verdicts on each reply that an annotator ranked.
 
@@ -185,7 +197,7 @@ async def answer_question(question: Question, model: LanguageModel, sampling: Sa
 
 async def _sampled(
     prompt: Prompt,
-    model: LanguageModel,
+    model: LanguageModel[list[int]],
     respond: Respond,
     then: Callable[[Candidate], Awaitable[Candidate]],
 ) -> JudgedPrompt:

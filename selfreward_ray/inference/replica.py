@@ -87,7 +87,7 @@ class Replica:
         self._metrics.block(job.step, counts)
         return {"out": job.out, "counts": json.dumps(asdict(counts))}
 
-    async def _run(self, record: Any, model: LanguageModel, job: Job) -> Any:
+    async def _run(self, record: Any, model: LanguageModel[Any], job: Job) -> Any:
         if record.id in self._status.given_up:
             return Dropped(record.id, job.step, GIVEN_UP)
         if record.id in self._status.suspects:

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
+from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.shipped import DEMO_MODEL
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.identity import ADAPTER_CONFIG
@@ -81,7 +82,13 @@ def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ign
 
 
 def check_asked_model(uri: str) -> None:
-    """Raise `UserError` unless `uri` is a model or a LoRA adapter, without fetching its weights."""
+    """Raise `UserError` unless `uri` is a model, a LoRA adapter or an endpoint's address, without fetching weights.
+
+    An endpoint is not asked.
+    """
+    if is_endpoint(uri):
+        address_of(uri)
+        return
     here = _local(uri, False, ignore_progress)
     if ADAPTER_CONFIG not in here.names:
         _check(here, uri)
@@ -111,6 +118,11 @@ class _Here:
 
 
 def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
+    if is_endpoint(uri):
+        raise UserError(
+            f"{address_of(uri)} is an endpoint, which has no weights here; name a model by folder, hub name or storage "
+            "URI"
+        )
     if "://" in uri and not uri.startswith("file://"):
         return _fetched(uri, weights, progress)
     folder = Path(Folder(uri).filesystem()[1] if "://" in uri else uri)

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.endpoint import Endpoint
 
 ENDING_TOKENS = 16
 """Tokens of a constrained verdict that are reserved for its ending."""
@@ -461,6 +462,8 @@ class Recipe(_Section):
     """Training workers and memory."""
     inference: Inference = Inference()
     """Inference replicas and engines."""
+    endpoint: Endpoint = Endpoint()
+    """Use of an OpenAI-compatible endpoint that judges in the place of a model."""
     evaluation: Evaluation = Evaluation()
     """Evaluation of the models."""
     tracking: Tracking = Tracking()

@@ -33,7 +33,7 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
         step.write(dropped, Dropped, "dropped")
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
-        measure=lambda: _figures(step),
+        measure=lambda: _figures(step), only_judges=True,
     )  # fmt: skip
 
 

@@ -23,4 +23,4 @@ def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "j
     row_tokens = recipe.judge.verdicts * recipe.judge.sampling.max_tokens
     job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = offered_replies(step, replies, "--replies")
-    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, only_judges=True)

@@ -56,5 +56,5 @@ def _binned(scores: dict[float, int]) -> Counter[float]:
     return bins
 
 
-def _share(part: float, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: float | None, whole: int) -> float | None:
+    return part / whole if whole and part is not None else None

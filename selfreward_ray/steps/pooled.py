@@ -8,8 +8,10 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference import pool
 from selfreward_ray.inference.block import BlockCounts, Job
+from selfreward_ray.inference.endpoint_pool import open_endpoint
 from selfreward_ray.inference.pool import Workload
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
+from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.live import LiveMetrics
@@ -33,9 +35,27 @@ def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str
     return rubric, {"judge": settings, "rubric": rubric.model_dump(), "seed": recipe.seed}
 
 
+def check_endpoint(model: str, recipe: Recipe, only_judges: bool = True) -> None:
+    """Raise `UserError` if `model` is an endpoint that cannot take the place of a model in a step.
+
+    Only a step that `only_judges` can have one: the texts of other models' replies are known, but the token ids of the
+    endpoint's own replies, which training needs, are not.
+    """
+    if not is_endpoint(model):
+        return
+    address = address_of(model)
+    if not only_judges:
+        raise UserError(
+            f"{address} is an endpoint, which can only judge (verdicts, judge, compare): it gives no token ids to "
+            "train on; name a model here, by folder, hub name or storage URI"
+        )
+    if recipe.judge.constrained:
+        raise UserError(f"judge.constrained: the endpoint {address} takes no constraints; set judge.constrained=false")
+
+
 @dataclass(frozen=True)
 class PooledStep:
-    """A step whose rows are produced by replicas of `model`; `run_pooled` runs it."""
+    """A step whose rows are produced by replicas of `model`, or by an endpoint; `run_pooled` runs it."""
 
     step: Step
     job: Job
@@ -49,12 +69,16 @@ class PooledStep:
     """Number of input rows that the step has dropped itself: they are in its table `dropped` and not in `rows`."""
     measure: Callable[[], dict[str, Any]] = dict
     """Computes the manifest's metrics when all rows are written."""
+    only_judges: bool = False
+    """Whether the model only gives verdicts, so that an endpoint can take its place."""
 
 
 def run_pooled(*steps: PooledStep, open_pool: Callable[..., Any] | None = None) -> list[Manifest]:
     """Finish `steps`, all of the same model. The engines start once, and continue from one step to the next without a
     pause. A step is finished as soon as all of its rows are written; rows of an earlier attempt are kept.
     """
+    for step in steps:
+        check_endpoint(step.model, step.recipe, step.only_judges)
     unfinished = [step for step in steps if not step.step.is_done()]
     manifests = []
     with ExitStack() as engines:
@@ -117,10 +141,7 @@ class _SharedPool:
         """Wait for the next block of any step; False if there is none. Notes of the pool go to `progress`."""
         self._progress = progress
         if self._pool is None:
-            progress.note("starting the engine")
-            first = self._steps[0]
-            pool_open = self._open_pool(first.model, first.recipe.inference, first.recipe.seed, self._note)
-            self._pool = self._engines.enter_context(pool_open)
+            self._pool = self._engines.enter_context(self._opened(progress))
             self._blocks = self._engines.enter_context(closing(self._pool.run(self._workloads)))
         for out, block in self._blocks:
             self.begin(out)
@@ -128,6 +149,15 @@ class _SharedPool:
             progress.note("")
             return True
         return False
+
+    def _opened(self, progress: Progress) -> Any:
+        first = self._steps[0]
+        recipe = first.recipe
+        if is_endpoint(first.model):
+            progress.note("waiting for the endpoint")
+            return open_endpoint(first.model, recipe.endpoint, recipe.inference.rows_per_block, recipe.seed, self._note)
+        progress.note("starting the engine")
+        return self._open_pool(first.model, recipe.inference, recipe.seed, self._note)
 
     def close(self) -> None:
         self._engines.close()
@@ -145,7 +175,8 @@ def figures(counted: BlockCounts) -> dict[str, Any]:
     """Counts for a manifest, of all blocks or of those since the last interruption."""
     counts = {name: count for name, count in vars(counted).items() if name not in ("rows", "dropped", "scores")}
     counts["scores"] = dict(sorted(counted.scores.items(), key=lambda item: float(item[0])))
-    hit_rate = round(counted.cached_tokens / counted.prompt_tokens, 4) if counted.prompt_tokens else None
+    cached, asked = counted.cached_tokens, counted.prompt_tokens
+    hit_rate = round(cached / asked, 4) if asked and cached is not None else None
     return {**counts, "prefix_hit_rate": hit_rate}
 
 

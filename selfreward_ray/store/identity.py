@@ -17,6 +17,7 @@ from typing import Any
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
 
@@ -33,8 +34,11 @@ ADAPTER_CONFIG = "adapter_config.json"
 def input_fingerprint(uri: str) -> str:
     """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name.
 
+    An endpoint is identified by its base URL and its model's name; it is not asked.
     Of large weight files a few MB are read, see `content_digest`.
     """
+    if is_endpoint(uri):
+        return str(address_of(uri))
     folder = Folder(uri)
     manifest = read_manifest(folder)
     if manifest is not None:

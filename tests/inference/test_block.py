@@ -27,6 +27,7 @@ from selfreward_ray.records import (
     RankedSet,
     ReplyPair,
     ReplyVerdicts,
+    Usage,
     Verdict,
 )
 from selfreward_ray.store.folder import Folder
@@ -92,6 +93,17 @@ def test_tokens_that_the_engine_had_in_its_cache_are_counted(tmp_path: Path):
     """Of the prompts' 3 + 2 + 1 tokens, all but one each: 2 + 1 + 0."""
     given = run(tmp_path, lambda text, row: Completion("x", (1,), "stop", cached_tokens=len(text) - 1))
     assert (given.prompt_tokens, given.cached_tokens) == (6, 3)
+
+
+def test_an_endpoints_own_counts_are_taken_and_unknown_ones_stay_unknown(tmp_path: Path):
+    """The prompts of 3 + 2 + 1 bytes are not counted here, nor are tokens whose ids nobody has."""
+
+    def answer(text: str, row: str) -> Completion:
+        return Completion("x", (), "stop", None if row == "p1" else 4, Usage(100, 7))
+
+    given = run(tmp_path, answer)
+    assert (given.prompt_tokens, given.generated_tokens, given.cached_tokens) == (300, 21, None)
+    assert (BlockCounts(cached_tokens=3) + given).cached_tokens is None
 
 
 def test_blocks_add_up_count_by_count():

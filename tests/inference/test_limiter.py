@@ -22,8 +22,8 @@ from selfreward_ray.records import Completion, JudgedPrompt, Prompt, Turn
 class Traffic:
     """Requests at a limiter of `budget` tokens; each runs until `end` or `cancel`."""
 
-    def __init__(self, budget: int):
-        self.limiter = TokenLimiter(budget)
+    def __init__(self, budget: int, requests: int | None = None):
+        self.limiter = TokenLimiter(budget, requests)
         self.under_way: dict[str, int] = {}
         self.order: list[str] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -121,6 +121,22 @@ def test_a_request_larger_than_the_budget_goes_alone():
         assert await traffic.settle() == ["next"]
 
     run(script)
+
+
+def test_no_more_requests_are_admitted_than_may_run_at_a_time():
+    async def script() -> None:
+        traffic = Traffic(10, requests=2)
+        for name, tokens in (("a", 1), ("b", 1), ("c", 1), ("d", 1)):
+            traffic.ask(name, tokens)
+        assert await traffic.settle() == ["a", "b"]
+        traffic.end("a")
+        traffic.cancel("c")
+        assert await traffic.settle() == ["b", "d"]
+        traffic.end("b")
+        traffic.end("d")
+        assert await traffic.settle() == []
+
+    asyncio.run(script())
 
 
 def test_a_rows_later_requests_come_before_those_of_younger_rows():

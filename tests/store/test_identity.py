@@ -186,3 +186,11 @@ def test_ranges_are_apart_and_inside_the_tensors(sizes: list[int]):
     for begin, end in tensors:
         covered = sum(max(0, min(end, b) - max(begin, a)) for a, b in ranges)
         assert covered >= min(end - begin, 3 * SAMPLE_BYTES)
+
+
+def test_an_endpoint_is_identified_by_its_address_however_it_is_spelled():
+    assert input_fingerprint("HTTP://Host:8000/v1/#Model") == input_fingerprint("http://host:8000/v1#Model")
+    others = ["http://host:8000/v1#model", "http://host:8000/v2#Model", "https://host:8000/v1#Model"]
+    assert len({input_fingerprint(name) for name in ["http://host:8000/v1#Model", *others]}) == 4
+    with pytest.raises(UserError, match="has a user, a password or a query"):
+        input_fingerprint("http://me:key@host/v1#Model")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.endpoint import Endpoint
 from selfreward_ray.recipe.schema import Dpo, Recipe, Training
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import RunLayout
@@ -67,6 +68,11 @@ def test_a_spent_budget_of_proposals_may_be_raised_but_nothing_else_of_prompts(t
     claim_run(run, BEGUN.model_copy(update={"judge": BEGUN.judge.model_copy(update={"pairwise_rubric": "mine.yaml"})}))
     with pytest.raises(UserError, match=r"prompts.max_rouge_l: 0.7 → 0.9"):
         claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_rouge_l": 0.9})}))
+
+
+def test_the_limits_of_an_endpoint_may_change(tmp_path: Path):
+    claim_run(begun(tmp_path), BEGUN.model_copy(update={"endpoint": Endpoint(max_calls=7)}))
+    assert "max_calls: 7" in (tmp_path / "recipe.yaml").read_text()
 
 
 def test_fewer_iterations_leave_those_that_the_run_has(tmp_path: Path):
