@@ -45,7 +45,7 @@ COMMANDS = [
     "report",
     "status",
 ]
-HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow", "matplotlib"]
+HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow"]
 
 
 def test_help_of_every_command_explains_and_imports_nothing_heavy():
