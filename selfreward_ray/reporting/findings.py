@@ -84,8 +84,10 @@ def spearman_finding(before: Evaluated, after: Evaluated, scorer: str | None) ->
     """The difference of Spearman's correlations of two models as judges; None if no set has one."""
     del scorer
     difference = mean_difference(before.spearmans, after.spearmans)
+    if difference is None:
+        return None
     count = len(before.spearmans.keys() & after.spearmans.keys())
-    return difference and _finding("Judge", before, after, difference, "Spearman", "", 3, f"{count} ranked sets")
+    return _finding("Judge", before, after, difference, "Spearman", "", 3, f"{count} ranked sets")
 
 
 KINDS: tuple[Callable[[Evaluated, Evaluated, str | None], Finding | None], ...] = (

@@ -187,8 +187,13 @@ def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
     )
     by_id = {reply.id: reply for reply in replies}
     known = [(by_id[chosen], by_id[rejected]) for chosen, rejected in pairs if chosen in by_id and rejected in by_id]
-    best, worst = max(known, key=lambda pair: (pair[0].mean or 0) - (pair[1].mean or 0), default=(None, None))
+    best, worst = max(known, key=_difference) if known else (None, None)
     return ShownPrompt(row["id"], row["text"], _outcome(row["id"], roles, outcomes), replies, best, worst)
+
+
+def _difference(pair: tuple[ShownReply, ShownReply]) -> float:
+    chosen, rejected = pair
+    return (chosen.mean or 0.0) - (rejected.mean or 0.0)
 
 
 def _roles(row: dict[str, Any], pairs: list[tuple[str, str]], positive: set[str]) -> dict[str, str]:

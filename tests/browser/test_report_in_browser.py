@@ -61,7 +61,7 @@ def test_the_list_shows_a_window_of_all_prompts(page: Any):
 
 def test_a_prompt_opens_with_all_replies_and_all_verdicts(page: Any):
     page.select_option("#outcome", label="pair")
-    expect(page.locator("#rows .facts").first).to_contain_text("· pair ·")
+    expect(page.locator("#count")).not_to_have_text(re.compile("^120 of"))
     page.click("#rows .row >> nth=0")
     expect(page.locator("#rows .row >> nth=0")).to_have_attribute("aria-expanded", "true")
     replies = page.locator(".opened .reply")
@@ -115,7 +115,7 @@ def test_filters_by_model_outcome_margin_and_length_go_together(page: Any):
 
 def test_the_order_can_be_changed(page: Any):
     page.select_option("#order", "large")
-    expect(page.locator("#rows .result").first).to_have_text(re.compile("margin 4"))
+    expect(page.locator("#rows .result").first).to_have_text("margin 3.50")
     margins = [float(text.removeprefix("margin ")) for text in page.locator("#rows .result").all_inner_texts()]
     assert margins == sorted(margins, reverse=True)
     page.select_option("#order", "small")
@@ -194,7 +194,7 @@ def test_no_width_scrolls_the_page_sideways(opened: Callable[..., Any], report_p
 def test_the_page_is_useful_without_javascript(opened: Callable[..., Any], report_page: Path):
     page = opened(report_page, java_script_enabled=False)
     expect(page.locator("#browser")).to_be_hidden()
-    expect(page.locator("noscript")).to_contain_text("needs JavaScript")
+    expect(page.locator("noscript p")).to_be_visible()
     expect(page.locator("article.pair")).to_have_count(8)
     expect(page.get_by_text("percentage points higher").first).to_be_visible()
 
