@@ -19,8 +19,8 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
-	test test-fast test-engines test-cluster test-parity test-all \
-	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing
+	test test-fast test-engines test-cluster test-parity test-browser test-all \
+	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing bench-report
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,7 @@ constraints: NEW := build/constraints
 constraints: ## update constraints-cpu.txt to the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(NEW)
 	$(NEW)/bin/pip install --quiet uv
-	$(NEW)/bin/uv pip compile pyproject.toml $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS),parity)) \
+	$(NEW)/bin/uv pip compile pyproject.toml $(addprefix --extra ,$(subst $(comma), ,$(EXTRAS),parity,browser)) \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		--extra-index-url $(TORCH_CPU_INDEX) --index-strategy unsafe-best-match \
 		$(UNUSED:%=--no-emit-package %) --no-header --no-annotate --quiet --output-file $(NEW)/versions
@@ -76,7 +76,7 @@ format: $(VENV)/installed ## format the code and apply the fixes of ruff
 docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
 	$(BIN)/mkdocs build --strict
 
-DAILY := not cluster and not parity and not release
+DAILY := not cluster and not parity and not browser and not release
 
 test: $(VENV)/installed ## the tests to run after each change, with the real engines
 	$(MAKE) --jobs 2 test-fast test-engines
@@ -94,11 +94,19 @@ test-cluster: $(VENV)/installed ## nodes and processes that start, stop or fail;
 test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the benchmarks against other libraries (minutes)
 	$(BIN)/pytest -m parity
 
-test-all: $(VENV)/installed-parity ## all tests, also those of a release
+test-browser: $(VENV)/installed-browser ## the report page in this machine's Chromium or Chrome
+	$(BIN)/pytest -m browser
+
+test-all: $(VENV)/installed-parity $(VENV)/installed-browser ## all tests, also those of a release
 	$(BIN)/pytest
 
 $(VENV)/installed-parity: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[parity]"
+	touch $@
+
+# Without Playwright's own browsers: the tests take the one that is installed.
+$(VENV)/installed-browser: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[browser]"
 	touch $@
 
 bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json ## DPO compared with TRL: pairs per second, memory, padding (20 minutes)
@@ -122,6 +130,9 @@ bench-pairs: $(VENV)/installed ## pair 200,000 judged prompts: the driver's memo
 
 bench-plumbing: $(VENV)/installed ## the pool with engines of zero cost: rows per second, the driver's memory (an hour)
 	$(BIN)/python benchmarks/plumbing.py
+
+bench-report: $(VENV)/installed-browser ## the report of 50,000 judged prompts: seconds until its list is shown (minutes)
+	$(BIN)/python benchmarks/report.py
 
 clean: ## remove .venv and build outputs, but no models and no runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@
       pair                 best against worst
       DPO                  M(t) + pairs → M(t+1), reference M(t); or SFT, if only positive replies are used
     evaluate             the last model, head to head too
-    report               one table, one page
+    report               one table, one page, which is also written after each group of steps
 
 `selfreward_ray.plan` defines the order. Every step is a function of folders: it reads the folders of its inputs and
 writes its own. A step whose manifest exists is skipped, so the same call after an interruption continues where it
@@ -41,7 +41,7 @@ from selfreward_ray.steps.pair import pair
 from selfreward_ray.steps.pooled import check_endpoint, judging, run_pooled
 from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
 from selfreward_ray.steps.propose import propose
-from selfreward_ray.steps.report import report
+from selfreward_ray.steps.report import report, update_report
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
@@ -83,7 +83,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
     claim_run(layout.root, recipe)
     advise(recipe)
     with tracked(recipe, layout, steps):
-        run_steps(steps, recipe)
+        run_steps(steps, recipe, layout)
     report(layout.uri)
 
 
@@ -101,17 +101,22 @@ def run_next_iteration(run_dir: str) -> None:
     check_cluster(until, layout)
     steps = plan(until, layout)
     with tracked(until, layout, steps):
-        run_steps(steps, until)
+        run_steps(steps, until, layout)
     report(layout.uri)
 
 
-def run_steps(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
-    """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines."""
+def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None) -> None:
+    """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines.
+
+    After each group of steps that did something, the report of the run in `layout` is written, if there is one.
+    """
 
     def call(step: PlannedStep, **more: Any) -> Any:
         return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
-    for (kind, _), group in groupby(steps, key=_engines_of):
+    for (kind, _), grouped in groupby(steps, key=_engines_of):
+        group = list(grouped)
+        unfinished = any(read_manifest(step.folder) is None for step in group)
         if kind == "pooled":
             run_pooled(*map(call, group))
         elif kind == "propose":
@@ -121,6 +126,8 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe) -> None:
         else:
             for step in group:
                 call(step)
+        if layout is not None and unfinished:
+            update_report(layout)
 
 
 def _engines_of(step: PlannedStep) -> tuple[str, str | None]:

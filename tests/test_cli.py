@@ -48,7 +48,7 @@ COMMANDS = [
     "report",
     "status",
 ]
-HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow", "matplotlib"]
+HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow"]
 
 
 def test_help_of_every_command_explains_and_imports_nothing_heavy():
@@ -264,7 +264,9 @@ def test_no_cluster_is_started_for_an_endpoint(
     recipe: str, monkeypatch: pytest.MonkeyPatch, options: list[str], model: str, clusters: int
 ):
     def spy(recipe: Recipe, **given: str) -> Manifest:
-        return Manifest("s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": vars(Outcomes(1, 0, 0, 1.0, [0.2, 1.0], None, None, 0, 0))})
+        return Manifest(
+            "s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": vars(Outcomes(1, 0, 0, 1.0, [0.2, 1.0], None, None, 0, 0))}
+        )
 
     def joined() -> AbstractContextManager[None]:
         started.append(model)

@@ -7,11 +7,14 @@ from selfreward_ray import loop
 from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration
+from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration, run_steps
+from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe, SeedData
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
+
+COST = {"tokens": 0, "seconds": 0.0}
 
 
 def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
@@ -116,7 +119,9 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
     taken: list[tuple[str, int]] = []
     monkeypatch.setattr(loop, "check_capacity", lambda request: None)
     monkeypatch.setattr(loop, "report", lambda uri: None)
-    monkeypatch.setattr(loop, "run_steps", lambda steps, recipe: taken.append((steps[-1].model, recipe.iterations)))
+    monkeypatch.setattr(
+        loop, "run_steps", lambda steps, recipe, run: taken.append((steps[-1].model, recipe.iterations))
+    )
     for t in range(1, 4):
         made = Step("sft", layout.training(t).uri, {}, {})
         made.is_done()
@@ -124,3 +129,24 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
         run_next_iteration(layout.uri)
     assert taken == [("M2", 1), ("M3", 2), ("M4", 3)]
     assert layout.recipe().iterations == 3
+
+
+def test_the_report_is_written_after_each_group_of_steps_that_did_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The seed step is finished already; the two pooled steps of M1 are one group."""
+    layout, done = RunLayout(str(tmp_path)), []
+    names = [("seed", {}), ("sft", {}), ("evaluate", {"model": "m1"}), ("respond", {"model": "m1"}), ("pair", {})]
+    steps = [PlannedStep(name, "M1", name, layout.root / name, inputs) for name, inputs in names]
+    steps[0].folder.write_json("manifest.json", {"step": "seed", "fingerprint": "", "rows": {}, "dropped": {}} | COST)
+    for name in loop.STEPS:
+        monkeypatch.setitem(loop.STEPS, name, lambda recipe, *, label, **given: done.append(label) or label)
+    monkeypatch.setattr(loop, "run_pooled", lambda *steps: None)
+    monkeypatch.setattr(loop, "update_report", lambda run: done.append(f"report of {run.uri}"))
+    written = f"report of {tmp_path}"
+    run_steps(steps, Recipe(model="m"), layout)
+    labels = [step.label for step in steps]
+    assert done == [labels[0], labels[1], written, labels[2], labels[3], written, labels[4], written]
+    done.clear()
+    run_steps(steps, Recipe(model="m"))
+    assert done == labels

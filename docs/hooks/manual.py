@@ -3,7 +3,6 @@
 mkdocs calls `on_page_markdown` for each page. Nothing that it makes is stored in the repository.
 """
 
-import ast
 import posixpath
 import re
 import sys
@@ -16,7 +15,6 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "selfreward_ray" / "recipe"
 
 _INCLUDE = re.compile(r"\A<!-- include (\S+) -->")
 _REFERENCE = "<!-- recipe reference -->"
@@ -86,12 +84,12 @@ def recipe_sections() -> list[RecipeSection]:
         sys.path.insert(0, str(ROOT))
     from selfreward_ray.recipe.schema import Recipe
 
-    return list(_sections(Recipe, "", _docstrings(), None))
+    return list(_sections(Recipe, "", None))
 
 
-def _sections(
-    model: type[BaseModel], name: str, documented: dict[str, dict[str, str]], default: BaseModel | None
-) -> Iterator[RecipeSection]:
+def _sections(model: type[BaseModel], name: str, default: BaseModel | None) -> Iterator[RecipeSection]:
+    from selfreward_ray.recipe.documentation import field_docstring
+
     fields, below = [], []
     for field, info in model.model_fields.items():
         value = info.default if default is None else getattr(default, field)
@@ -104,40 +102,12 @@ def _sections(
                 type=_type(info.annotation),
                 default="required" if value is PydanticUndefined else _shown(value),
                 bounds=", ".join(filter(None, map(_bound, info.metadata))),
-                description=_description(model, field, documented),
+                description=field_docstring(model, field),
             )
         )
     yield RecipeSection(name, " ".join((model.__doc__ or "").split()), tuple(fields))
     for field, section, value in below:
-        yield from _sections(section, f"{name}.{field}".removeprefix("."), documented, value)
-
-
-def _description(model: type[BaseModel], field: str, documented: dict[str, dict[str, str]]) -> str:
-    """The docstring of the field, or that of the class from which it is inherited."""
-    for parent in model.__mro__:
-        if text := documented.get(parent.__name__, {}).get(field):
-            return text
-    return ""
-
-
-def _docstrings() -> dict[str, dict[str, str]]:
-    """By class and field, the string that stands under a field of a class in `RECIPE`."""
-    found: dict[str, dict[str, str]] = {}
-    modules = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(RECIPE.glob("*.py"))]
-    for node in (node for module in modules for node in module.body):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        fields = found.setdefault(node.name, {})
-        for statement, after in zip(node.body, node.body[1:], strict=False):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-                and isinstance(after.value.value, str)
-            ):
-                fields[statement.target.id] = after.value.value.strip()
-    return found
+        yield from _sections(section, f"{name}.{field}".removeprefix("."), value)
 
 
 def _type(annotation: Any) -> str:

@@ -77,15 +77,16 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def differing_fields(left: Recipe, right: Recipe) -> list[str]:
     """The fields whose values differ, with both values: ``dpo.beta: 0.1 → 0.2``."""
-    a, b = _flatten(left.model_dump(mode="json")), _flatten(right.model_dump(mode="json"))
+    a, b = flatten(left.model_dump(mode="json")), flatten(right.model_dump(mode="json"))
     return [f"{name}: {a.get(name)} → {b.get(name)}" for name in {**a, **b} if a.get(name) != b.get(name)]
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted names; an empty mapping is a value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value})
+        flat.update(flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value})
     return flat
 
 

@@ -1,9 +1,11 @@
-"""The two tables of a report, models and steps, for the terminal and the HTML page."""
+"""The tables of a report, for the terminal and the HTML page: titles and cells."""
 
-from selfreward_ray.reporting.formatting import number, percent
-from selfreward_ray.reporting.summary import ModelSummary, StepSummary
+from collections.abc import Sequence
 
-_JUDGE_COLUMNS = (
+from selfreward_ray.reporting.formatting import MISSING, number, percent
+from selfreward_ray.reporting.summary import IterationSummary, ModelSummary, StepSummary
+
+_MODEL_COLUMNS = (
     "pairwise\nacc. %",
     "Spearman",
     "unread.\n%",
@@ -11,14 +13,26 @@ _JUDGE_COLUMNS = (
     "mean\nwords",
     "prompts",
 )
-STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped")
-TEXT_COLUMNS = ("model", "step", "dropped")
+JUDGE_COLUMNS = (
+    "model", "pairwise\nacc. %", "5-best\n%", "exact\n%", "Spearman", "Kendall", "unread.\n%", "verdicts",
+)  # fmt: skip
+ITERATION_COLUMNS = (
+    "pairs of", "judge", "prompts", "candidates", "unread.\n%", "ties\n%", "level\n%", "at maximum\n%", "unfinished\n%",
+)  # fmt: skip
+OUTCOME_COLUMNS = ("pairs of", "outcome", "prompts", "%")
+LENGTH_COLUMNS = (
+    "model", "answers\nwords", "chosen\nwords", "rejected\nwords", "chosen\nscore", "rejected\nscore", "unfinished\n%",
+    "repetitive\n%", "distinct-1", "distinct-2",
+)  # fmt: skip
+_STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped")
+_START_COLUMN = "of these\nengine start"
+TEXT_COLUMNS = ("model", "pairs of", "judge", "step", "dropped", "outcome")
 """The columns with text. The others contain numbers, which are right-aligned and never wrapped."""
 
 
 def model_columns(scorer: str | None) -> tuple[str, ...]:
     """Column titles of the table of models. Without a `scorer` there is no column of scores."""
-    return ("model", *([f"{scorer} score %\n(95 %)"] if scorer else []), *_JUDGE_COLUMNS)
+    return ("model", *([f"{scorer} score %\n(95 %)"] if scorer else []), *_MODEL_COLUMNS)
 
 
 def model_cells(model: ModelSummary, scorer: str | None) -> tuple[str, ...]:
@@ -35,8 +49,87 @@ def model_cells(model: ModelSummary, scorer: str | None) -> tuple[str, ...]:
     )
 
 
-def step_cells(step: StepSummary) -> tuple[str, ...]:
-    """One cell for each of `STEP_COLUMNS`. Drop reasons are on lines of their own, the most common first."""
+def judge_cells(model: ModelSummary) -> tuple[str, ...]:
+    """One cell for each of `JUDGE_COLUMNS`."""
+    return (
+        model.model,
+        percent(model.pairwise_accuracy),
+        percent(model.five_best),
+        percent(model.exact_match),
+        number(model.spearman, 3),
+        number(model.kendall, 3),
+        percent(model.unreadable),
+        number(model.verdicts),
+    )
+
+
+def iteration_cells(iteration: IterationSummary) -> tuple[str, ...]:
+    """One cell for each of `ITERATION_COLUMNS`."""
+    return (
+        iteration.model,
+        iteration.judge,
+        number(iteration.prompts),
+        number(iteration.candidates),
+        percent(iteration.unreadable),
+        percent(iteration.ties),
+        percent(iteration.level),
+        percent(iteration.at_maximum),
+        percent(iteration.unfinished),
+    )
+
+
+def outcome_rows(iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]]:
+    """Rows of `OUTCOME_COLUMNS`: what became of the prompts of each iteration, the most common outcome first."""
+    return [
+        (i.model, outcome, number(count), percent(count / i.prompts))
+        for i in iterations
+        for outcome, count in i.outcomes.items()
+    ]
+
+
+def length_rows(models: Sequence[ModelSummary], iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]]:
+    """Rows of `LENGTH_COLUMNS`, one for each model that has answers or pairs."""
+    answers, pairs = {m.model: m for m in models}, {i.model: i for i in iterations}
+    rows = []
+    for name in sorted({**answers, **pairs}, key=lambda name: (len(name), name)):
+        model, iteration = answers.get(name), pairs.get(name)
+        rows.append(
+            (
+                name,
+                number(model.mean_words) if model else MISSING,
+                *(
+                    (
+                        number(iteration.chosen_words),
+                        number(iteration.rejected_words),
+                        number(iteration.chosen_mean, 2),
+                        number(iteration.rejected_mean, 2),
+                    )
+                    if iteration
+                    else (MISSING,) * 4
+                ),
+                *(
+                    (
+                        percent(model.unfinished),
+                        percent(model.repetitive),
+                        number(model.distinct_1, 3),
+                        number(model.distinct_2, 3),
+                    )
+                    if model
+                    else (MISSING,) * 4
+                ),
+            )
+        )
+    return rows
+
+
+def step_columns(engine_starts: bool = False) -> tuple[str, ...]:
+    """Column titles of the table of steps, with a column of the engines' start if `engine_starts` is set."""
+    *before, speed, dropped = _STEP_COLUMNS
+    return (*before, *([_START_COLUMN] if engine_starts else []), speed, dropped)
+
+
+def step_cells(step: StepSummary, engine_starts: bool = False) -> tuple[str, ...]:
+    """One cell for each of `step_columns`. Drop reasons are on lines of their own, the most common first."""
     reasons = sorted(step.dropped.items(), key=lambda item: (-item[1], item[0]))
     return (
         step.model,
@@ -44,6 +137,7 @@ def step_cells(step: StepSummary) -> tuple[str, ...]:
         number(step.rows),
         number(step.tokens),
         number(step.seconds),
+        *([number(step.engine_start_seconds)] if engine_starts else []),
         number(step.tokens_per_second),
         "\n".join(f"{number(count)} {reason}" for reason, count in reasons) or "0",
     )

@@ -40,6 +40,12 @@ def commonest(dropped: Iterable[Dropped]) -> str:
     return "; ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in dropped).most_common(3))
 
 
+def shortened(text: str, characters: int = 4000) -> str:
+    """The beginning of a long text, with the number of characters that are left out."""
+    rest = len(text) - characters
+    return text if rest <= 0 else f"{text[:characters]} … ({number(rest)} more characters)"
+
+
 def visible(text: str) -> str:
     """`text` with control characters replaced by visible ones, for example ``␛`` for escape."""
     return _HIDDEN.sub(_picture, text.replace("\r\n", "\n"))

@@ -1,33 +1,105 @@
 """The report of a run as one self-contained HTML page."""
 
+import base64
+import hashlib
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
-from selfreward_ray.reporting.formatting import duration, number, visible
-from selfreward_ray.reporting.plots import judge_plot, score_plot
+from selfreward_ray.reporting import columns, drawings
+from selfreward_ray.reporting.findings import Finding
+from selfreward_ray.reporting.formatting import duration, number, shortened, visible
+from selfreward_ray.reporting.pairs_data import PairData
+from selfreward_ray.reporting.plots import bar
 from selfreward_ray.reporting.summary import RunSummary
 
+_CONTENTS = (
+    ("better", "Did it get better?"),
+    ("judge", "Can I trust the judge?"),
+    ("pairs", "The pairs"),
+    ("training", "Training curves"),
+    ("lengths", "Lengths and scores"),
+    ("cost", "Time and tokens"),
+    ("recipe", "Recipe and versions"),
+)
 
-def render_page(summary: RunSummary) -> str:
-    """HTML of the report. All text is escaped, model output included."""
+
+def render_page(summary: RunSummary, data: PairData) -> str:
+    """HTML of the report. All text is escaped, model output included; `data` is what the pair browser embeds."""
+    script = _asset("report.js")
+    machine = [difference for difference in summary.differences if difference.machine]
+    method = [difference for difference in summary.differences if not difference.machine]
     return template("page.html").render(
+        policy=content_policy(script),
+        script=script,
         summary=summary,
+        data=data,
+        contents=_CONTENTS,
+        findings=_by_models(summary),
         scorer=summary.scorer and visible(summary.scorer),
-        model_columns=model_columns(summary.scorer),
-        model_rows=[model_cells(model, summary.scorer) for model in summary.models],
-        text_columns=TEXT_COLUMNS,
-        step_columns=STEP_COLUMNS,
-        step_rows=[step_cells(step) for step in summary.steps],
-        score_plot=score_plot(summary.models, summary.scorer),
-        judge_plot=judge_plot(summary.models),
+        text_columns=columns.TEXT_COLUMNS,
+        **_tables(summary),
+        score_plots=drawings.score_drawings(summary),
+        judge_plots=drawings.judge_drawings(summary),
+        histograms=drawings.histogram_drawings(summary),
+        length_plots=drawings.length_drawings(summary),
+        training_plots=[drawings.training_drawings(training) for training in summary.trainings],
+        embedded=[(model, data.shown.get(model, 0), total) for model, total in data.total.items()],
+        bar=bar,
         total_seconds=sum(step.seconds for step in summary.steps),
         total_tokens=sum(step.tokens for step in summary.steps),
         longest=max((step.seconds for step in summary.steps), default=0),
+        differences=(
+            ("What differs from the paper in the method", method),
+            ("Where and how fast it runs", machine),
+        ),
     )
+
+
+def _tables(summary: RunSummary) -> dict[str, Any]:
+    starts = any(step.engine_start_seconds is not None for step in summary.steps)
+    return {
+        "model_columns": columns.model_columns(summary.scorer),
+        "model_rows": [columns.model_cells(model, summary.scorer) for model in summary.models],
+        "judge_columns": columns.JUDGE_COLUMNS,
+        "judge_rows": list(map(columns.judge_cells, summary.models)),
+        "iteration_columns": columns.ITERATION_COLUMNS,
+        "iteration_rows": list(map(columns.iteration_cells, summary.iterations)),
+        "outcome_columns": columns.OUTCOME_COLUMNS,
+        "outcome_rows": columns.outcome_rows(summary.iterations),
+        "length_columns": columns.LENGTH_COLUMNS,
+        "length_rows": columns.length_rows(summary.models, summary.iterations),
+        "step_columns": columns.step_columns(starts),
+        "step_rows": [columns.step_cells(step, starts) for step in summary.steps],
+    }
+
+
+def _by_models(summary: RunSummary) -> list[tuple[str, list[Finding]]]:
+    """The findings on the same models together, in the order in which the models are first compared."""
+    grouped: dict[str, list[Finding]] = {}
+    for finding in summary.findings:
+        grouped.setdefault(finding.models, []).append(finding)
+    return list(grouped.items())
+
+
+def content_policy(script: str = "") -> str:
+    """The content security policy of a page with `script` and this folder's style: nothing else may run or load."""
+    pinned = _pin(script) if script else "'none'"
+    style = _pin(_asset("report.css"))
+    return f"default-src 'none'; script-src {pinned}; style-src {style}; base-uri 'none'; form-action 'none'"
+
+
+def _pin(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _asset(name: str) -> Markup:
+    """A file of this folder that pages embed as it is."""
+    return Markup((resources.files(__package__) / name).read_text(encoding="utf-8"))  # noqa: S704 - of this package
 
 
 def _readable(value: Any) -> Any:
@@ -45,5 +117,6 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, number=number)
+    environment.filters.update(duration=duration, number=number, shortened=shortened)
+    environment.globals["style"] = _asset("report.css")
     return environment.get_template(name)

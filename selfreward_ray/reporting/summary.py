@@ -1,9 +1,13 @@
-"""The contents of a report: plain values that `steps.report` reads from a run's folder.
+"""The contents of a report: plain values that `reporting.reading` takes from a run's folder.
 
 A value that was not measured is None, never 0.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from selfreward_ray.reporting.findings import Finding
+from selfreward_ray.reporting.recipe_diff import Difference
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class StepSummary:
     tokens: int
     """Generated or trained tokens."""
     seconds: float
+    engine_start_seconds: float | None = None
+    """The part of `seconds` in which engines started; None if the step measured none."""
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -42,6 +48,61 @@ class ModelSummary:
     pairs: int | None
     """Number of preference pairs that the model was trained on; None if it was not trained by DPO."""
     evaluated_prompts: int
+    five_best: float | None = None
+    exact_match: float | None = None
+    kendall: float | None = None
+    verdicts: int | None = None
+    """Number of verdicts on held-out replies, of which `unreadable` is a fraction."""
+    unfinished: float | None = None
+    repetitive: float | None = None
+    distinct_1: float | None = None
+    distinct_2: float | None = None
+
+
+@dataclass(frozen=True)
+class IterationSummary:
+    """The candidates that a model wrote and judged, and the pairs that its successor is trained on."""
+
+    model: str
+    """The model that is trained, which the ids begin with."""
+    judge: str
+    """The model that wrote and judged the candidates."""
+    prompts: int
+    candidates: int
+    unreadable: float | None
+    """Fraction of the verdicts without a readable score."""
+    ties: float | None
+    """Fraction of the pairs of candidates of one prompt that have the same mean score."""
+    level: float | None
+    """Fraction of the prompts with two scored candidates or more whose candidates all have the same mean score."""
+    at_maximum: float | None
+    """Fraction of the scored candidates that have the rubric's maximum as their mean; None if it is not known."""
+    histogram: Mapping[str, float]
+    """Fraction of the scored candidates by their mean, rounded to a point of the rubric or to a tenth of its range."""
+    candidate_words: float | None
+    chosen_words: float | None
+    rejected_words: float | None
+    chosen_mean: float | None
+    """Mean score of the chosen candidates, in points of the rubric."""
+    rejected_mean: float | None
+    unfinished: float | None
+    """Fraction of the candidates that the length limit cut off."""
+    outcomes: Mapping[str, int]
+    """Number of judged prompts by what became of them: a pair, or the reason why there is none."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The log of a training. Steps count from 1."""
+
+    title: str
+    """Model and method, as in ``M2 · DPO``."""
+    finished: bool
+    steps: int
+    skipped: tuple[int, ...]
+    """Steps that changed no weight, because their loss or gradient was not finite."""
+    curves: Mapping[str, tuple[tuple[int, float], ...]]
+    """(step, value) by the name of the metric in ``steps.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +128,11 @@ class RunSummary:
     models: tuple[ModelSummary, ...]
     steps: tuple[StepSummary, ...]
     samples: tuple[Sample, ...]
+    unfinished: tuple[str, ...] = ()
+    """Titles of the steps that are not finished."""
+    findings: tuple[Finding, ...] = ()
+    iterations: tuple[IterationSummary, ...] = ()
+    trainings: tuple[Training, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of this package and of those that the steps ran with, by name; several are listed with commas."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import TEXT_COLUMNS, model_cells, model_columns, step_cells, step_columns
 from selfreward_ray.reporting.formatting import number, share_with_interval, visible
 from selfreward_ray.reporting.summary import RunSummary
 
@@ -17,7 +17,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     """Print the tables of models and steps. They fit into 80 columns."""
     models = [model_cells(model, summary.scorer) for model in summary.models]
     console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
-    console.print(_table(f"{summary.name}: steps", STEP_COLUMNS, map(step_cells, summary.steps)))
+    console.print(_table(f"{summary.name}: steps", step_columns(), map(step_cells, summary.steps)))
 
 
 def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console | None = None) -> None:

@@ -15,11 +15,11 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet
 from selfreward_ray.reporting import progress
 from selfreward_ray.reporting.formatting import visible
-from selfreward_ray.reporting.plots import histogram_png
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest, read_manifest
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import read_files
+from selfreward_ray.tracking.figures import histogram
 from selfreward_ray.tracking.json_lines import JsonLines
 from selfreward_ray.tracking.outlet import Call, Outlet
 from selfreward_ray.tracking.tracker import TrackedRun, Tracker
@@ -102,7 +102,7 @@ class RunTracking:
         }
         self._put(lambda tracker, now: tracker.metrics(step.name, values, number, now))
         if scores := manifest.metrics.get("scores"):
-            png = histogram_png(scores, f"{step.label}: scores")
+            png = histogram(scores, f"{step.label}: scores")
             self._put(lambda tracker, now: tracker.figure(f"{step.name}/scores", png, number, now))
         if step.name == "evaluate":
             sets = (row for _, rows in read_files(step.folder / "rows", EvaluatedSet) for row in rows)

@@ -1,8 +1,22 @@
 from dataclasses import replace
 
-from reporting_examples import M0, M1, PAIR, SEED
+from reporting_examples import ITERATION, M0, M1, PAIR, SEED
 
-from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
+from selfreward_ray.reporting.columns import (
+    ITERATION_COLUMNS,
+    JUDGE_COLUMNS,
+    LENGTH_COLUMNS,
+    OUTCOME_COLUMNS,
+    TEXT_COLUMNS,
+    iteration_cells,
+    judge_cells,
+    length_rows,
+    model_cells,
+    model_columns,
+    outcome_rows,
+    step_cells,
+    step_columns,
+)
 
 
 def test_a_model_is_one_cell_a_column() -> None:
@@ -36,7 +50,7 @@ def test_drop_reasons_stand_one_a_line_the_commonest_first() -> None:
         "495",
         "1,204 order disagrees\n88 unreadable",
     )
-    assert len(step_cells(SEED)) == len(STEP_COLUMNS)
+    assert len(step_cells(SEED)) == len(step_columns())
 
 
 def test_a_step_without_tokens_has_no_speed() -> None:
@@ -44,10 +58,41 @@ def test_a_step_without_tokens_has_no_speed() -> None:
 
 
 def test_word_columns_are_columns() -> None:
-    assert set(TEXT_COLUMNS) <= {*model_columns("demo"), *STEP_COLUMNS}
+    tables = model_columns("demo"), step_columns(), JUDGE_COLUMNS, ITERATION_COLUMNS, OUTCOME_COLUMNS, LENGTH_COLUMNS
+    assert set(TEXT_COLUMNS) <= {column for table in tables for column in table}
 
 
 def test_without_a_scorer_there_is_no_column_of_scores() -> None:
     with_score, without = model_columns("unit-tests"), model_columns(None)
     assert with_score == ("model", "unit-tests score %\n(95 %)", *without[1:])
     assert model_cells(M1, None) == (model_cells(M1, "unit-tests")[0], *model_cells(M1, "unit-tests")[2:])
+
+
+def test_the_start_of_engines_is_a_column_of_its_own_where_asked_for() -> None:
+    assert step_columns(True)[5] == "of these\nengine start"
+    assert step_cells(replace(PAIR, engine_start_seconds=41.4), True)[4:6] == ("2", "41")
+    assert step_cells(PAIR, True)[5] == "–"
+    assert len(step_cells(PAIR, True)) == len(step_columns(True))
+
+
+def test_judge_and_candidates_are_one_cell_a_column() -> None:
+    assert judge_cells(M1) == ("M1", "61.2", "–", "–", "0.279", "–", "4.1", "–")
+    assert len(judge_cells(M1)) == len(JUDGE_COLUMNS)
+    assert iteration_cells(ITERATION) == ("M1", "M0", "5,000", "20,000", "2.1", "30.0", "12.5", "44.0", "1.3")
+    assert len(iteration_cells(ITERATION)) == len(ITERATION_COLUMNS)
+
+
+def test_outcomes_are_shares_of_the_prompts_of_an_iteration() -> None:
+    assert outcome_rows([ITERATION]) == [
+        ("M1", "pair", "3,964", "79.3"),
+        ("M1", "no lower candidate differs in text", "1,036", "20.7"),
+    ]
+
+
+def test_lengths_are_of_models_and_of_the_pairs_that_they_were_trained_on() -> None:
+    rows = length_rows([M0, replace(M1, unfinished=0.25)], [ITERATION, replace(ITERATION, model="M2")])
+    assert [row[0] for row in rows] == ["M0", "M1", "M2"]
+    assert rows[0] == ("M0", "41", *["–"] * 8)
+    assert rows[1] == ("M1", "1,058", "52", "31", "4.50", "2.25", "25.0", "–", "–", "–")
+    assert rows[2][1:3] == ("–", "52")
+    assert {len(row) for row in rows} == {len(LENGTH_COLUMNS)}

@@ -1,6 +1,6 @@
 import pytest
 
-from selfreward_ray.reporting.formatting import duration, number, percent, visible
+from selfreward_ray.reporting.formatting import duration, number, percent, shortened, visible
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_numbers() -> None:
 )
 def test_control_characters_are_made_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+def test_a_long_text_is_shortened_and_says_by_how_much():
+    assert shortened("abc", 3) == "abc"
+    assert shortened("a" * 1503, 3) == "aaa … (1,500 more characters)"

@@ -1,13 +1,37 @@
+import base64
+import hashlib
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from reporting_examples import LONG_WORD, M0, M1, PAIR, RUN, SAMPLE
+from reporting_examples import (
+    DIFFERENCE,
+    FINDING,
+    ITERATION,
+    LONG_WORD,
+    M0,
+    M1,
+    NOTHING,
+    PAIR,
+    RUN,
+    SAMPLE,
+    SEED,
+    TRAINING,
+    data,
+    prompt,
+)
 
-from selfreward_ray.reporting.page import render_page
+from selfreward_ray.reporting import page as page_module
+from selfreward_ray.reporting.page import content_policy
+from selfreward_ray.reporting.pairs_data import PairArchive
 from selfreward_ray.reporting.summary import RunSummary
 
-VOID = {"meta", "path", "use", "img"}
+VOID = {"meta", "img", "input"}
+
+
+def render_page(summary: RunSummary) -> str:
+    return page_module.render_page(summary, NOTHING)
 
 
 class Page(HTMLParser):
@@ -17,6 +41,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str | None]] = []
+        self.elements: list[tuple[str, list[tuple[str, str | None]]]] = []
         self.open: list[str] = []
         self.words: list[str] = []
         self.feed(html)
@@ -24,12 +49,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.elements.append((tag, attrs))
         self.attributes += attrs
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.elements.append((tag, attrs))
         self.attributes += attrs
 
     def handle_endtag(self, tag: str) -> None:
@@ -50,9 +77,16 @@ def hostile(text: str) -> RunSummary:
         RUN,
         name=text,
         recipe_yaml=text,
+        scorer=text,
         models=(replace(M1, model=text),),
         steps=(replace(PAIR, model=text, step=text, dropped={text: 3}),),
         samples=(replace(SAMPLE, model=text, prompt=text, chosen=text, rejected=text),),
+        unfinished=(text,),
+        findings=(replace(FINDING, kind=text, models=text, text=text),),
+        iterations=(replace(ITERATION, model=text, judge=text, outcomes={text: 3}),),
+        trainings=(replace(TRAINING, title=text),),
+        differences=(replace(DIFFERENCE, field=text, here=text, paper=text, about=text),),
+        versions={text: text},
     )
 
 
@@ -68,14 +102,14 @@ def hostile(text: str) -> RunSummary:
     ],
 )
 def test_a_string_adds_no_markup_wherever_it_stands(attack: str) -> None:
-    page, harmless = Page(render_page(hostile(attack))), Page(render_page(hostile("plain")))
+    """The harmless text is as long: longer names are shortened on an axis."""
+    page, harmless = Page(render_page(hostile(attack))), Page(render_page(hostile("plain and harmless")))
     assert page.tags == harmless.tags
     assert {name for name, _ in page.attributes} == {name for name, _ in harmless.attributes}
-    assert page.text.count(attack) == harmless.text.count("plain") > 0
+    assert page.text.count(attack) == harmless.text.count("plain and harmless") > 20
     assert page.open == []
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")
 def test_control_characters_and_half_pairs_are_shown_not_sent() -> None:
     html = render_page(hostile("a\x00b\x1bc\ud800"))
     assert "a␀b␛c\ufffd" in html
@@ -83,23 +117,67 @@ def test_control_characters_and_half_pairs_are_shown_not_sent() -> None:
     html.encode("utf-8")
 
 
-def test_long_words_break_and_wide_tables_scroll_in_their_own_box() -> None:
-    html = render_page(RUN)
-    assert LONG_WORD in html
-    assert ".text { white-space: pre-wrap; overflow-wrap: anywhere;" in html
-    assert ".scroll { overflow-x: auto; }" in html
-    assert html.count('<div class="scroll" tabindex="0">') == html.count("<table>") == 2
-
-
-def test_the_page_needs_nothing_beside_itself() -> None:
+def test_wide_tables_scroll_in_their_own_box_which_the_keyboard_reaches() -> None:
     page = Page(render_page(RUN))
-    assert not {"script", "link", "img", "iframe", "object", "base", "form"} & set(page.tags)
+    boxes = [dict(attributes) for tag, attributes in page.elements if dict(attributes).get("class") == "scroll"]
+    assert len(boxes) == page.tags.count("table") == page.tags.count("caption") == 8
+    assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
+    style = style_of(render_page(RUN))
+    assert ".text { white-space: pre-wrap; overflow-wrap: anywhere;" in style
+    assert ".scroll { overflow-x: auto; }" in style
+
+
+def test_a_long_reply_is_shortened_on_the_page_itself() -> None:
+    page = Page(render_page(replace(RUN, samples=(replace(SAMPLE, chosen="x" * 2_000_000),))))
+    assert "x" * 4000 + " … (1,996,000 more characters)" in page.text
+    assert LONG_WORD in Page(render_page(RUN)).text
+
+
+def style_of(html: str) -> str:
+    return html.split("<style>")[1].split("</style>")[0]
+
+
+def test_the_page_loads_nothing_and_runs_only_its_own_script() -> None:
+    """Data blocks have a type of their own, which browsers do not run."""
+    html = page_module.render_page(RUN, data(prompt()))
+    page = Page(html)
+    assert not {"link", "img", "iframe", "object", "base"} & set(page.tags)
     references = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
     assert references
     assert all(value is not None and value.startswith("#") for value in references)
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
-    assert "@import" not in page.text
-    assert "//" not in page.text
+    assert not [name for name, _ in page.attributes if name == "style" or name.startswith("on")]
+    assert "@import" not in html
+    assert "url(" not in html
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", html, re.DOTALL)
+    run = [content for attributes, content in scripts if "type=" not in attributes]
+    blocks = [re.search('type="([^"]*)"', attributes)[1] for attributes, _ in scripts if "type=" in attributes]  # type: ignore[index]
+    assert set(blocks) == {"application/gzip+base64"}
+    assert [name for name in ("index", "t0", "v0") if f'id="{name}">' in html] == ["index", "t0", "v0"]
+    (policy,) = [v for n, v in page.attributes if n == "content" and v is not None and v.startswith("default-src")]
+    hashes = {name: pin(text) for name, text in (("script-src", run[0]), ("style-src", style_of(html)))}
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        *(f"{name} 'sha256-{value}'" for name, value in hashes.items()),
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+
+
+def pin(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def test_a_page_without_pairs_runs_no_script() -> None:
+    page = Page(render_page(replace(RUN, iterations=())))
+    assert "script" not in page.tags
+    assert "script-src 'none'" in content_policy()
+
+
+def test_the_script_cannot_end_early_and_makes_no_markup() -> None:
+    script = page_module._asset("report.js")
+    assert "</script" not in script
+    assert "<!--" not in script
+    assert not re.search("innerHTML|outerHTML|insertAdjacentHTML|document.write|eval|new Function", script)
 
 
 def test_figures_reasons_samples_and_recipe_are_there() -> None:
@@ -114,6 +192,11 @@ def test_figures_reasons_samples_and_recipe_are_there() -> None:
         "17:13",
         "model: '<b>'",
         "512,033 tokens",
+        "The demo score of M1 is 17.6 percentage points higher.",
+        "no lower candidate differs in text",
+        "3 optimizer steps. 1 skipped",
+        "dpo.beta",
+        "2.60.0",
         "–",
     ):
         assert shown in text
@@ -121,21 +204,68 @@ def test_figures_reasons_samples_and_recipe_are_there() -> None:
 
 def test_bars_are_relative_to_the_longest_step() -> None:
     html = render_page(RUN)
-    assert 'style="width: 100.00%"' in html
-    assert 'style="width: 0.20%"' in html
+    assert '<rect width="100.00" height="4"/>' in html
+    assert '<rect width="0.20" height="4"/>' in html
 
 
-def test_both_plots_are_drawn_where_there_are_scores() -> None:
-    assert Page(render_page(RUN)).tags.count("svg") == 2
-    assert Page(render_page(replace(RUN, models=(M0,)))).tags.count("svg") == 1
+def test_every_section_has_a_heading_that_the_contents_lead_to() -> None:
+    page = Page(render_page(RUN))
+    headings = [dict(attributes)["id"] for tag, attributes in page.elements if tag == "h2"]
+    links = [dict(attributes)["href"] for tag, attributes in page.elements if tag == "a"]
+    assert links == [f"#{name}" for name in headings]
+    assert headings == ["better", "judge", "pairs", "training", "lengths", "cost", "recipe"]
+
+
+def test_every_plot_has_a_label_with_its_values() -> None:
+    page = Page(render_page(RUN))
+    labels = [dict(a)["aria-label"] or "" for tag, a in page.elements if tag == "svg" and dict(a).get("role") == "img"]
+    assert "demo score, %, axis from 0 to 100. score: M0 21.06 (16.4 to 25.72), M1 38.7 (32.9 to 44.5)" in labels
+    assert any("pairwise accuracy, %, axis from 0 to 100" in label for label in labels)
+    assert any("rank correlation, axis from -1 to 1" in label for label in labels)
+
+
+def test_plots_are_drawn_of_what_was_measured() -> None:
+    def drawn(summary: RunSummary) -> int:
+        return render_page(summary).count('class="plot"')
+
+    bare = replace(RUN, models=(replace(M0, score=None),), iterations=(), trainings=())
+    assert drawn(bare) == 1  # the length of the answers
+    assert drawn(replace(bare, models=(M0,))) == 2
+    assert drawn(replace(bare, models=(M0, M1))) == 4  # accuracy and Spearman
+    assert drawn(RUN) == 4 + 1 + 1 + 3  # histogram, scores of the pairs, three curves
+
+
+def test_a_run_in_progress_says_what_is_finished_and_what_is_next() -> None:
+    text = Page(render_page(replace(RUN, unfinished=("M2 · DPO", "M2 · evaluate")))).text
+    assert "2 of 4 steps finished" in text
+    assert "This run is not complete. Next: M2 · DPO" in text
+    assert "M2 · evaluate: not finished" in text
+    assert "not complete" not in Page(render_page(RUN)).text
+
+
+def test_the_start_of_engines_has_a_column_where_it_was_measured() -> None:
+    started = replace(PAIR, engine_start_seconds=41.4)
+    assert "engine start" not in Page(render_page(RUN)).text
+    assert "engine start" in Page(render_page(replace(RUN, steps=(SEED, started)))).text
+
+
+def test_the_page_says_what_it_has_no_room_for() -> None:
+    archive = PairArchive(1, room=0)
+    archive.begin("M2")
+    archive.add(prompt())
+    text = Page(page_module.render_page(RUN, archive.finish())).text
+    assert "This page has room for 0 of the 1 prompts of M2" in text
+    assert "M2/judged/rows" in text
+    assert "has room" not in Page(page_module.render_page(RUN, data(prompt()))).text
 
 
 def test_an_empty_run_is_a_page_too() -> None:
     page = Page(render_page(RunSummary("early", "model: m\n", None, (), (), ())))
-    assert "svg" not in page.tags
-    assert "Sample pairs" not in page.text
+    assert "A few pairs" not in page.text
     assert "0 models" in page.text
+    assert "No candidates are judged yet." in page.text
+    assert "No training has written its log yet." in page.text
 
 
 def test_the_same_run_gives_the_same_bytes() -> None:
-    assert render_page(RUN) == render_page(RUN)
+    assert page_module.render_page(RUN, data(prompt())) == page_module.render_page(RUN, data(prompt()))

@@ -4,29 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reported_run import finish, with_policy, without_scorer, write_run
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe, SeedData
-from selfreward_ray.records import Candidate, Dropped, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
-from selfreward_ray.reporting.summary import ModelSummary, Sample, StepSummary
-from selfreward_ray.steps.report import report, summarize
+from selfreward_ray.records import Candidate, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
+from selfreward_ray.reporting.summary import ModelSummary, StepSummary
+from selfreward_ray.steps.report import read_report, report, update_report
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
-from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import write_part
 
 RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=SeedData(eft=0))
-
-
-def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], dropped: int = 0, **figures: Any) -> None:
-    step = Step(name, folder.uri, {}, {})
-    step.is_done()
-    step.write(rows, record)
-    step.write([Dropped(f"d{i}", name, "too odd") for i in range(dropped)], Dropped, "dropped")
-    step.finish(offered=len(rows) + dropped, **figures)
 
 
 def evaluated(score: float | None, margin: float | None) -> dict[str, Any]:
@@ -95,7 +87,7 @@ def test_a_summary_has_the_figures_of_the_finished_steps(run: RunLayout):
     """The interval is 60 ± 4."""
     finish("dpo", run.training(2), [], Pair)
     finish("evaluate", run.evaluation(2), [], EvaluatedSet, metrics=evaluated(None, None))
-    summary = summarize(run)
+    summary, _ = read_report(run)
     assert summary.name == "toy"
     assert summary.models == (
         ModelSummary("M1", 60.0, 56.0, 64.0, 0.75, 0.5, 0.0, 9.5, pairs=None, evaluated_prompts=4),
@@ -107,20 +99,99 @@ def test_a_summary_has_the_figures_of_the_finished_steps(run: RunLayout):
     assert by_name["sft", "M1"].tokens == 700
 
 
-def test_samples_are_four_pairs_spread_over_the_table(run: RunLayout):
-    """Nine pairs, every second one: 0, 2, 4, 6."""
-    samples = summarize(run).samples
-    assert [s.prompt for s in samples] == [f"Prompt {i}?" for i in (0, 2, 4, 6)]
-    assert samples[0] == Sample("M2", "Prompt 0?", "reply 4.5", 4.5, "reply 1.0", 1.0)
+def test_a_report_of_a_whole_run_has_every_part(tmp_path: Path):
+    layout = write_run(tmp_path)
+    summary, data = read_report(layout)
+    assert summary.unfinished == ()
+    assert [f"{f.kind} {f.models}" for f in summary.findings][:3] == [
+        "Answers M2 against M1", "Answers M3 against M2", "Answers M3 against M1",
+    ]  # fmt: skip
+    assert {f.outcome for f in summary.findings if f.kind == "Answers"} == {"better"}
+    assert [(i.model, i.judge, i.prompts) for i in summary.iterations] == [("M2", "M1", 40), ("M3", "M2", 40)]
+    assert [training.title for training in summary.trainings] == ["M1 · SFT", "M2 · DPO", "M3 · DPO"]
+    assert {"dpo.learning_rate", "respond.candidates"} <= {difference.field for difference in summary.differences}
+    assert summary.versions["ray"]
+    assert data.total == data.shown == {"M2": 40, "M3": 40}
+    assert {step.engine_start_seconds for step in summary.steps if step.step == "respond"} == {12.0}
 
 
-def test_a_report_page_is_written_for_a_run_that_is_not_complete(run: RunLayout, tmp_path: Path):
-    console = Console(file=StringIO(), width=200)
-    report(run.uri, console)
+def test_samples_are_four_pairs_of_each_model_spread_over_the_table(tmp_path: Path):
+    samples = read_report(write_run(tmp_path))[0].samples
+    assert [sample.model for sample in samples] == ["M2"] * 4 + ["M3"] * 4
+    assert len({(sample.prompt, sample.chosen) for sample in samples}) == 8
+    assert all(sample.chosen_mean > sample.rejected_mean for sample in samples)
+
+
+def test_without_a_scorer_the_page_names_the_remedy(tmp_path: Path):
+    layout = write_run(tmp_path, without_scorer(), until=2)
+    report(layout.uri, Console(file=StringIO()))
     page = (tmp_path / "report.html").read_text()
-    assert "Prompt 4?" in page
-    assert "too odd" in page
+    assert "The recipe names no scorer" in page
+    assert "Answers: score with its 95 % interval" not in page
+
+
+def test_a_policy_without_pairs_has_a_report_too(tmp_path: Path):
+    layout = write_run(tmp_path, with_policy("positive-only"), until=2)
+    summary, data = read_report(layout)
+    assert summary.samples == ()
+    assert data.total == {"M2": 40}
+    report(layout.uri, Console(file=StringIO()))
+    assert "trained on by SFT" in (tmp_path / "report.html").read_text()
+
+
+def test_an_iteration_without_any_pair_has_a_report_too(tmp_path: Path):
+    """Every reply is the same text, so no pair can be made."""
+    layout = write_run(tmp_path, until=2, text=lambda text: "the same" if text.startswith("About") else text)
+    (iteration,) = read_report(layout)[0].iterations
+    assert "pair" not in iteration.outcomes
+    assert iteration.outcomes["no lower candidate differs in text"] > 10
+    assert iteration.chosen_words is None
+    report(layout.uri, Console(file=StringIO()))
+    assert "no lower candidate differs in text" in (tmp_path / "report.html").read_text()
+
+
+def test_a_recipe_that_holds_nothing_out_has_a_report_too(tmp_path: Path):
+    layout = write_run(tmp_path, until=2)
+    text = (tmp_path / "recipe.yaml").read_text()
+    (tmp_path / "recipe.yaml").write_text(text.replace("held_out: 12", "held_out: 0"))
+    summary, _ = read_report(layout)
+    assert [finding.outcome for finding in summary.findings] == ["not measured"]
+    assert "evaluate" not in {step.step for step in summary.steps}
+
+
+def test_what_models_wrote_is_shown_as_text(tmp_path: Path):
+    layout = write_run(tmp_path, until=2, text=lambda text: f"<script>alert(1)</script> עברית {text}")
+    report(layout.uri, Console(file=StringIO()))
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; עברית" in page
+
+
+def test_a_report_page_is_written_for_a_run_that_is_not_complete(tmp_path: Path):
+    console = Console(file=StringIO(), width=200)
+    report(write_run(tmp_path, until=1).uri, console)
+    page = (tmp_path / "report.html").read_text()
+    assert "This run is not complete. Next: M2 · respond and judge" in page
+    assert "Only M1 is evaluated so far" in page
+    assert "No candidates are judged yet." in page
     assert "M1" in console.file.getvalue()
+
+
+def test_an_update_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    update_report(write_run(tmp_path, until=1))
+    assert (tmp_path / "report.html").is_file()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_update_that_fails_is_one_line_and_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    layout = write_run(tmp_path, until=2)
+    for path in (tmp_path / "M2" / "judged" / "rows").iterdir():
+        path.write_bytes(b"damaged\x1b[31m")
+    update_report(layout)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("the report could not be written and the run continues (ArrowInvalid: ")
 
 
 @pytest.mark.parametrize("show", [print_status, report])

@@ -10,8 +10,8 @@ from event_files import events, scalars, texts
 from selfreward_ray.cluster.rehearsal.bucket import bucket
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import tracker_named
-from selfreward_ray.reporting.plots import histogram_png
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.tracking.figures import histogram
 from selfreward_ray.tracking.json_lines import JsonLines, MetricsReader
 from selfreward_ray.tracking.tensorboard import TensorBoard
 from selfreward_ray.tracking.tracker import TrackedRun, Tracker
@@ -27,7 +27,7 @@ def tell(tracker: Tracker, loss: float = 0.5) -> None:
     tracker.metrics("M2/dpo", {"loss": loss, "accuracy": 0.25}, 7, 1_700_000_000.0)
     tracker.text("recipe", HOSTILE, 0, 1_700_000_000.0)
     tracker.table("evaluate/answers", ("prompt", "answer"), [("Why?", HOSTILE)], 2, 1_700_000_000.0)
-    tracker.figure("respond/scores", histogram_png({"4": 3, "10": 1}, "scores"), 2, 1_700_000_000.0)
+    tracker.figure("respond/scores", histogram({"4": 3, "10": 1}, "scores"), 2, 1_700_000_000.0)
     tracker.close()
 
 

@@ -14,9 +14,11 @@ from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
 from selfreward_ray.reporting.formatting import duration, number, percent
-from selfreward_ray.reporting.page import template
-from selfreward_ray.reporting.plots import Line, interval_plot
+from selfreward_ray.reporting.page import content_policy, template
+from selfreward_ray.reporting.plots import Line, Reference, model_plot
 from selfreward_ray.store.folder import Folder
+
+_PERCENT = (0.0, 100.0)
 
 
 def write_documents(folder: Folder, recipe: Recipe, figures: ProofFigures, claims: list[Claim]) -> None:
@@ -87,6 +89,7 @@ def markdown_table(section: Section) -> str:
 def render_proof(recipe: Recipe, figures: ProofFigures, tables: list[Section]) -> str:
     """The proof as HTML. All text is escaped, model output included."""
     return template("proof.html").render(
+        policy=content_policy(),
         name=recipe.name,
         figures=figures,
         varies=what_varies(figures),
@@ -105,12 +108,18 @@ def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
             _line(control, scores[name], branches=control in FROM_THE_SAME_MODEL)
             for control, scores in figures.controls.items()
         ]
-        yield f"True score: {name}", interval_plot(figures.models, lines, "true score %")
+        yield f"True score: {name}", model_plot(figures.models, lines, "true score %", _PERCENT)
     lines = [_line(name, scores) for name, scores in figures.conditional.items()]
-    yield "Conditional rules alone", interval_plot(figures.models, lines, "kept %")
+    yield (
+        "Conditional rules alone",
+        model_plot(figures.models, lines, "kept %", _PERCENT, Reference("fixed habit", 50.0)),
+    )
     judges = {"fixed replies": figures.fixed_judge, "its own answers": figures.own_judge}
     lines = [_line(on, {m: judge.spearman for m, judge in found.items()}) for on, found in judges.items()]
-    yield "Judge: agreement with the truth", interval_plot(figures.models, lines, "Spearman")
+    yield (
+        "Judge: agreement with the truth",
+        model_plot(figures.models, lines, "Spearman", (-1.0, 1.0), Reference("chance", 0.0)),
+    )
 
 
 def _line(label: str, estimates: dict[str, Estimate], branches: bool = False) -> Line:

@@ -1,0 +1,134 @@
+"""Judged prompts as the report sees them, and the figures of an iteration, which are added up row by row."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import floor
+
+from selfreward_ray.reporting.summary import IterationSummary
+
+CHOSEN, REJECTED, BOTH, POSITIVE = "chosen", "rejected", "chosen and rejected", "trained on"
+PAIRED, TRAINED_ON, NOT_YET = "pair", "trained on by SFT", "pairs are not made yet"
+"""What became of a prompt, beside the reasons of dropped ones."""
+
+
+@dataclass(frozen=True)
+class ShownReply:
+    """A candidate with its verdicts."""
+
+    id: str
+    text: str
+    mean: float | None
+    finished: bool
+    role: str
+    """One of the four roles of this module; empty if the candidate is in no training row."""
+    flag: str | None
+    """Why the reply may not be chosen, if it was flagged."""
+    verdicts: tuple[tuple[float | None, str], ...]
+    """Score, None if it could not be read, and text of each verdict."""
+
+
+@dataclass(frozen=True)
+class ShownPrompt:
+    """A prompt of an iteration with its lineage. A prompt that was dropped before it was judged has no replies."""
+
+    id: str
+    text: str
+    outcome: str
+    """`PAIRED`, `TRAINED_ON`, `NOT_YET` or the reason why it gives no training row."""
+    replies: tuple[ShownReply, ...]
+    best: ShownReply | None = None
+    """The chosen reply of the pair with the largest margin; None without a pair."""
+    worst: ShownReply | None = None
+    """The rejected reply of that pair."""
+
+    @property
+    def margin(self) -> float | None:
+        """Difference of the means of `best` and `worst`, in points of the rubric."""
+        if self.best is None or self.worst is None or self.best.mean is None or self.worst.mean is None:
+            return None
+        return self.best.mean - self.worst.mean
+
+
+def words(text: str) -> int:
+    """Length of a text in words."""
+    return len(text.split())
+
+
+class JudgedFigures:
+    """Adds up the figures of one iteration. `scale` is the rubric's range of scores; None if it is not known."""
+
+    def __init__(self, model: str, judge: str, scale: tuple[float, float] | None) -> None:
+        self._model, self._judge, self._scale = model, judge, scale
+        self._outcomes: Counter[str] = Counter()
+        self._count: Counter[str] = Counter()
+        self._words: Counter[str] = Counter()
+        self._scores: Counter[str] = Counter()
+        self._means: Counter[float] = Counter()
+
+    def add(self, prompt: ShownPrompt) -> None:
+        self._outcomes[prompt.outcome] += 1
+        for reply in prompt.replies:
+            self._add_reply(reply)
+        means = [round(reply.mean, 6) for reply in prompt.replies if reply.mean is not None]
+        self._means.update(means)
+        self._count["compared"] += len(means) * (len(means) - 1) // 2
+        self._count["tied"] += sum(a == b for a, b in combinations(means, 2))
+        self._count["several"] += len(means) > 1
+        self._count["level"] += len(means) > 1 and len(set(means)) == 1
+
+    def _add_reply(self, reply: ShownReply) -> None:
+        self._count["verdicts"] += len(reply.verdicts)
+        self._count["unreadable"] += sum(score is None for score, _ in reply.verdicts)
+        self._count["unfinished"] += not reply.finished
+        roles = ["candidate"]
+        roles += [CHOSEN] if reply.role in (CHOSEN, BOTH, POSITIVE) else []
+        roles += [REJECTED] if reply.role in (REJECTED, BOTH) else []
+        for role in roles:
+            self._count[role] += 1
+            self._words[role] += words(reply.text)
+            self._scores[role] += reply.mean or 0.0  # a chosen or a rejected reply has a mean
+
+    def summary(self) -> IterationSummary:
+        count, scored = self._count, self._means.total()
+        return IterationSummary(
+            model=self._model,
+            judge=self._judge,
+            prompts=self._outcomes.total(),
+            candidates=count["candidate"],
+            unreadable=_share(count["unreadable"], count["verdicts"]),
+            ties=_share(count["tied"], count["compared"]),
+            level=_share(count["level"], count["several"]),
+            at_maximum=None if self._scale is None else _share(self._means[self._scale[1]], scored),
+            histogram={label: bin_count / scored for label, bin_count in self._bins().items()} if scored else {},
+            candidate_words=_share(self._words["candidate"], count["candidate"]),
+            chosen_words=_share(self._words[CHOSEN], count[CHOSEN]),
+            rejected_words=_share(self._words[REJECTED], count[REJECTED]),
+            chosen_mean=_share(self._scores[CHOSEN], count[CHOSEN]),
+            rejected_mean=_share(self._scores[REJECTED], count[REJECTED]),
+            unfinished=_share(count["unfinished"], count["candidate"]),
+            outcomes=dict(self._outcomes.most_common()),
+        )
+
+    def _bins(self) -> dict[str, int]:
+        """Counts by rounded mean, over the whole range of the rubric, or of the means where the rubric is not known."""
+        low, high = self._scale or (floor(min(self._means)), floor(max(self._means)) + 1)
+        width = 1.0 if high - low <= 10 else (high - low) / 10
+        bins = {f"{low + number * width:g}": 0 for number in range(floor((high - low) / width + 1e-9) + 1)}
+        labels = list(bins)
+        for value, number in self._means.items():
+            place = floor((value - low) / width + 0.5)
+            bins[labels[min(max(place, 0), len(labels) - 1)]] += number
+        return bins
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def merged_histograms(iterations: tuple[IterationSummary, ...]) -> tuple[list[str], Mapping[str, list[float]]]:
+    """The labels of all histograms in ascending order, and each iteration's shares in percent, by its judge."""
+    labels = sorted({label for i in iterations for label in i.histogram}, key=float)
+    found = {i.judge: [100 * i.histogram.get(label, 0.0) for label in labels] for i in iterations if i.histogram}
+    return labels, found

@@ -1,0 +1,230 @@
+"""What a report reads from a run's folder: manifests, tables and logs. Tables of models' texts are streamed."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from selfreward_ray.evaluation.agreement import spearmans
+from selfreward_ray.evaluation.differences import ranked_pairs
+from selfreward_ray.judging.rubric import RubricError, load_rubric
+from selfreward_ray.preferences import POLICIES
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.records import EvaluatedSet, JudgedReply, Pair, ScoredReply
+from selfreward_ray.reporting.findings import Evaluated
+from selfreward_ray.reporting.judged import (
+    BOTH,
+    CHOSEN,
+    NOT_YET,
+    PAIRED,
+    POSITIVE,
+    REJECTED,
+    TRAINED_ON,
+    ShownPrompt,
+    ShownReply,
+)
+from selfreward_ray.reporting.summary import ModelSummary, Training
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import ModelLayout, RunLayout
+from selfreward_ray.store.tables import read_blocks, read_files, read_rows
+
+_ROWS = 256
+_CANDIDATE = "candidates.list.element."
+_VERDICT = f"{_CANDIDATE}verdicts.list.element."
+_JUDGED_COLUMNS = [
+    "id", "text", *(f"{_CANDIDATE}{name}" for name in ("id", "text", "finished", "mean")),
+    f"{_VERDICT}text", f"{_VERDICT}score",
+]  # fmt: skip
+"""All but the token ids, most of a row."""
+
+
+def read_model(layout: RunLayout, t: int) -> ModelSummary | None:
+    """The metrics of M(t); None if it is not evaluated."""
+    evaluation = read_manifest(layout.evaluation(t))
+    if evaluation is None:
+        return None
+    pairs = read_manifest(layout.pairs(t)) if t > 1 else None
+    replies, agreement = evaluation.metrics["replies"], evaluation.metrics["agreement"]
+    score, margin = replies["score"], replies["score_margin"]
+    return ModelSummary(
+        model=f"M{t}",
+        score=score,
+        score_low=None if margin is None else score - margin,
+        score_high=None if margin is None else score + margin,
+        mean_words=replies["mean_words"],
+        pairs=pairs.rows.get("rows", 0) if pairs else None,
+        evaluated_prompts=replies["count"],
+        **{
+            name: agreement.get(name)
+            for name in (
+                "pairwise_accuracy",
+                "five_best",
+                "exact_match",
+                "spearman",
+                "kendall",
+                "unreadable",
+                "verdicts",
+            )
+        },
+        **{name: replies.get(name) for name in ("unfinished", "repetitive", "distinct_1", "distinct_2")},
+    )
+
+
+def read_evaluated(layout: RunLayout, t: int) -> Evaluated | None:
+    """What was measured on each held-out prompt of M(t); None if it is not evaluated. Answers are not kept."""
+    folder = layout.evaluation(t)
+    if read_manifest(folder) is None:
+        return None
+    judged: list[JudgedReply] = [
+        r for _, rows in read_files(folder / "rows", EvaluatedSet) for s in rows for r in s.judged
+    ]
+    scores = read_rows(folder, ScoredReply, "scores")
+    percents = {reply.id: 100 * reply.score / reply.maximum for reply in scores}
+    return Evaluated(f"M{t}", percents, spearmans(judged), ranked_pairs(judged))
+
+
+def read_training(title: str, made: ModelLayout) -> Training | None:
+    """The log of a training, as far as it is written; None if there is none."""
+    folder = made.training
+    if not folder.is_file("steps.jsonl"):
+        return None
+    curves: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    skipped, last = [], 0
+    for row in _log_rows(folder):
+        last = row["step"] + 1
+        if row.get("skipped"):
+            skipped.append(last)
+        for name, value in row.items():
+            if name not in ("step", "skipped") and isinstance(value, float | int) and math.isfinite(value):
+                curves[name].append((last, float(value)))
+    finished = read_manifest(folder) is not None
+    return Training(title, finished, last, tuple(skipped), {name: tuple(points) for name, points in curves.items()})
+
+
+def _log_rows(folder: Folder) -> Iterator[dict[str, Any]]:
+    for line in folder.read_bytes("steps.jsonl").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return  # the last line of a log that is being written
+        yield row
+
+
+def rubric_scale(recipe: Recipe) -> tuple[float, float] | None:
+    """The range of the rubric's scores; None if the rubric is a file that this machine does not have."""
+    try:
+        rubric = load_rubric(recipe.judge.rubric)
+    except RubricError:
+        return None
+    return rubric.min_score, rubric.max_score
+
+
+@dataclass
+class _Outcomes:
+    """What the pair step made of an iteration's prompts, by id and without texts."""
+
+    made: bool = False
+    pairs: defaultdict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    """(chosen id, rejected id) of each pair by prompt id."""
+    positive: set[str] = field(default_factory=set)
+    """Ids of the replies that are trained on by SFT."""
+    dropped: dict[str, str] = field(default_factory=dict)
+    flagged: dict[str, str] = field(default_factory=dict)
+
+
+def read_iteration(layout: RunLayout, recipe: Recipe, t: int) -> Iterator[ShownPrompt]:
+    """The prompts that M(t) is trained on, with their lineage, a few at a time.
+
+    Nothing if they are not judged yet. Prompts that were dropped before they were judged come last.
+    """
+    judged = layout.judged(t)
+    if read_manifest(judged) is None:
+        return
+    outcomes = _read_outcomes(layout, recipe, t)
+    table = judged / "rows"
+    for block in read_blocks(table, table.files(".parquet"), _ROWS, _JUDGED_COLUMNS):
+        for row in block.to_pylist():
+            yield _shown(row, outcomes)
+    yield from _never_judged(layout, t)
+
+
+def _read_outcomes(layout: RunLayout, recipe: Recipe, t: int) -> _Outcomes:
+    folder = layout.pairs(t)
+    if read_manifest(folder) is None:
+        return _Outcomes()
+    found = _Outcomes(made=True)
+    if POLICIES[recipe.pairs.policy].record is Pair:
+        for row in _plain(folder / "rows", ["chosen.id", "rejected.id"]):
+            chosen, rejected = row["chosen"]["id"], row["rejected"]["id"]
+            found.pairs[_prompt_of(chosen)].append((chosen, rejected))
+    else:
+        found.positive = {row["id"] for row in _plain(folder / "rows", ["id"])}
+    found.dropped = _reasons(folder / "dropped")
+    found.flagged = _reasons(folder / "flagged")
+    return found
+
+
+def _plain(table: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for block in read_blocks(table, table.files(".parquet"), _ROWS, columns):
+        yield from block.to_pylist()
+
+
+def _reasons(table: Folder) -> dict[str, str]:
+    return {row["id"]: row["reason"] for row in _plain(table, ["id", "reason"])}
+
+
+def _prompt_of(candidate: str) -> str:
+    return candidate.rpartition("/")[0]
+
+
+def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
+    pairs = outcomes.pairs.get(row["id"], [])
+    roles = _roles(row, pairs, outcomes.positive)
+    replies = tuple(
+        ShownReply(
+            id=c["id"],
+            text=c["text"],
+            mean=c["mean"],
+            finished=c["finished"],
+            role=roles.get(c["id"], ""),
+            flag=outcomes.flagged.get(c["id"]),
+            verdicts=tuple((v["score"], v["text"]) for v in c["verdicts"]),
+        )
+        for c in row["candidates"]
+    )
+    by_id = {reply.id: reply for reply in replies}
+    known = [(by_id[chosen], by_id[rejected]) for chosen, rejected in pairs if chosen in by_id and rejected in by_id]
+    best, worst = max(known, key=_difference) if known else (None, None)
+    return ShownPrompt(row["id"], row["text"], _outcome(row["id"], roles, outcomes), replies, best, worst)
+
+
+def _difference(pair: tuple[ShownReply, ShownReply]) -> float:
+    chosen, rejected = pair
+    return (chosen.mean or 0.0) - (rejected.mean or 0.0)
+
+
+def _roles(row: dict[str, Any], pairs: list[tuple[str, str]], positive: set[str]) -> dict[str, str]:
+    roles = {c["id"]: POSITIVE for c in row["candidates"] if c["id"] in positive}
+    chosen, rejected = {c for c, _ in pairs}, {r for _, r in pairs}
+    roles |= dict.fromkeys(chosen, CHOSEN) | dict.fromkeys(rejected, REJECTED) | dict.fromkeys(chosen & rejected, BOTH)
+    return roles
+
+
+def _outcome(prompt: str, roles: dict[str, str], outcomes: _Outcomes) -> str:
+    if not outcomes.made:
+        return NOT_YET
+    if roles:
+        return TRAINED_ON if POSITIVE in roles.values() else PAIRED
+    return outcomes.dropped.get(prompt, "no pair, for no stated reason")
+
+
+def _never_judged(layout: RunLayout, t: int) -> Iterator[ShownPrompt]:
+    """Prompts that the respond step dropped, with its reasons."""
+    reasons = _reasons(layout.judged(t) / "dropped")
+    if reasons:
+        for row in _plain(layout.prompts(t) / "rows", ["id", "text"]):
+            if row["id"] in reasons:
+                yield ShownPrompt(row["id"], row["text"], reasons[row["id"]], ())

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import pytest
+
+from selfreward_ray.evaluation.intervals import Estimate
+from selfreward_ray.reporting.findings import Evaluated, findings, outcome
+
+
+def evaluated(model: str, *scores: float, right: int = 2) -> Evaluated:
+    """A model with `scores` on prompts p0, p1, …; as judge it ranks `right` of three pairs of each set correctly."""
+    sets = [f"s{number}" for number in range(4)]
+    return Evaluated(
+        model,
+        {f"p{number}": score for number, score in enumerate(scores)},
+        dict.fromkeys(sets, right / 3),
+        dict.fromkeys(sets, (right, 3)),
+    )
+
+
+M1 = evaluated("M1", 50, 60, 70)
+M2 = evaluated("M2", 55, 66, 73)
+M3 = evaluated("M3", 40, 65, 80)
+
+
+def said(*models: Evaluated, scorer: str | None = "demo", held_out: bool = True) -> dict[tuple[str, str], list[str]]:
+    """Outcomes and texts by kind and models."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for finding in findings(models, scorer, held_out, 3):
+        found.setdefault((finding.kind, finding.models), []).append(f"{finding.outcome}: {finding.text}")
+    return found
+
+
+def test_consecutive_models_are_compared_and_each_with_the_first():
+    found = said(M1, M2, M3)
+    compared = ["M2 against M1", "M3 against M2", "M3 against M1"]
+    assert list(found) == [("Answers", models) for models in compared] + [("Judge", models) for models in compared]
+
+
+def test_differences_are_stated_in_words():
+    """M2 - M1 is 5, 6, 3: mean 4.7, half the interval 1.96·1.528/√3 = 1.7. M3 - M2 is -15, -1, 7."""
+    found = said(M1, M2, M3)
+    assert found["Answers", "M2 against M1"] == [
+        "better: The demo score of M2 is 4.7 percentage points higher than that of M1 (95 % interval +2.9 to +6.4), on "
+        "the same 3 held-out prompts."
+    ]
+    assert found["Answers", "M3 against M2"] == [
+        "not significant: The demo score of M3 is 3.0 percentage points lower than that of M2 (95 % interval −15.6 to "
+        "+9.6), on the same 3 held-out prompts. The interval includes 0."
+    ]
+
+
+def test_a_worse_judge_is_called_worse():
+    found = said(M1, replace(evaluated("M2", 55, 66, 73, right=1)))
+    accuracy, spearman = found["Judge", "M2 against M1"]
+    assert accuracy.startswith("worse: The pairwise accuracy of M2 is 33.3 percentage points lower than that of M1")
+    assert accuracy.endswith("on the same 4 ranked sets.")
+    assert spearman.startswith("worse: The Spearman of M2 is 0.333 lower")
+
+
+def test_equal_models_are_as_high():
+    (text,) = said(M1, replace(M1, model="M2"))["Answers", "M2 against M1"]
+    assert text.startswith("not significant: The demo score of M2 is as high as that of M1")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.1, 1, "better"), (0, 1, "not significant"), (-1, 1, "not significant"), (-1, -0.1, "worse")],
+)
+def test_an_interval_that_includes_zero_is_not_significant(low: float, high: float, expected: str):
+    assert outcome(Estimate((low + high) / 2, (high - low) / 2)) == expected
+
+
+def test_one_prompt_is_never_significant():
+    assert outcome(Estimate(50.0, None)) == "not significant"
+    (text,) = said(evaluated("M1", 10), evaluated("M2", 90))["Answers", "M2 against M1"]
+    assert "one prompt gives no interval" in text
+    assert "includes 0" not in text
+
+
+def test_without_a_scorer_the_remedy_is_named_and_the_judge_is_compared():
+    found = said(replace(M1, scores={}), replace(M2, scores={}), scorer=None)
+    assert list(found) == [("Answers", "all models"), ("Judge", "M2 against M1")]
+    (text,) = found["Answers", "all models"]
+    assert text.startswith("not measured: The recipe names no scorer")
+    assert "set evaluation.scorer" in text
+
+
+def test_what_was_not_measured_on_common_prompts_is_said():
+    (answers,) = said(M1, Evaluated("M2", {"other": 3.0}))["Answers", "M2 against M1"]
+    assert answers.startswith("not measured: The scorer demo gave no score")
+    judge = said(M1, Evaluated("M2", M2.scores))["Judge", "M2 against M1"]
+    assert judge == ["not measured: No held-out set has two replies of different ranks that both models could judge."]
+
+
+@pytest.mark.parametrize(
+    ("models", "held_out", "count", "part"),
+    [
+        ([M1, M2], False, 3, "set seed_data.held_out"),
+        ([], True, 3, "No model is evaluated yet"),
+        ([M1], True, 3, "Only M1 is evaluated so far"),
+        ([M1], True, 1, "set iterations above 0"),
+    ],
+)
+def test_a_run_with_nothing_to_compare_says_why(models: list[Evaluated], held_out: bool, count: int, part: str):
+    (finding,) = findings(models, "demo", held_out, count)
+    assert finding.outcome == "not measured"
+    assert part in finding.text
