@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.evaluation.agreement import agreement
+from selfreward_ray.evaluation.agreement import agreement_metrics
 from selfreward_ray.evaluation.replies import reply_figures
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences import POLICIES
@@ -158,7 +158,7 @@ def write_evaluation(layout: RunLayout, recipe: Recipe, t: int, rng: random.Rand
         for rank in range(3):
             score = float(3 - rank) if rng.random() < 0.5 + 0.15 * t else float(rng.randint(0, 5))
             verdict = Verdict(f"{name}/r{rank}/v0", f"Score: {score}", score, 1)
-            replies.append(JudgedReply(f"{name}/r{rank}", name, rank, None, verdict))
+            replies.append(JudgedReply(f"{name}/r{rank}", name, rank, None, (verdict,)))
         answer = EvaluatedReply(f"{name}/answer", "Why?", text("Because " + "it is so " * t), True)
         sets.append(EvaluatedSet(name, answer, tuple(replies)))
         scores.append(ScoredReply(answer.id, min(10.0, 3.0 * t + rng.random()), 10.0))
@@ -170,7 +170,7 @@ def write_evaluation(layout: RunLayout, recipe: Recipe, t: int, rng: random.Rand
         step.write(scores, ScoredReply, "scores")
         percents = {reply.id: 100 * reply.score / reply.maximum for reply in scores}
     metrics = {
-        "agreement": vars(agreement([reply for s in sets for reply in s.judged], 5)),
+        **agreement_metrics([reply for s in sets for reply in s.judged], 5, 1),
         "replies": vars(reply_figures([s.answer for s in sets], percents)),
     }
     step.finish(offered=len(sets), metrics=metrics)

@@ -140,6 +140,16 @@ def spearmans(judged: Iterable[Judgement]) -> dict[str, float]:
     return {names[place]: float(row[spearman, 0]) for place, row in zip(measured, sums, strict=True)}
 
 
+def pair_counts(judged: Iterable[Judgement]) -> dict[str, tuple[int, int]]:
+    """The pairs of each measured set that are ranked correctly, and all of them, by set id. `pairwise_accuracy` is the
+    ratio of their sums."""
+    sets = _by_set(judged)
+    measured, sums = _sums_by_set(list(sets.values()), max_score=math.inf)
+    names = list(sets)
+    pairs = FIGURES.index("pairwise_accuracy")
+    return {names[place]: (int(row[pairs, 0]), int(row[pairs, 1])) for place, row in zip(measured, sums, strict=True)}
+
+
 def agreement(judged: Sequence[Judgement], max_score: float, verdicts: int | None = None) -> Agreement:
     """Agreement of the scores of ranked replies with their ranks.
 

@@ -4,16 +4,13 @@ The prompts are the same, so the spread of the differences is what counts, and n
 difference can be significant although the models' own intervals overlap.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from itertools import combinations
+from collections.abc import Mapping
 from math import sqrt
 
 from selfreward_ray.evaluation.intervals import Estimate, gains, pooled
-from selfreward_ray.records import JudgedReply
 
 RankedPairs = Mapping[str, tuple[int, int]]
-"""By set id: the pairs of replies that a judge ranked as humans did, and all pairs that it could have ranked so."""
+"""By set id: the pairs of replies that a judge ranked as humans did, and all of them, as `agreement.pair_counts`."""
 
 
 def mean_difference(before: Mapping[str, float], after: Mapping[str, float]) -> Estimate | None:
@@ -22,21 +19,6 @@ def mean_difference(before: Mapping[str, float], after: Mapping[str, float]) -> 
     if not common:
         return None
     return pooled([gains({key: before[key] for key in common}, {key: after[key] for key in common})])
-
-
-def ranked_pairs(judged: Iterable[JudgedReply]) -> dict[str, tuple[int, int]]:
-    """The pairs of each set that `evaluation.agreement.Agreement.pairwise_accuracy` counts; sets without any are left
-    out."""
-    sets: defaultdict[str, list[JudgedReply]] = defaultdict(list)
-    for reply in judged:
-        sets[reply.set_id].append(reply)
-    return {name: counts for name, replies in sets.items() if (counts := _counts(replies))[1]}
-
-
-def _counts(replies: list[JudgedReply]) -> tuple[int, int]:
-    scored = [(score, reply.rank) for reply in replies if (score := reply.verdict.score) is not None]
-    pairs = [(a, b) for a, b in combinations(scored, 2) if a[1] != b[1]]
-    return sum((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in pairs), len(pairs)
 
 
 def accuracy_difference(before: RankedPairs, after: RankedPairs) -> Estimate | None:

@@ -6,10 +6,11 @@ To add a kind of finding, write a function that makes one from two `Evaluated` m
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from selfreward_ray.evaluation.differences import RankedPairs, accuracy_difference, mean_difference
 from selfreward_ray.evaluation.intervals import Estimate
+from selfreward_ray.reporting.formatting import percent
 
 Outcome = Literal["better", "worse", "not significant", "not measured"]
 
@@ -37,6 +38,8 @@ class Evaluated:
     spearmans: Mapping[str, float] = field(default_factory=dict)
     """Spearman's correlation of the model's verdicts with the human ranks, by set id."""
     ranked: RankedPairs = field(default_factory=dict)
+    against: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Outcomes of its answers head to head with those of earlier models, by their names. It is the left side."""
 
 
 def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool, models: int) -> tuple[Finding, ...]:
@@ -52,7 +55,31 @@ def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool,
         return (_nothing_to_compare(evaluated, models),)
     pairs = list(pairwise(evaluated)) + [(evaluated[0], later) for later in evaluated[2:]]
     found = [finding for kind in KINDS for before, after in pairs if (finding := kind(before, after, scorer))]
-    return (*([] if scorer else [_no_scorer()]), *found)
+    unscored = scorer is None and not any(model.against for model in evaluated)
+    return (*([_no_scorer()] if unscored else []), *found)
+
+
+def head_to_head_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
+    """The win rate of the later model's answers by the judge of the run; None if they were not compared."""
+    del scorer
+    outcomes = after.against.get(before.model)
+    if outcomes is None:
+        return None
+    names = _names(before, after)
+    if outcomes["left_win_rate"] is None:
+        return Finding("Head to head", names, "not measured", "The judge could compare no answers of the two.")
+    low, high = outcomes["left_win_interval"]
+    found: Outcome = "better" if low > 0.5 else "worse" if high < 0.5 else "not significant"
+    controlled = outcomes["length_controlled_win_rate"]
+    at_equal_length = "" if controlled is None else f" At equal length it would win {percent(controlled)} %."
+    reason = " The interval includes 50 %." if found == "not significant" else ""
+    count = outcomes["left"] + outcomes["right"] + outcomes["ties"]
+    text = (
+        f"By the judge of the run, {after.model} wins {percent(outcomes['left_win_rate'])} % against {before.model} "
+        f"(95 % interval {percent(low)} to {percent(high)}), on the same {count} held-out prompts: {outcomes['left']} "
+        f"wins, {outcomes['right']} losses, and {outcomes['ties']} ties that count half.{reason}{at_equal_length}"
+    )
+    return Finding("Head to head", names, found, text)
 
 
 def score_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
@@ -95,6 +122,7 @@ def spearman_finding(before: Evaluated, after: Evaluated, scorer: str | None) ->
 
 
 KINDS: tuple[Callable[[Evaluated, Evaluated, str | None], Finding | None], ...] = (
+    head_to_head_finding,
     score_finding,
     accuracy_finding,
     spearman_finding,
@@ -152,7 +180,8 @@ def _nothing_to_compare(evaluated: Sequence[Evaluated], models: int) -> Finding:
 
 def _no_scorer() -> Finding:
     text = (
-        "The recipe names no scorer, so no program has scored the answers. If a program can check them, set "
-        "evaluation.scorer in a new run; `selfreward compare` lets a judge compare two models' answers of this one."
+        "No judge has compared the answers (evaluation.head_to_head), and no program has scored them "
+        "(evaluation.scorer): set one of the two in a new run. `selfreward compare` lets a judge compare two models' "
+        "answers of this one."
     )
     return _not_measured("Answers", text)

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from selfreward_ray.evaluation.agreement import spearmans
-from selfreward_ray.evaluation.differences import ranked_pairs
+from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
 from selfreward_ray.judging.rubric import RubricError, load_rubric
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import EvaluatedSet, JudgedReply, Pair, ScoredReply
+from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply
 from selfreward_ray.reporting.findings import Evaluated
 from selfreward_ray.reporting.judged import (
     BOTH,
@@ -78,12 +77,18 @@ def read_evaluated(layout: RunLayout, t: int) -> Evaluated | None:
     folder = layout.evaluation(t)
     if read_manifest(folder) is None:
         return None
-    judged: list[JudgedReply] = [
-        r for _, rows in read_files(folder / "rows", EvaluatedSet) for s in rows for r in s.judged
-    ]
+    judged = first_verdicts(r for _, rows in read_files(folder / "rows", EvaluatedSet) for s in rows for r in s.judged)
     scores = read_rows(folder, ScoredReply, "scores")
     percents = {reply.id: 100 * reply.score / reply.maximum for reply in scores}
-    return Evaluated(f"M{t}", percents, spearmans(judged), ranked_pairs(judged))
+    against = {f"M{other}": _outcomes(layout.against(t, other)) for other in range(1, t)}
+    compared = {model: outcomes for model, outcomes in against.items() if outcomes is not None}
+    return Evaluated(f"M{t}", percents, spearmans(judged), pair_counts(judged), compared)
+
+
+def _outcomes(folder: Folder) -> dict[str, Any] | None:
+    """The outcomes of a head-to-head comparison, in which the later model is the left side; None if there is none."""
+    manifest = read_manifest(folder)
+    return None if manifest is None else manifest.metrics["outcomes"]
 
 
 def read_training(title: str, made: ModelLayout) -> Training | None:

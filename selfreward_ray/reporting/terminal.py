@@ -12,9 +12,16 @@ from selfreward_ray.reporting.columns import TEXT_COLUMNS, model_cells, model_co
 from selfreward_ray.reporting.formatting import number, share_with_interval, visible
 from selfreward_ray.reporting.summary import RunSummary
 
+_STYLES = {"better": "green", "worse": "red"}
+
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print the tables of models and steps. They fit into 80 columns."""
+    """Print what got better, and the tables of models and steps. They fit into 80 columns."""
+    for finding in summary.findings:
+        style = _STYLES.get(finding.outcome, "")
+        head = Text.assemble((finding.outcome, style), f"  {visible(finding.models)}, {finding.kind.lower()}: ")
+        console.print(head + Text(visible(finding.text)), highlight=False)
+    console.print()
     models = [model_cells(model, summary.scorer) for model in summary.models]
     console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
     console.print(_table(f"{summary.name}: steps", step_columns(), map(step_cells, summary.steps)))

@@ -18,6 +18,7 @@ from selfreward_ray.evaluation.agreement import (
     agreement_metrics,
     first_verdicts,
     mean_verdicts,
+    pair_counts,
     score_counts,
     spearmans,
 )
@@ -278,3 +279,14 @@ def test_intervals_do_not_depend_on_the_order_of_rows() -> None:
     replies = random_sets(3)
     mixed = random.Random(1).sample(replies, len(replies))
     assert agreement(replies, 5).intervals == agreement(mixed, 5).intervals
+
+
+def test_pair_counts_are_those_of_the_pairwise_accuracy():
+    """Three replies have three pairs. A tie is wrong, and so are the pairs of a reply that cannot be read."""
+    sets = {"a": (5, 3, 3), "b": (1, None, 4), "c": (2, None)}
+    judged = [Judgement(name, rank, score) for name, scores in sets.items() for rank, score in enumerate(scores)]
+    judged += [Judgement("level", 0, 5), Judgement("level", 0, 1)]
+    found = pair_counts(judged)
+    assert found == {"a": (2, 3), "b": (0, 3), "c": (0, 1)}
+    accuracy = agreement(judged, 5).pairwise_accuracy
+    assert accuracy == sum(right for right, _ in found.values()) / sum(pairs for _, pairs in found.values())

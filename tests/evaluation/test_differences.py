@@ -2,17 +2,7 @@ from math import sqrt
 
 import pytest
 
-from selfreward_ray.evaluation.agreement import agreement
-from selfreward_ray.evaluation.differences import accuracy_difference, mean_difference, ranked_pairs
-from selfreward_ray.records import JudgedReply, Verdict
-
-
-def judged(set_id: str, *scores: float | None) -> list[JudgedReply]:
-    """Replies of the ranks 0, 1, … with the model's scores."""
-    return [
-        JudgedReply(f"{set_id}/r{rank}", set_id, rank, None, Verdict("v", "", score, 1))
-        for rank, score in enumerate(scores)
-    ]
+from selfreward_ray.evaluation.differences import accuracy_difference, mean_difference
 
 
 def test_a_mean_difference_by_hand():
@@ -26,15 +16,6 @@ def test_a_mean_difference_by_hand():
 def test_without_a_common_prompt_there_is_no_difference():
     assert mean_difference({"a": 1.0}, {"b": 1.0}) is None
     assert accuracy_difference({"a": (1, 1)}, {"b": (1, 1)}) is None
-
-
-def test_ranked_pairs_are_those_of_the_pairwise_accuracy():
-    """Three replies have three pairs. A tie is wrong, and what cannot be read is in no pair."""
-    replies = judged("a", 5, 3, 3) + judged("b", 1, None, 4) + judged("c", 2, None)
-    found = ranked_pairs(replies)
-    assert found == {"a": (2, 3), "b": (0, 1)}
-    accuracy = agreement(replies, 5).pairwise_accuracy
-    assert accuracy == sum(right for right, _ in found.values()) / sum(pairs for _, pairs in found.values())
 
 
 def test_an_accuracy_difference_by_hand():

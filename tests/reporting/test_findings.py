@@ -63,6 +63,37 @@ def test_equal_models_are_as_high():
 
 
 @pytest.mark.parametrize(
+    ("rate", "interval", "controlled", "said_of_it"),
+    [
+        (0.7, [0.55, 0.82], 0.6, ("better", "(95 % interval 55.0 to 82.0)", "At equal length it would win 60.0 %.")),
+        (0.3, [0.18, 0.45], None, ("worse", "wins 30.0 % against M1", "ties that count half.")),
+        (0.6, [0.48, 0.7], None, ("not significant", "30 wins, 20 losses, and 10 ties", "The interval includes 50 %.")),
+    ],
+)
+def test_a_comparison_by_the_judge_comes_first(
+    rate: float, interval: list[float], controlled: float | None, said_of_it: tuple[str, str, str]
+):
+    outcomes = {
+        "left": 30, "right": 20, "ties": 10, "left_win_rate": rate, "left_win_interval": interval,
+        "length_controlled_win_rate": controlled,
+    }  # fmt: skip
+    found = said(replace(M1, scores={}), replace(M2, scores={}, against={"M1": outcomes}), scorer=None)
+    assert next(iter(found)) == ("Head to head", "M2 against M1")
+    assert ("Answers", "all models") not in found
+    (text,) = found["Head to head", "M2 against M1"]
+    start, *parts = said_of_it
+    assert text.startswith(f"{start}: By the judge of the run, M2 wins")
+    assert "on the same 60 held-out prompts" in text
+    assert all(part in text for part in parts)
+
+
+def test_answers_that_no_judge_could_compare_are_not_measured():
+    nothing = {"left_win_rate": None}
+    (text,) = said(M1, replace(M2, against={"M1": nothing}))["Head to head", "M2 against M1"]
+    assert text == "not measured: The judge could compare no answers of the two."
+
+
+@pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0.1, 1, "better"), (0, 1, "not significant"), (-1, 1, "not significant"), (-1, -0.1, "worse")],
 )
@@ -81,8 +112,7 @@ def test_without_a_scorer_the_remedy_is_named_and_the_judge_is_compared():
     found = said(replace(M1, scores={}), replace(M2, scores={}), scorer=None)
     assert list(found) == [("Answers", "all models"), ("Judge", "M2 against M1")]
     (text,) = found["Answers", "all models"]
-    assert text.startswith("not measured: The recipe names no scorer")
-    assert "set evaluation.scorer" in text
+    assert text.startswith("not measured: No judge has compared the answers (evaluation.head_to_head)")
 
 
 def test_what_was_not_measured_on_common_prompts_is_said():

@@ -43,3 +43,8 @@ def test_brackets_and_escapes_in_names_are_only_text() -> None:
     assert "[red]M1" in text
     assert "1 bad␛[2J" in text
     assert "\x1b" not in text
+
+
+def test_what_got_better_is_said_first() -> None:
+    first = printed(RUN, 120).splitlines()[0]
+    assert first == "better  M1 against M0, answers: The demo score of M1 is 17.6 percentage points higher."
