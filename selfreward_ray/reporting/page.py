@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from selfreward_ray.evaluation.agreement import RULE
 from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
 from selfreward_ray.reporting.formatting import duration, number, visible
 from selfreward_ray.reporting.plots import judge_plot, score_plot
@@ -26,6 +27,7 @@ def render_page(summary: RunSummary) -> str:
         judge_plot=judge_plot(summary.models),
         total_seconds=sum(step.seconds for step in summary.steps),
         total_tokens=sum(step.tokens for step in summary.steps),
+        agreement_rule=RULE,
         longest=max((step.seconds for step in summary.steps), default=0),
     )
 
