@@ -11,8 +11,8 @@ from selfreward_ray.cli.arguments import Overrides, complete_recipe
 from selfreward_ray.cli.running import explained, prepared, show_counts
 
 _USE = (
-    "agreement: give RECIPE with --model, --data and --out to judge ranked replies, or --scores FILE alone for existing "
-    "scores; --max-score belongs to --scores"
+    "agreement: give RECIPE with --model, --data and --out to judge ranked replies, or --scores FILE alone for "
+    "existing scores; --max-score belongs to --scores"
 )
 
 
