@@ -47,6 +47,7 @@ COMMANDS = [
     "export",
     "report",
     "status",
+    "watch",
 ]
 HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow"]
 

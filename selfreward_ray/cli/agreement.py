@@ -11,8 +11,8 @@ from selfreward_ray.cli.arguments import Overrides, complete_recipe
 from selfreward_ray.cli.running import explained, prepared, show_counts
 
 _USE = (
-    "give RECIPE with --model, --data and --out to judge ranked replies, or --scores FILE alone for existing scores; "
-    "--max-score belongs to --scores"
+    "agreement: give RECIPE with --model, --data and --out to judge ranked replies, or --scores FILE alone for "
+    "existing scores; --max-score belongs to --scores"
 )
 
 
@@ -58,7 +58,7 @@ def agreement(
         elif scores is None and all(judging) and max_score is None:
             measured = _of_model(*map(str, judging), overrides)
         else:
-            raise UserError(f"agreement: {_USE}")
+            raise UserError(_USE)
         if json_file is not None:
             json_file.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
 
@@ -93,5 +93,5 @@ def _of_scores(source: str, max_score: float | None) -> dict[str, Any]:
     whose = "the largest score of the file" if max_score is None else "the score of --max-score"
     rule = print_agreement({source: measured}, f"{whose}, {best:g}" if best is not None else whose)
     if found.unranked:
-        typer.echo(f"{found.unranked:,} rows without a human rank or score were left out.")
+        typer.echo(f"left out: {found.unranked:,} rows without a human rank or score")
     return {"agreement": measured, "max_score": best, "rows_left_out": found.unranked, "rule": rule}

@@ -119,7 +119,7 @@ def agreement_metrics(judged: Sequence[JudgedReply], max_score: float, min_valid
     of_means = agreement(mean_verdicts(judged, min_valid), max_score, asked) if asked > len(judged) else None
     return {
         "agreement": asdict(agreement(first_verdicts(judged), max_score)),
-        "agreement_of_means": of_means and asdict(of_means),
+        "agreement_of_means": None if of_means is None else asdict(of_means),
     }
 
 

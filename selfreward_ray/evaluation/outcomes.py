@@ -77,8 +77,8 @@ def _outcomes(preferred: Sequence[str], differences: Sequence[int] | None) -> Ou
         ties=ties,
         left_win_rate=(left + ties / 2) / count if count else None,
         left_win_interval=wilson_interval(left + ties / 2, count) if count else None,
-        length_controlled_win_rate=controlled and controlled.rate,
-        length_controlled_interval=controlled and [controlled.low, controlled.high],
+        length_controlled_win_rate=None if controlled is None else controlled.rate,
+        length_controlled_interval=None if controlled is None else [controlled.low, controlled.high],
         first_in_both=counts["first"],
         second_in_both=counts["second"],
     )

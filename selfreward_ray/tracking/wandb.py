@@ -17,10 +17,10 @@ class WeightsAndBiases:
         except ImportError:
             raise UserError('tracking.trackers: wandb needs its extra: pip install "selfreward-ray[wandb]"') from None
         self._wandb = wandb
-        folder = None
-        if "://" not in run.uri:  # W&B would take another folder without a word where this one is missing
+        folder = Path.cwd()
+        if "://" not in run.uri:
             folder = Path(run.uri)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)  # W&B would take another one without a word
         try:
             self._run = wandb.init(
                 project=run.project,

@@ -137,6 +137,16 @@ def test_the_examples_of_seed_data_give_what_the_manual_prints(tmp_path: Path, m
     assert compared == 7  # six forms, and verdicts that stand in the source
 
 
+def test_the_example_of_judge_agreement_gives_what_the_manual_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    _, (_, title, scores), (_, _, command), (_, _, printed) = blocks("agreement.md")
+    (tmp_path / title).write_text(scores, encoding="utf-8")
+    shown = run(command, Path())
+    assert [line.rstrip() for line in shown.splitlines()] == printed.splitlines()
+    assert (tmp_path / "agreement.json").is_file()
+
+
 def run(line: str, recipe: Path) -> str:
     name, *arguments = shlex.split(line)
     assert name == "selfreward"

@@ -293,6 +293,7 @@ def test_evaluation_has_answers_and_verdicts(finished: FinishedRun) -> None:
     assert all(len(row.judged) == 2 for row in rows)
     figures = finished.manifest(finished.layout.evaluation(1)).metrics
     assert figures["agreement"]["verdicts"] == 2 * HELD_OUT
+    assert figures["agreement_of_means"]["verdicts"] == 2 * 2 * HELD_OUT
     assert figures["replies"]["count"] == HELD_OUT
     assert figures["replies"]["score"] is None, "the recipe names no scorer"
 

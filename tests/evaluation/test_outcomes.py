@@ -63,7 +63,7 @@ def comparison(preferred: str, left: int, right: int) -> Comparison:
     )
 
 
-def test_length_is_that_of_the_texts_and_the_left_sides_counts_positive():
+def test_the_lengths_of_the_texts_are_controlled_for():
     """The longer reply always wins, and left is the longer one in 45 of 60 pairs: 75 %, at equal length about half."""
     rng = random.Random(0)
     pairs = [(rng.randint(60, 200), 50) for _ in range(45)] + [(50, rng.randint(60, 200)) for _ in range(15)]

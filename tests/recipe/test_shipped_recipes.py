@@ -18,6 +18,7 @@ from selfreward_ray.judging.rubric import load_pairwise, load_rubric
 from selfreward_ray.recipe.schema import Optimization, Recipe
 from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.records import SftTokens
+from selfreward_ray.steps.evaluate import agreement_verdicts
 from selfreward_ray.training.batches import plan_batches
 
 RECIPES = sorted((Path(__file__).parents[2] / "selfreward_ray" / "recipe" / "recipes").glob("*.yaml"))
@@ -155,6 +156,12 @@ def test_a_shipped_recipe_can_be_used(path: Path):
     load_pairwise(recipe.judge.pairwise_rubric)
     for optimization in (recipe.sft, recipe.dpo):
         assert optimization.batch_size >= recipe.training.workers  # the trainer refuses less
+
+
+@pytest.mark.parametrize("name", ["quickstart", "proof"])
+def test_the_demo_world_is_evaluated_with_one_verdict_per_reply(name: str):
+    """As cheaply as before `evaluation.verdicts`: their judges give one verdict in the loop too."""
+    assert agreement_verdicts(load_recipe(name)) == 1
 
 
 @pytest.mark.parametrize(

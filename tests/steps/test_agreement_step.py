@@ -14,7 +14,9 @@ from selfreward_ray.steps.agreement import NO_ORDER, agreement
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows
 
-RECIPE = Recipe.model_validate({"model": "m0", "judge": {"verdicts": 2, "min_valid": 2, "retries": 0}})
+RECIPE = Recipe.model_validate(
+    {"model": "m0", "judge": {"rubric": "checklist", "verdicts": 2, "min_valid": 2, "retries": 0}}
+)
 GIVEN = {"good": ("5", "4"), "fair": ("3", "5"), "bad": ("3", "1"), "odd": ("5", "?")}
 
 
