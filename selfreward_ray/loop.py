@@ -118,8 +118,8 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` names a source, a scorer or a rubric that does not exist, or an endpoint that is not
-    usable. Needs no cluster.
+    """Raise `UserError` if `recipe` names a source, a scorer or a rubric that does not exist, or an endpoint that may
+    not judge. Needs no cluster.
     """
     check_named(recipe)
     judging(recipe)

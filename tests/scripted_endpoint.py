@@ -85,7 +85,7 @@ def serving(script: Script) -> Iterator[ScriptedEndpoint]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802 (the name that http.server calls)
+        def do_POST(self) -> None:
             assert self.path == "/v1/chat/completions"
             endpoint.answer(self)
 

@@ -93,7 +93,9 @@ def judged(model: str, folder: Path, replies: list[str]) -> Manifest:
             },
         }
     )  # fmt: skip
-    (folder / "replies.jsonl").write_text("".join(json.dumps({"prompt": "A river?", "reply": r}) + "\n" for r in replies))
+    (folder / "replies.jsonl").write_text(
+        "".join(json.dumps({"prompt": "A river?", "reply": r}) + "\n" for r in replies)
+    )
     step = judge(recipe, model=model, replies=str(folder / "replies.jsonl"), out=str(folder / "out"))
     (manifest,) = run_pooled(step)
     return manifest
@@ -125,7 +127,9 @@ def test_it_judges_as_the_model_does_and_counts_its_tokens(server: str, tiny_mod
         prompts += 2 * prompt_tokens
         generated += 2 * reply_tokens
     assert [verdict.attempts for verdict in found["river " * 600]] == [0, 0]
-    assert found["river " * 600][0].text.startswith("not asked: the prompt and the tokens to generate exceed the context")
+    assert found["river " * 600][0].text.startswith(
+        "not asked: the prompt and the tokens to generate exceed the context"
+    )
     assert (manifest.metrics["prompt_tokens"], manifest.metrics["generated_tokens"]) == (prompts, generated)
     assert manifest.metrics["cached_tokens"] >= 0
     assert manifest.metrics["endpoint_retries"] == 0
