@@ -137,7 +137,7 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist, or an endpoint
-    that is not usable. Needs no cluster.
+    that may not judge. Needs no cluster.
     """
     check_named(recipe)
     judging(recipe)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -243,7 +243,7 @@ class EndpointClient:
         self._stopped = EndpointStopped(f"{said}; {remedy}")
         return self._stopped
 
-    def _give_up(self, failure: _Failed, attempts: int, others_answered: bool) -> None:
+    def _give_up(self, failure: _Failed, attempts: int, others_answered: bool) -> NoReturn:
         """Raise the error of a request that failed `attempts` times.
 
         If other requests were answered while this one waited for its last attempt, the fault is this request's.
@@ -252,7 +252,7 @@ class EndpointClient:
         if failure.limited:
             raise self._stop(said, "lower endpoint.requests_per_minute, tokens_per_minute or concurrency")
         if others_answered:
-            raise RequestRefused(said) from None
+            raise RequestRefused(said)
         raise self._stop(said, "run the command again when the endpoint is available")
 
     async def _back_off(self, failure: _Failed, failures: int) -> None:

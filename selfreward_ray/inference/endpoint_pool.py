@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -38,29 +38,39 @@ ANSWERS = "answers"
 DRAIN_S = 30.0
 """Seconds for which an interrupted step waits for answers to requests that are sent."""
 
+T = TypeVar("T")
 Finished = tuple[str, BlockCounts]
 
 
 class StoredAnswers:
-    """The answers of a step's endpoint, by the key of their request. `calls` and `tokens` are those of all answers."""
+    """The answers of a step's endpoint, by the key of their request.
+
+    `calls` and `tokens` count what earlier attempts left. Raises `UserError` for a damaged file. If storage fails after
+    all retries, `get` and `put` raise `EndpointStopped`: the row must not be dropped for it.
+    """
 
     def __init__(self, folder: Folder):
-        """Read what earlier attempts left. Raises `UserError` for a damaged file."""
         self._folder = folder
-        self.names = {path.rpartition("/")[2] for path in folder.files(".json")}
+        self._names = {path.rpartition("/")[2] for path in folder.files(".json")}
         with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-            self.tokens = sum(pool.map(lambda name: _tokens_of(self._read(name)), self.names))
-        self.calls = len(self.names)
+            self.tokens = sum(pool.map(lambda name: _tokens_of(self._read(name)), self._names))
+        self.calls = len(self._names)
 
     async def get(self, key: str) -> Completion | None:
         name = f"{key}.json"
-        return await asyncio.to_thread(self._read, name) if name in self.names else None
+        return await self._with_storage(self._read, name) if name in self._names else None
 
     async def put(self, key: str, completion: Completion) -> None:
-        await with_retries(self._folder.write_json, f"{key}.json", asdict(completion))
+        await self._with_storage(self._folder.write_json, f"{key}.json", asdict(completion))
 
     def delete(self) -> None:
         self._folder.delete()
+
+    async def _with_storage(self, call: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return await with_retries(call, *arguments)
+        except OSError as error:
+            raise EndpointStopped(f"its answers cannot be stored in {self._folder.uri}: {error}") from None
 
     def _read(self, name: str) -> Completion:
         (completion,) = from_rows([self._folder.read_json(name)], Completion)

@@ -9,18 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-<<<<<<< HEAD
+from selfreward_ray.evaluation.agreement import RULE
 from selfreward_ray.reporting import columns, drawings
 from selfreward_ray.reporting.findings import Finding
 from selfreward_ray.reporting.formatting import duration, number, shortened, visible
 from selfreward_ray.reporting.pairs_data import PairData
 from selfreward_ray.reporting.plots import bar
-=======
-from selfreward_ray.evaluation.agreement import RULE
-from selfreward_ray.reporting.columns import STEP_COLUMNS, TEXT_COLUMNS, model_cells, model_columns, step_cells
-from selfreward_ray.reporting.formatting import duration, number, visible
-from selfreward_ray.reporting.plots import judge_plot, score_plot
->>>>>>> w18-agree
 from selfreward_ray.reporting.summary import RunSummary
 
 _CONTENTS = (

@@ -13,7 +13,7 @@ import pytest
 from scripted_endpoint import Reply, ScriptedEndpoint, chat, error, serving
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.inference import endpoint_limits, endpoint_pool
+from selfreward_ray.inference import block, endpoint_limits, endpoint_pool
 from selfreward_ray.inference.pool import PoolStopped
 from selfreward_ray.loop import check_recipe
 from selfreward_ray.recipe.schema import Recipe
@@ -139,7 +139,7 @@ def test_an_endpoint_judges_ranked_replies(tmp_path: Path):
 
 
 def test_no_more_requests_at_a_time_than_the_recipe_allows(tmp_path: Path, replies: str):
-    with serving(lambda body, _: Reply(verdict(body), hang=0.05)) as endpoint:
+    with serving(lambda body, _: Reply(verdict(body), hang=0.2)) as endpoint:
         judged(endpoint, replies, tmp_path / "out", concurrency=3)
     assert endpoint.most_at_a_time == 3
 
@@ -239,13 +239,34 @@ def test_no_answer_is_paid_for_twice_after_a_kill(tmp_path: Path, replies: str):
     assert manifest.metrics["answers_reused"] == 3
 
 
+def test_storage_that_fails_stops_the_step_and_drops_no_row(
+    tmp_path: Path, replies: str, monkeypatch: pytest.MonkeyPatch
+):
+    write = Folder.write_bytes
+
+    def full(self: Folder, name: str, data: bytes) -> None:
+        if self.uri.endswith(endpoint_pool.ANSWERS):
+            raise OSError("no space left")
+        write(self, name, data)
+
+    monkeypatch.setattr(block, "RETRY_DELAYS_S", (0.0,))
+    with serving(verdict) as endpoint:
+        with monkeypatch.context() as patch:
+            patch.setattr(Folder, "write_bytes", full)
+            with pytest.raises(PoolStopped, match=r"its answers cannot be stored in .*/out/answers: no space left"):
+                judged(endpoint, replies, tmp_path / "out")
+        assert not (tmp_path / "out" / "dropped").exists()
+        judged(endpoint, replies, tmp_path / "out")
+    assert scores(tmp_path / "out") == ALL
+
+
 def test_an_interruption_keeps_the_answers_under_way(tmp_path: Path, replies: str, monkeypatch: pytest.MonkeyPatch):
     """Ctrl-C after the first block: requests that are sent by then are answered, kept, and not sent again."""
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    with serving(lambda body, number: Reply(verdict(body), hang=0.02 if number < 4 else 0.3)) as endpoint:
+    with serving(lambda body, number: Reply(verdict(body), hang=0.02 if number < 4 else 1.0)) as endpoint:
         with monkeypatch.context() as patch:
             patch.setattr("selfreward_ray.steps.pooled.Progress.update", interrupted_after_first(interrupted))
             with pytest.raises(KeyboardInterrupt):
@@ -300,7 +321,7 @@ def test_a_budget_of_tokens_is_not_exceeded(tmp_path: Path, replies: str):
     """Of 16 requests that may run at a time, only so many run as fit at their maximum length."""
     usage = {"prompt_tokens": 60, "completion_tokens": 40}
     with (
-        serving(lambda *_: Reply(chat("Score: 1", **usage), hang=0.02)) as endpoint,
+        serving(lambda *_: Reply(chat("Score: 1", **usage), hang=0.2)) as endpoint,
         pytest.raises(PoolStopped, match="the budget is spent"),
     ):
         judged(endpoint, replies, tmp_path / "out", max_tokens=700, concurrency=16)
