@@ -53,10 +53,9 @@ def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
     m1_proposes = _proposed_by_m1(recipe, layout)
     steps = [seed, *([] if m1_proposes else proposals), *to_first_model, *(proposals if m1_proposes else [])]
     for t in range(1, recipe.iterations + 2):
-        respond, *train = iteration(recipe, layout, t) if t <= recipe.iterations else [None]
-        steps += evaluation(recipe, layout, t)
-        steps += [respond] if respond else []
-        steps += comparison(recipe, layout, t) + train
+        improve = iteration(recipe, layout, t) if t <= recipe.iterations else []
+        respond, train = improve[:1], improve[1:]
+        steps += evaluation(recipe, layout, t) + respond + comparison(recipe, layout, t) + train
     return steps
 
 

@@ -183,7 +183,7 @@ async def evaluate_set(
     return EvaluatedSet(ranked.id, own, judged.replies(), ranked.group)
 
 
-async def answer_question(question: Question, model: LanguageModel, sampling: Sampling) -> AnsweredQuestion:
+async def answer_question(question: Question, model: LanguageModel[Any], sampling: Sampling) -> AnsweredQuestion:
     """One answer to each turn of `question`; a later turn is asked after the earlier turns and their answers."""
     history: list[Turn] = []
     answers: list[Answer] = []

@@ -26,9 +26,9 @@ def head_to_head(recipe: Recipe, *, left: str, right: str, out: str, label: str 
     if step.is_done():
         skipped(label)
         return step.manifest()
-    answers = [read_rows(finished_step(uri, "judge"), JudgedPrompt) for uri in (left, right)]
-    with Progress(label, len(answers[0]), "answers") as progress:
-        rows, dropped = score_pairs(*answers, recipe.judge.min_valid)
+    ours, theirs = (read_rows(finished_step(uri, "judge"), JudgedPrompt) for uri in (left, right))
+    with Progress(label, len(ours), "answers") as progress:
+        rows, dropped = score_pairs(ours, theirs, recipe.judge.min_valid)
         step.write(rows, ScoredPair)
         step.write(dropped, Dropped, "dropped")
         progress.update(len(rows))

@@ -49,8 +49,8 @@ class _View:
         self.complete = False
 
     def render(self) -> Group:
-        for line in self._metrics.new():
-            self._series.setdefault(line["series"], {})[line["step"]] = line
+        for found in self._metrics.new():
+            self._series.setdefault(found["series"], {})[found["step"]] = found
         shown = [heading(self._layout)]
         unfinished = 0
         for step, line in status_lines(plan(self._layout.recipe(), self._layout)):
