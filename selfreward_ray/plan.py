@@ -152,11 +152,11 @@ def comparison(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
     # M1's answers are judged with M2's, by the same start of the judge's engines.
     scored = [
         PlannedStep(
-            "judge", f"M{m}", "score answers", layout.answers(m), {"model": judge, "replies": layout.evaluation(m).uri}
+            "judge", f"M{m}", "score answers", layout.scored(m), {"model": judge, "replies": layout.evaluation(m).uri}
         )
         for m in ([1, 2] if t == 2 else [t])
     ]
     compared = [
-        against("head_to_head", other, left=layout.answers(t).uri, right=layout.answers(other).uri) for other in others
+        against("head_to_head", other, left=layout.scored(t).uri, right=layout.scored(other).uri) for other in others
     ]
     return [*scored, *compared]

@@ -128,10 +128,10 @@ def test_steps_that_share_an_engine_are_adjacent():
         (
             {},
             [
-                ("judge", "M1/answers", "run/M1/model"),
-                ("judge", "M2/answers", "run/M1/model"),
+                ("judge", "M1/scored", "run/M1/model"),
+                ("judge", "M2/scored", "run/M1/model"),
                 ("head_to_head", "M2/against-M1", None),
-                ("judge", "M3/answers", "run/M1/model"),
+                ("judge", "M3/scored", "run/M1/model"),
                 ("head_to_head", "M3/against-M2", None),
                 ("head_to_head", "M3/against-M1", None),
             ],

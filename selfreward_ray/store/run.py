@@ -76,9 +76,9 @@ class RunLayout:
     def evaluation(self, t: int) -> Folder:
         return self.root / f"M{t}" / "evaluation"
 
-    def answers(self, t: int) -> Folder:
-        """The scores that the run's judge gave M(t)'s answers to held-out prompts."""
-        return self.root / f"M{t}" / "answers"
+    def scored(self, t: int) -> Folder:
+        """M(t)'s answers to held-out prompts with the scores of the run's judge."""
+        return self.root / f"M{t}" / "scored"
 
     def against(self, t: int, other: int) -> Folder:
         """M(t)'s answers head to head with those of the earlier model M(other)."""
