@@ -4,8 +4,8 @@ A run of one iteration is made up: judged prompts (4 candidates, 3 verdicts each
 pairs. Its report is written, and opened in the headless Chromium of this machine. The last line is one JSON object:
 `write_seconds` to read the tables and write the page, `write_peak_mb` of the process that does, `page_mb`, `embedded`
 prompts of all `rows`, `open_seconds` from the start of loading until the list is shown, and `search_seconds` until a
-search for a text that nobody wrote has looked at every embedded prompt. The exit status is 1 if opening took longer than
-`MOST_SECONDS`.
+search for a text that nobody wrote has looked at every embedded prompt. The exit status is 1 if opening took longer
+than `MOST_SECONDS`.
 """
 
 import argparse

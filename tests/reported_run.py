@@ -42,7 +42,10 @@ RECIPE = Recipe.model_validate(
         "dpo": {"learning_rate": 2e-6},
     }
 )
-WORDS = "rivers tea bread snow clocks maps trains wool salt moss chairs lamps birds soup glass roads".split()
+WORDS = [
+    "rivers", "tea", "bread", "snow", "clocks", "maps", "trains", "wool", "salt",
+    "moss", "chairs", "lamps", "birds", "soup", "glass", "roads",
+]  # fmt: skip
 
 
 def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], dropped: int = 0, **figures: Any) -> None:

@@ -94,7 +94,11 @@ def training_drawings(training: Training) -> tuple[str, str, list[Drawing]]:
     curves, skipped = training.curves, training.skipped
     percent = {"accuracy": [(step, 100 * value) for step, value in curves.get("accuracy", ())]}
     margin = _difference(curves.get("chosen_reward", ()), curves.get("rejected_reward", ()))
-    rewards = {"chosen": curves.get("chosen_reward", ()), "rejected": curves.get("rejected_reward", ()), "margin": margin}
+    rewards = {
+        "chosen": curves.get("chosen_reward", ()),
+        "rejected": curves.get("rejected_reward", ()),
+        "margin": margin,
+    }
     losses = {name: curves.get(key, ()) for name, key in (("loss", "loss"), ("preference loss", "preference_loss"))}
     panels: list[tuple[str, str, Mapping[str, Sequence[tuple[int, float]]], Bounds | None, Reference | None]] = [
         ("Loss", "nats", losses, None, None),
@@ -115,9 +119,7 @@ def training_drawings(training: Training) -> tuple[str, str, list[Drawing]]:
     return training.title, f"{training.steps} optimizer steps.{marks}{thin}{state}", drawn
 
 
-def _difference(
-    left: Sequence[tuple[int, float]], right: Sequence[tuple[int, float]]
-) -> list[tuple[int, float]]:
+def _difference(left: Sequence[tuple[int, float]], right: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     other = dict(right)
     return [(step, value - other[step]) for step, value in left if step in other]
 

@@ -45,7 +45,9 @@ def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool,
     `held_out` says whether the recipe has held-out sets, `models` how many models the run is to have.
     """
     if not held_out:
-        return (_not_measured("Answers and judge", "The recipe holds nothing out for evaluation: set seed_data.held_out."),)
+        return (
+            _not_measured("Answers and judge", "The recipe holds nothing out for evaluation: set seed_data.held_out."),
+        )
     if len(evaluated) < 2:
         return (_nothing_to_compare(evaluated, models),)
     pairs = list(pairwise(evaluated)) + [(evaluated[0], later) for later in evaluated[2:]]
@@ -77,7 +79,9 @@ def accuracy_finding(before: Evaluated, after: Evaluated, scorer: str | None) ->
     count = len(before.ranked.keys() & after.ranked.keys())
     margin = None if difference.margin is None else 100 * difference.margin
     percents = Estimate(100 * difference.mean, margin)
-    return _finding("Judge", before, after, percents, "pairwise accuracy", "percentage points", 1, f"{count} ranked sets")
+    return _finding(
+        "Judge", before, after, percents, "pairwise accuracy", "percentage points", 1, f"{count} ranked sets"
+    )
 
 
 def spearman_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
@@ -139,7 +143,9 @@ def _not_measured(kind: str, text: str) -> Finding:
 
 def _nothing_to_compare(evaluated: Sequence[Evaluated], models: int) -> Finding:
     if models < 2:
-        return _not_measured("Answers and judge", "The run makes one model, M1: set iterations above 0 to train on its own preferences.")
+        return _not_measured(
+            "Answers and judge", "The run makes one model, M1: set iterations above 0 to train on its own preferences."
+        )
     so_far = f"Only {evaluated[0].model} is evaluated so far" if evaluated else "No model is evaluated yet"
     return _not_measured("Answers and judge", f"{so_far}. The first comparison appears when M2 is evaluated.")
 

@@ -86,7 +86,7 @@ def _by_models(summary: RunSummary) -> list[tuple[str, list[Finding]]]:
 
 
 def content_policy(script: str = "") -> str:
-    """The content security policy of a page with `script` and the style of this folder: nothing else may run or load."""
+    """The content security policy of a page with `script` and this folder's style: nothing else may run or load."""
     pinned = _pin(script) if script else "'none'"
     style = _pin(_asset("report.css"))
     return f"default-src 'none'; script-src {pinned}; style-src {style}; base-uri 'none'; form-action 'none'"

@@ -81,7 +81,9 @@ class PairArchive:
         self._shown[model] += 1
         chunk = self._chunk
         self._rows.append(self._index_row(prompt, len(self._names) - 1))
-        chunk.texts.append([visible(prompt.text), *(_text_row(prompt, number) for number in range(len(prompt.replies)))])
+        chunk.texts.append(
+            [visible(prompt.text), *(_text_row(prompt, number) for number in range(len(prompt.replies)))]
+        )
         verdicts = [[[score, visible(text)] for score, text in reply.verdicts] for reply in prompt.replies]
         chunk.verdicts.append(verdicts)
         chunk.characters += len(prompt.text) + sum(len(reply.text) for reply in prompt.replies)

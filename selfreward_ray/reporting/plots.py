@@ -16,6 +16,10 @@ from selfreward_ray.reporting.formatting import visible
 _WIDTH, _HEIGHT = 440, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 10, 12, 28
 _MOST_POINTS = 250
+_SWATCH = (
+    '<li><svg class="swatch" viewBox="0 0 10 10" aria-hidden="true"><circle class="dot c{}" cx="5" cy="5" r="4"/></svg>'
+    "{}</li>"
+)
 
 Bounds = tuple[float, float]
 """Lower and upper end of an axis."""
@@ -172,9 +176,7 @@ class _Canvas:
 
     def bar(self, x: float, width: float, value: float, number: int, title: str) -> None:
         left, right, top, bottom = float(self._x(x)), float(self._x(x + width)), self._y(value), self._y(0)
-        template = (
-            '<rect class="dot c{}" x="{:.1f}" y="{}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
-        )
+        template = '<rect class="dot c{}" x="{:.1f}" y="{}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
         self._add(template, number, left, top, max(right - left - 1, 1), float(bottom) - float(top), visible(title))
 
     def mark(self, x: float) -> None:
@@ -183,9 +185,8 @@ class _Canvas:
 
     def svg(self, labels: Sequence[str], spoken: Sequence[str]) -> Markup:
         """The drawing below its legend, which a single unnamed line does without."""
-        swatch = '<li><svg class="swatch" viewBox="0 0 10 10" aria-hidden="true"><circle class="dot c{}" cx="5" cy="5" r="4"/></svg>{}</li>'
         items = Markup("").join(
-            Markup(swatch).format(number, visible(label))  # noqa: S704 - format escapes the values
+            Markup(_SWATCH).format(number, visible(label))  # noqa: S704 - format escapes the values
             for number, label in enumerate(labels)
         )
         legend = Markup('<ul class="legend">{}</ul>').format(items) if len(labels) > 1 else Markup("")
@@ -226,5 +227,8 @@ def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
 
 def bar(share: float) -> Markup:
     """A horizontal bar that fills `share`, 0 to 1, of its width."""
-    template = '<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect width="{:.2f}" height="4"/></svg>'
+    template = (
+        '<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect width="{:.2f}" height="4"/></svg>'
+    )
     return Markup(template).format(100 * share)  # noqa: S704 - a number

@@ -78,7 +78,7 @@ def test_a_line_that_branches_goes_out_from_the_first_line() -> None:
     trunk, branches = points(plot, 0), lines(plot, 1)
     assert [branch[0] for branch in branches] == trunk[:2]
     assert [branch[1] for branch in branches] == points(plot, 1)
-    assert ["own", "random"] == re.findall(r"</svg>([^<]*)</li>", plot)
+    assert re.findall(r"</svg>([^<]*)</li>", plot) == ["own", "random"]
 
 
 def test_the_label_has_the_values_in_words() -> None:

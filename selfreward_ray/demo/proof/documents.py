@@ -110,11 +110,15 @@ def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
         ]
         yield f"True score: {name}", model_plot(figures.models, lines, "true score %", _PERCENT)
     lines = [_line(name, scores) for name, scores in figures.conditional.items()]
-    yield "Conditional rules alone", model_plot(figures.models, lines, "kept %", _PERCENT, Reference("fixed habit", 50.0))
+    yield (
+        "Conditional rules alone",
+        model_plot(figures.models, lines, "kept %", _PERCENT, Reference("fixed habit", 50.0)),
+    )
     judges = {"fixed replies": figures.fixed_judge, "its own answers": figures.own_judge}
     lines = [_line(on, {m: judge.spearman for m, judge in found.items()}) for on, found in judges.items()]
-    yield "Judge: agreement with the truth", model_plot(
-        figures.models, lines, "Spearman", (-1.0, 1.0), Reference("chance", 0.0)
+    yield (
+        "Judge: agreement with the truth",
+        model_plot(figures.models, lines, "Spearman", (-1.0, 1.0), Reference("chance", 0.0)),
     )
 
 
