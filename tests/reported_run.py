@@ -43,23 +43,9 @@ RECIPE = Recipe.model_validate(
     }
 )
 WORDS = [
-    "rivers",
-    "tea",
-    "bread",
-    "snow",
-    "clocks",
-    "maps",
-    "trains",
-    "wool",
-    "salt",
-    "moss",
-    "chairs",
-    "lamps",
-    "birds",
-    "soup",
-    "glass",
-    "roads",
-]
+    "rivers", "tea", "bread", "snow", "clocks", "maps", "trains", "wool", "salt",
+    "moss", "chairs", "lamps", "birds", "soup", "glass", "roads",
+]  # fmt: skip
 
 
 def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], dropped: int = 0, **figures: Any) -> None:

@@ -16,6 +16,10 @@ from selfreward_ray.reporting.formatting import visible
 _WIDTH, _HEIGHT = 440, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 10, 12, 28
 _MOST_POINTS = 250
+_SWATCH = (
+    '<li><svg class="swatch" viewBox="0 0 10 10" aria-hidden="true"><circle class="dot c{}" cx="5" cy="5" r="4"/></svg>'
+    "{}</li>"
+)
 
 Bounds = tuple[float, float]
 """Lower and upper end of an axis."""
@@ -181,12 +185,8 @@ class _Canvas:
 
     def svg(self, labels: Sequence[str], spoken: Sequence[str]) -> Markup:
         """The drawing below its legend, which a single unnamed line does without."""
-        swatch = (
-            '<li><svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">'
-            '<circle class="dot c{}" cx="5" cy="5" r="4"/></svg>{}</li>'
-        )
         items = Markup("").join(
-            Markup(swatch).format(number, visible(label))  # noqa: S704 - format escapes the values
+            Markup(_SWATCH).format(number, visible(label))  # noqa: S704 - format escapes the values
             for number, label in enumerate(labels)
         )
         legend = Markup('<ul class="legend">{}</ul>').format(items) if len(labels) > 1 else Markup("")

@@ -28,9 +28,8 @@ from selfreward_ray.reporting.summary import ModelSummary, Training
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout
-from selfreward_ray.store.tables import read_blocks, read_files, read_rows
+from selfreward_ray.store.tables import read_columns, read_files, read_rows
 
-_ROWS = 256
 _CANDIDATE = "candidates.list.element."
 _VERDICT = f"{_CANDIDATE}verdicts.list.element."
 _JUDGED_COLUMNS = [
@@ -149,10 +148,8 @@ def read_iteration(layout: RunLayout, recipe: Recipe, t: int) -> Iterator[ShownP
     if read_manifest(judged) is None:
         return
     outcomes = _read_outcomes(layout, recipe, t)
-    table = judged / "rows"
-    for block in read_blocks(table, table.files(".parquet"), _ROWS, _JUDGED_COLUMNS):
-        for row in block.to_pylist():
-            yield _shown(row, outcomes)
+    for row in read_columns(judged / "rows", _JUDGED_COLUMNS):
+        yield _shown(row, outcomes)
     yield from _never_judged(layout, t)
 
 
@@ -162,23 +159,18 @@ def _read_outcomes(layout: RunLayout, recipe: Recipe, t: int) -> _Outcomes:
         return _Outcomes()
     found = _Outcomes(made=True)
     if POLICIES[recipe.pairs.policy].record is Pair:
-        for row in _plain(folder / "rows", ["chosen.id", "rejected.id"]):
+        for row in read_columns(folder / "rows", ["chosen.id", "rejected.id"]):
             chosen, rejected = row["chosen"]["id"], row["rejected"]["id"]
             found.pairs[_prompt_of(chosen)].append((chosen, rejected))
     else:
-        found.positive = {row["id"] for row in _plain(folder / "rows", ["id"])}
+        found.positive = {row["id"] for row in read_columns(folder / "rows", ["id"])}
     found.dropped = _reasons(folder / "dropped")
     found.flagged = _reasons(folder / "flagged")
     return found
 
 
-def _plain(table: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
-    for block in read_blocks(table, table.files(".parquet"), _ROWS, columns):
-        yield from block.to_pylist()
-
-
 def _reasons(table: Folder) -> dict[str, str]:
-    return {row["id"]: row["reason"] for row in _plain(table, ["id", "reason"])}
+    return {row["id"]: row["reason"] for row in read_columns(table, ["id", "reason"])}
 
 
 def _prompt_of(candidate: str) -> str:
@@ -230,6 +222,6 @@ def _never_judged(layout: RunLayout, t: int) -> Iterator[ShownPrompt]:
     """Prompts that the respond step dropped, with its reasons."""
     reasons = _reasons(layout.judged(t) / "dropped")
     if reasons:
-        for row in _plain(layout.prompts(t) / "rows", ["id", "text"]):
+        for row in read_columns(layout.prompts(t) / "rows", ["id", "text"]):
             if row["id"] in reasons:
                 yield ShownPrompt(row["id"], row["text"], reasons[row["id"]], ())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import Dropped, Prompt
+from selfreward_ray.records import Candidate, Dropped, Pair, Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import input_fingerprint
 from selfreward_ray.store.manifest import read_manifest
@@ -16,6 +16,7 @@ from selfreward_ray.store.tables import (
     file_rows,
     finished_ids,
     read_blocks,
+    read_columns,
     read_rows,
     write_block,
     write_part,
@@ -212,6 +213,17 @@ def test_blocks_of_a_table_are_cut_and_gathered_from_its_files(tmp_path: Path):
     ]
     assert {name for block in blocks for name in block.column_names} == {"id"}
     assert [block.num_rows for block in read_blocks(folder / "rows", [sizes[0][0]], 2)] == [1]
+
+
+def test_some_columns_of_many_files_are_read_in_order(tmp_path: Path):
+    """Forty files, more than are read side by side; of a pair only the chosen reply's id."""
+    folder = Folder(str(tmp_path))
+    for number in range(40):
+        chosen, rejected = (Candidate(f"p{number}/{name}", "text", (1,), True) for name in ("r0", "r1"))
+        write_part(folder, "rows", [Pair(f"p{number}", "?", (), chosen, rejected)], Pair, f"part-{number:02}")
+    found = list(read_columns(folder / "rows", ["id", "chosen.id"]))
+    assert found == [{"id": f"p{number}", "chosen": {"id": f"p{number}/r0"}} for number in range(40)]
+    assert list(read_columns(folder / "nothing", ["id"])) == []
 
 
 def test_an_adapters_fingerprint_is_that_of_its_base_too(tmp_path: Path):
