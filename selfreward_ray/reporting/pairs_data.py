@@ -87,7 +87,7 @@ class PairArchive:
         verdicts = [[[score, visible(text)] for score, text in reply.verdicts] for reply in prompt.replies]
         chunk.verdicts.append(verdicts)
         chunk.characters += len(prompt.text) + sum(len(reply.text) for reply in prompt.replies)
-        chunk.characters += sum(len(text) for reply in verdicts for _, text in reply)
+        chunk.characters += sum(len(text) for reply in prompt.replies for _, text in reply.verdicts)
         if chunk.characters >= _CHUNK_CHARACTERS:
             self._flush()
 
