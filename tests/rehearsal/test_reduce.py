@@ -49,6 +49,14 @@ def test_what_decides_the_method_and_the_place_of_a_replica_stays():
     assert rehearsed.seed_data.source == "/made/rankings.jsonl"
 
 
+@pytest.mark.parametrize("judge", [None, "another/judge", "https://host/v1#m"])
+def test_another_judge_of_the_head_to_head_is_replaced(judge: str | None):
+    values = load_recipe("quickstart").model_dump() | {"evaluation": {"judge": judge}}
+    recipe = Recipe.model_validate(values)
+    rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
+    assert rehearsed.evaluation.judge == (judge and "/made/model")
+
+
 def test_a_pool_in_stages_has_one_replica():
     inference = {"gpus_per_replica": 8, "min_replicas": 3, "max_replicas": 3}
     for nodes, replicas in ((1, 2), (2, 1)):

@@ -22,7 +22,11 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "llama2-70b"])
+# `proof` has the steps and the shape of `quickstart`: a release rehearses it too.
+LOCAL = [pytest.param(n, marks=[pytest.mark.release] * (n == "proof")) for n in RECIPES if n != "llama2-70b"]
+
+
+@pytest.mark.parametrize("name", LOCAL)
 def test_a_shipped_recipe_is_rehearsed(name: str):
     """To its end, once after a kill; nothing of it would be rejected, and no node is started in vain or left."""
     found = rehearse(load_recipe(name), None, None)

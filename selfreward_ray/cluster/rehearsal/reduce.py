@@ -55,6 +55,7 @@ def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
         ("pairs", {"positive_mean": 0.0}),
         ("training", _training(recipe.training, shape)),
         ("inference", _inference(recipe.inference)),
+        ("evaluation", {"judge": recipe.evaluation.judge and stand_ins.model}),
     ):
         values[section] |= change
     values["respond"]["sampling"]["max_tokens"] = min(recipe.respond.sampling.max_tokens, _REPLY_TOKENS)
