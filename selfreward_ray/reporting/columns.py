@@ -90,7 +90,7 @@ def outcome_rows(iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]
 def length_rows(models: Sequence[ModelSummary], iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]]:
     """Rows of `LENGTH_COLUMNS`, one for each model that has answers or pairs."""
     answers, pairs = {m.model: m for m in models}, {i.model: i for i in iterations}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in sorted({**answers, **pairs}, key=lambda name: (len(name), name)):
         model, iteration = answers.get(name), pairs.get(name)
         rows.append(

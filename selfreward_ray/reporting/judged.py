@@ -1,6 +1,6 @@
 """Judged prompts as the report sees them, and the figures of an iteration, which are added up row by row."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -64,7 +64,7 @@ class JudgedFigures:
         self._outcomes: Counter[str] = Counter()
         self._count: Counter[str] = Counter()
         self._words: Counter[str] = Counter()
-        self._scores: Counter[str] = Counter()
+        self._scores: defaultdict[str, float] = defaultdict(float)
         self._means: Counter[float] = Counter()
 
     def add(self, prompt: ShownPrompt) -> None:
