@@ -10,6 +10,7 @@ than `MOST_SECONDS`.
 
 import argparse
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -94,7 +95,7 @@ def write_page(folder: Path) -> dict[str, float]:
 
 def open_page(page_file: Path) -> dict[str, float]:
     """Open the page and search in it."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
@@ -109,7 +110,7 @@ def open_page(page_file: Path) -> dict[str, float]:
         opened = time.monotonic() - started
         started = time.monotonic()
         page.fill("#query", "nobody wrote this")
-        page.wait_for_function("document.querySelector('#count').textContent.startsWith('0 of')", timeout=300_000)
+        expect(page.locator("#count")).to_have_text(re.compile("^0 of"), timeout=300_000)
         searched = time.monotonic() - started
         browser.close()
     return {"open_seconds": round(opened, 2), "search_seconds": round(searched, 2)}

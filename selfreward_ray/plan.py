@@ -31,11 +31,18 @@ class PlannedStep:
     inputs: dict[str, Any]
     made_in: str | None = None
     """Where a training step makes its own folder and the model's."""
+    compares: bool = False
+    """Whether it is part of a comparison of models, which may have several steps of one name."""
 
     @property
     def out(self) -> str:
         """What its function is given as `out`."""
         return self.made_in or self.folder.uri
+
+    @property
+    def short(self) -> str:
+        """Its name in tables, different for all steps of a model."""
+        return self.title if self.compares else self.name
 
     @property
     def label(self) -> str:
@@ -142,18 +149,20 @@ def comparison(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
     judge, others = recipe.evaluation.judge or layout.model(1).uri, sorted({t - 1, 1}, reverse=True)
 
     def against(name: str, other: int, **inputs: Any) -> PlannedStep:
-        return PlannedStep(name, f"M{t}", f"against M{other}", layout.against(t, other), inputs)
+        return PlannedStep(name, f"M{t}", f"against M{other}", layout.against(t, other), inputs, compares=True)
 
     if method == "pairwise":
         return [
             against("compare", other, model=judge, left=layout.evaluation(t).uri, right=layout.evaluation(other).uri)
             for other in others
         ]
+
+    def scoring(m: int) -> dict[str, Any]:
+        return {"model": judge, "replies": layout.evaluation(m).uri}
+
     # M1's answers are judged with M2's, by the same start of the judge's engines.
     scored = [
-        PlannedStep(
-            "judge", f"M{m}", "score answers", layout.scored(m), {"model": judge, "replies": layout.evaluation(m).uri}
-        )
+        PlannedStep("judge", f"M{m}", "score answers", layout.scored(m), scoring(m), compares=True)
         for m in ([1, 2] if t == 2 else [t])
     ]
     compared = [

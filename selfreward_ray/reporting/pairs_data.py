@@ -84,10 +84,9 @@ class PairArchive:
         chunk.texts.append(
             [visible(prompt.text), *(_text_row(prompt, number) for number in range(len(prompt.replies)))]
         )
-        verdicts = [[[score, visible(text)] for score, text in reply.verdicts] for reply in prompt.replies]
-        chunk.verdicts.append(verdicts)
+        chunk.verdicts.append([[[score, visible(said)] for score, said in r.verdicts] for r in prompt.replies])
         chunk.characters += len(prompt.text) + sum(len(reply.text) for reply in prompt.replies)
-        chunk.characters += sum(len(text) for reply in prompt.replies for _, text in reply.verdicts)
+        chunk.characters += sum(len(said) for reply in prompt.replies for _, said in reply.verdicts)
         if chunk.characters >= _CHUNK_CHARACTERS:
             self._flush()
 

@@ -161,7 +161,8 @@ class _Canvas:
 
     def number_places(self) -> None:
         for value in ticks(*self._across):
-            self._text(self._x(value), _HEIGHT - _BOTTOM + 18, "middle", tick_label(value))
+            if value.is_integer():
+                self._text(self._x(value), _HEIGHT - _BOTTOM + 18, "middle", tick_label(value))
 
     def polyline(self, points: Sequence[tuple[float, float]], number: int) -> None:
         drawn = " ".join(f"{self._x(x)},{self._y(y)}" for x, y in points)

@@ -86,7 +86,7 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
 
 def _step(step: PlannedStep, manifest: Manifest) -> StepSummary:
     return StepSummary(
-        step.name,
+        step.short,
         step.model,
         manifest.rows.get("rows", 0),
         manifest.dropped,

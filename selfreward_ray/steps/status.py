@@ -51,5 +51,5 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             text = ("next" if not next_shown else "") + (f", {written} rows so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
-        line = Text.assemble((mark, style), f" {step.model} {step.name:<9}  ", text)
+        line = Text.assemble((mark, style), f" {step.model} {step.short:<9}  ", text)
         yield (None if manifest else step), line

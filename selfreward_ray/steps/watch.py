@@ -56,7 +56,7 @@ class _View:
         for step, line in status_lines(plan(self._layout.recipe(), self._layout)):
             shown.append(line)
             unfinished += step is not None
-            if step is not None and (points := self._series.get(f"{step.model}/{step.name}")):
+            if step is not None and (points := self._series.get(f"{step.model}/{step.short}")):
                 shown += [Text(f"    {text}", style="dim") for text in _lines_of(points)]
         self.complete = not unfinished
         if self.complete:

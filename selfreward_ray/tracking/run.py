@@ -73,7 +73,7 @@ class RunTracking:
         step = self._steps.get(label)
         numbers = {name: float(value) for name, value in values.items() if name != "step"}
         if step is not None:
-            self._put(lambda tracker, now: tracker.metrics(f"{step.model}/{step.name}", numbers, at, now))
+            self._put(lambda tracker, now: tracker.metrics(f"{step.model}/{step.short}", numbers, at, now))
 
     def hear(self, label: str, note: str | None) -> None:
         """A step has ended if `note` is None; it is finished if it has a manifest."""
@@ -100,10 +100,10 @@ class RunTracking:
             "seconds": manifest.seconds,
             **numbers(manifest.metrics),
         }
-        self._put(lambda tracker, now: tracker.metrics(step.name, values, number, now))
+        self._put(lambda tracker, now: tracker.metrics(step.short, values, number, now))
         if scores := manifest.metrics.get("scores"):
             png = histogram(scores, f"{step.label}: scores")
-            self._put(lambda tracker, now: tracker.figure(f"{step.name}/scores", png, number, now))
+            self._put(lambda tracker, now: tracker.figure(f"{step.short}/scores", png, number, now))
         if step.name == "evaluate":
             sets = (row for _, rows in read_files(step.folder / "rows", EvaluatedSet) for row in rows)
             rows = [(s.answer.prompt, s.answer.text) for s in islice(sets, _ANSWERS)]

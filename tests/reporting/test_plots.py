@@ -105,6 +105,11 @@ def test_a_long_curve_is_drawn_by_means_of_adjacent_points() -> None:
     assert len({y for _, y in curve}) == 1
 
 
+def test_steps_are_whole_numbers() -> None:
+    plot = step_plot({"loss": [(n, 1.0) for n in range(1, 13)]}, "nats", (0.0, 2.0))
+    assert texts(plot)[-3:] == ["0", "5", "10"]
+
+
 def test_one_step_is_a_dot() -> None:
     assert len(points(step_plot({"loss": [(1, 2.0)]}, "nats", (0.0, 2.0)), 0)) == 1
 
