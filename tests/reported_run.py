@@ -24,6 +24,7 @@ from selfreward_ray.records import (
     SftExample,
     Verdict,
 )
+from selfreward_ray.steps.head_to_head import head_to_head
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import ModelLayout, RunLayout
 from selfreward_ray.store.run_recipe import claim_run
@@ -74,6 +75,8 @@ def write_run(
             write_pairs(layout, recipe, t)
         write_training(layout.model_layout(t), dpo=t > 1)
         write_evaluation(layout, recipe, t, rng, text)
+        if recipe.evaluation.head_to_head == "scores":
+            write_comparison(layout, recipe, t)
     return layout
 
 
@@ -160,6 +163,23 @@ def write_evaluation(layout: RunLayout, recipe: Recipe, t: int, rng: random.Rand
         "replies": vars(reply_figures([s.answer for s in sets], percents)),
     }
     step.finish(offered=len(sets), metrics=metrics)
+
+
+def write_comparison(layout: RunLayout, recipe: Recipe, t: int) -> None:
+    """The judge's scores of M(t)'s answers, and M(t) against the earlier models. Later models have higher scores."""
+    step = Step("judge", layout.scored(t).uri, {}, {})
+    step.is_done()
+    rows = []
+    for number in range(recipe.seed_data.held_out):
+        answer = f"h{number}/answer"
+        given = tuple(Verdict(f"{answer}/v{v}", f"Score: {t}", float(t), 1) for v in range(recipe.judge.verdicts))
+        reply = Candidate(answer, "Because " + "it is so " * (t + number % 3), (), True)
+        rows.append(JudgedPrompt(f"h{number}", "Why?", (), (with_verdicts(reply, given),)))
+    step.write(rows, JudgedPrompt)
+    step.finish(offered=len(rows))
+    for other in {1, t - 1} - {0, t}:
+        left, right = layout.scored(t).uri, layout.scored(other).uri
+        head_to_head(recipe, left=left, right=right, out=layout.against(t, other).uri)
 
 
 def without_scorer(recipe: Recipe = RECIPE) -> Recipe:

@@ -65,6 +65,9 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
         "✓ M2 pair       9 rows, 2 dropped",
         "→ M2 dpo        next",  # its rows are encoded examples, not progress
         "· M2 evaluate",
+        "· M1 score answers",
+        "· M2 score answers",
+        "· M2 against M1",
         f"continue with the command that started it, or: selfreward iterate --run-dir {run.uri}",
     ]
 
@@ -79,6 +82,8 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):
     finish("dpo", run.training(2), [], Pair)
     finish("evaluate", run.evaluation(2), [], EvaluatedSet, metrics=evaluated(None, None))
+    for name, folder in (("judge", run.scored(1)), ("judge", run.scored(2)), ("head_to_head", run.against(2, 1))):
+        finish(name, folder, [], JudgedPrompt)
     assert status(run)[-1] == f"complete; the report is {run.uri}/report.html"
     assert not any(line.startswith(("→", "·")) for line in status(run))
 
@@ -103,10 +108,10 @@ def test_a_report_of_a_whole_run_has_every_part(tmp_path: Path):
     layout = write_run(tmp_path)
     summary, data = read_report(layout)
     assert summary.unfinished == ()
-    assert [f"{f.kind} {f.models}" for f in summary.findings][:3] == [
-        "Answers M2 against M1", "Answers M3 against M2", "Answers M3 against M1",
-    ]  # fmt: skip
-    assert {f.outcome for f in summary.findings if f.kind == "Answers"} == {"better"}
+    pairs = ["M2 against M1", "M3 against M2", "M3 against M1"]
+    compared = [f"{kind} {models}" for kind in ("Head to head", "Answers") for models in pairs]
+    assert [f"{f.kind} {f.models}" for f in summary.findings][:6] == compared
+    assert {f.outcome for f in summary.findings if f.kind in ("Head to head", "Answers")} == {"better"}
     assert [(i.model, i.judge, i.prompts) for i in summary.iterations] == [("M2", "M1", 40), ("M3", "M2", 40)]
     assert [training.title for training in summary.trainings] == ["M1 · SFT", "M2 · DPO", "M3 · DPO"]
     assert {"dpo.learning_rate", "respond.candidates"} <= {difference.field for difference in summary.differences}
@@ -123,10 +128,12 @@ def test_samples_are_four_pairs_of_each_model_spread_over_the_table(tmp_path: Pa
 
 
 def test_without_a_scorer_the_page_names_the_remedy(tmp_path: Path):
-    layout = write_run(tmp_path, without_scorer(), until=2)
+    recipe = without_scorer()
+    uncompared = recipe.evaluation.model_copy(update={"head_to_head": "none"})
+    layout = write_run(tmp_path, recipe.model_copy(update={"evaluation": uncompared}), until=2)
     report(layout.uri, Console(file=StringIO()))
     page = (tmp_path / "report.html").read_text()
-    assert "The recipe names no scorer" in page
+    assert "No judge has compared the answers (evaluation.head_to_head)" in page
     assert "Answers: score with its 95 % interval" not in page
 
 
@@ -187,6 +194,7 @@ def test_an_update_that_fails_is_one_line_and_ends_nothing(tmp_path: Path, capsy
     layout = write_run(tmp_path, until=2)
     for path in (tmp_path / "M2" / "judged" / "rows").iterdir():
         path.write_bytes(b"damaged\x1b[31m")
+    capsys.readouterr()  # what writing the run printed
     update_report(layout)
     captured = capsys.readouterr()
     assert captured.out == ""
