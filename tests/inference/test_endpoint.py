@@ -179,26 +179,42 @@ def test_retry_after_is_honoured_by_all_requests(status: int, value: Any, wait: 
         assert asked.clock.time - 1000 >= wait - 1
 
 
+class HeldClock(FakeClock):
+    """Sleeps end when `released` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.released.wait()
+        self.time += seconds
+
+
 def test_a_limited_request_holds_the_next_ones_back():
-    """The second request is not sent before the first one's Retry-After has passed."""
-    times: list[float] = []
-    clock = FakeClock()
+    """A second request waits for the first one's Retry-After too, before it is sent at all."""
 
-    async def both(url: str) -> None:
+    async def both(endpoint: ScriptedEndpoint) -> list[float]:
+        clock = HeldClock()
         async with aiohttp.ClientSession() as session:
-            client = EndpointClient(address_of(url), Endpoint(), session, 5, lambda _: None, clock)
+            client = EndpointClient(address_of(endpoint.address), Endpoint(), session, 5, print, clock)
 
-            async def keep(_: Completion) -> None:
-                times.append(clock.now() - 1000)
+            async def keep(_: Completion) -> None: ...
 
             first = asyncio.create_task(client.complete(HI, Sampling(), "a", keep))
-            while client.retries == 0:
+            while not clock.slept:
                 await asyncio.sleep(0.01)
-            await asyncio.gather(first, client.complete(HI, Sampling(), "b", keep))
+            second = asyncio.create_task(client.complete(HI, Sampling(), "b", keep))
+            while len(clock.slept) < 2 and not second.done():
+                await asyncio.sleep(0.01)
+            assert len(endpoint.asked) == 1
+            clock.released.set()
+            await asyncio.gather(first, second)
+        return clock.slept
 
     with serving(one_after(Reply({}, 429, {"Retry-After": "40"}), chat("x"))) as endpoint:
-        asyncio.run(both(endpoint.address))
-    assert [time >= 40 for time in times] == [True, True]
+        assert asyncio.run(both(endpoint)) == [40, 40]
 
 
 def test_a_very_long_retry_after_stops_the_step():
