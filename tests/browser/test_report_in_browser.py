@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
 from reported_run import write_run
 from rich.console import Console
 
 from selfreward_ray.steps.report import report
 
 pytestmark = pytest.mark.browser
+
+
+def expect(target: Any) -> Any:
+    """Playwright's assertions, which wait. Imported here: other tests are collected without it."""
+    from playwright.sync_api import expect
+
+    return expect(target)
+
 
 ATTACK = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 
