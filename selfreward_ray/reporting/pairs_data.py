@@ -17,7 +17,8 @@ from selfreward_ray.reporting.formatting import visible
 from selfreward_ray.reporting.judged import ShownPrompt, words
 
 LARGEST_PAGE = 64 * 2**20
-"""Characters of compressed data in a page. Chromium opens such a page in less than 3 seconds on two CPU cores."""
+"""Characters of compressed data in a page: about 24,000 prompts with four replies of 55 words and three verdicts each,
+which Chromium reads in 2 seconds on two CPU cores before it shows the list (docs/benchmarks.md)."""
 _CHUNK_CHARACTERS = 2**19
 _EXCERPT = 140
 
