@@ -122,29 +122,35 @@ def candidate(*verdicts: Verdict) -> Candidate:
 
 
 @pytest.mark.parametrize(
-    ("row", "verdicts", "invalid", "again"),
+    ("row", "verdicts", "invalid", "again", "scores"),
     [
-        (JudgedPrompt("p", "?", (1,), (candidate(READ, AGAIN), candidate(INVALID, NOT_ASKED))), 4, 2, 1 + 2),
-        (JudgedPrompt("p", "?", (1,), (candidate(),)), 0, 0, 0),
-        (JudgedSet("s", RANKED, (ReplyVerdicts("s/r0", (READ,)), ReplyVerdicts("s/r1", (INVALID,)))), 2, 1, 2),
+        (
+            JudgedPrompt("p", "?", (1,), (candidate(READ, AGAIN), candidate(INVALID, NOT_ASKED))),
+            *(4, 2, 1 + 2, {"3": 1, "0": 1}),
+        ),
+        (JudgedPrompt("p", "?", (1,), (candidate(),)), 0, 0, 0, {}),
+        (
+            JudgedSet("s", RANKED, (ReplyVerdicts("s/r0", (READ,)), ReplyVerdicts("s/r1", (INVALID,)))),
+            *(2, 1, 2, {"3": 1}),
+        ),
         (
             Comparison(
                 "c", ReplyPair("c", "?", Contender("l", ""), Contender("r", "")), (READ, READ), (AGAIN,), "neither"
             ),
-            *(3, 0, 1),
+            *(3, 0, 1, {"3": 2, "0": 1}),
         ),
         (
             EvaluatedSet("s", EvaluatedReply("a", "?", "", True), (JudgedReply("s/r0", "s", 0, 1.0, (INVALID, READ)),)),
-            *(2, 1, 2),
+            *(2, 1, 2, {"3": 1}),
         ),
-        (Prompt("p", "?"), 0, 0, 0),
+        (Prompt("p", "?"), 0, 0, 0, {}),
     ],
-    ids=lambda value: type(value).__name__ if not isinstance(value, int) else None,
+    ids=lambda value: type(value).__name__ if not isinstance(value, int | dict) else None,
 )
 def test_verdicts_are_counted_wherever_they_stand_in_a_row(
-    tmp_path: Path, row: Any, verdicts: int, invalid: int, again: int
+    tmp_path: Path, row: Any, verdicts: int, invalid: int, again: int, scores: dict[str, int]
 ):
-    """The numbers of verdicts, of those without a score, and of retries."""
+    """The numbers of verdicts, of those without a score, of retries, and of each score."""
 
     async def program(prompt: Prompt, model: LanguageModel) -> Any:
         return row if prompt.id == "p0" else Dropped(prompt.id, "judge", "too few")
@@ -152,7 +158,12 @@ def test_verdicts_are_counted_wherever_they_stand_in_a_row(
     job = Job("judge", program, Prompt, type(row), str(tmp_path), 1)
     given = block_of(PROMPTS[:2], ScriptedModel(lambda text, row: "x"), job)
     assert given == BlockCounts(
-        rows=2, dropped=1, verdicts=verdicts, invalid_verdicts=invalid, verdicts_asked_again=again
+        rows=2,
+        dropped=1,
+        verdicts=verdicts,
+        invalid_verdicts=invalid,
+        verdicts_asked_again=again,
+        scores=scores,
     )
 
 

@@ -13,6 +13,10 @@ def status(suspects: str = "", given_up: str = "", stop_reason: str | None = Non
     return ReplicaStatus(frozenset(suspects), frozenset(given_up), stop_reason, restarted=True)
 
 
+def counts(restarts: int, retried: int, start_seconds: float = 0.0) -> dict[str, float]:
+    return {"engine_restarts": restarts, "rows_retried": retried, "engine_start_seconds": start_seconds}
+
+
 def run_block(health: PoolHealth, rows: str, killers: str, done: list[str]) -> bool:
     """Do what a replica does with a block of one-letter rows. Returns whether it survived."""
     told = health.register("a")
@@ -35,7 +39,7 @@ def run_block(health: PoolHealth, rows: str, killers: str, done: list[str]) -> b
 def test_a_first_process_has_no_suspects_and_is_no_restart():
     health = PoolHealth(max_restarts=5)
     assert health.register("a") == health.register("b") == FRESH
-    assert health.summary() == {"engine_restarts": 0, "rows_retried": 0}
+    assert health.summary() == counts(0, 0)
 
 
 def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
@@ -47,7 +51,7 @@ def test_a_row_is_a_suspect_after_two_deaths_and_given_up_after_three():
         told.append(health.register("a"))
     assert told == [FRESH, status(), status(suspects="xy"), status(suspects="y", given_up="x")]
     assert health.register("b") == replace(told[-1], restarted=False)
-    assert health.summary() == {"engine_restarts": 3, "rows_retried": 2 + 1}
+    assert health.summary() == counts(3, 2 + 1)
 
 
 @pytest.mark.parametrize("killers", ["a", "c", "e", "ad", "abcde"])
@@ -72,7 +76,7 @@ def test_a_finished_row_is_no_suspect_and_another_replicas_death_is_not_its_own(
         health.register("a")
         health.rows_started("a", ["a1", "a2"])
     assert health.register("c").suspects == {"a2"}
-    assert health.summary() == {"engine_restarts": 2, "rows_retried": 2}  # a2, twice
+    assert health.summary() == counts(2, 2)  # a2, twice
 
 
 @pytest.mark.parametrize("max_restarts", [0, 2])
@@ -200,3 +204,13 @@ def test_a_replica_that_died_while_it_fetched_is_not_waited_for():
     health.fetch_progress("a", 1, 10)
     health.register("a")
     assert health.activity() == "starting the engine"
+
+
+def test_the_start_of_the_first_engine_is_told_once():
+    now = [100.0]
+    health = PoolHealth(max_restarts=5, clock=lambda: now[0])
+    for seconds in (41.24, 9.0):  # the second replica's engine is ready later
+        now[0] += seconds
+        health.engine_ready()
+    assert health.summary() == counts(0, 0, 41.2)
+    assert health.summary() == counts(0, 0)

@@ -99,7 +99,8 @@ def test_an_endpoint_judges_and_its_tokens_are_counted(tmp_path: Path, replies: 
     assert manifest.metrics == {
         "prompt_tokens": 10 * CALLS, "cached_tokens": None, "generated_tokens": 3 * CALLS, "prefix_hit_rate": None,
         "verdicts": CALLS, "invalid_verdicts": 0, "verdicts_asked_again": 0,
-        "endpoint_retries": 0, "answers_reused": 0,
+        "endpoint_retries": 0, "answers_reused": 0, "model": endpoint.address,
+        "scores": {str(score): 2 * sum(number % 5 == score for number in range(ROWS)) for score in range(5)},
     }  # fmt: skip
     assert not (tmp_path / "out" / endpoint_pool.ANSWERS).exists()
     with serving(verdict) as again:

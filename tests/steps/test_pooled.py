@@ -122,7 +122,7 @@ def inputs(tmp_path: Path) -> SimpleNamespace:
         (lambda i: judge(RECIPE, model="m1", replies=i.replies, out=i.out), 4 * 10),
         (lambda i: compare(RECIPE, model="m1", left=i.replies, right=i.others, out=i.out), 2 * 4 * 10),
         (lambda i: verdicts(RECIPE, model="m1", seed_data=i.seed, out=i.out), 2 * 5 * 10),
-        (lambda i: evaluate(RECIPE, model="m1", seed_data=i.seed, out=i.out), 100 + 2 * 10),
+        (lambda i: evaluate(RECIPE, model="m1", seed_data=i.seed, out=i.out), 100 + 2 * 4 * 10),
     ],
     ids=["propose", "sample", "respond", "judge", "compare", "verdicts", "evaluate"],
 )

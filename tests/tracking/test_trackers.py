@@ -1,6 +1,7 @@
 """Each tracker, by what its own readers find."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,9 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tell(tracker_named("wandb")(run_in(str(tmp_path / "run"))))
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*-0123abc")
     (stored,) = folder.glob("run-0123abc.wandb")
+    deadline = time.monotonic() + 120
+    while b"M2/dpo/loss" not in stored.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)  # W&B's own process writes it
     data = stored.read_bytes()
     for text in (b"M2/dpo/loss", b"M2/dpo/step", b"respond/scores-2", b"beta"):
         assert text in data
