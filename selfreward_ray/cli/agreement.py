@@ -52,11 +52,10 @@ def agreement(
     with explained():
         from selfreward_ray.errors import UserError
 
-        judging = (recipe, model, data, out)
-        if scores is not None and not any((*judging, overrides)):
+        if scores is not None and not any((recipe, overrides, model, data, out)):
             measured = _of_scores(scores, max_score)
-        elif scores is None and all(judging) and max_score is None:
-            measured = _of_model(*map(str, judging), overrides)
+        elif recipe and model and data and out and scores is None and max_score is None:
+            measured = _of_model(recipe, model, data, out, overrides)
         else:
             raise UserError(_USE)
         if json_file is not None:

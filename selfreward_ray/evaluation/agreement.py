@@ -226,7 +226,8 @@ def _correlations(human: Floats, judge: Floats) -> Floats:
     norms = np.sqrt((human**2).sum(1) * (judge**2).sum(1))
     measured = norms > 0  # not where it is NaN
     products = (human * judge).sum(1)
-    return np.divide(products, norms, out=np.zeros(len(norms)), where=measured)
+    found: Floats = np.divide(products, norms, out=np.zeros(len(norms)), where=measured)
+    return found
 
 
 def _ratio(total: float, count: float) -> float | None:
