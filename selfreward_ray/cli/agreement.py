@@ -52,9 +52,9 @@ def agreement(
     with explained():
         from selfreward_ray.errors import UserError
 
-        if scores is not None and not (recipe or model or data or out or overrides):
+        if scores is not None and not any((recipe, overrides, model, data, out)):
             measured = _of_scores(scores, max_score)
-        elif scores is None and recipe and model and data and out and max_score is None:
+        elif recipe and model and data and out and scores is None and max_score is None:
             measured = _of_model(recipe, model, data, out, overrides)
         else:
             raise UserError(_USE)
