@@ -115,6 +115,11 @@ def greedy(model: Path, text: str) -> tuple[str, int, int]:
     return codec.decode(ids), len(prompt), len(ids)
 
 
+def characters(text: str) -> str:
+    """`text` without the signs for half characters, of which a server that streams writes fewer."""
+    return text.replace("\ufffd", "")
+
+
 def test_it_judges_as_the_model_does_and_counts_its_tokens(server: str, tiny_model: Path, tmp_path: Path):
     """Greedy verdicts are transformers' own text. A reply that does not fit is not asked about."""
     replies = ["The Rhine.", "The Oder, which is a river."]
@@ -123,7 +128,7 @@ def test_it_judges_as_the_model_does_and_counts_its_tokens(server: str, tiny_mod
     rubric, prompts, generated = load_rubric("checklist"), 0, 0
     for reply in replies:
         text, prompt_tokens, reply_tokens = greedy(tiny_model, rubric.render("A river?", reply))
-        assert [verdict.text for verdict in found[reply]] == [text] * 2
+        assert [characters(verdict.text) for verdict in found[reply]] == [characters(text)] * 2
         prompts += 2 * prompt_tokens
         generated += 2 * reply_tokens
     assert [verdict.attempts for verdict in found["river " * 600]] == [0, 0]
