@@ -16,6 +16,7 @@ from selfreward_ray.cli import app
 from selfreward_ray.cluster.rehearsal.rehearse import Rehearsed
 from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.errors import UserError
+from selfreward_ray.evaluation.agreement import agreement_metrics
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names
@@ -258,6 +259,7 @@ def test_a_step_of_the_pool_is_given_its_folders(
         ["verdicts", "--seed-data", "s"],
         ["judge", "--replies", "r"],
         ["compare", "--left", "l", "--right", "r"],
+        ["agreement", "--data", "d"],
     ],
 )
 @pytest.mark.parametrize(("model", "clusters"), [("http://host/v1#m", 0), ("m", 1)])
@@ -265,9 +267,8 @@ def test_no_cluster_is_started_for_an_endpoint(
     recipe: str, monkeypatch: pytest.MonkeyPatch, options: list[str], model: str, clusters: int
 ):
     def spy(recipe: Recipe, **given: str) -> Manifest:
-        return Manifest(
-            "s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": vars(Outcomes(1, 0, 0, 1.0, [0.2, 1.0], None, None, 0, 0))}
-        )
+        outcomes = vars(Outcomes(1, 0, 0, 1.0, [0.2, 1.0], None, None, 0, 0))
+        return Manifest("s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": outcomes, **agreement_metrics([], 5, 1)})
 
     def joined() -> AbstractContextManager[None]:
         started.append(model)
