@@ -42,6 +42,7 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest, read_manifest
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import read_rows
+from selfreward_ray.tracking.json_lines import MetricsReader
 
 pytestmark = pytest.mark.engines
 
@@ -67,7 +68,8 @@ PROMPTS = 12
 RECIPE = {
     "name": "tiny",
     "iterations": 1,
-    "seed_data": {"ift": 30, "eft": 30, "held_out": HELD_OUT},
+    # Verdicts of a random model agree with the people by chance: with eight of each, enough sets have one that does.
+    "seed_data": {"ift": 30, "eft": 30, "held_out": HELD_OUT, "verdict_samples": 8},
     "prompts": {
         "count": PROMPTS,
         "seed_demonstrations": 2,
@@ -191,6 +193,34 @@ def test_every_step_is_complete_and_nothing_is_lost(finished: FinishedRun) -> No
     assert finished.manifest(layout.training(2)).step == "dpo"
     for t in (1, 2):
         assert finished.manifest(layout.evaluation(t)).rows == {"rows": HELD_OUT}
+
+
+def test_m2_is_compared_with_m1_by_m1(finished: FinishedRun) -> None:
+    """All answers are scored, or dropped because too few of their verdicts can be read."""
+    layout = finished.layout
+    for t in (1, 2):
+        scored = finished.manifest(layout.scored(t))
+        assert (scored.step, scored.rows["rows"], scored.metrics["verdicts"]) == ("judge", HELD_OUT, 2 * HELD_OUT)
+    compared = finished.manifest(layout.against(2, 1))
+    outcomes = compared.metrics["outcomes"]
+    assert outcomes["left"] + outcomes["right"] + outcomes["ties"] == compared.rows["rows"]
+    assert compared.rows["rows"] + sum(compared.dropped.values()) == HELD_OUT
+    assert "Head to head" in layout.root.read_bytes("report.html").decode()
+
+
+def test_metrics_were_recorded_while_it_ran(finished: FinishedRun) -> None:
+    """Of every optimizer step, of the pool's steps, and of each model's evaluation; TensorBoard has them too."""
+    layout = finished.layout
+    lines = list(MetricsReader(layout.uri).new())
+    trained = [line for line in lines if line["series"] == "M2/dpo"]
+    assert [line["step"] for line in trained] == [row["step"] + 1 for row in finished.steps(2)]
+    assert {"loss", "accuracy", "reward_margin", "gradient_norm", "tokens_per_second"} <= trained[-1]["values"].keys()
+    pooled = [line for line in lines if line["series"] == "M2/respond"]
+    assert pooled[-1]["values"]["rows_left"] == 0
+    assert "mean_score" in pooled[-1]["values"]
+    assert [line["step"] for line in lines if line["series"] == "evaluate"] == [1, 2]
+    assert finished.manifest(layout.judged(2)).metrics["scores"]
+    assert (layout.root / "tensorboard").files()
 
 
 def test_every_ranked_set_has_its_place_and_every_lost_message_its_reason(finished: FinishedRun) -> None:
