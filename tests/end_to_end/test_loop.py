@@ -233,7 +233,7 @@ def test_constrained_verdicts_all_end_in_a_score(finished: FinishedRun) -> None:
     sets = read_rows(finished.layout.verdicts(), JudgedSet)
     assert {s.id for s in sets} == {s.id for s in read_rows(finished.layout.seed(), RankedSet, "eft")}
     verdicts = [v for s in sets for reply in s.judged for v in reply.verdicts]
-    assert len(verdicts) == 30 * 2 * 3
+    assert len(verdicts) == 30 * 2 * 8
     assert all(v.score is not None and v.attempts == 1 for v in verdicts)
 
 
