@@ -84,12 +84,31 @@ def test_a_step_of_no_time_is_not_one_that_was_killed(monkeypatch: pytest.Monkey
 @pytest.fixture
 def idle_cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Three nodes that nothing runs on; a test puts actors, tasks and placement groups there."""
-    there: dict[str, Any] = {"actors": [], "tasks": [], "groups": {}}
+    there: dict[str, Any] = {"actors": [], "tasks": [], "workers": [], "groups": {}}
     monkeypatch.setattr(ray, "nodes", lambda: [node(0, head=True), node(1), node(2)])
     monkeypatch.setattr(watching, "list_actors", lambda **_: there["actors"])
     monkeypatch.setattr(watching, "list_tasks", lambda **_: there["tasks"])
+    monkeypatch.setattr(watching, "list_workers", lambda **_: there["workers"])
     monkeypatch.setattr(watching, "placement_group_table", lambda: there["groups"])
     return there
+
+
+def test_a_node_on_which_an_actor_still_starts_is_used(idle_cluster: dict[str, Any]):
+    """Of such an actor Ray knows the task that makes it, and that task's process."""
+    watch = Watch()
+    watch.nodes()
+    watch.hear("M1 · verdicts", "")
+    idle_cluster["workers"] = [
+        SimpleNamespace(pid=71, node_id="ffff00002"),
+        SimpleNamespace(pid=70, node_id="ffff00001"),
+    ]
+    idle_cluster["tasks"] = [
+        SimpleNamespace(node_id=None, worker_pid=71, required_resources={"GPU": 8}),
+        SimpleNamespace(node_id=None, worker_pid=70, required_resources={}),
+        SimpleNamespace(node_id=None, worker_pid=None, required_resources={"GPU": 8}),
+    ]
+    watch._see_use()
+    assert watch.rows()[0]["used"] == ["gpu/2"]
 
 
 def test_a_node_that_holds_a_bundle_of_a_placement_group_is_used(idle_cluster: dict[str, Any]):

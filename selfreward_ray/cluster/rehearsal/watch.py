@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 from ray.util import placement_group_table
-from ray.util.state import list_actors, list_tasks
+from ray.util.state import list_actors, list_tasks, list_workers
 
 from selfreward_ray.cluster.rehearsal.raylets import NODE_TYPE
 from selfreward_ray.reporting import progress
@@ -161,11 +162,14 @@ class Watch:
             self._alive = set(alive)
 
     def _see_use(self) -> None:
-        running = [("state", "=", "ALIVE")], [("state", "=", "RUNNING")]
-        work = [*list_actors(filters=running[0], limit=_AT_MOST, detail=True, raise_on_missing_output=False)]
-        work += list_tasks(filters=running[1], limit=_AT_MOST, detail=True, raise_on_missing_output=False)
+        how: dict[str, Any] = {"limit": _AT_MOST, "detail": True, "raise_on_missing_output": False}
+        actors = list_actors(filters=[("state", "=", "ALIVE")], **how)
+        tasks = list_tasks(filters=[("state", "=", "RUNNING")], **how)
+        # An actor that still starts is a task without a node. All nodes are on this machine: its process tells which.
+        nodes = {worker.pid: worker.node_id for worker in list_workers(filters=[("is_alive", "=", True)], **how)}
         # Actors and tasks without resources, such as an actor that keeps counts, do not use a node.
-        used = [one.node_id for one in work if one.required_resources]
+        used = [actor.node_id for actor in actors if actor.required_resources]
+        used += [task.node_id or nodes.get(task.worker_pid) for task in tasks if task.required_resources]
         # An engine with pipeline stages is one process here, because GPUs are only declared; its placement group shows
         # all of its nodes.
         groups = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
