@@ -55,7 +55,9 @@ def _machine(field: str) -> bool:
     section, _, name = field.partition(".")
     if section in ("sft", "dpo"):
         return name in PASS_FIELDS
-    return section == "inference" or (section == "training" and name.partition(".")[0] not in MODEL_FIELDS)
+    if section == "training":
+        return name.partition(".")[0] not in MODEL_FIELDS
+    return section in ("inference", "endpoint", "tracking")
 
 
 def _shown(value: Any) -> str:

@@ -52,3 +52,11 @@ def test_each_field_has_its_docstring():
     assert all(difference.about for difference in differences(load_recipe("quickstart")))
     assert docstring_of("judge.sampling.top_p").startswith("Nucleus sampling")
     assert docstring_of("inference.engine.max_model_len").startswith("Further arguments of the vLLM engine")
+
+
+def test_where_metrics_go_and_how_an_endpoint_is_asked_change_no_result():
+    changed = {"tracking": {"project": "mine"}, "endpoint": {"retries": 1}, "training": {"workers": 3, "dropout": 0.2}}
+    recipe = Recipe.model_validate({"model": "m0"} | changed)
+    machine = {difference.field: difference.machine for difference in differences(recipe)}
+    assert [machine[name] for name in ("tracking.project", "endpoint.retries", "training.workers")] == [True] * 3
+    assert not machine["training.dropout"]
