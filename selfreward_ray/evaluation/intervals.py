@@ -22,6 +22,11 @@ def mean(values: Iterable[float]) -> float | None:
     return fmean(values) if values else None
 
 
+def fraction(part: float | None, whole: float) -> float | None:
+    """``part / whole``; None if `whole` is 0, or `part` is not known."""
+    return part / whole if whole and part is not None else None
+
+
 def means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     """Mean of the values of each key. None is no value; a key without a value is left out."""
     found: defaultdict[str, list[float]] = defaultdict(list)

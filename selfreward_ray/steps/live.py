@@ -5,17 +5,21 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from selfreward_ray.evaluation.intervals import fraction
 from selfreward_ray.inference.block import BlockCounts
 from selfreward_ray.reporting.progress import SECONDS_BETWEEN_LINES, Progress
 
 
 class LiveMetrics:
-    """Records the metrics of a step that runs on the pool in its `progress`, as often as a line of a log."""
+    """Records the metrics of a step that runs on the pool in its `progress`, as often as a line of a log.
 
-    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic):
+    `tokens` were generated before its turn, and are no speed of it.
+    """
+
+    def __init__(self, progress: Progress, tokens: int = 0, clock: Callable[[], float] = time.monotonic):
         self._progress = progress
         self._clock = clock
-        self._before = clock(), 0
+        self._before = clock(), tokens
         """Time and generated tokens at the previous record."""
 
     def update(self, counted: BlockCounts, done: int, total: int) -> None:
@@ -37,10 +41,10 @@ def shares(counted: BlockCounts) -> dict[str, float]:
     scores = {float(score): count for score, count in counted.scores.items()}
     scored = sum(scores.values())
     found = {
-        "dropped_share": _share(counted.dropped, counted.rows),
-        "prefix_hit_rate": _share(counted.cached_tokens, counted.prompt_tokens),
-        "unreadable_share": _share(counted.invalid_verdicts, counted.verdicts),
-        "mean_score": _share(sum(score * count for score, count in scores.items()), scored),
+        "dropped_share": fraction(counted.dropped, counted.rows),
+        "prefix_hit_rate": fraction(counted.cached_tokens, counted.prompt_tokens),
+        "unreadable_share": fraction(counted.invalid_verdicts, counted.verdicts),
+        "mean_score": fraction(sum(score * count for score, count in scores.items()), scored),
     }
     found |= {f"score_share/{low:g}": count / scored for low, count in sorted(_binned(scores).items())}
     return {name: value for name, value in found.items() if value is not None}
@@ -54,7 +58,3 @@ def _binned(scores: dict[float, int]) -> Counter[float]:
     for score, count in scores.items():
         bins[score // width * width if width else score] += count
     return bins
-
-
-def _share(part: float | None, whole: int) -> float | None:
-    return part / whole if whole and part is not None else None

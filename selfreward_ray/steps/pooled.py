@@ -99,7 +99,7 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
     offered = count_rows(pooled.rows) + pooled.refused
     with Progress(pooled.label, offered, pooled.unit) as progress:
         progress.update(shared.done(out))
-        live = LiveMetrics(progress)
+        live = LiveMetrics(progress, tokens_before)
         while shared.done(out) < offered and shared.next_block(progress):
             progress.update(shared.done(out), shared.counted[out].generated_tokens - tokens_before)
             live.update(shared.counted[out], shared.done(out), offered)

@@ -50,3 +50,12 @@ def test_scores_of_a_long_scale_are_counted_in_bins():
 
 def test_nothing_counted_nothing_shared():
     assert shares(BlockCounts()) == {}
+
+
+def test_tokens_from_before_its_turn_are_no_speed_of_a_step(recorded: list[tuple[dict[str, float], int]]):
+    now = [100.0]
+    progress = Progress("respond", 2, "prompts", console=Console(file=io.StringIO()))
+    live = LiveMetrics(progress, 500, clock=lambda: now[0])
+    now[0] += 10
+    live.update(BlockCounts(rows=2, generated_tokens=700), 2, 2)
+    assert recorded[0][0]["tokens_per_second"] == 20
