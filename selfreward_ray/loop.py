@@ -23,8 +23,6 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console
-
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import replica_request, worker_request
@@ -32,6 +30,7 @@ from selfreward_ray.extensions import check_named
 from selfreward_ray.models.local import check_asked_model, local_model
 from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.reporting.progress import warn
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
@@ -167,12 +166,9 @@ def advise(recipe: Recipe) -> None:
     }
     slow = [field for field, (dtype, gpus) in dtypes.items() if dtype == "bfloat16" and slow_in_bfloat16(gpus)]
     if slow:
-        Console(stderr=True).print(
+        warn(
             "This CPU has no AVX-512, and computes several times faster in float32 than in bfloat16: in a new run set "
-            + " ".join(f"{field}=float32" for field in slow),
-            style="yellow",
-            soft_wrap=True,
-            highlight=False,
+            + " ".join(f"{field}=float32" for field in slow)
         )
 
 

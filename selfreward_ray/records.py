@@ -156,7 +156,8 @@ class Completion:
     token_ids: tuple[int, ...]
     """The generated tokens, including the end token if the model generated it. Empty if an endpoint answered."""
     finish_reason: str
-    """``stop`` if the model ended its output, ``length`` if the length limit cut it off, or what an endpoint says."""
+    """``stop`` if the model ended its output, ``length`` if the length limit cut it off, or an endpoint's own
+    reason."""
     cached_tokens: int | None = 0
     """Number of prompt tokens that were in the prefix cache; None if the endpoint does not report it."""
     usage: Usage | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from selfreward_ray.cli.app import app
-from selfreward_ray.cli.arguments import Overrides, complete_recipe
+from selfreward_ray.cli.arguments import JUDGE_HELP, Overrides, complete_recipe
 from selfreward_ray.cli.running import explained, prepared, show_counts
 
 _USE = (
@@ -25,7 +25,7 @@ def agreement(
     overrides: Overrides = None,
     model: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--model", metavar="URI", help="The judge: folder, hub name or storage URI."),
+        typer.Option("--model", metavar="URI", help=JUDGE_HELP),
     ] = None,
     data: Annotated[
         Optional[str],  # noqa: UP045

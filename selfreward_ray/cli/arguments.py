@@ -34,12 +34,6 @@ Prompts = Annotated[
     str,
     typer.Option("--prompts", metavar="URI", help="A finished propose step, or rows {prompt} or {instruction}."),
 ]
-JudgeModel = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="URI",
-        help="The judge: folder, hub name, storage URI, or https://HOST/v1#MODEL for an OpenAI-compatible endpoint.",
-    ),
-]
+JUDGE_HELP = "The judge: folder, hub name, storage URI, or https://HOST/v1#MODEL for an OpenAI-compatible endpoint."
+JudgeModel = Annotated[str, typer.Option("--model", metavar="URI", help=JUDGE_HELP)]
 SeedData = Annotated[str, typer.Option("--seed-data", metavar="URI", help="The folder of a finished seed step.")]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from selfreward_ray.evaluation.bootstrap import ratio_intervals
-from selfreward_ray.evaluation.intervals import mean
+from selfreward_ray.evaluation.intervals import fraction, mean
 from selfreward_ray.records import JudgedReply
 
 RULE = (
@@ -133,21 +133,14 @@ def score_counts(judged: Iterable[Judgement]) -> list[ScoreCount]:
 
 def spearmans(judged: Iterable[Judgement]) -> dict[str, float]:
     """Spearman's rank correlation of each measured set, by set id. `Agreement.spearman` is their mean."""
-    sets = _by_set(judged)
-    measured, sums = _sums_by_set(list(sets.values()), max_score=math.inf)
-    names = list(sets)
-    spearman = FIGURES.index("spearman")
-    return {names[place]: float(row[spearman, 0]) for place, row in zip(measured, sums, strict=True)}
+    return {name: correlation for name, (correlation, _) in _sums_of("spearman", judged).items()}
 
 
 def pair_counts(judged: Iterable[Judgement]) -> dict[str, tuple[int, int]]:
     """The pairs of each measured set that are ranked correctly, and all of them, by set id. `pairwise_accuracy` is the
     ratio of their sums."""
-    sets = _by_set(judged)
-    measured, sums = _sums_by_set(list(sets.values()), max_score=math.inf)
-    names = list(sets)
-    pairs = FIGURES.index("pairwise_accuracy")
-    return {names[place]: (int(row[pairs, 0]), int(row[pairs, 1])) for place, row in zip(measured, sums, strict=True)}
+    found = _sums_of("pairwise_accuracy", judged)
+    return {name: (int(right), int(pairs)) for name, (right, pairs) in found.items()}
 
 
 def agreement(judged: Sequence[Judgement], max_score: float, verdicts: int | None = None) -> Agreement:
@@ -160,11 +153,11 @@ def agreement(judged: Sequence[Judgement], max_score: float, verdicts: int | Non
     _, sums = _sums_by_set(sets, max_score)
     totals = sums.sum(axis=0)
     of_sets, (tied, pairs) = totals[:-1], totals[-1]
-    values = {name: _ratio(*total) for name, total in zip(FIGURES, of_sets, strict=True)}
+    values = {name: fraction(*map(float, total)) for name, total in zip(FIGURES, of_sets, strict=True)}
     return Agreement(
         **values,
         pooled_spearman=_pooled(judged),
-        tied=_ratio(tied, pairs),
+        tied=fraction(float(tied), float(pairs)),
         unreadable=mean(reply.score is None for reply in judged),
         verdicts=len(judged) if verdicts is None else verdicts,
         sets=len(sums),
@@ -172,6 +165,17 @@ def agreement(judged: Sequence[Judgement], max_score: float, verdicts: int | Non
         counts={name: int(count) for name, (_, count) in zip(FIGURES, of_sets, strict=True)},
         intervals=dict(zip(FIGURES, ratio_intervals(sums[:, :-1]), strict=True)),
     )
+
+
+def _sums_of(figure: str, judged: Iterable[Judgement]) -> dict[str, tuple[float, float]]:
+    """What each measured set adds to the numerator and the denominator of `figure`, by set id. Not for 5-best, which
+    needs the maximum score."""
+    sets = _by_set(judged)
+    measured, sums = _sums_by_set(list(sets.values()), max_score=math.inf)
+    names, column = list(sets), FIGURES.index(figure)
+    return {
+        names[place]: (float(row[column, 0]), float(row[column, 1])) for place, row in zip(measured, sums, strict=True)
+    }
 
 
 def _by_set(judged: Iterable[Judgement]) -> dict[str, list[Judgement]]:
@@ -239,10 +243,6 @@ def _correlations(human: Floats, judge: Floats) -> Floats:
     found = np.zeros(len(norms))
     np.divide(products, norms, out=found, where=measured)
     return found
-
-
-def _ratio(total: float, count: float) -> float | None:
-    return float(total / count) if count else None
 
 
 def _pooled(judged: Iterable[Judgement]) -> float | None:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from selfreward_ray.evaluation.agreement import Agreement, Judgement, agreement
-from selfreward_ray.store.user_files import Row, RowError, read_user_rows
+from selfreward_ray.store.user_files import Row, RowError, read_some_rows
 
 SETS = ("set_id", "prompt_id", "question_id", "prompt", "question", "instruction")
 """Fields that name the set of a row. The first one that the first row has is used for all rows."""
@@ -66,10 +66,8 @@ def read_scores(source: str) -> Scores:
     which fields are used. Raises `RowError`, which names file and line, for a row without one of these fields or with
     another value, for the same reply twice in a set, and for a set of more than `MAX_REPLIES` replies.
     """
-    rows = read_user_rows(source, "train", "--scores")
-    first = next(rows, None)
-    if first is None:
-        raise RowError(f"--scores: {source} holds no rows; write one JSON object a line")
+    rows = read_some_rows(source, "train", "--scores")
+    first = next(rows)
     fields = _fields_of(first)
     judged: list[Judgement] = []
     met: set[bytes] = set()

@@ -1,6 +1,6 @@
 """Client of an OpenAI-compatible endpoint: messages in, completions out, with retries and rate limits.
 
-What an endpoint says is untrusted: its messages are cut and cleaned, and the key is removed from them.
+Responses of an endpoint are untrusted: its messages are cut and cleaned, and the key is removed from them.
 """
 
 import asyncio

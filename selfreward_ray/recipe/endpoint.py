@@ -59,7 +59,8 @@ class Endpoint(BaseModel):
 
 @dataclass(frozen=True)
 class Address:
-    """The address of a model at an endpoint. Its text is its identity: equal for every spelling of the address."""
+    """The address of a model at an endpoint. As text it identifies the model: it is the same for every spelling of the
+    address."""
 
     base_url: str
     """Without a slash at the end: ``https://api.openai.com/v1``."""

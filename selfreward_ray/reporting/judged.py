@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import floor
 
+from selfreward_ray.evaluation.intervals import fraction
 from selfreward_ray.reporting.summary import IterationSummary
 
 CHOSEN, REJECTED, BOTH, POSITIVE = "chosen", "rejected", "chosen and rejected", "trained on"
@@ -97,17 +98,17 @@ class JudgedFigures:
             judge=self._judge,
             prompts=self._outcomes.total(),
             candidates=count["candidate"],
-            unreadable=_share(count["unreadable"], count["verdicts"]),
-            ties=_share(count["tied"], count["compared"]),
-            level=_share(count["level"], count["several"]),
-            at_maximum=None if self._scale is None else _share(self._means[self._scale[1]], scored),
+            unreadable=fraction(count["unreadable"], count["verdicts"]),
+            ties=fraction(count["tied"], count["compared"]),
+            level=fraction(count["level"], count["several"]),
+            at_maximum=None if self._scale is None else fraction(self._means[self._scale[1]], scored),
             histogram={label: bin_count / scored for label, bin_count in self._bins().items()} if scored else {},
-            candidate_words=_share(self._words["candidate"], count["candidate"]),
-            chosen_words=_share(self._words[CHOSEN], count[CHOSEN]),
-            rejected_words=_share(self._words[REJECTED], count[REJECTED]),
-            chosen_mean=_share(self._scores[CHOSEN], count[CHOSEN]),
-            rejected_mean=_share(self._scores[REJECTED], count[REJECTED]),
-            unfinished=_share(count["unfinished"], count["candidate"]),
+            candidate_words=fraction(self._words["candidate"], count["candidate"]),
+            chosen_words=fraction(self._words[CHOSEN], count[CHOSEN]),
+            rejected_words=fraction(self._words[REJECTED], count[REJECTED]),
+            chosen_mean=fraction(self._scores[CHOSEN], count[CHOSEN]),
+            rejected_mean=fraction(self._scores[REJECTED], count[REJECTED]),
+            unfinished=fraction(count["unfinished"], count["candidate"]),
             outcomes=dict(self._outcomes.most_common()),
         )
 
@@ -121,10 +122,6 @@ class JudgedFigures:
             place = floor((value - low) / width + 0.5)
             bins[labels[min(max(place, 0), len(labels) - 1)]] += number
         return bins
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
 
 
 def merged_histograms(iterations: tuple[IterationSummary, ...]) -> tuple[list[str], Mapping[str, list[float]]]:

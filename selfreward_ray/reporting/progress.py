@@ -101,7 +101,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a permanent line."""
-        _print_line(self._console, Text(visible(text), style="yellow"))
+        warn(text, self._console)
 
     def _tell(self, note: str | None) -> None:
         for listener in listeners:
@@ -142,6 +142,11 @@ class Progress:
 
     def _elapsed(self) -> float:
         return self._clock() - self._started
+
+
+def warn(text: str, console: Console | None = None) -> None:
+    """Print a line that the user should notice, by default on standard error."""
+    _print_line(console or Console(stderr=True), Text(visible(text), style="yellow"))
 
 
 def skipped(label: str, console: Console | None = None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from selfreward_ray.evaluation.outcomes import outcomes
+from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.judging.head_to_head import ALONE
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, ScoredPair
@@ -47,15 +48,11 @@ def score_pairs(
             dropped.append(Dropped(name, "head_to_head", ALONE["left" if name in lefts else "right"]))
             continue
         ours, theirs = lefts[name].candidates[0], rights[name].candidates[0]
-        if min(map(_valid, (ours, theirs))) < min_valid:
+        if min(len(valid_scores(ours)), len(valid_scores(theirs))) < min_valid:
             dropped.append(Dropped(name, "head_to_head", TOO_FEW_VERDICTS))
         else:
             rows.append(ScoredPair(name, lefts[name].text, ours, theirs, _preferred(ours, theirs)))
     return rows, dropped
-
-
-def _valid(candidate: Candidate) -> int:
-    return sum(verdict.score is not None for verdict in candidate.verdicts)
 
 
 def _preferred(left: Candidate, right: Candidate) -> Literal["left", "right", "neither"]:

@@ -5,17 +5,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.text import Text
 
 from selfreward_ray import __version__
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.findings import findings
-from selfreward_ray.reporting.formatting import visible
 from selfreward_ray.reporting.judged import JudgedFigures, ShownPrompt
 from selfreward_ray.reporting.page import render_page
 from selfreward_ray.reporting.pairs_data import PairArchive, PairData
+from selfreward_ray.reporting.progress import warn
 from selfreward_ray.reporting.reading import (
     read_evaluated,
     read_iteration,
@@ -52,8 +51,7 @@ def update_report(layout: RunLayout) -> None:
         _write(layout)
     except Exception as error:  # the run goes on without its page
         fault = f"{type(error).__name__}: {error}".split("\n")[0]
-        line = visible(f"the report could not be written and the run continues ({fault})")
-        Console(stderr=True).print(Text(line, style="yellow"), soft_wrap=True)
+        warn(f"the report could not be written and the run continues ({fault})")
 
 
 def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:

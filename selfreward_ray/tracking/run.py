@@ -7,21 +7,18 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from rich.console import Console
-
 from selfreward_ray.extensions import tracker_named
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet
 from selfreward_ray.reporting import progress
-from selfreward_ray.reporting.formatting import visible
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest, read_manifest
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import read_files
 from selfreward_ray.tracking.figures import histogram
 from selfreward_ray.tracking.json_lines import JsonLines
-from selfreward_ray.tracking.outlet import Call, Outlet
+from selfreward_ray.tracking.outlet import Outlet
 from selfreward_ray.tracking.tracker import TrackedRun, Tracker
 
 _ANSWERS = 8
@@ -38,7 +35,7 @@ def tracked(recipe: Recipe, layout: RunLayout, steps: Iterable[PlannedStep]) -> 
     trackers: dict[str, Tracker] = {"JSON lines": JsonLines(run)}
     for name in dict.fromkeys(recipe.tracking.trackers):
         trackers[name] = tracker_named(name)(run)
-    tracking = RunTracking(steps, [Outlet(name, tracker, _say) for name, tracker in trackers.items()])
+    tracking = RunTracking(steps, [Outlet(name, tracker, progress.warn) for name, tracker in trackers.items()])
     progress.listeners.append(tracking.hear)
     progress.recorders.append(tracking.record)
     try:
@@ -85,7 +82,7 @@ class RunTracking:
             if manifest is not None:
                 self._finished(step, manifest)
         except OSError as error:  # of the storage, which the run itself tries again
-            _say(f"the metrics of {label} could not be read: {error}")
+            progress.warn(f"the metrics of {label} could not be read: {error}")
 
     def close(self) -> None:
         for outlet in self._outlets:
@@ -113,11 +110,7 @@ class RunTracking:
     def _put(self, call: Any) -> None:
         now = time.time()
         for outlet in self._outlets:
-            outlet.put(_at(call, now))
-
-
-def _at(call: Any, now: float) -> Call:
-    return lambda tracker: call(tracker, now)
+            outlet.put(lambda tracker: call(tracker, now))
 
 
 def numbers(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -129,7 +122,3 @@ def numbers(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float):
             found[prefix + name] = float(value)
     return found
-
-
-def _say(text: str) -> None:
-    Console(stderr=True).print(visible(text), style="yellow", soft_wrap=True, highlight=False, markup=False)
