@@ -7,6 +7,7 @@ An import inside a function counts, and so does a text that is a module's name: 
 import ast
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,12 @@ def modules(root: Path) -> dict[str, Path]:
     return {".".join(parts).removesuffix(".__init__"): path for parts, path in found.items()}
 
 
-def named(path: Path) -> Iterator[str]:
+@cache
+def named(path: Path) -> frozenset[str]:
+    return frozenset(_named(path))
+
+
+def _named(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

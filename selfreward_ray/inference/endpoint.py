@@ -165,8 +165,14 @@ class EndpointClient:
 
         task = asyncio.create_task(sent())
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Completion]) -> None:
+        """A caller that was cancelled asks for no outcome, and asyncio would log an error that nobody asked for."""
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _post(self, body: bytes) -> Completion:
         headers = {"Content-Type": "application/json"}

@@ -1,7 +1,9 @@
 """The client of an endpoint against a scripted server on this machine: answers, retries, and errors with remedies."""
 
 import asyncio
+import gc
 import json
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -355,8 +357,10 @@ def test_tokens_per_minute_count_what_was_used_and_not_what_was_reserved():
     assert (len(asked.endpoint.asked), asked.clock.slept) == (20, [])
 
 
-def test_an_answer_under_way_is_kept_although_its_caller_is_cancelled():
+def cancelled_while_under_way(reply: Reply) -> list[Completion]:
+    """What is kept of one request that is answered by `reply` after its caller was cancelled."""
     kept: list[Completion] = []
+    asked: list[int] = []
 
     async def cancelled(url: str) -> None:
         async with aiohttp.ClientSession() as session:
@@ -372,15 +376,25 @@ def test_an_answer_under_way_is_kept_although_its_caller_is_cancelled():
             await client.drain(5)
             assert request.cancelled() or request.cancelling()
 
-    asked: list[int] = []
-
     def script(_body: dict[str, Any], number: int) -> Any:
         asked.append(number)
-        return Reply(chat("paid for"), hang=0.2)
+        return replace(reply, hang=0.2)
 
     with serving(script) as endpoint:
         asyncio.run(cancelled(endpoint.address))
-    assert [completion.text for completion in kept] == ["paid for"]
+    return kept
+
+
+def test_an_answer_under_way_is_kept_although_its_caller_is_cancelled():
+    (completion,) = cancelled_while_under_way(Reply(chat("paid for")))
+    assert completion.text == "paid for"
+
+
+def test_an_error_after_its_caller_was_cancelled_is_not_logged(caplog: pytest.LogCaptureFixture):
+    """asyncio logs, when its memory is freed, each error of a task that nobody asked for."""
+    assert cancelled_while_under_way(error(401, "no")) == []
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_a_proxy_of_the_environment_is_used_and_a_netrc_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
