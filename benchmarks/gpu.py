@@ -110,7 +110,7 @@ def opened(model: Path, device: str, dtype: str, batch: int, micro_batch_tokens:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ["MASTER_PORT"] = str(free.getsockname()[1])
-    from selfreward_ray.recipe.schema import Dpo, Training
+    from selfreward_ray.recipe.training import Dpo, Training
     from selfreward_ray.training.job import TrainJob
     from selfreward_ray.training.objectives import DpoObjective
     from selfreward_ray.training.zero3 import open_engine

@@ -1,7 +1,8 @@
 """The resources that steps request from a cluster, by recipe."""
 
 from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
-from selfreward_ray.recipe.schema import Inference, Training
+from selfreward_ray.recipe.schema import Inference
+from selfreward_ray.recipe.training import Training
 
 
 def replica_request(inference: Inference) -> ResourceRequest:

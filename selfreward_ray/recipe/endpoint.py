@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.section import Section
 
 
-class Endpoint(BaseModel):
+class Endpoint(Section):
     """How an OpenAI-compatible endpoint is used. It may judge in the place of a model, and is named by its base URL and
     a model: ``https://api.openai.com/v1#gpt-4.1``. No field changes the verdicts, and all may change in a run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key. Without the variable no key is sent. The key itself is

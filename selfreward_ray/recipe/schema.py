@@ -7,8 +7,6 @@ import re
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -19,23 +17,14 @@ from pydantic import (
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.endpoint import Endpoint
+from selfreward_ray.recipe.section import Section
+from selfreward_ray.recipe.training import Dpo, Sft, Training
 
 ENDING_TOKENS = 16
 """Tokens of a constrained verdict that are reserved for its ending."""
 
-MODEL_FIELDS = {"dtype", "dropout", "lora"}
-"""Fields of `training` that change the trained model. The others only decide where and how fast it is trained."""
 
-PASS_FIELDS = {"micro_batch_tokens"}
-"""Fields of `sft` and `dpo` that only decide how the examples of an optimizer step are divided into forward passes."""
-
-
-class _Section(BaseModel):
-    # Defaults are validated too: an integer 5 would give another fingerprint than the 5.0 read back from a file.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
-
-
-class Sampling(_Section):
+class Sampling(Section):
     """Sampling parameters of the engine. The defaults are the paper's for replies and verdicts (section 3.1)."""
 
     temperature: float = Field(0.7, ge=0)
@@ -69,7 +58,7 @@ class VerdictSampling(Sampling):
     """Maximum number of generated tokens. A verdict that reaches it has no readable score."""
 
 
-class SeedData(_Section):
+class SeedData(Section):
     """Human-ranked conversations, from which the IFT, EFT and held-out sets are made (section 2.1)."""
 
     source: str | None = None
@@ -125,7 +114,7 @@ class SeedData(_Section):
         return self.source
 
 
-class Prompts(_Section):
+class Prompts(Section):
     """Where the new prompts of an iteration come from (section 2.2, step 1)."""
 
     source: str = "model"
@@ -154,7 +143,7 @@ class Prompts(_Section):
     """Sampling parameters for proposals."""
 
 
-class Respond(_Section):
+class Respond(Section):
     """Candidate replies to each prompt (section 2.2, step 2)."""
 
     candidates: PositiveInt = 4
@@ -163,7 +152,7 @@ class Respond(_Section):
     """Sampling parameters for candidates."""
 
 
-class Judge(_Section):
+class Judge(Section):
     """LLM-as-a-judge: k verdicts on each candidate, whose scores are averaged (section 2.2, step 3)."""
 
     rubric: str = "additive"
@@ -196,7 +185,7 @@ class Judge(_Section):
         return self
 
 
-class Pairs(_Section):
+class Pairs(Section):
     """Preference pairs from judged candidates (section 2.3)."""
 
     policy: Literal["best-worst", "positive-only", "length-controlled", "all-pairs", "preference-strength"] = (
@@ -224,130 +213,7 @@ class Pairs(_Section):
     smoothing."""
 
 
-class Optimization(_Section):
-    """Settings that SFT and DPO share. The optimizer is AdamW."""
-
-    learning_rate: PositiveFloat
-    """Learning rate at the first step after warm-up."""
-    final_learning_rate: PositiveFloat
-    """Learning rate at the last step, at most `learning_rate`."""
-    schedule: Literal["cosine", "linear"] = "cosine"
-    """How the learning rate falls from `learning_rate` to `final_learning_rate`."""
-    warmup_steps: NonNegativeInt = 0
-    """Number of optimizer steps over which the learning rate rises linearly to `learning_rate`."""
-    epochs: PositiveInt = 1
-    """Number of passes over the examples."""
-    batch_size: PositiveInt = 16
-    """Number of examples (SFT) or pairs (DPO) in an optimizer step, over all workers. The paper uses 16."""
-    micro_batch_tokens: PositiveInt = 8192
-    """Maximum number of tokens in a forward pass of one worker; a pair's prompt counts once. A longer example has a
-    pass of its own. Larger is faster if the GPU's memory allows: on an H100 a 1B model trained twice as fast with
-    32,768 as with 8,192."""
-    max_tokens: PositiveInt = 4096
-    """Maximum length of an example, or of a prompt with one of its two replies, in tokens. Longer examples are dropped
-    with a reason, never truncated."""
-    weight_decay: float = Field(0.0, ge=0)
-    """AdamW's decoupled weight decay."""
-    gradient_clipping: PositiveFloat = 1.0
-    """Maximum L2 norm of the gradient over all weights. Larger gradients are scaled down to it."""
-
-    @model_validator(mode="after")
-    def _falling_rate(self) -> "Optimization":
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError("final_learning_rate must not exceed learning_rate")
-        return self
-
-
-class Sft(Optimization):
-    """Supervised fine-tuning, M0 → M1. The loss is on the target's tokens only (section 3.1)."""
-
-    learning_rate: PositiveFloat = 5.5e-6
-    """Learning rate at the first step after warm-up. The paper uses 5.5e-6."""
-    final_learning_rate: PositiveFloat = 1.1e-6
-    """Learning rate at the last step, at most `learning_rate`. The paper uses 1.1e-6."""
-
-
-class Dpo(Optimization):
-    """Direct preference optimization, M(t) → M(t+1), with M(t) as reference (section 2.3)."""
-
-    learning_rate: PositiveFloat = 1e-6
-    """Learning rate at the first step after warm-up. The paper uses 1e-6."""
-    final_learning_rate: PositiveFloat = 1e-7
-    """Learning rate at the last step, at most `learning_rate`. The paper uses 1e-7."""
-    loss: Literal["sigmoid", "length-normalized", "ipo"] = "sigmoid"
-    """The preference loss. ``sigmoid`` is the paper's, on log-ratios summed over the tokens of a reply.
-    ``length-normalized`` and ``ipo`` average the log-ratios over the tokens, which makes their margins much smaller, so
-    they need another `beta`."""
-    beta: PositiveFloat = 0.1
-    """Strength β of the penalty for deviating from the reference model. The paper uses 0.1."""
-    nll_weight: float = Field(0.0, ge=0)
-    """Weight of the chosen reply's negative log-likelihood per token, which is added to the DPO loss. 0, the paper's
-    loss, leaves it out."""
-    eft_weight: float = Field(0.0, ge=0)
-    """Weight of an EFT example's negative log-likelihood per token, which is added to the loss of each pair, so that
-    the model does not forget how to judge. 0, the paper's loss, leaves it out. Above 0 each pair carries one EFT
-    example. Their order is drawn by `seed` and starts anew in each iteration."""
-
-
-class Lora(_Section):
-    """Low-rank adapters. They replace the training of all weights, and are merged into the model that a step writes."""
-
-    rank: NonNegativeInt = 0
-    """Rank r of the adapters. 0 trains all weights without adapters, as the paper does."""
-    alpha: PositiveFloat = 32
-    """Scaling of the adapters: their product is multiplied by alpha / r."""
-    targets: tuple[str, ...] = ()
-    """Names of the linear layers with an adapter, for example ``q_proj``. Empty means all linear layers except the
-    output head."""
-
-
-class Training(_Section):
-    """Ray Train workers, and how DeepSpeed ZeRO-3 shards the model over them."""
-
-    workers: PositiveInt = 2
-    """Number of Ray Train workers. Each one is a rank of ZeRO-3."""
-    cpus_per_worker: PositiveFloat = 1
-    """CPUs reserved for each worker."""
-    gpus_per_worker: Literal[0, 1] = 0
-    """GPUs of each worker: 1, or 0 to train on CPUs."""
-    accelerator_type: str | None = None
-    """Ray's name of the workers' GPU type, for example ``H100``; null accepts any type."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Data type of weights and activations in the forward and backward pass. The optimizer's weights are float32."""
-    dropout: float | None = Field(None, ge=0, lt=1)
-    """Dropout rate wherever the architecture has dropout; the paper uses 0.1. null keeps the rates of the model's
-    configuration."""
-    lora: Lora = Lora()
-    """Low-rank adapters; off by default."""
-    gradient_checkpointing: bool = True
-    """Recompute activations in the backward pass instead of storing them. Saves memory, costs time."""
-    liger_kernels: bool = False
-    """Use Liger's fused kernels for norms, rotary embeddings and gated MLPs. They need GPUs and an architecture that
-    Liger supports."""
-    offload_optimizer: bool = False
-    """Keep the optimizer's state in CPU memory. Saves GPU memory, costs time."""
-    offload_parameters: bool = False
-    """Keep the model's parameters in CPU memory while they are not in use. Saves GPU memory, costs time."""
-    max_failures: NonNegativeInt = 2
-    """How many times the workers are restarted from the newest checkpoint after one of them failed."""
-    start_timeout_s: PositiveFloat = 1800
-    """Maximum time in seconds that the workers wait for resources, at the start and after each failure. It includes the
-    start of nodes by an autoscaler. After it the step fails with Ray's account of what is missing."""
-    checkpoint_every: NonNegativeInt = 50
-    """Number of optimizer steps between checkpoints. 0 writes none, except when Ray announces that a node will be
-    taken away."""
-    max_skipped_steps: NonNegativeInt = 3
-    """Maximum number of consecutive steps that are skipped because their loss or gradient is not finite. One more ends
-    the run."""
-
-    @model_validator(mode="after")
-    def _liger_needs_gpus(self) -> "Training":
-        if self.liger_kernels and not self.gpus_per_worker:
-            raise ValueError("liger_kernels needs gpus_per_worker: Liger's kernels run on GPUs alone")
-        return self
-
-
-class Inference(_Section):
+class Inference(Section):
     """The pool of replicas that sample and judge. Each replica is an actor with one vLLM engine."""
 
     min_replicas: PositiveInt = 1
@@ -378,9 +244,9 @@ class Inference(_Section):
     stall_seconds: PositiveFloat = 1800
     """A step fails if its pool makes no progress for this many seconds. Must be longer than the start of an engine and
     than the work on one block. A model that is still being fetched counts as progress."""
-    engine: dict[str, Any] = {}
+    engine: dict[str, Any] = Field({})
     """Further arguments of the vLLM engine, passed on unchanged, for example ``{max_model_len: 4096}``."""
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field({})
     """Environment variables of the replicas' processes. Names that suggest a secret are refused, because the recipe is
     written to the run's folder."""
 
@@ -403,7 +269,7 @@ class Inference(_Section):
         return env
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """How models are evaluated: their answers to held-out prompts, and their agreement with the human ranks."""
 
     scorer: str | None = None
@@ -423,7 +289,7 @@ class Evaluation(_Section):
     which was taught to score with ``judge.rubric``. The paper uses another model."""
 
 
-class Tracking(_Section):
+class Tracking(Section):
     """Where the metrics of a run go while it works. JSON lines in ``RUN/metrics`` are always written."""
 
     trackers: tuple[str, ...] = ("tensorboard",)
@@ -433,7 +299,7 @@ class Tracking(_Section):
     """The project of Weights & Biases, the experiment of MLflow."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """All settings of a run: M0 → M1 by SFT, then `iterations` rounds of self-rewarded DPO."""
 
     name: str = "self-rewarding"

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfreward_ray.recipe.documentation import docstring_of
-from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_text
 from selfreward_ray.recipe.text import flatten, parse_recipe
+from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS
 from selfreward_ray.yaml_text import load_yaml
 
 _PAPERS_OWN = ("model", "seed_data.source", "prompts.proposer", "training.dropout")

@@ -10,7 +10,8 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.local import local_model, portable
-from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Optimization, Recipe
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.store.folder import Folder, absolute

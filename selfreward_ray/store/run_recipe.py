@@ -6,8 +6,9 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import MODEL_FIELDS, PASS_FIELDS, Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import differing_fields, dump_recipe
+from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout

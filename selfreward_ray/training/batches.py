@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from selfreward_ray.recipe.schema import Optimization
+from selfreward_ray.recipe.training import Optimization
 from selfreward_ray.training.packing import packed_length
 
 E = TypeVar("E")

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from selfreward_ray.cluster.devices import on_gpus
-from selfreward_ray.recipe.schema import Training
+from selfreward_ray.recipe.training import Training
 from selfreward_ray.training.model_flops import ModelFlops, peak_flops
 from selfreward_ray.training.packing import packed_length
 

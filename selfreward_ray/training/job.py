@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from selfreward_ray.recipe.schema import Optimization, Training
+from selfreward_ray.recipe.training import Optimization, Training
 from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.training.objectives import Objective
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Lora
+from selfreward_ray.recipe.training import Lora
 
 _BASE = ".base_layer."
 _NAME = "default"

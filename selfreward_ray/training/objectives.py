@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from selfreward_ray.recipe.schema import Dpo
+from selfreward_ray.recipe.training import Dpo
 from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
 
 LogProbs = dict[str, Tensor]

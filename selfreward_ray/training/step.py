@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.recipe.schema import Optimization
+from selfreward_ray.recipe.training import Optimization
 from selfreward_ray.training.batches import Batch, MicroBatch
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference, learning_rate

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig
 
 from selfreward_ray.cluster.devices import collectives, on_gpus
-from selfreward_ray.recipe.schema import Optimization, Training
+from selfreward_ray.recipe.training import Optimization, Training
 from selfreward_ray.training.agreement import together
 from selfreward_ray.training.architecture import set_dropout, use_liger_kernels
 from selfreward_ray.training.batches import MicroBatch

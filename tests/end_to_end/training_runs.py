@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from selfreward_ray.recipe.schema import Dpo, Training
+from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder

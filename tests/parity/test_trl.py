@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.recipe.schema import Dpo
+from selfreward_ray.recipe.training import Dpo
 from selfreward_ray.records import Candidate, Pair, PairTokens
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import write_part

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.recipe.schema import Dpo, Training
+from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows

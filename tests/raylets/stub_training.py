@@ -10,7 +10,7 @@ from unittest import mock
 
 from rich.console import Console
 
-from selfreward_ray.recipe.schema import Sft, Training
+from selfreward_ray.recipe.training import Sft, Training
 from selfreward_ray.reporting import progress as reporting
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.training.job import TrainJob

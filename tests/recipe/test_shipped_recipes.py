@@ -15,8 +15,9 @@ import pytest
 
 from selfreward_ray.inference.placement import pool_size
 from selfreward_ray.judging.rubric import load_pairwise, load_rubric
-from selfreward_ray.recipe.schema import Optimization, Recipe
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import load_recipe
+from selfreward_ray.recipe.training import Optimization
 from selfreward_ray.records import SftTokens
 from selfreward_ray.steps.evaluate import agreement_verdicts
 from selfreward_ray.training.batches import plan_batches

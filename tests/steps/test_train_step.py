@@ -8,7 +8,8 @@ import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.recipe.schema import Recipe, Training
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.training import Training
 from selfreward_ray.records import Candidate, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.store.folder import Folder

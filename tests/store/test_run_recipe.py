@@ -7,7 +7,8 @@ import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.endpoint import Endpoint
-from selfreward_ray.recipe.schema import Dpo, Recipe, Training
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run

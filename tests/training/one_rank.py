@@ -8,7 +8,7 @@ BATCH = 6
 
 
 def job_of(folder: Path):
-    from selfreward_ray.recipe.schema import Dpo, Training
+    from selfreward_ray.recipe.training import Dpo, Training
     from selfreward_ray.training.job import TrainJob
     from selfreward_ray.training.objectives import DpoObjective
 

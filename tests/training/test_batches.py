@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import Optimization
+from selfreward_ray.recipe.training import Optimization
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.packing import pack, packed_length

@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaConfig, MixtralConfig
 
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.recipe.schema import Training
+from selfreward_ray.recipe.training import Training
 from selfreward_ray.records import SftTokens
 from selfreward_ray.training.gauges import Gauges
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.recipe.schema import Sft, Training
+from selfreward_ray.recipe.training import Sft, Training
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import SftObjective

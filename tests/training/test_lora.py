@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Lora
+from selfreward_ray.recipe.training import Lora
 from selfreward_ray.training.lora import add_adapter, saved_weights
 
 LLAMA = LlamaConfig(

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import Dpo
+from selfreward_ray.recipe.training import Dpo
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.objectives import LOSSES, DpoObjective, SftObjective, learning_rate
 

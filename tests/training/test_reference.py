@@ -11,7 +11,7 @@ import torch
 from ranks import Silent
 from tiny_model import write_tiny_model
 
-from selfreward_ray.recipe.schema import Dpo, Training
+from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.job import TrainJob

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.recipe.schema import Dpo, Training
+from selfreward_ray.recipe.training import Dpo, Training
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
 

@@ -97,7 +97,7 @@ def load(folder: str) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from selfreward_ray.recipe.schema import Dpo, Training
+    from selfreward_ray.recipe.training import Dpo, Training
     from selfreward_ray.training.loading import load_sharded
     from selfreward_ray.training.zero3 import deepspeed_config
 
@@ -134,7 +134,7 @@ def load_damaged(folder: str) -> None:
     from dataclasses import replace
     from functools import partial
 
-    from selfreward_ray.recipe.schema import Training
+    from selfreward_ray.recipe.training import Training
     from selfreward_ray.training.reference import reference_logprobs
     from selfreward_ray.training.zero3 import open_engine
 
@@ -172,7 +172,7 @@ def fetch(folder: str) -> None:
 
 
 def job_of(folder: str, model: str, notes: list[str]) -> Any:
-    from selfreward_ray.recipe.schema import Dpo, Training
+    from selfreward_ray.recipe.training import Dpo, Training
     from selfreward_ray.training.job import TrainJob
     from selfreward_ray.training.objectives import DpoObjective
 

@@ -10,7 +10,7 @@ from typing import Any
 from ranks import Silent
 from tiny_model import ENGINE_ENV
 
-from selfreward_ray.recipe.schema import Dpo, Training
+from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective

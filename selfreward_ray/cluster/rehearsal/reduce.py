@@ -11,8 +11,9 @@ from selfreward_ray.cluster.requests import worker_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Recipe, Training
+from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Recipe
 from selfreward_ray.recipe.text import differing_fields, parse_recipe
+from selfreward_ray.recipe.training import Training
 
 _ENGINE = {
     "max_model_len": 4096,
