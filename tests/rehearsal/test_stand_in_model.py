@@ -12,8 +12,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
 
 
-def sampled(folder: Path, count: int) -> list[str]:
-    """What the model answers, at temperature 1; with its end token where it came to one."""
+def sampled(folder: Path, count: int, **sampling: float) -> list[str]:
+    """What the model answers, at temperature 1 unless `sampling` says otherwise; ``<end>`` where it came to its end."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -21,7 +21,7 @@ def sampled(folder: Path, count: int) -> list[str]:
     model = AutoModelForCausalLM.from_pretrained(folder)
     ids = torch.tensor([codec.prompt_ids("Name a river.")] * count)
     torch.manual_seed(0)
-    out = model.generate(ids, do_sample=True, top_k=0, max_new_tokens=60, eos_token_id=codec.end_id)
+    out = model.generate(ids, do_sample=True, top_k=0, max_new_tokens=60, eos_token_id=codec.end_id, **sampling)
     replies = [reply[ids.shape[1] :].tolist() for reply in out]
     return [codec.decode(reply) + ("<end>" if codec.end_id in reply else "") for reply in replies]
 
@@ -45,6 +45,24 @@ def test_it_has_the_models_architecture_tokenizer_and_template(tmp_path: Path, t
     assert sum(reply.endswith("<end>") for reply in replies) >= 30
     words = re.findall(r"[A-Za-z]+", " ".join(replies))
     assert len(words) > 32
+
+
+@pytest.mark.parametrize(("temperature", "min_p"), [(0.6, 0.05), (1.0, 0.2), (0.4, 0.05)])
+def test_of_a_large_vocabulary_too_its_replies_are_some_words_long(tmp_path: Path, temperature: float, min_p: float):
+    """Proposals of fewer than four words are refused."""
+    from transformers import AutoTokenizer
+
+    real = write_tiny_model(tmp_path / "real")
+    tokenizer = AutoTokenizer.from_pretrained(real)
+    letters = "abcdefghijklmnopqrst"
+    tokenizer.add_tokens([f"Ġ{a}{b}{c}" for a in letters for b in letters for c in letters])
+    tokenizer.save_pretrained(real)
+    config = json.loads((real / "config.json").read_text()) | {"vocab_size": len(tokenizer)}
+    (real / "config.json").write_text(json.dumps(config))
+    write_stand_in(str(real), tmp_path / "made", seed=0)
+    replies = sampled(tmp_path / "made", 64, temperature=temperature, min_p=min_p)
+    assert sum(len(re.findall("[A-Za-z]{2,}", reply.removesuffix("<end>"))) >= 4 for reply in replies) >= 12
+    assert sum(reply.endswith("<end>") for reply in replies) >= 60
 
 
 def test_of_a_model_in_shards_no_weights_and_no_index_are_copied(tmp_path: Path):

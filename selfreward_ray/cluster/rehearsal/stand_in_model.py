@@ -15,6 +15,9 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.models.local import local_model
 
 LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
+_WORDS = 20
+"""Number of ordinary words that the model writes. The end token is twice as probable as each: more words would make it
+so much more probable that `min_p` and low temperatures would leave no other token."""
 _WORDS_BEFORE_THE_END = 10
 _PLAIN = re.compile(r"[Ġ▁ ][A-Za-z]{2,}")
 _COPIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")
@@ -148,10 +151,11 @@ def _prefer_words(model: Any, tokenizer: Any) -> None:
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     # The value of a coordinate that is far larger than the others after normalization.
     first = math.sqrt(embeddings.shape[1])
-    words = [
+    plain = sorted(
         token_id for token, token_id in tokenizer.get_vocab().items()
         if token_id < len(head) and _PLAIN.fullmatch(token)
-    ]  # fmt: skip
+    )  # fmt: skip
+    words = plain[:: max(1, len(plain) // _WORDS)][:_WORDS]
     with torch.no_grad():
         embeddings[:, 0] = 2.0
         weights = torch.full((len(head),), -_PREFERENCE)
