@@ -148,7 +148,8 @@ class Selection:
         """The outcomes of a comparison, from its manifest if it is finished."""
         out = self._folder(step) / "against"
         if (manifest := read_manifest(out)) is None:
-            sides = {"left": self._scored_answers(step), "right": self._scored_answers(against)}
+            before = self._scored_answers(against)
+            sides = {"left": self._scored_answers(step), "right": before}
             label = f"{self.label} · step {step} against step {against}"
             if self._pairwise:
                 self.run(compare(self.recipe, model=self.judge, **sides, out=out.uri, label=label))

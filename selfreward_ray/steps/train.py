@@ -91,8 +91,8 @@ def dpo(
     if recipe.training.select == "judged":
         if validation is None or judge is None:
             raise UserError(
-                f"{label}: training.select=judged needs prompts and a judge: give --validation, a seed step that was made "
-                "with it, and --judge, a model"
+                f"{label}: training.select=judged needs prompts and a judge: give --validation, a seed step that was "
+                "made with it, and --judge, a model"
             )
         selection = Selection(recipe, ModelLayout(absolute(out)), validation, judge, label, run)
     codec, max_tokens = _codec_of(model), recipe.dpo.max_tokens

@@ -9,7 +9,6 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import is_step
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
-
 SNAPSHOT = "snapshot.json"
 """In the folder of a snapshot: its presence means that the model in it is complete."""
 

@@ -59,8 +59,10 @@ def slice_of(numel: int, rank: int, ranks: int) -> tuple[int, int]:
 
 
 def save(engine: Any, history: History, fingerprint: str, *, validated: bool = False) -> None:
-    """Report a checkpoint of the run `fingerprint` to Ray Train, which copies it to the run's storage. If `validated` is
-    set, Ray Train starts the validation of the snapshot of the same step, and keeps the checkpoint until it has ended.
+    """Report a checkpoint of the run `fingerprint` to Ray Train, which copies it to the run's storage.
+
+    If `validated` is set, Ray Train starts the validation of the snapshot of the same step, and keeps the checkpoint
+    until it has ended.
 
     Every rank calls it. Each writes its own files; rank 0 adds the index, with the hash of every file. What one
     rank's disk raises ends all, as `agree` does.
