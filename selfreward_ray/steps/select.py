@@ -196,5 +196,6 @@ class Selection:
         if isinstance(filesystem, fs.LocalFileSystem):
             filesystem.move(path, target)
         else:  # nothing can be renamed in an object store
+            filesystem.create_dir(target, recursive=True)
             fs.copy_files(path, target, source_filesystem=filesystem, destination_filesystem=filesystem)
             filesystem.delete_file(f"{snapshot.filesystem()[1]}/{SNAPSHOT}")

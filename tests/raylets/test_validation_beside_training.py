@@ -1,4 +1,4 @@
-"""Ray Train's asynchronous validation, with a stub in place of a rank's training and of the judge."""
+"""Ray Train's asynchronous validation on a pool, with stubs in place of a rank's training and of the engine."""
 
 import tempfile
 import time
@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pools
 import pytest
 import ray
 import ray.train
@@ -21,7 +22,8 @@ from selfreward_ray.training.job import TrainJob, Validation
 
 pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
-cloudpickle.register_pickle_by_value(stub_training)
+for module in (pools, stub_training, __import__(__name__)):
+    cloudpickle.register_pickle_by_value(module)  # other processes do not have this folder on their path
 
 EVERY = 2
 MOST = 4000
@@ -35,8 +37,8 @@ def rank(config: dict[str, Any]) -> None:
         if job.validation is not None and ray.get(job.progress.is_decided.remote()):
             return
         time.sleep(0.05)
-        with (folder / "steps").open("a") as steps:
-            steps.write(f"{step}\n")
+        with (folder / "steps").open("a") as lines:
+            lines.write(f"{step}\n")
         if step % EVERY == 0 and step <= 3 * EVERY and job.validation is not None:
             with tempfile.TemporaryDirectory() as scratch:
                 (Path(scratch) / "state").write_text(str(step))
@@ -48,7 +50,10 @@ def rank(config: dict[str, Any]) -> None:
 
 
 def judged(step: int, *, folder: str, decided_at: int, fails_at: int = 0) -> bool:
-    """Waits until training has gone on for two steps after the snapshot."""
+    """Runs a pool over two rows, and waits until training has gone on for two steps after the snapshot."""
+    small = {"min_replicas": 1, "max_replicas": 1}
+    with pools.pool_of(Path(folder) / str(step), ["0", "0"], f"stand-in://{folder}", {}, small) as (pool, work):
+        assert sum(block.rows for _, block in pool.run([work])) == 2
     with (Path(folder) / "judged").open("a") as lines:
         lines.write(f"{step}\n")
     while steps(Path(folder))[-1] < step + 2:
@@ -65,9 +70,6 @@ def steps(folder: Path, name: str = "steps") -> list[int]:
 def validation(folder: Path, cpus: float = 1, **judge: int) -> Validation:
     request = ResourceRequest("one replica", "inference.min_replicas", 1, ({"CPU": cpus},))
     return Validation(partial(judged, folder=str(folder), **judge), request)
-
-
-cloudpickle.register_pickle_by_value(__import__(__name__))
 
 
 def test_training_goes_on_while_snapshots_are_judged_and_ends_when_the_choice_is_made(tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs
 from scripted_model import ScriptedModel, ScriptedPool
 
 from selfreward_ray.errors import UserError
@@ -127,6 +128,14 @@ def given(tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(params=["disk", "object store"])
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object store is the same files by a file system that is not the disk's."""
+    if request.param == "object store":
+        disk, of = fs.SubTreeFileSystem("/", fs.LocalFileSystem()), Folder.filesystem
+        monkeypatch.setattr(Folder, "filesystem", lambda folder: (disk, of(folder)[1].lstrip("/")))
+
+
 MIDDLE = {2: "1111", 4: "2221", 6: "3120", 8: "4444"}
 """Step 4 wins three times against step 2 and ties once; step 6 wins once against step 4, ties once and loses twice."""
 ASKED = 3 * 2 * PROMPTS
@@ -202,6 +211,7 @@ def test_after_an_interruption_nothing_is_trained_or_judged_twice(tmp_path: Path
     assert none.rows == []
 
 
+@pytest.mark.usefixtures("storage")
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_an_interruption_while_the_model_is_put_in_its_place_is_made_up_for(
     tmp_path: Path, given: dict[str, Any], place: str, monkeypatch: pytest.MonkeyPatch
@@ -214,10 +224,10 @@ def test_an_interruption_while_the_model_is_put_in_its_place_is_made_up_for(
             raise KeyboardInterrupt
         delete(folder)
 
-    monkeypatch.setattr(Folder, "delete", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        dpo(recipe(), **given, trainer=Training(8), run=Marks(MIDDLE))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "delete", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            dpo(recipe(), **given, trainer=Training(8), run=Marks(MIDDLE))
     training, marks = Training(8), Marks({})
     manifest = dpo(recipe(), **given, trainer=training, run=marks)
     assert (chosen(tmp_path), training.jobs, marks.rows) == (4, [], [])
