@@ -94,6 +94,7 @@ def dpo(
                 f"{label}: training.select=judged needs prompts and a judge: give --validation, a seed step that was "
                 "made with it, and --judge, a model"
             )
+        judge = portable(judge, adapters=True)  # validation has another working directory
         selection = Selection(recipe, ModelLayout(absolute(out)), validation, judge, label, run)
     codec, max_tokens = _codec_of(model), recipe.dpo.max_tokens
     sources: dict[str, tuple[str, type[Any]]] = {"pair": (pairs, Pair)}
