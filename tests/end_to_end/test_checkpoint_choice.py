@@ -46,12 +46,16 @@ def answer(marks: dict[int, int], model: str, text: str, row: str) -> str:
     return f"mark={marks[int(Path(model).parent.name)]}"
 
 
+def digest(model: Path) -> str:
+    (weights,) = model.glob("*.safetensors")
+    return hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
 def opened(marks: dict[int, int], seen: str, model: str, inference: Any, seed: int, note: Any) -> ScriptedPool:
     """In the place of a pool. A line of the file `seen` has each snapshot that answers, and the hash of its weights."""
     if "/snapshots/" in model:
-        digest = hashlib.sha256((Path(model) / "model.safetensors").read_bytes()).hexdigest()
         with Path(seen).open("a") as lines:
-            lines.write(json.dumps([int(Path(model).parent.name), digest]) + "\n")
+            lines.write(json.dumps([int(Path(model).parent.name), digest(Path(model))]) + "\n")
     return ScriptedPool(ScriptedModel(partial(answer, marks, model)), None, model, inference, seed, note)
 
 
@@ -104,10 +108,6 @@ def seen(folder: Path) -> dict[int, str]:
     return dict(lines)
 
 
-def digest(folder: Path) -> str:
-    return hashlib.sha256((folder / "M2/model/model.safetensors").read_bytes()).hexdigest()
-
-
 def test_the_snapshot_that_is_chosen_becomes_the_model_however_it_was_judged(tmp_path: Path, tiny_model: Path):
     """Beside the workers, and after them where a replica has no place. The weights are those of step 4, bit for bit."""
     beside, after = tmp_path / "beside", tmp_path / "after"
@@ -117,7 +117,7 @@ def test_the_snapshot_that_is_chosen_becomes_the_model_however_it_was_judged(tmp
     assert (selected[0]["step"], selected[0]["of"]) == (4, [2, 4, 6])
     assert seen(beside) == seen(after)
     assert set(seen(after)) == {2, 4, 6}
-    assert digest(beside) == digest(after) == seen(after)[4]
+    assert digest(beside / "M2/model") == digest(after / "M2/model") == seen(after)[4]
     assert len(set(seen(after).values())) == 3
     assert manifests[1].metrics["steps"] == STEPS
     for folder in (beside, after):

@@ -7,22 +7,29 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pools
 import pytest
 import ray
 import ray.train
+import stand_in
 import stub_training
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 from ray.train import ValidationTaskConfig
+from stand_in import StandIn, echo
 from stub_training import train, within
 
 from selfreward_ray.cluster.capacity import ResourceRequest
+from selfreward_ray.inference.block import Job
+from selfreward_ray.inference.pool import Workload, open_pool
+from selfreward_ray.recipe.schema import Inference
+from selfreward_ray.records import Prompt
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_part
 from selfreward_ray.training.job import TrainJob, Validation
 
 pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
-for module in (pools, stub_training, __import__(__name__)):
+for module in (stand_in, stub_training, __import__(__name__)):
     cloudpickle.register_pickle_by_value(module)  # other processes do not have this folder on their path
 
 EVERY = 2
@@ -51,9 +58,12 @@ def rank(config: dict[str, Any]) -> None:
 
 def judged(step: int, *, folder: str, decided_at: int, fails_at: int = 0) -> bool:
     """Runs a pool over two rows, and waits until training has gone on for two steps after the snapshot."""
-    small = {"min_replicas": 1, "max_replicas": 1}
-    with pools.pool_of(Path(folder) / str(step), ["0", "0"], f"stand-in://{folder}", {}, small) as (pool, work):
-        assert sum(block.rows for _, block in pool.run([work])) == 2
+    here = Folder(f"{folder}/{step}")
+    write_part(here, "offered", [Prompt("p0", "0"), Prompt("p1", "0")], Prompt, "part")
+    job = Job("judge", echo, Prompt, Prompt, f"{here.uri}/out", 8)
+    inference = Inference(tokens_in_flight=60, rows_per_block=1, stall_seconds=300)
+    with open_pool(f"stand-in://{folder}", inference, 0, open_engine=StandIn) as pool:
+        assert sum(block.rows for _, block in pool.run([Workload(job, here / "offered", ())])) == 2
     with (Path(folder) / "judged").open("a") as lines:
         lines.write(f"{step}\n")
     while steps(Path(folder))[-1] < step + 2:
