@@ -43,7 +43,8 @@ class Source(Protocol):
         """Ranked sets for IFT, EFT and evaluation.
 
         `wanted` is the recipe's section ``seed_data``, `seed` the run's random seed. Equal arguments must give equal
-        sets.
+        sets. With ``training.select=judged``, `wanted.validation` is the number of sets for the choice of a checkpoint,
+        otherwise it is 0.
         """
         ...
 
@@ -106,10 +107,10 @@ def given_sets(recipe: Recipe) -> SeedSets:
     name = recipe.seed_data.named()
     source = source_named(name)
     what = f"seed_data.source: {name!r}"
-    sets = _called(what, lambda: source.seed_sets(recipe.seed_data, recipe.seed))
+    sets = _called(what, lambda: source.seed_sets(recipe.seed_sizes(), recipe.seed))
     if not isinstance(sets, SeedSets):
         raise UserError(f"{what} gave {reprlib.repr(sets)}; it must give SeedSets")
-    given = [*sets.ift, *sets.eft, *sets.held_out]
+    given = [*sets.ift, *sets.eft, *sets.held_out, *sets.validation]
     _check_records(given, RankedSet, what)
     for kind, ids in (("sets", [s.id for s in given]), ("replies", [r.id for s in given for r in s.replies])):
         check_different(ids, f"{what} gives two {kind}")

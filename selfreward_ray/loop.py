@@ -151,6 +151,7 @@ def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
     local_model(recipe.model, weights=False)
     made = {same_place(f"{step.out}/model") for step in steps}
     asked = {step.inputs["model"] for step in steps if step.name in POOLED}
+    asked |= {step.inputs["judge"] for step in steps if "judge" in step.inputs}
     if recipe.iterations and recipe.prompts.source == "model":
         asked.add(proposer_of(recipe))
     for model in sorted(asked - {recipe.model}):

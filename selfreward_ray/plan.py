@@ -131,6 +131,8 @@ def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
         return [*steps, _sft_from_m0(recipe, layout, new, positives=pairs.uri)]
     eft = layout.eft().uri if recipe.dpo.eft_weight else None
     inputs = {"model": policy, "pairs": pairs.uri, "eft": eft}
+    if recipe.training.select == "judged":
+        inputs |= {"validation": layout.seed().uri, "judge": _judge(recipe, layout)}
     return [*steps, _training("dpo", f"M{new}", "DPO", layout.model_layout(new), inputs)]
 
 
@@ -141,12 +143,17 @@ def evaluation(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
     return [step] if recipe.seed_data.held_out else []
 
 
+def _judge(recipe: Recipe, layout: RunLayout) -> str:
+    """The judge of the run, of models and of snapshots."""
+    return recipe.evaluation.judge or layout.model(1).uri
+
+
 def comparison(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
     """M(t)'s answers to the held-out prompts against those of M(t-1) and of M1, by the judge of the run."""
     method = recipe.evaluation.head_to_head if recipe.seed_data.held_out else "none"
     if t == 1 or method == "none":
         return []
-    judge, others = recipe.evaluation.judge or layout.model(1).uri, sorted({t - 1, 1}, reverse=True)
+    judge, others = _judge(recipe, layout), sorted({t - 1, 1}, reverse=True)
 
     def against(name: str, other: int, **inputs: Any) -> PlannedStep:
         return PlannedStep(name, f"M{t}", f"against M{other}", layout.against(t, other), inputs, compares=True)

@@ -5,7 +5,17 @@ from typing import Annotated, Optional
 import typer
 
 from selfreward_ray.cli.app import app
-from selfreward_ray.cli.arguments import JudgeModel, Model, Out, Overrides, Prompts, RecipeName, SeedData, TrainingOut
+from selfreward_ray.cli.arguments import (
+    JUDGE_HELP,
+    JudgeModel,
+    Model,
+    Out,
+    Overrides,
+    Prompts,
+    RecipeName,
+    SeedData,
+    TrainingOut,
+)
 from selfreward_ray.cli.running import prepared, show_counts
 
 
@@ -171,13 +181,18 @@ def dpo(
         Optional[str],  # noqa: UP045
         typer.Option("--eft", metavar="URI", help="A finished EFT step, for training with dpo.eft_weight."),
     ] = None,
+    validation: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--validation", metavar="URI", help="A finished seed step, for training.select=judged."),
+    ] = None,
+    judge: Annotated[Optional[str], typer.Option("--judge", metavar="URI", help=JUDGE_HELP)] = None,  # noqa: UP045
     overrides: Overrides = None,
 ) -> None:
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import dpo as step
 
-        show_counts(step(loaded, model=model, pairs=pairs, eft=eft, out=out))
+        show_counts(step(loaded, model=model, pairs=pairs, eft=eft, validation=validation, judge=judge, out=out))
 
 
 @app.command()

@@ -94,6 +94,21 @@ def check_capacity(request: ResourceRequest) -> None:
         raise UserError(shortage)
 
 
+def can_hold(requests: Sequence[ResourceRequest]) -> bool:
+    """Whether the cluster that this process joined is sure to hold all `requests` at the same time.
+
+    False if this is unknown, and for some that fit in another order: those of the first request are placed first.
+    """
+    known = cluster_types()
+    return known is not None and fit_together(requests, *known)
+
+
+def fit_together(requests: Sequence[ResourceRequest], types: Sequence[NodeType], max_workers: int | None) -> bool:
+    """Whether nodes of these types hold all `requests` at the same time; placed in order, the first ones first."""
+    bundles = tuple(bundle for request in requests for bundle in request.bundles * request.count)
+    return capacity_for(ResourceRequest("all", "", 1, bundles), types, max_workers) == 1
+
+
 def resource_bundle(cpus: float, gpus: float, accelerator_type: str | None) -> dict[str, float]:
     """The resource bundle of one process, in Ray's terms."""
     kind = {f"{ACCELERATOR}{accelerator_type}": 0.001} if accelerator_type else {}

@@ -20,7 +20,8 @@ _QUOTED_WORDS: tuple[Kind, ...] = ("start", "end", "include", "exclude")
 
 
 def demo_seed_sets(sizes: SeedData, rng_seed: int) -> SeedSets:
-    """The seed data of the demo world, and `sizes.held_out` prompts of each of its held-out sets.
+    """The seed data of the demo world, `sizes.held_out` prompts of each of its held-out sets, and `sizes.validation`
+    prompts of the group ``dev`` that are not held out.
 
     Ids of sets are ``topics/000017``, with the name of the group. A set depends only on `rng_seed` and its id, so other
     sizes and other held-out sets do not change it.
@@ -29,6 +30,9 @@ def demo_seed_sets(sizes: SeedData, rng_seed: int) -> SeedSets:
     # dropped.
     seed = _asked("seed", sizes.ift + math.ceil(sizes.eft / 2), rng_seed)
     held_out = {group: _asked(group, sizes.held_out, rng_seed) for group in sizes.held_out_groups}
+    # The instructions of a group are one sequence, of which the held-out ones come first.
+    beyond = sizes.held_out if "dev" in sizes.held_out_groups else 0
+    validation = _asked("dev", beyond + sizes.validation, rng_seed)[beyond:]
     return SeedSets(
         # One reply per set that breaks some rules: with the best of three, the loop would have less to improve. With a
         # probability of one half, replies would be the same for a rule and its opposite, and M1 would learn neither.
@@ -36,6 +40,7 @@ def demo_seed_sets(sizes: SeedData, rng_seed: int) -> SeedSets:
         eft=[annotate(*one) for one in seed[sizes.ift :]],
         held_out=[replace(annotate(*one), group=group) for group, asked in held_out.items() for one in asked],
         dropped=[],
+        validation=[annotate(*one) for one in validation],
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator, model_validator
@@ -150,8 +151,17 @@ def load_pairwise(name_or_path: str) -> Rubric:
     return _load(name_or_path, _TWO_REPLIES)
 
 
+def is_packaged(name_or_path: str) -> bool:
+    """Whether it names a packaged rubric, which is the same on every machine."""
+    return name_or_path in _packaged()
+
+
+def _packaged() -> dict[str, Traversable]:
+    return {file.name.removesuffix(".yaml"): file for file in _PACKAGED.iterdir()}
+
+
 def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
-    packaged = {file.name.removesuffix(".yaml"): file for file in _PACKAGED.iterdir()}
+    packaged = _packaged()
     path = Path(name_or_path)
     if name_or_path not in packaged and path.suffix not in {".yaml", ".yml"}:
         known = ", ".join(sorted(packaged))

@@ -90,6 +90,9 @@ class SeedData(Section):
     held_out: NonNegativeInt = 190
     """Number of ranked sets held out for evaluation, disjoint from IFT and EFT. The default gives about as many
     held-out verdicts as the paper has, 541, at 2.85 replies per set."""
+    validation: NonNegativeInt = 253
+    """Number of prompts by which ``training.select=judged`` chooses a checkpoint; ``last`` ignores it. They are the
+    first messages of conversations that serve no other end, at most a tenth of all. The paper uses 253."""
     held_out_groups: tuple[Literal["topics", "words", "dev"], ...] = ("topics",)
     """Held-out sets of the demo world, each with `held_out` prompts. ``topics`` has unseen topics; ``words`` also has
     unseen words and combinations of rules; ``dev`` has other unseen topics, for choosing a recipe. Other sources ignore
@@ -334,6 +337,12 @@ class Recipe(Section):
     """Evaluation of the models."""
     tracking: Tracking = Tracking()
     """Metrics of the run while it works."""
+
+    def seed_sizes(self) -> SeedData:
+        """`seed_data`, with no prompts for validation unless a checkpoint is chosen by them."""
+        if self.training.select == "judged":
+            return self.seed_data
+        return self.seed_data.model_copy(update={"validation": 0})
 
     @model_validator(mode="after")
     def _judging_rows_to_carry(self) -> "Recipe":

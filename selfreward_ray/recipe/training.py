@@ -1,12 +1,12 @@
 """The recipe's sections on training: SFT, DPO, adapters, and the workers that train."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from selfreward_ray.recipe.section import Section
 
-MODEL_FIELDS = {"dtype", "dropout", "lora"}
+MODEL_FIELDS = {"dtype", "dropout", "lora", "select", "select_every"}
 """Fields of `training` that change the trained model. The others only decide where and how fast it is trained."""
 
 PASS_FIELDS = {"micro_batch_tokens"}
@@ -125,6 +125,13 @@ class Training(Section):
     checkpoint_every: NonNegativeInt = 50
     """Number of optimizer steps between checkpoints. 0 writes none, except when Ray announces that a node will be
     taken away."""
+    select: Literal["last", "judged"] = "last"
+    """Which model of a DPO training becomes M(t+1). ``last`` is that of the last optimizer step. ``judged`` follows the
+    paper: snapshots are compared by their answers to ``seed_data.validation`` prompts, and the training ends at the
+    first one that does not win against the one before it, which is chosen. The judge and the method are those of
+    ``evaluation.judge`` and ``evaluation.head_to_head``; with ``none`` the method is ``scores``. SFT ignores it."""
+    select_every: PositiveInt = 200
+    """``judged``: number of optimizer steps between snapshots; the last step gives one too. The paper uses 200."""
     max_skipped_steps: NonNegativeInt = 3
     """Maximum number of consecutive steps that are skipped because their loss or gradient is not finite. One more ends
     the run."""
@@ -134,3 +141,8 @@ class Training(Section):
         if self.liger_kernels and not self.gpus_per_worker:
             raise ValueError("liger_kernels needs gpus_per_worker: Liger's kernels run on GPUs alone")
         return self
+
+    def model_settings(self) -> dict[str, Any]:
+        """The values of `MODEL_FIELDS` for a step's fingerprint, without the choice among snapshots, which is the
+        step's own (and which a step of ``select: last`` does not have)."""
+        return self.model_dump(include=MODEL_FIELDS - {"select", "select_every"})

@@ -104,8 +104,16 @@ def read_training(title: str, made: ModelLayout) -> Training | None:
         for name, value in row.items():
             if name not in ("step", "skipped") and isinstance(value, float | int) and math.isfinite(value):
                 curves[name].append((last, float(value)))
-    finished = read_manifest(folder) is not None
-    return Training(title, finished, last, tuple(skipped), {name: tuple(points) for name, points in curves.items()})
+    manifest = read_manifest(folder)
+    selected = manifest.metrics.get("selected") if manifest else None
+    return Training(
+        title,
+        manifest is not None,
+        last,
+        tuple(skipped),
+        {name: tuple(points) for name, points in curves.items()},
+        f"The model is that of step {selected['step']}: {selected['why']}." if selected else "",
+    )
 
 
 def _log_rows(folder: Folder) -> Iterator[dict[str, Any]]:

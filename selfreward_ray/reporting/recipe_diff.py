@@ -12,6 +12,8 @@ from selfreward_ray.yaml_text import load_yaml
 
 _PAPERS_OWN = ("model", "seed_data.source", "prompts.proposer", "training.dropout")
 """Fields whose default is not the paper's value, which only the paper's recipe has."""
+_IN_NO_RECIPE = {"training.select": "judged"}
+"""Values of the paper that are neither defaults nor in its recipe."""
 _UNSET = "not set"
 
 
@@ -49,7 +51,7 @@ def _paper() -> dict[str, Any]:
     assert text is not None, "the paper's recipe is part of the package"
     papers = flatten(parse_recipe(load_yaml(text)).model_dump(mode="json"))
     defaults = flatten(Recipe(model=papers["model"]).model_dump(mode="json"))
-    return {**defaults, **{name: papers[name] for name in _PAPERS_OWN}}
+    return {**defaults, **{name: papers[name] for name in _PAPERS_OWN}, **_IN_NO_RECIPE}
 
 
 def _machine(field: str) -> bool:

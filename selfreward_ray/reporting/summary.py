@@ -103,6 +103,8 @@ class Training:
     """Steps that changed no weight, because their loss or gradient was not finite."""
     curves: Mapping[str, tuple[tuple[int, float], ...]]
     """(step, value) by the name of the metric in ``steps.jsonl``."""
+    selected: str = ""
+    """Which checkpoint became the model, and why; empty if it is the last one without a choice."""
 
 
 @dataclass(frozen=True)

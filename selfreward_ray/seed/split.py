@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from selfreward_ray.recipe.schema import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, SftExample
@@ -18,12 +18,14 @@ _Use = Callable[[RankedSet], bool]
 
 @dataclass(frozen=True)
 class SeedSets:
-    """Ranked sets by purpose: no prompt (after the same turns) and no conversation stands in two of the three."""
+    """Ranked sets by purpose: no prompt (after the same turns) and no conversation stands in two of the four."""
 
     ift: list[RankedSet]
     eft: list[RankedSet]
     held_out: list[RankedSet]
     dropped: list[Dropped]
+    validation: list[RankedSet] = field(default_factory=list)
+    """For the choice of a checkpoint, by their prompts alone. Empty if ``SeedData.validation`` is 0."""
 
 
 def best_reply(ranked: RankedSet) -> RankedReply:
@@ -41,14 +43,17 @@ def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
     """`sets`, conversation by conversation, shuffled and dealt out; `rng_seed` fixes the deal.
 
     Held out are conversations with `sizes.held_out` sets that can measure a judge, but at most a fifth of the
-    conversations. IFT takes `sizes.ift` sets of the others, those that cannot teach judging first, and leaves EFT
-    the sets it is sure to need: one for two rows, but at most half of those that can. EFT has of the sets that are
+    conversations. Then `sizes.validation` sets without earlier messages are taken for validation, but at most a tenth
+    of the conversations. IFT takes `sizes.ift` sets of the others, those that cannot teach judging first, and leaves
+    EFT the sets it is sure to need: one for two rows, but at most half of those that can. EFT has of the sets that are
     left and can one for each row. Each set serves one end or is dropped with its reason.
     """
     dealer = _Dealer(sizes)
     conversations = dealer.conversations(sets)
     shuffled = random.Random(rng_seed).sample(conversations, len(conversations))
     shuffled, held_out = dealer.take(shuffled, sizes.held_out, dealer.measures, most=len(shuffled) // 5)
+    most = len(conversations) // 10
+    shuffled, validation = dealer.take(shuffled, sizes.validation, lambda ranked: not ranked.history, most=most)
     # Sorting keeps the shuffled order of equals: what only IFT can use comes first.
     for_ift_first = sorted(shuffled, key=lambda group: any(map(dealer.teaches, group)))
     teachable = sum(dealer.teaches(s) for group in shuffled for s in group)
@@ -56,12 +61,12 @@ def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
     kept_back, free = _reserve(for_ift_first, reserved, dealer.teaches)
     rest, ift = dealer.take(free, sizes.ift, dealer.instructs)
     _, eft = dealer.take([*kept_back, *rest], sizes.eft, dealer.teaches)
-    serving = {s.id for s in [*ift, *eft, *held_out]}
+    serving = {s.id for s in [*ift, *eft, *held_out, *validation]}
     for group in conversations:
         taken = any(s.id in serving for s in group)
         unused = [s for s in group if s.id not in serving]
         dealer.dropped += [Dropped(s.id, "seed", dealer.why_unused(s, taken)) for s in unused]
-    return SeedSets(ift, eft, held_out, dealer.dropped)
+    return SeedSets(ift, eft, held_out, dealer.dropped, validation)
 
 
 class _Dealer:

@@ -186,7 +186,7 @@ def _demonstrable(examples: list[SftExample]) -> list[str]:
 def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Folder]) -> Iterator[str]:
     """Prompts that a new one must not repeat: all of the seed data, also held-out ones, and of earlier iterations."""
     yield from (example.prompt for example in examples)
-    for table in ("eft", "held_out"):
+    for table in ("eft", "held_out", "validation"):
         yield from (ranked.prompt for ranked in read_rows(seed_data, RankedSet, table))
     for folder in earlier:
         yield from (prompt.text for prompt in read_rows(folder, Prompt))

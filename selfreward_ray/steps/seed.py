@@ -1,5 +1,7 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
+from dataclasses import replace
+
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import given_sets, is_source
 from selfreward_ray.recipe.schema import Recipe
@@ -13,9 +15,13 @@ from selfreward_ray.store.step import Step
 
 
 def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
-    """Tables `rows` (IFT, `SftExample`), `eft` and `held_out` (`RankedSet`) in `out` (paper, section 3.1.1)."""
-    sizes = recipe.seed_data
-    part = {"seed_data": sizes.model_dump(), "seed": recipe.seed}
+    """Tables `rows` (IFT, `SftExample`), `eft` and `held_out` (`RankedSet`) in `out` (paper, section 3.1.1).
+
+    With ``training.select=judged`` there is a table `validation` (`RankedSet`) too.
+    """
+    judged = recipe.training.select == "judged"
+    sizes = recipe.seed_sizes()
+    part = {"seed_data": sizes.model_dump(exclude=None if judged else {"validation"}), "seed": recipe.seed}
     installed = is_source(sizes.named())
     step = Step("seed", out, part, {} if installed else {"source": sizes.named()})
     if step.is_done():
@@ -27,10 +33,14 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         step.write([ift_example(s) for s in sets.ift], SftExample)
         step.write(sets.eft, RankedSet, "eft")
         step.write(sets.held_out, RankedSet, "held_out")
+        if sizes.validation:
+            step.write(sets.validation, RankedSet, "validation")
         step.write(sets.dropped, Dropped, "dropped")
         progress.update(len(sets.ift))
         kept = {"ift": len(sets.ift), "eft": len(sets.eft), "held_out": len(sets.held_out)}
         wanted = {"ift": sizes.ift, "held_out": sizes.held_out}
+        if sizes.validation:
+            kept["validation"], wanted["validation"] = len(sets.validation), sizes.validation
         short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
         if short:
             progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
@@ -40,19 +50,25 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     """The sets of an installed source, and how many there are."""
     sets = given_sets(recipe)
-    return sets, len(sets.ift) + len(sets.eft) + len(sets.held_out) + len(sets.dropped)
+    return sets, sum(map(len, (sets.ift, sets.eft, sets.held_out, sets.validation, sets.dropped)))
 
 
 def _read(recipe: Recipe) -> tuple[SeedSets, int]:
     """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered."""
     found = list(read_seed(recipe.seed_data))
     refused = [item for item in found if isinstance(item, Dropped)]
-    sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_data, recipe.seed)
-    return SeedSets(sets.ift, sets.eft, sets.held_out, refused + sets.dropped), len(found)
+    sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_sizes(), recipe.seed)
+    return replace(sets, dropped=refused + sets.dropped), len(found)
 
 
 def _check(sets: SeedSets, recipe: Recipe) -> None:
     wanted = recipe.seed_data
+    if recipe.training.select == "judged" and not sets.validation:
+        raise UserError(
+            f"{wanted.source} gives no prompt to choose a checkpoint by (seed_data.validation = {wanted.validation}): "
+            "at least ten conversations are needed, of which a tenth is taken; give more of them, raise "
+            "seed_data.validation above 0, or set training.select=last"
+        )
     left_out = f" (left out: {commonest(sets.dropped)})" if sets.dropped else ""
     if not sets.ift:
         low = [best_reply(s).rank for s in [*sets.eft, *sets.held_out] if best_reply(s).rank > wanted.minimum_rank]

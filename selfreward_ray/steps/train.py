@@ -11,9 +11,11 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.local import local_model, portable
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS, Optimization
+from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.steps.select import RunPooled, Selection
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.run import ModelLayout
@@ -72,14 +74,28 @@ def dpo(
     model: str,
     pairs: str,
     eft: str | None = None,
+    validation: str | None = None,
+    judge: str | None = None,
     out: str,
     label: str = "DPO",
     trainer: Trainer = fit,
+    run: RunPooled = run_pooled,
 ) -> Manifest:
     """`pairs` (a pair step) and M(t) → M(t+1) in `out`, as `sft` does; the reference is M(t) (paper, section 2.3).
 
-    `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0. `trainer` runs the training job.
+    `eft` (an EFT step) is needed, and read, where ``dpo.eft_weight`` is above 0. With ``training.select=judged`` so are
+    `validation`, a seed step, and the model `judge`, which choose M(t+1) among snapshots. `trainer` runs the training
+    job, `run` the steps that judge snapshots.
     """
+    selection = None
+    if recipe.training.select == "judged":
+        if validation is None or judge is None:
+            raise UserError(
+                f"{label}: training.select=judged needs prompts and a judge: give --validation, a seed step that was "
+                "made with it, and --judge, a model"
+            )
+        judge = portable(judge, adapters=True)  # validation has another working directory
+        selection = Selection(recipe, ModelLayout(absolute(out)), validation, judge, label, run)
     codec, max_tokens = _codec_of(model), recipe.dpo.max_tokens
     sources: dict[str, tuple[str, type[Any]]] = {"pair": (pairs, Pair)}
     if recipe.dpo.eft_weight:
@@ -102,7 +118,9 @@ def dpo(
         )
         return offered + len(dropped), kept
 
-    return _train(recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label, trainer)
+    return _train(
+        recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label, trainer, selection
+    )
 
 
 def _codec_of(model: str) -> Callable[[], ChatCodec]:
@@ -121,13 +139,18 @@ def _train(
     out: str,
     label: str,
     trainer: Trainer,
+    selection: Selection | None = None,
 ) -> Manifest:
     part = {name: optimization.model_dump(exclude=PASS_FIELDS), "seed": recipe.seed}
-    part |= recipe.training.model_dump(include=MODEL_FIELDS)
+    part |= recipe.training.model_settings()
+    inputs = {name: uri for name, (uri, _) in sources.items()}
+    if selection is not None:
+        part["select"] = selection.part()
+        inputs |= selection.inputs()
     model = portable(model)
     tables = {name: (finished_step(uri, name) / "rows", record) for name, (uri, record) in sources.items()}
     folders = ModelLayout(absolute(out))  # workers have another working directory
-    step = Step(name, folders.training.uri, part, {"model": model} | {name: uri for name, (uri, _) in sources.items()})
+    step = Step(name, folders.training.uri, part, {"model": model} | inputs)
     if not is_step(step.folder):
         _check_empty(folders.model)
     if step.is_done():
@@ -140,24 +163,55 @@ def _train(
             f"{label}: {kept} examples in {places} can be trained on ({offered - kept} dropped), fewer than one "
             f"batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
         )
+    job = TrainJob(
+        label=label,
+        model=model,
+        out=folders.uri,
+        objective=objective,
+        optimization=optimization,
+        training=recipe.training,
+        seed=recipe.seed,
+        fingerprint=step.fingerprint,
+        progress=None,
+    )
     steps = optimization.epochs * -(-kept // optimization.batch_size)
+    if selection is not None:
+        return _train_and_choose(step, job, steps, offered, selection, trainer)
     with Progress(label, steps, "steps") as progress:
-        job = TrainJob(
-            label=label,
-            model=model,
-            out=folders.uri,
-            objective=objective,
-            optimization=optimization,
-            training=recipe.training,
-            seed=recipe.seed,
-            fingerprint=step.fingerprint,
-            progress=None,
-        )
         trainer(job, progress)
-        summary = step.folder.read_json("summary.json")
-        if progress.start_seconds is not None:
-            summary["engine_start_seconds"] = round(progress.start_seconds, 1)
+        summary = _summary(step, progress.start_seconds)
         return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
+
+
+def _train_and_choose(
+    step: Step, job: TrainJob, steps: int, offered: int, selection: Selection, trainer: Trainer
+) -> Manifest:
+    """Train, unless that has been done, and make one of the snapshots the model."""
+    start_seconds = None
+    if not selection.is_trained():
+        selection.begin()
+        job = replace(job, snapshot_every=job.training.select_every, validation=selection.validation())
+        with Progress(job.label, steps, "steps") as progress:
+            trainer(job, progress)
+        selection.trained()
+        start_seconds = progress.start_seconds
+    summary = _summary(step, start_seconds)
+    chosen = selection.choose()
+    with Progress(job.label, len(chosen["of"]), "snapshots") as progress:
+        for compared in chosen["compared"]:
+            if (rate := compared["left_win_rate"]) is not None:
+                progress.record({"win_rate": rate}, at=compared["step"])
+        progress.update(len(chosen["of"]))
+        progress.say(f"{job.label}: the model of step {chosen['step']} is chosen: {chosen['why']}")
+        return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary | {"selected": chosen})
+
+
+def _summary(step: Step, start_seconds: float | None) -> dict[str, Any]:
+    """What the ranks have written of the training, with the seconds until it began, if they are known."""
+    summary: dict[str, Any] = step.folder.read_json("summary.json")
+    if start_seconds is not None:
+        summary["engine_start_seconds"] = round(start_seconds, 1)
+    return summary
 
 
 def _check_empty(model: Folder) -> None:

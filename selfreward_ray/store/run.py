@@ -9,6 +9,9 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import is_step
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
+SNAPSHOT = "snapshot.json"
+"""In the folder of a snapshot: its presence means that the model in it is complete."""
+
 
 @dataclass(frozen=True)
 class ModelLayout:
@@ -25,6 +28,15 @@ class ModelLayout:
     def model(self) -> Folder:
         """The trained model and nothing else. It is complete once the manifest is there."""
         return Folder(self.uri) / "model"
+
+    @property
+    def snapshots(self) -> Folder:
+        """Models of earlier optimizer steps, until one of them is chosen."""
+        return self.training / "snapshots"
+
+    def snapshot(self, step: int) -> Folder:
+        """The snapshot after `step` optimizer steps: its ``model``, and the steps that judge it."""
+        return self.snapshots / f"{step:06d}"
 
     @property
     def reference(self) -> Folder:

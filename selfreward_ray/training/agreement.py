@@ -46,6 +46,13 @@ def together(work: Callable[[], T]) -> T:
     return cast(T, result)
 
 
+def from_rank_0(work: Callable[[], T]) -> T:
+    """What `work` gives on rank 0, on all ranks. Raises as `on_rank_0` does."""
+    found = [on_rank_0(work)]
+    dist.broadcast_object_list(found)
+    return cast(T, found[0])
+
+
 def on_rank_0(work: Callable[[], T]) -> T | None:
     """What `work` gives on rank 0, for which all ranks wait as long as it takes; None on the others.
 

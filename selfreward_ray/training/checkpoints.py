@@ -21,6 +21,7 @@ from deepspeed.utils import (
     safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
+from ray.train import ValidationTaskConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -57,8 +58,11 @@ def slice_of(numel: int, rank: int, ranks: int) -> tuple[int, int]:
     return min(rank * size, numel), min((rank + 1) * size, numel)
 
 
-def save(engine: Any, history: History, fingerprint: str) -> None:
+def save(engine: Any, history: History, fingerprint: str, *, validated: bool = False) -> None:
     """Report a checkpoint of the run `fingerprint` to Ray Train, which copies it to the run's storage.
+
+    If `validated` is set, Ray Train starts the validation of the snapshot of the same step, and keeps the checkpoint
+    until it has ended.
 
     Every rank calls it. Each writes its own files; rank 0 adds the index, with the hash of every file. What one
     rank's disk raises ends all, as `agree` does.
@@ -69,7 +73,11 @@ def save(engine: Any, history: History, fingerprint: str) -> None:
         files: list[dict[str, str]] = [{} for _ in range(ranks)]
         dist.all_gather_object(files, mine)
         on_rank_0(lambda: _write_index(engine, Path(scratch), files, history, fingerprint))
-        ray.train.report({"steps": history.done}, checkpoint=ray.train.Checkpoint.from_directory(scratch))
+        ray.train.report(
+            {"steps": history.done},
+            checkpoint=ray.train.Checkpoint.from_directory(scratch),
+            validation=ValidationTaskConfig(fn_kwargs={"step": history.done}) if validated else False,
+        )
 
 
 def _write(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str, str]:

@@ -11,6 +11,7 @@ class ProgressActor:
         self._state: dict[str, Any] = {"done": 0, "tokens": 0, "note": "starting workers"}
         self._steps: list[dict[str, Any]] = []
         self._tokens_before: int | None = None
+        self._decided = False
 
     def begin(self, done: int, tokens: int) -> None:
         """Ranks go on after `done` steps and `tokens`: what an earlier driver did is no speed of this one."""
@@ -28,6 +29,13 @@ class ProgressActor:
 
     def note(self, text: str) -> None:
         self._state["note"] = text
+
+    def decide(self) -> None:
+        """The model is chosen among the snapshots: the ranks may stop."""
+        self._decided = True
+
+    def is_decided(self) -> bool:
+        return self._decided
 
     def read(self) -> dict[str, Any]:
         """Steps since the beginning of the run, tokens since that of this driver, the note, and the metrics of the

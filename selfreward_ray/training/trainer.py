@@ -5,13 +5,14 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, ValidationConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from selfreward_ray.cluster.capacity import check_capacity
+from selfreward_ray.cluster.capacity import can_hold, check_capacity
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.cluster.placement import on_driver_node
 from selfreward_ray.cluster.requests import worker_request
@@ -46,7 +47,12 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
     training = job.training
     workers = worker_request(training)
     check_capacity(workers)
+    if job.validation is not None and not can_hold([workers, job.validation.request]):
+        progress.say(f"{job.label}: its snapshots are judged after it, because no replica fits beside its workers")
+        job = replace(job, validation=None)
     reported = on_driver_node(ProgressActor)
+    if job.validation is not None and job.validation.decided:
+        reported.decide.remote()
     ray_folder = job.folders.training / "ray_train"
     _discard_torn(ray_folder, progress)
 
@@ -115,7 +121,27 @@ def settings(job: TrainJob, ray_folder: Folder) -> dict[str, Any]:
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             worker_runtime_env={"env_vars": environment(job)},
         ),
+        "validation_config": _validation(job),
     }
+
+
+def _validation(job: TrainJob) -> ValidationConfig | None:
+    if job.validation is None:
+        return None
+    # Its task only waits for replicas, and a CPU of its own might be one that a worker needs.
+    return ValidationConfig(fn=partial(_validate, job=job), ray_remote_kwargs={"num_cpus": 0})
+
+
+def _validate(_checkpoint: ray.train.Checkpoint, *, job: TrainJob, step: int) -> dict[str, Any]:
+    """Judge the snapshots up to `step` in a task of Ray Train's, one at a time, and tell the ranks if they may stop.
+
+    If it raises, Ray Train logs the error and the training goes on; the snapshots are then judged after it.
+    """
+    assert job.validation is not None
+    decided = job.validation.is_decided(step)
+    if decided:
+        ray.get(job.progress.decide.remote())
+    return {"decided": decided}
 
 
 def _preempted(error: ray.train.TrainingFailedError) -> bool:

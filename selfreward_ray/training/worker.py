@@ -22,6 +22,7 @@ from selfreward_ray.training.history import History
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference
 from selfreward_ray.training.reference import check_first_loss, reference_logprobs, untouched_loss
+from selfreward_ray.training.snapshots import is_decided, is_snapshot, write_snapshot
 from selfreward_ray.training.step import set_rate, take_step
 from selfreward_ray.training.zero3 import open_engine
 
@@ -46,11 +47,12 @@ def train(config: dict[str, Any]) -> None:
     if rank == 0:
         job.progress.note.remote("")
         job.progress.begin.remote(history.done, history.tokens)
-    _optimize(engine, plan, reference, history, job)
+    _optimize(engine, plan, reference, history, job, source)
     if rank == 0:
         job.progress.note.remote("writing the model")
     on_rank_0(lambda: _write_history(job.folders.training, history))
-    export_model(engine.module.model, source, job.folders.model.uri)
+    if not job.snapshot_every:
+        export_model(engine.module.model, source, job.folders.model.uri)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
     ray.train.report(history.summary())
 
@@ -75,12 +77,16 @@ def _write_history(folder: Folder, history: History) -> None:
     folder.write_json("summary.json", history.summary())
 
 
-def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history: History, job: TrainJob) -> None:
-    """All steps of `plan` that `history` does not have."""
+def _optimize(
+    engine: Any, plan: list[Batch[Any]], reference: Reference, history: History, job: TrainJob, source: Path
+) -> None:
+    """All steps of `plan` that `history` does not have, or fewer if the model is chosen before."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     schedule = Schedule(job.training.checkpoint_every)
     gauges = Gauges(engine.module.model.config, job.training)
     for step, batch in list(enumerate(plan))[history.done :]:
+        if history.done and is_decided(job):
+            break
         started = time.monotonic()
         # Whatever a step draws it draws again after an interruption.
         torch.manual_seed((job.seed * len(plan) + step) * ranks + rank)
@@ -96,5 +102,11 @@ def _optimize(engine: Any, plan: list[Batch[Any]], reference: Reference, history
         history.check(job.training.max_skipped_steps, [e.id for e in batch.examples()], job.label)
         if rank == 0:
             job.progress.step.remote(history.done, history.tokens, history.steps[-1])
-        if history.done < len(plan) and schedule.is_due(history.done):
-            save(engine, history, job.fingerprint)
+        is_last = history.done == len(plan)
+        due = not is_last and schedule.is_due(history.done)
+        validated = False
+        if is_snapshot(job, history.done, len(plan)):
+            write_snapshot(engine.module.model, source, job, history.done)
+            validated = job.validation is not None and not is_last
+        if due or validated:
+            save(engine, history, job.fingerprint, validated=validated)

@@ -12,9 +12,11 @@ from selfreward_ray.cluster import capacity
 from selfreward_ray.cluster.capacity import (
     NodeType,
     ResourceRequest,
+    can_hold,
     capacity_for,
     check_capacity,
     explain_shortage,
+    fit_together,
     resource_bundle,
     types_of,
 )
@@ -50,6 +52,26 @@ def replicas(count: int, cpus: float = 1, gpus: float = 0) -> ResourceRequest:
 )
 def test_a_node_is_of_one_kind_and_holds_whole_units(wanted: ResourceRequest, fitting: int):
     assert capacity_for(wanted, [HEAD, L40S, H100], 20) == fitting
+
+
+@pytest.mark.parametrize(
+    ("requests", "together"),
+    [
+        ([workers(32), replicas(16, cpus=16, gpus=8)], True),  # the replicas are on nodes of the other kind
+        ([workers(32), replicas(17, cpus=16, gpus=8)], False),
+        ([workers(30), replicas(2, cpus=8, gpus=1)], True),
+        ([workers(8, cpus=24), replicas(33, cpus=192)], False),  # CPUs of the workers' nodes are taken
+        ([workers(33)], False),
+    ],
+)
+def test_requests_fit_together_if_each_has_its_own_place(requests: list[ResourceRequest], together: bool):
+    assert fit_together(requests, [HEAD, L40S, H100], 20) == together
+
+
+def test_what_a_cluster_can_hold_is_not_sure_where_nobody_knows_what_there_can_be(monkeypatch: pytest.MonkeyPatch):
+    known: list[Any] = [None, ([HEAD], None)]
+    monkeypatch.setattr(capacity, "cluster_types", lambda: known.pop(0))
+    assert [can_hold([replicas(4)]) for _ in range(2)] == [False, True]
 
 
 def test_all_types_together_have_a_limit():

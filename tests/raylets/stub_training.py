@@ -13,12 +13,18 @@ from rich.console import Console
 from selfreward_ray.recipe.training import Sft, Training
 from selfreward_ray.reporting import progress as reporting
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.job import TrainJob, Validation
 from selfreward_ray.training.objectives import SftObjective
 from selfreward_ray.training.trainer import fit
 
 
-def train(folder: Path, printed: StringIO, rank: Callable[[Any], None] = lambda config: None, **training: Any) -> None:
+def train(
+    folder: Path,
+    printed: StringIO,
+    rank: Callable[[Any], None] = lambda config: None,
+    validation: Validation | None = None,
+    **training: Any,
+) -> None:
     """Run the trainer with `rank`, which workers get by value; its progress, five lines a second, goes to `printed`."""
     job = TrainJob(
         label="SFT",
@@ -30,6 +36,7 @@ def train(folder: Path, printed: StringIO, rank: Callable[[Any], None] = lambda 
         seed=0,
         fingerprint="",
         progress=None,
+        validation=validation,
     )
     with (
         mock.patch.object(reporting, "SECONDS_BETWEEN_LINES", 0.2),

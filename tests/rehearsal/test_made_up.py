@@ -99,7 +99,7 @@ def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
     best, worst = sets[0].replies
     scores = [RUBRIC.read_score(reply.verdict or "") for reply in (best, worst)]
     assert scores == [5.0, 0.0]
-    divided = divide(sets, SeedData(source="x", ift=16, eft=12, held_out=4), 0)
+    divided = divide(sets, SeedData(source="x", ift=16, eft=12, held_out=4, validation=0), 0)
     assert (len(divided.ift), len(divided.eft), len(divided.held_out)) == (16, 12, 4)
 
 

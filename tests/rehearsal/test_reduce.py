@@ -67,6 +67,14 @@ def test_a_pool_in_stages_has_one_replica():
         assert (rehearsed.max_replicas, rehearsed.nodes_per_replica) == (replicas, nodes)
 
 
+@pytest.mark.parametrize(("select", "every", "validation"), [("judged", 2, 4), ("last", 200, 253)])
+def test_a_choice_among_snapshots_is_rehearsed_with_fewer_steps_and_prompts(select: str, every: int, validation: int):
+    recipe = Recipe.model_validate(load_recipe("quickstart").model_dump() | {"training": {"select": select}})
+    rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
+    assert (rehearsed.training.select, rehearsed.training.select_every) == (select, every)
+    assert rehearsed.seed_data.validation == validation
+
+
 def test_each_reduction_is_told():
     recipe = paper()
     told = reductions(recipe, reduced(recipe, shape_of_file(str(AWS)), STAND_INS))

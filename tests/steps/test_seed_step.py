@@ -9,6 +9,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import RankedSet, SftExample
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
 
 
@@ -53,6 +54,51 @@ def test_a_file_is_divided_and_every_set_has_its_place_or_its_reason(tmp_path: P
     assert len(set.union(*ends)) == 9
     assert manifest.metrics == {"ift": 4, "eft": 4, "held_out": 1}
     assert sum(manifest.dropped.values()) == 1
+
+
+def judged(**sizes: Any) -> Recipe:
+    training = {"select": "judged"}
+    return Recipe.model_validate({"model": "m0", "seed_data": sizes, "training": training})
+
+
+def test_prompts_to_choose_a_checkpoint_by_are_a_table_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Of forty conversations at most four, and fewer than asked for are said."""
+    source = jsonl(tmp_path / "sets.jsonl", [ranked(f"s{i}") for i in range(40)])
+    given = {"source": source, "ift": 4, "eft": 2, "held_out": 2, "validation": 9}
+    manifest = seed(judged(**given), out=str(tmp_path / "out"))
+    assert manifest.rows == {"rows": 4, "eft": 2, "held_out": 2, "validation": 4}
+    assert "fewer sets than were asked for: 4 of 9 validation" in " ".join(capsys.readouterr().err.split())
+    out = Folder(str(tmp_path / "out"))
+    tables = [{s.id for s in read_rows(out, RankedSet, table)} for table in ("eft", "held_out", "validation")]
+    ids = [{row.id.split("/")[0] for row in read_rows(out, SftExample)}, *tables]
+    assert len(set.union(*ids)) == sum(map(len, ids)) == 12
+    few = jsonl(tmp_path / "few.jsonl", [ranked(f"s{i}") for i in range(9)])
+    with pytest.raises(UserError, match=r"few.jsonl gives no prompt to choose a checkpoint by .* ten conversations"):
+        seed(judged(**given | {"source": few}), out=str(tmp_path / "few"))
+
+
+def test_the_demo_world_validates_by_topics_of_its_own(tmp_path: Path):
+    """Prompts of the group that recipes are chosen by, without those that are held out."""
+    given = {"source": "demo", "ift": 8, "eft": 4, "held_out": 5, "held_out_groups": ["dev"], "verdicts": "written"}
+    seed(judged(**given, validation=7), out=str(tmp_path / "out"))
+    out = Folder(str(tmp_path / "out"))
+    validation, held_out = (read_rows(out, RankedSet, table) for table in ("validation", "held_out"))
+    assert [s.id for s in held_out] == [f"dev/{i:06d}" for i in range(5)]
+    assert [s.id for s in validation] == [f"dev/{i:06d}" for i in range(5, 12)]
+    assert not {s.prompt for s in validation} & {s.prompt for s in held_out}
+
+
+def test_without_a_choice_the_seed_data_are_those_of_earlier_versions(tmp_path: Path):
+    """The same tables, and the same fingerprint whatever `validation` is."""
+    given = {"source": "demo", "ift": 8, "eft": 4, "held_out": 5, "verdicts": "written"}
+    wanted = recipe(**given)
+    manifest = seed(wanted, out=str(tmp_path / "out"))
+    assert "validation" not in manifest.rows
+    known = {"seed_data": wanted.seed_data.model_dump(exclude={"validation"}), "seed": 0}
+    assert manifest.fingerprint == Step("seed", str(tmp_path / "out"), known, {}).fingerprint
+    assert seed(recipe(**given, validation=9), out=str(tmp_path / "out")) == manifest
+    with pytest.raises(UserError, match="made from another recipe"):
+        seed(judged(**given), out=str(tmp_path / "out"))
 
 
 def test_a_source_without_anything_to_learn_from_is_refused(tmp_path: Path):

@@ -88,6 +88,8 @@ def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
         "eft": min(seed.eft, 12),
         "held_out": min(seed.held_out, 4),
     }
+    if recipe.training.select == "judged":
+        changed["validation"] = min(seed.validation, 4)
     if not is_source(seed.named()):
         changed["source"] = stand_ins.rankings
     if seed.verdicts not in ("baseline", "written"):
@@ -139,6 +141,8 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
         "liger_kernels": False,
         "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
     }
+    if training.select == "judged":
+        changed["select_every"] = min(training.select_every, 2)
     request = worker_request(training)
     nodes = [shape.head, *(node.resources for node in shape.workers.values())]
     held = [(capacity_for(request, [NodeType("one", node, 1)], None), node) for node in nodes]
