@@ -26,7 +26,7 @@ from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
 
-SETS, HELD_OUT, PROMPTS = 30, 20, 16
+SETS, HELD_OUT, PROMPTS = 40, 8, 8
 LENGTHS = (6, 10, 20, 40)
 """Words of a prompt's candidates."""
 SOUND = {"loss_rise": -0.4, "chosen_logprob_fall": -0.1, "final_margin": 0.3, "early_accuracy": 0.6}
@@ -83,11 +83,16 @@ class SmallLoop:
         """(model, row) of every request."""
         self.trained: list[tuple[str, str]] = []
         """(model, what it was trained from) of every training."""
+        self.reports: list[RunLayout] = []
+        """The layouts of which a report was written."""
         self._folder = folder
         _write(folder / "seed.jsonl", map(_ranked_set, range(SETS)))
         _write(folder / "prompts.jsonl", ({"prompt": f"Explain topic {i} to me."} for i in range(3 * PROMPTS)))
         monkeypatch.setattr(pool, "open_pool", self._open_pool)
         monkeypatch.setattr(pair._Table, "stream", _stream)
+        # Pages and pictures, which take most of a small run's time, are tested elsewhere.
+        monkeypatch.setattr(loop, "update_report", self.reports.append)
+        monkeypatch.setattr("selfreward_ray.tracking.run.histogram", lambda counts, title: b"")
         for name in ("sft", "dpo"):
             monkeypatch.setitem(loop.STEPS, name, getattr(self, f"_{name}"))
 

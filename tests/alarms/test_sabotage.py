@@ -3,6 +3,7 @@
 A learning rate that destroys the model is in `tests/training/test_destroyed_model.py`.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,19 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
         run.run()
     override = "add alarms.judge_at_chance.reaction=warn to the command"
     assert str(error.value).endswith(f"{override} (selfreward run RECIPE --run-dir {run.layout.uri})")
-    assert "correlation with the human rankings is −1.000, not better than chance (expected: above 0.000)" in str(error)
+    assert "correlation with the human rankings is −1.000, not better than chance (expected: above 0.000)" in str(
+        error.value
+    )
     assert not [row for _, row in run.asked if row.startswith("M2/")]
-    assert (Path(run.layout.uri) / "report.html").is_file()
-    before = len(run.asked)
+    metrics = Path(run.layout.uri, "metrics").glob("*.jsonl")
+    lines = [json.loads(line) for file in metrics for line in file.read_text().splitlines()]
+    (tracked,) = [line["text"] for line in lines if line.get("name") == "alarms/evaluate"]
+    assert tracked.startswith("alarm judge_at_chance after M1 · evaluate: ")
+    before, reports = len(run.asked), len(run.reports)
+    assert reports == len({"seed", "prompts", "sft", "evaluate"})
     with pytest.raises(StoppedByAlarm):
         run.run()
-    assert len(run.asked) == before, "the same command stops at once"
+    assert (len(run.asked), len(run.reports)) == (before, reports + 1), "the same command stops at once"
     run.run(run.recipe(alarms={"judge_at_chance": {"reaction": "warn"}}))
     assert run.trained == [("M1", "m0"), ("M2", "M1"), ("M3", "M2")]
     assert fired(run) == [("M1 · evaluate", "judge_at_chance"), ("M2 · evaluate", "judge_at_chance")]
