@@ -18,9 +18,6 @@ from selfreward_ray.store.rejection import Rejection
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import read_files
 
-_DATA = ("respond", "pair")
-"""Steps whose rows an earlier model has made: the one that the step's model is to be made from."""
-
 
 @dataclass(frozen=True)
 class Fired:
@@ -68,14 +65,14 @@ def fired(kinds: Iterable[AlarmKind], step: Finished, alarms: Alarms, label: str
 
 
 def blamed(step: PlannedStep, layout: RunLayout) -> int:
-    """t of the model to which an alarm of `step` points."""
+    """t of the model to which an alarm of `step` points. The candidates of pairs are those of the model before."""
     t = int(step.model[1:])
-    return layout.parent(t) if step.name in _DATA else t
+    return layout.parent(t) if step.name == "pair" else t
 
 
 def rejection_of(alarm: Fired, step: PlannedStep) -> Rejection:
     """The record that the model to blame is rejected, from the next model on that has no training yet."""
-    since = int(step.model[1:]) if step.name in _DATA else alarm.model + 1
+    since = int(step.model[1:]) if step.name == "pair" else alarm.model + 1
     return Rejection(alarm.model, since, alarm.alarm, alarm.step, alarm.value, alarm.threshold, alarm.text)
 
 
