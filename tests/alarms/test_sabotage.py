@@ -118,6 +118,8 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
     assert (len(run.asked), len(run.reports)) == (before, reports + 1), "the same command stops at once"
     run.run(run.recipe(alarms={"judge_at_chance": {"reaction": "warn"}}))
     assert run.trained == [("M1", "m0"), ("M2", "M1"), ("M3", "M2")]
-    assert fired(run) == [("M1 · evaluate", "judge_at_chance"), ("M2 · evaluate", "judge_at_chance")]
+    # M3 judges no candidates.
+    at_chance = [step for step, alarm in fired(run) if alarm == "judge_at_chance"]
+    assert at_chance == ["M1 · evaluate", "M2 · evaluate"]
     said = capsys.readouterr().err
     assert said.count("alarm judge_at_chance after M1 · evaluate") == 1
