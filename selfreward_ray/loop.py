@@ -20,9 +20,11 @@ stopped.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any
 
+from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlarm, say_unmeasured
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import replica_request, worker_request
@@ -81,8 +83,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
-    with tracked(recipe, layout, steps):
-        run_steps(steps, recipe, layout)
+    run_plan(recipe, layout)
     report(layout.uri)
 
 
@@ -98,35 +99,64 @@ def run_next_iteration(run_dir: str) -> None:
     if t > recipe.iterations:
         claim_run(layout.root, until)
     check_cluster(until, layout)
-    steps = plan(until, layout)
-    with tracked(until, layout, steps):
-        run_steps(steps, until, layout)
+    run_plan(until, layout)
     report(layout.uri)
+
+
+def run_plan(recipe: Recipe, layout: RunLayout) -> None:
+    """Run all steps. When a model is rejected, the remaining ones are planned again, from the model before it."""
+    while True:
+        layout = layout.current()
+        steps = plan(recipe, layout)
+        try:
+            with tracked(recipe, layout, steps):
+                run_steps(steps, recipe, layout)
+            return
+        except RolledBack:
+            continue
 
 
 def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None) -> None:
     """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines.
 
-    After each group of steps that did something, the report of the run in `layout` is written, if there is one.
+    If they are those of the run in `layout`, its alarms are looked at after each step, and its report is written after
+    each group of steps that did something. Raises `StoppedByAlarm` or `RolledBack`, with the report written.
     """
+    steps = list(steps)
+    reactions = None if layout is None else Reactions(steps, recipe, layout)
+    for _, grouped in groupby(steps, key=_engines_of):
+        group = list(grouped)
+        unfinished = [step for step in group if read_manifest(step.folder) is None]
+
+        def then(place: int, group: list[PlannedStep] = group, unfinished: list[PlannedStep] = unfinished) -> None:
+            if reactions is not None:
+                reactions.after(group[place], fresh=group[place] in unfinished)
+
+        try:
+            _run_group(group, recipe, then)
+        except (StoppedByAlarm, RolledBack):
+            if layout is not None:
+                update_report(layout)
+            raise
+        if layout is not None and unfinished:
+            update_report(layout)
+
+
+def _run_group(group: list[PlannedStep], recipe: Recipe, then: Callable[[int], None]) -> None:
+    """Run adjacent steps that share engines, and call `then` with the place of each finished one."""
 
     def call(step: PlannedStep, **more: Any) -> Any:
         return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
-    for (kind, _), grouped in groupby(steps, key=_engines_of):
-        group = list(grouped)
-        unfinished = any(read_manifest(step.folder) is None for step in group)
-        if kind == "pooled":
-            run_pooled(*map(call, group))
-        elif kind == "propose":
-            with Proposer(recipe, recipe.iterations) as proposer:
-                for step in group:
-                    call(step, proposer=proposer)
-        else:
-            for step in group:
-                call(step)
-        if layout is not None and unfinished:
-            update_report(layout)
+    kind, _ = _engines_of(group[0])
+    if kind == "pooled":
+        run_pooled(*map(call, group), then=then)
+        return
+    proposing: AbstractContextManager[Any] = Proposer(recipe, recipe.iterations) if kind == "propose" else nullcontext()
+    with proposing as proposer:
+        for place, step in enumerate(group):
+            call(step, **({"proposer": proposer} if kind == "propose" else {}))
+            then(place)
 
 
 def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
@@ -160,7 +190,9 @@ def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
 
 
 def advise(recipe: Recipe) -> None:
-    """Print settings that would make `recipe` faster on this machine."""
+    """Print settings that would make `recipe` faster on this machine, and what it cannot measure."""
+    if not recipe.seed_data.held_out:
+        say_unmeasured(recipe, "seed_data.held_out is 0")
     dtypes = {
         "training.dtype": (recipe.training.dtype, recipe.training.gpus_per_worker),
         "inference.engine.dtype": (recipe.inference.engine.get("dtype"), recipe.inference.gpus_per_replica),

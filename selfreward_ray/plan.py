@@ -3,6 +3,7 @@
 `selfreward_ray.loop` runs them, `selfreward status` shows them, and the report reads their results.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder, same_place
+from selfreward_ray.store.rejection import Rejection
 from selfreward_ray.store.run import ModelLayout, RunLayout
 
 POOLED = {"verdicts", "respond", "evaluate", "judge", "compare"}
@@ -52,18 +54,36 @@ class PlannedStep:
 def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
     """All steps of the run. Each model is evaluated, and compared with earlier ones, before the next one is trained.
 
-    Steps that use the same model are adjacent, so that its engines start once: the prompts of all iterations, as soon
-    as the proposing model exists; a model's evaluation and its answers; and what the judge of the comparisons does.
+    A rejected model of `layout` is tested no further than the alarm that rejected it, and the next model is made from
+    the one before it. Steps that use the same model are adjacent, so that its engines start once: the prompts of all
+    iterations, as soon as the proposing model exists; a model's evaluation and its answers; and what the judge of the
+    comparisons does.
     """
     seed, *to_first_model = first_model(recipe, layout)
     proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
     m1_proposes = _proposed_by_m1(recipe, layout)
     steps = [seed, *([] if m1_proposes else proposals), *to_first_model, *(proposals if m1_proposes else [])]
+    scored: set[int] = set()
     for t in range(1, recipe.iterations + 2):
         improve = iteration(recipe, layout, t) if t <= recipe.iterations else []
         respond, train = improve[:1], improve[1:]
-        steps += evaluation(recipe, layout, t) + respond + comparison(recipe, layout, t) + train
+        tests = evaluation(recipe, layout, t) + comparison(recipe, layout, t, scored)
+        made = _until_rejected(tests, layout.rejection(t))
+        scored |= {int(step.model[1:]) for step in made if step.name == "judge"}
+        evaluate, compare = [s for s in made if not s.compares], [s for s in made if s.compares]
+        steps += evaluate + respond + compare + train
     return steps
+
+
+def _until_rejected(tests: list[PlannedStep], rejection: Rejection | None) -> list[PlannedStep]:
+    """The `tests` of a model up to the step after which it was rejected.
+
+    All of them if that was a step of its successor, and none if it was its own training.
+    """
+    if rejection is None or not rejection.step.startswith(f"M{rejection.model} · "):
+        return tests
+    labels = [step.label for step in tests]
+    return tests[: labels.index(rejection.step) + 1] if rejection.step in labels else []
 
 
 def _proposed_by_m1(recipe: Recipe, layout: RunLayout) -> bool:
@@ -119,8 +139,9 @@ def prompts(layout: RunLayout, t: int) -> PlannedStep:
 
 
 def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """M(t) → M(t+1), from finished prompts."""
-    policy, new = layout.model(t).uri, t + 1
+    """M(t), or the model before it if it is rejected, → M(t+1), from finished prompts."""
+    new = t + 1
+    policy = layout.model(layout.parent(new)).uri
     judged, pairs = layout.judged(new), layout.pairs(new)
     answered = {"model": policy, "prompts": layout.prompts(new).uri}
     steps = [
@@ -148,12 +169,13 @@ def _judge(recipe: Recipe, layout: RunLayout) -> str:
     return recipe.evaluation.judge or layout.model(1).uri
 
 
-def comparison(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
-    """M(t)'s answers to the held-out prompts against those of M(t-1) and of M1, by the judge of the run."""
+def comparison(recipe: Recipe, layout: RunLayout, t: int, scored: Container[int] = ()) -> list[PlannedStep]:
+    """M(t)'s answers to the held-out prompts against those of the model that it was made from and of M1, by the judge
+    of the run. Answers of the models `scored` are not scored again."""
     method = recipe.evaluation.head_to_head if recipe.seed_data.held_out else "none"
     if t == 1 or method == "none":
         return []
-    judge, others = _judge(recipe, layout), sorted({t - 1, 1}, reverse=True)
+    judge, others = _judge(recipe, layout), sorted({layout.parent(t), 1}, reverse=True)
 
     def against(name: str, other: int, **inputs: Any) -> PlannedStep:
         return PlannedStep(name, f"M{t}", f"against M{other}", layout.against(t, other), inputs, compares=True)
@@ -167,12 +189,13 @@ def comparison(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:
     def scoring(m: int) -> dict[str, Any]:
         return {"model": judge, "replies": layout.evaluation(m).uri}
 
-    # M1's answers are judged with M2's, by the same start of the judge's engines.
-    scored = [
+    # M1's answers are judged with those of the first model that is compared, by the same start of the judge's engines.
+    scores = [
         PlannedStep("judge", f"M{m}", "score answers", layout.scored(m), scoring(m), compares=True)
-        for m in ([1, 2] if t == 2 else [t])
+        for m in sorted({t, *others})
+        if m not in scored
     ]
     compared = [
         against("head_to_head", other, left=layout.scored(t).uri, right=layout.scored(other).uri) for other in others
     ]
-    return [*scored, *compared]
+    return [*scores, *compared]

@@ -141,7 +141,7 @@ def test_the_report_is_written_after_each_group_of_steps_that_did_something(
     steps[0].folder.write_json("manifest.json", {"step": "seed", "fingerprint": "", "rows": {}, "dropped": {}} | COST)
     for name in loop.STEPS:
         monkeypatch.setitem(loop.STEPS, name, lambda recipe, *, label, **given: done.append(label) or label)
-    monkeypatch.setattr(loop, "run_pooled", lambda *steps: None)
+    monkeypatch.setattr(loop, "run_pooled", lambda *steps, then: None)
     monkeypatch.setattr(loop, "update_report", lambda run: done.append(f"report of {run.uri}"))
     written = f"report of {tmp_path}"
     run_steps(steps, Recipe(model="m"), layout)

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.endpoint import Endpoint
 from selfreward_ray.recipe.section import Section
 from selfreward_ray.recipe.training import Dpo, Sft, Training
@@ -337,6 +338,8 @@ class Recipe(Section):
     """Evaluation of the models."""
     tracking: Tracking = Tracking()
     """Metrics of the run while it works."""
+    alarms: Alarms = Alarms()
+    """When the run warns, stops, or goes back to an earlier model."""
 
     def seed_sizes(self) -> SeedData:
         """`seed_data`, with no prompts for validation unless a checkpoint is chosen by them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from selfreward_ray.alarms.check import Fired
 from selfreward_ray.reporting.formatting import MISSING, number, percent
 from selfreward_ray.reporting.summary import IterationSummary, ModelSummary, StepSummary
 
@@ -24,10 +25,16 @@ LENGTH_COLUMNS = (
     "model", "answers\nwords", "chosen\nwords", "rejected\nwords", "chosen\nscore", "rejected\nscore", "unfinished\n%",
     "repetitive\n%", "distinct-1", "distinct-2",
 )  # fmt: skip
+ALARM_COLUMNS = ("alarm", "step", "model", "measured", "reaction")
 _STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped")
 _START_COLUMN = "of these\nengine start"
-TEXT_COLUMNS = ("model", "pairs of", "judge", "step", "dropped", "outcome")
+TEXT_COLUMNS = ("model", "pairs of", "judge", "step", "dropped", "outcome", "alarm", "measured", "reaction")
 """The columns with text. The others contain numbers, which are right-aligned and never wrapped."""
+
+
+def alarm_cells(alarm: Fired) -> tuple[str, ...]:
+    """One cell for each of `ALARM_COLUMNS`."""
+    return (alarm.alarm, alarm.step, f"M{alarm.model}", alarm.text, alarm.reaction)
 
 
 def model_columns(scorer: str | None) -> tuple[str, ...]:

@@ -40,10 +40,12 @@ class Evaluated:
     ranked: RankedPairs = field(default_factory=dict)
     against: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Outcomes of its answers head to head with those of earlier models, by their names. It is the left side."""
+    parent: str | None = None
+    """The model that it was trained from; None if that is the one before it."""
 
 
 def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool, models: int) -> tuple[Finding, ...]:
-    """All comparisons of consecutive models and of each model with M1, kind by kind.
+    """All comparisons of each model with the one that it was trained from and with M1, kind by kind.
 
     `held_out` says whether the recipe has held-out sets, `models` how many models the run is to have.
     """
@@ -53,7 +55,9 @@ def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool,
         )
     if len(evaluated) < 2:
         return (_nothing_to_compare(evaluated, models),)
-    pairs = list(pairwise(evaluated)) + [(evaluated[0], later) for later in evaluated[2:]]
+    by_name = {model.model: model for model in evaluated}
+    trained = [(by_name.get(after.parent or "", before), after) for before, after in pairwise(evaluated)]
+    pairs = trained + [(evaluated[0], after) for before, after in trained if before != evaluated[0]]
     found = [finding for kind in KINDS for before, after in pairs if (finding := kind(before, after, scorer))]
     unscored = scorer is None and not any(model.against for model in evaluated)
     return (*([_no_scorer()] if unscored else []), *found)

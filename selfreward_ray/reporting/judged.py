@@ -125,7 +125,16 @@ class JudgedFigures:
 
 
 def merged_histograms(iterations: tuple[IterationSummary, ...]) -> tuple[list[str], Mapping[str, list[float]]]:
-    """The labels of all histograms in ascending order, and each iteration's shares in percent, by its judge."""
+    """The labels of all histograms in ascending order, and each iteration's shares in percent, by its judge.
+
+    A model that judged for several iterations, because its successor was rejected, is named with each.
+    """
     labels = sorted({label for i in iterations for label in i.histogram}, key=float)
-    found = {i.judge: [100 * i.histogram.get(label, 0.0) for label in labels] for i in iterations if i.histogram}
+    judged = Counter(i.judge for i in iterations if i.histogram)
+    names = [i.judge if judged[i.judge] == 1 else f"{i.judge} for {i.model}" for i in iterations]
+    found = {
+        name: [100 * i.histogram.get(label, 0.0) for label in labels]
+        for name, i in zip(names, iterations, strict=True)
+        if i.histogram
+    }
     return labels, found

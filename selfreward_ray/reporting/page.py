@@ -15,11 +15,12 @@ from selfreward_ray.reporting.findings import Finding
 from selfreward_ray.reporting.formatting import duration, number, shortened, visible
 from selfreward_ray.reporting.pairs_data import PairData
 from selfreward_ray.reporting.plots import bar
-from selfreward_ray.reporting.summary import RunSummary
+from selfreward_ray.reporting.summary import RunSummary, rejection_notes
 
 _CONTENTS = (
     ("better", "Did it get better?"),
     ("judge", "Can I trust the judge?"),
+    ("alarms", "Alarms"),
     ("pairs", "The pairs"),
     ("training", "Training curves"),
     ("lengths", "Lengths and scores"),
@@ -41,6 +42,7 @@ def render_page(summary: RunSummary, data: PairData) -> str:
         contents=_CONTENTS,
         findings=_by_models(summary),
         scorer=summary.scorer and visible(summary.scorer),
+        rejection_notes=rejection_notes(summary.rejections, summary.planned_models),
         text_columns=columns.TEXT_COLUMNS,
         **_tables(summary),
         score_plots=drawings.score_drawings(summary),
@@ -70,6 +72,8 @@ def _tables(summary: RunSummary) -> dict[str, Any]:
         "judge_rows": list(map(columns.judge_cells, summary.models)),
         "iteration_columns": columns.ITERATION_COLUMNS,
         "iteration_rows": list(map(columns.iteration_cells, summary.iterations)),
+        "alarm_columns": columns.ALARM_COLUMNS,
+        "alarm_rows": list(map(columns.alarm_cells, summary.alarms)),
         "outcome_columns": columns.OUTCOME_COLUMNS,
         "outcome_rows": columns.outcome_rows(summary.iterations),
         "length_columns": columns.LENGTH_COLUMNS,

@@ -81,7 +81,8 @@ def read_evaluated(layout: RunLayout, t: int) -> Evaluated | None:
     percents = {reply.id: 100 * reply.score / reply.maximum for reply in scores}
     against = {f"M{other}": _outcomes(layout.against(t, other)) for other in range(1, t)}
     compared = {model: outcomes for model, outcomes in against.items() if outcomes is not None}
-    return Evaluated(f"M{t}", percents, spearmans(judged), pair_counts(judged), compared)
+    parent = f"M{layout.parent(t)}" if t > 1 else None
+    return Evaluated(f"M{t}", percents, spearmans(judged), pair_counts(judged), compared, parent)
 
 
 def _outcomes(folder: Folder) -> dict[str, Any] | None:

@@ -3,11 +3,13 @@
 A value that was not measured is None, never 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from selfreward_ray.alarms.check import Fired
 from selfreward_ray.reporting.findings import Finding
 from selfreward_ray.reporting.recipe_diff import Difference
+from selfreward_ray.store.rejection import Rejection
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,26 @@ class RunSummary:
     unfinished: tuple[str, ...] = ()
     """Titles of the steps that are not finished."""
     findings: tuple[Finding, ...] = ()
+    alarms: tuple[Fired, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    """The models that alarms have rejected."""
+    planned_models: int = 0
+    """t of the last model of the run."""
     iterations: tuple[IterationSummary, ...] = ()
     trainings: tuple[Training, ...] = ()
     differences: tuple[Difference, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of this package and of those that the steps ran with, by name; several are listed with commas."""
+
+
+def rejection_notes(rejections: Sequence[Rejection], last: int) -> list[str]:
+    """A sentence for each rejected model, and one with the model to use if the last one, M(`last`), is rejected."""
+    gone = {rejection.model for rejection in rejections}
+    notes = [
+        f"M{r.model} is rejected by the alarm {r.alarm} after {r.step}: no later model starts from it."
+        for r in rejections
+    ]
+    if last in gone:
+        use = max(t for t in range(1, last) if t not in gone)
+        notes.append(f"The last model is rejected: use M{use} (M{use}/model in the run's folder).")
+    return notes

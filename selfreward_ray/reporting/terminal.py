@@ -1,6 +1,6 @@
 """Tables on the terminal: the models and steps of a run, and the counts of a step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from selfreward_ray.alarms.check import Fired
 from selfreward_ray.reporting.columns import TEXT_COLUMNS, model_cells, model_columns, step_cells, step_columns
 from selfreward_ray.reporting.formatting import number, share_with_interval, visible
-from selfreward_ray.reporting.summary import RunSummary
+from selfreward_ray.reporting.summary import RunSummary, rejection_notes
+from selfreward_ray.store.rejection import Rejection
 
 _STYLES = {"better": "green", "worse": "red"}
 
@@ -21,10 +23,18 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         style = _STYLES.get(finding.outcome, "")
         head = Text.assemble((finding.outcome, style), f"  {visible(finding.models)}, {finding.kind.lower()}: ")
         console.print(head + Text(visible(finding.text)), highlight=False)
+    for line in alarm_lines(summary.alarms, summary.rejections, summary.planned_models):
+        console.print(line, highlight=False)
     console.print()
     models = [model_cells(model, summary.scorer) for model in summary.models]
     console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
     console.print(_table(f"{summary.name}: steps", step_columns(), map(step_cells, summary.steps)))
+
+
+def alarm_lines(alarms: Iterable[Fired], rejections: Sequence[Rejection], last: int) -> list[Text]:
+    """A line for each alarm, for each rejected model, and for the model to use instead of M(`last`) if that is one."""
+    lines = [*(alarm.line for alarm in alarms), *rejection_notes(rejections, last)]
+    return [Text(visible(line), style="yellow") for line in lines]
 
 
 def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console | None = None) -> None:

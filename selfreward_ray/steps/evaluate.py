@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from selfreward_ray.evaluation.agreement import agreement_metrics
+from selfreward_ray.evaluation.candidates import score_histogram
 from selfreward_ray.evaluation.replies import reply_figures
 from selfreward_ray.extensions import Scorer, scorer_named
 from selfreward_ray.inference.block import Job
@@ -40,6 +41,7 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
         return {
             **agreement_metrics(judged, rubric.max_score, recipe.judge.min_valid),
             "replies": vars(reply_figures(answers, percents)),
+            "scores": score_histogram(judged),  # of all rows, also if the step was interrupted
         }
 
     return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, measure=measure)

@@ -3,6 +3,7 @@
 The driver's memory does not grow with the rows: tasks write the rows, and return only counts.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import ray.data
 
+from selfreward_ray.evaluation.candidates import candidate_figures, count_candidates
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.candidate_set import build_candidate_set
 from selfreward_ray.preferences.constant import count_texts, least_count, suspects
@@ -33,7 +35,8 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
     """`judged` (a respond or a judge step) → rows of the policy's record (paper, section 2.3).
 
     The table `flagged` lists the candidates in which `preferences.flags` found a fault; the manifest's metrics count
-    the reasons. A flagged candidate is not a dropped row: its prompt may still yield a pair.
+    the reasons, and hold the figures of all `candidates`. A flagged candidate is not a dropped row: its prompt may
+    still yield a pair.
     """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
     source = finished_step(judged, "respond", "judge")
@@ -50,25 +53,32 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
         constant = _constant_texts(table, recipe.pairs.constant_share)
         progress.note("")
         done = kept = 0
+        counts: Counter[str] = Counter()
         write = partial(_pair_block, recipe=recipe, constant=constant, out=step.folder.uri)
         for block in table.stream(write):
             done += block["prompts"]
             kept += block["kept"]
+            counts.update(json.loads(block["counts"]))
             progress.update(done)
         flagged = dict(count_reasons(step.folder / "flagged").most_common())
-        return step.finish(offered=offered, kept=kept, metrics={"flagged": flagged})
+        metrics = {"flagged": flagged, "candidates": candidate_figures(counts)}
+        return step.finish(offered=offered, kept=kept, metrics=metrics)
 
 
 def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], out: str) -> pa.Table:
     """Write the rows, the dropped rows and the flagged replies of one block. Returns only counts."""
     policy = POLICIES[recipe.pairs.policy]
-    candidate_sets = [build_candidate_set(judged, recipe.judge, constant) for judged in from_table(batch, JudgedPrompt)]
+    judged = from_table(batch, JudgedPrompt)
+    candidate_sets = [build_candidate_set(prompt, recipe.judge, constant) for prompt in judged]
     outcomes: list[Any] = [policy.choose(candidates, recipe.pairs) for candidates in candidate_sets]
     rows = [row for o in outcomes if not isinstance(o, Dropped) for row in o]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
     flagged = [c for candidates in candidate_sets for c in candidates.flagged]
     write_block(Folder(out), [c.prompt.id for c in candidate_sets], rows, policy.record, dropped, flagged)
-    return pa.Table.from_pylist([{"prompts": len(candidate_sets), "kept": len(candidate_sets) - len(dropped)}])
+    counts = json.dumps(count_candidates(judged, rows, recipe.judge.min_valid))
+    return pa.Table.from_pylist(
+        [{"prompts": len(candidate_sets), "kept": len(candidate_sets) - len(dropped), "counts": counts}]
+    )
 
 
 def _constant_texts(table: "_Table", share: float) -> frozenset[bytes]:

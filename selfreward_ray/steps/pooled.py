@@ -73,9 +73,14 @@ class PooledStep:
     """Whether the model only gives verdicts, so that an endpoint can take its place."""
 
 
-def run_pooled(*steps: PooledStep, open_pool: Callable[..., Any] | None = None) -> list[Manifest]:
+def run_pooled(
+    *steps: PooledStep, open_pool: Callable[..., Any] | None = None, then: Callable[[int], None] | None = None
+) -> list[Manifest]:
     """Finish `steps`, all of the same model. The engines start once, and continue from one step to the next without a
     pause. A step is finished as soon as all of its rows are written; rows of an earlier attempt are kept.
+
+    `then` is called with the place of each step that is finished. If it raises, the engines stop, and the rows that
+    later steps have written by then are kept.
     """
     for step in steps:
         check_endpoint(step.model, step.recipe, step.only_judges)
@@ -83,12 +88,14 @@ def run_pooled(*steps: PooledStep, open_pool: Callable[..., Any] | None = None) 
     manifests = []
     with ExitStack() as engines:
         shared = _SharedPool(unfinished, engines, open_pool or pool.open_pool)
-        for step in steps:
+        for place, step in enumerate(steps):
             if step in unfinished:
                 manifests.append(_run(step, shared))
             else:
                 skipped(step.label)
                 manifests.append(step.step.manifest())
+            if then is not None:
+                then(place)
     return manifests
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from selfreward_ray import __version__
+from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
@@ -56,8 +57,9 @@ def update_report(layout: RunLayout) -> None:
 
 def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
     """The contents of a report, of the steps that are finished. Raises `UserError` if there is none."""
-    recipe = layout.recipe()
-    steps = [(step, read_manifest(step.folder)) for step in plan(recipe, layout)]
+    layout, recipe = layout.current(), layout.recipe()
+    planned = plan(recipe, layout)
+    steps = [(step, read_manifest(step.folder)) for step in planned]
     finished = [(step, manifest) for step, manifest in steps if manifest is not None]
     if not finished:
         raise UserError(f"{layout.uri}: no step has been finished yet; `selfreward status` shows what is next")
@@ -74,6 +76,9 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
         samples=judged.samples,
         unfinished=tuple(step.label for step, manifest in steps if manifest is None),
         findings=findings(evaluated, recipe.evaluation.scorer, held_out, len(made)),
+        alarms=alarms_of(planned, recipe, layout),
+        rejections=layout.rejections,
+        planned_models=len(made),
         iterations=judged.iterations,
         trainings=tuple(_trainings(layout, (step for step, _ in steps))),
         differences=differences(recipe),
@@ -128,7 +133,7 @@ def _read_judged(layout: RunLayout, recipe: Recipe) -> _Judged:
     archive, scale = PairArchive(len(judged)), rubric_scale(recipe)
     iterations, samples = [], []
     for t in judged:
-        model, figures = f"M{t}", JudgedFigures(f"M{t}", f"M{t - 1}", scale)
+        model, figures = f"M{t}", JudgedFigures(f"M{t}", f"M{layout.parent(t)}", scale)
         archive.begin(model)
         shown = _Samples(model, _paired_prompts(layout, t))
         for prompt in read_iteration(layout, recipe, t):

@@ -5,22 +5,28 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.plan import POOLED, PlannedStep, plan
+from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.tables import count_rows
 
 
 def print_status(run: str, console: Console | None = None) -> None:
-    """Print one line per step: finished with counts, started with its rows so far, next, or pending."""
+    """Print one line per step: finished with counts, started with its rows so far, next, or pending; then the alarms
+    that fired, and the rejected models."""
     console = console or Console()
-    layout = RunLayout(run)
+    layout = RunLayout(run).current()
     recipe = layout.recipe()
     console.print(heading(layout))
     following = None
-    for step, line in status_lines(plan(recipe, layout)):
+    steps = plan(recipe, layout)
+    for step, line in status_lines(steps):
         console.print(line)
         following = following or step
+    for line in alarm_lines(alarms_of(steps, recipe, layout), layout.rejections, recipe.iterations + 1):
+        console.print(line, soft_wrap=True)
     if following:
         console.print(
             f"continue with the command that started it, or: selfreward iterate --run-dir {run}", soft_wrap=True

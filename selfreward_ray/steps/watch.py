@@ -8,8 +8,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from selfreward_ray.plan import plan
+from selfreward_ray.alarms.check import Fired, alarms_of
+from selfreward_ray.plan import PlannedStep, plan
+from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.formatting import duration, number, percent
+from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.steps.status import heading, status_lines
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.tracking.json_lines import MetricsReader
@@ -46,22 +49,37 @@ class _View:
         self._metrics = MetricsReader(layout.uri)
         self._series: dict[str, dict[int, dict[str, Any]]] = {}
         """Lines by series and step; a step that came again, after an interruption, counts once."""
+        self._known: tuple[Any, tuple[Fired, ...]] = (None, ())
+        """The alarms, with what they were read for."""
         self.complete = False
 
     def render(self) -> Group:
         for found in self._metrics.new():
             self._series.setdefault(found["series"], {})[found["step"]] = found
-        shown = [heading(self._layout)]
+        layout = self._layout.current()
+        recipe = layout.recipe()
+        steps = plan(recipe, layout)
+        shown = [heading(layout)]
         unfinished = 0
-        for step, line in status_lines(plan(self._layout.recipe(), self._layout)):
+        for step, line in status_lines(steps):
             shown.append(line)
             unfinished += step is not None
             if step is not None and (points := self._series.get(f"{step.model}/{step.short}")):
                 shown += [Text(f"    {text}", style="dim") for text in _lines_of(points)]
+        shown += alarm_lines(self._alarms(steps, unfinished, recipe, layout), layout.rejections, recipe.iterations + 1)
         self.complete = not unfinished
         if self.complete:
             shown.append(Text(f"complete; the report is {self._layout.uri.rstrip('/')}/report.html"))
         return Group(*shown)
+
+    def _alarms(
+        self, steps: list[PlannedStep], unfinished: int, recipe: Recipe, layout: RunLayout
+    ) -> tuple[Fired, ...]:
+        """Read anew only where a step has ended, or a model was rejected: some alarms read tables."""
+        state = unfinished, layout.rejections
+        if self._known[0] != state:
+            self._known = state, alarms_of(steps, recipe, layout)
+        return self._known[1]
 
 
 def _lines_of(points: dict[int, dict[str, Any]]) -> list[str]:

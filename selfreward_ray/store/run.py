@@ -1,11 +1,12 @@
 """A run's folder: where things are in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import RecipeError, parse_recipe
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.rejection import Rejection, read_rejections
 from selfreward_ray.store.step import is_step
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
@@ -46,9 +47,25 @@ class ModelLayout:
 
 @dataclass(frozen=True)
 class RunLayout:
-    """The folders of a run. ``t`` counts models: M1 is the SFT model, M(t+1) is trained on M(t)'s own preferences."""
+    """The folders of a run. ``t`` counts models: M1 is the SFT model, M(t+1) is trained on M(t)'s own preferences, or
+    on those of an earlier model if M(t) is rejected."""
 
     uri: str
+    rejections: tuple[Rejection, ...] = ()
+    """The rejected models that are known; `current` reads those of the run."""
+
+    def current(self) -> "RunLayout":
+        """The layout with the rejected models that the run has recorded."""
+        return replace(self, rejections=read_rejections(self.root))
+
+    def rejection(self, t: int) -> Rejection | None:
+        """The record of M(t)'s rejection; None if it is not rejected."""
+        return next((rejection for rejection in self.rejections if rejection.model == t), None)
+
+    def parent(self, t: int) -> int:
+        """The model that M(t), from M2 on, is made from: the newest one before it that was not rejected by then."""
+        gone = {rejection.model for rejection in self.rejections if rejection.since <= t}
+        return max(model for model in range(1, t) if model not in gone)
 
     @property
     def root(self) -> Folder:
@@ -70,10 +87,15 @@ class RunLayout:
         return self.root / f"M{t}" / "prompts"
 
     def judged(self, t: int) -> Folder:
-        return self.root / f"M{t}" / "judged"
+        """The candidates that M(t) is trained on. Those of a rejected model stay where they are, in ``judged``."""
+        return self.root / f"M{t}" / f"judged{self._by(t)}"
 
     def pairs(self, t: int) -> Folder:
-        return self.root / f"M{t}" / "pairs"
+        return self.root / f"M{t}" / f"pairs{self._by(t)}"
+
+    def _by(self, t: int) -> str:
+        parent = self.parent(t)
+        return "" if parent == t - 1 else f"-by-M{parent}"
 
     def model_layout(self, t: int) -> ModelLayout:
         """The folders of the training that makes M(t)."""

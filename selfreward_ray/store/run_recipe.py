@@ -26,9 +26,9 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
 
     More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
     raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
-    how much a forward pass holds may change. So may `endpoint` and `tracking`, `judge.pairwise_rubric` where no step of
-    the loop reads it, and all fields while the seed step, the first, is not finished. Any other difference raises
-    `UserError` naming the fields. So does a run of an earlier version.
+    how much a forward pass holds may change. So may `endpoint`, `tracking` and `alarms`, `judge.pairwise_rubric` where
+    no step of the loop reads it, and all fields while the seed step, the first, is not finished. Any other difference
+    raises `UserError` naming the fields. So does a run of an earlier version.
     """
     if run.is_file("recipe.yaml"):
         before = RunLayout(run.uri).recipe()
@@ -38,6 +38,7 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
             "inference": recipe.inference,
             "tracking": recipe.tracking,
             "endpoint": recipe.endpoint,
+            "alarms": recipe.alarms,
             "training": _with_fields(recipe.training, MODEL_FIELDS, before.training),
             "prompts": _with_fields(before.prompts, ["max_requests"], recipe.prompts),
             "judge": _with_fields(before.judge, unread, recipe.judge),

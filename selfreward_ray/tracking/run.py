@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from selfreward_ray.alarms.check import fired_after
 from selfreward_ray.extensions import tracker_named
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
@@ -35,11 +36,12 @@ def tracked(recipe: Recipe, layout: RunLayout, steps: Iterable[PlannedStep]) -> 
     trackers: dict[str, Tracker] = {"JSON lines": JsonLines(run)}
     for name in dict.fromkeys(recipe.tracking.trackers):
         trackers[name] = tracker_named(name)(run)
-    tracking = RunTracking(steps, [Outlet(name, tracker, progress.warn) for name, tracker in trackers.items()])
+    outlets = [Outlet(name, tracker, progress.warn) for name, tracker in trackers.items()]
+    tracking = RunTracking(steps, outlets, recipe, layout)
     progress.listeners.append(tracking.hear)
     progress.recorders.append(tracking.record)
     try:
-        tracking.begin(layout)
+        tracking.begin()
         yield
     finally:
         progress.recorders.remove(tracking.record)
@@ -58,12 +60,13 @@ def _identity(root: Folder) -> str:
 class RunTracking:
     """Translates what `progress` tells into calls of the trackers behind `outlets`."""
 
-    def __init__(self, steps: Iterable[PlannedStep], outlets: list[Outlet]) -> None:
+    def __init__(self, steps: Iterable[PlannedStep], outlets: list[Outlet], recipe: Recipe, layout: RunLayout) -> None:
         self._steps = {step.label: step for step in steps}
         self._outlets = outlets
+        self._recipe, self._layout = recipe, layout
 
-    def begin(self, layout: RunLayout) -> None:
-        self._put(lambda tracker, now: tracker.text("recipe", layout.recipe_text(), 0, now))
+    def begin(self) -> None:
+        self._put(lambda tracker, now: tracker.text("recipe", self._layout.recipe_text(), 0, now))
 
     def record(self, label: str, values: Mapping[str, float], at: int) -> None:
         """Metrics of a step that is under way."""
@@ -98,6 +101,9 @@ class RunTracking:
             **numbers(manifest.metrics),
         }
         self._put(lambda tracker, now: tracker.metrics(step.short, values, number, now))
+        if alarms := fired_after(step, self._recipe, self._layout):
+            text = "\n".join(alarm.line for alarm in alarms)
+            self._put(lambda tracker, now: tracker.text(f"alarms/{step.short}", text, number, now))
         if scores := manifest.metrics.get("scores"):
             png = histogram(scores, f"{step.label}: scores")
             self._put(lambda tracker, now: tracker.figure(f"{step.short}/scores", png, number, now))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfreward_ray.errors import Final
+from selfreward_ray.evaluation.course import training_course
 
 
 class Diverged(Final):
@@ -48,11 +49,12 @@ class History:
             )
 
     def summary(self) -> dict[str, Any]:
-        """Counts, and the last step that was not skipped."""
+        """Counts, the last step that was not skipped, and the `training_course`."""
         applied = [row for row in self.steps if not row["skipped"]]
         return {
             "steps": self.done,
             "tokens": self.tokens,
             "skipped_steps": self.done - len(applied),
             "last": (applied or self.steps)[-1],
+            "course": training_course(self.steps),
         }

@@ -104,6 +104,8 @@ RECIPE = {
         "epochs": 3,
         "max_tokens": 256,
     },
+    # A random model judges by chance.
+    "alarms": {"judge_at_chance": {"reaction": "warn"}, "loss_rise": {"reaction": "warn"}},
     "training": {"gradient_checkpointing": True, "dtype": "bfloat16", "checkpoint_every": 3},
     "inference": {
         "tokens_in_flight": 8192,

@@ -3,6 +3,7 @@ from dataclasses import replace
 from reporting_examples import ITERATION, M0, M1, PAIR, SEED
 
 from selfreward_ray.reporting.columns import (
+    ALARM_COLUMNS,
     ITERATION_COLUMNS,
     JUDGE_COLUMNS,
     LENGTH_COLUMNS,
@@ -59,7 +60,7 @@ def test_a_step_without_tokens_has_no_speed() -> None:
 
 def test_word_columns_are_columns() -> None:
     tables = model_columns("demo"), step_columns(), JUDGE_COLUMNS, ITERATION_COLUMNS, OUTCOME_COLUMNS, LENGTH_COLUMNS
-    assert set(TEXT_COLUMNS) <= {column for table in tables for column in table}
+    assert set(TEXT_COLUMNS) <= {column for table in (*tables, ALARM_COLUMNS) for column in table}
 
 
 def test_without_a_scorer_there_is_no_column_of_scores() -> None:

@@ -213,7 +213,7 @@ def test_every_section_has_a_heading_that_the_contents_lead_to() -> None:
     headings = [dict(attributes)["id"] for tag, attributes in page.elements if tag == "h2"]
     links = [dict(attributes)["href"] for tag, attributes in page.elements if tag == "a"]
     assert links == [f"#{name}" for name in headings]
-    assert headings == ["better", "judge", "pairs", "training", "lengths", "cost", "recipe"]
+    assert headings == ["better", "judge", "alarms", "pairs", "training", "lengths", "cost", "recipe"]
 
 
 def test_every_plot_has_a_label_with_its_values() -> None:

@@ -38,6 +38,7 @@ def judged(number: int, *scores: tuple[float, ...]) -> JudgedPrompt:
 
 def block(out: Path, *prompts: JudgedPrompt) -> tuple[dict[str, int], list[Pair], list[Dropped]]:
     [counts] = _pair_block(to_table(list(prompts), JudgedPrompt), RECIPE, frozenset(), str(out)).to_pylist()
+    del counts["counts"]
     return counts, read_rows(Folder(str(out)), Pair), read_rows(Folder(str(out)), Dropped, "dropped")
 
 
@@ -145,7 +146,7 @@ def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
     ]
     assert manifest.rows == {"rows": 18, "flagged": 8}
     assert manifest.dropped == {FLAGGED: 2}
-    assert manifest.metrics == {"flagged": {CONSTANT: 6, EMPTY: 2}}
+    assert manifest.metrics["flagged"] == {CONSTANT: 6, EMPTY: 2}
     flagged = read_rows(out, Dropped, "flagged")
     assert {c.id for c in flagged if c.reason == CONSTANT} == {f"M2/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
     assert {c.step for c in flagged} == {"pair"}
@@ -155,7 +156,33 @@ def test_nothing_is_constant_among_too_few_prompts(tmp_path: Path, monkeypatch: 
     prompts = [saying(judged(i, (5, 5), (1, 1)), "No.", f"worst {i}") for i in range(4)]
     stream(monkeypatch, prompts, 4)
     manifest = pair(RECIPE, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
-    assert (manifest.rows, manifest.metrics) == ({"rows": 4}, {"flagged": {}})
+    assert (manifest.rows, manifest.metrics["flagged"]) == ({"rows": 4}, {})
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_figures_of_all_candidates_are_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int):
+    """For any block size. Of four prompts one is tied and one has a single scored candidate; the second candidates of
+    the first two prompts say the same as the first ones but for white space."""
+    prompts = [
+        saying(judged(0, (4, 4), (4, 4), (1, 1)), "a", "a ", "b c d"),
+        saying(judged(1, (5, 3), (4, 4)), "e", " e"),
+        saying(judged(2, (5, 5), (2, 2)), "f f", "g g g g"),
+        saying(judged(3, (5, 5)), "again and again " * 9),
+    ]
+    stream(monkeypatch, prompts, size)
+    manifest = pair(RECIPE, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
+    assert manifest.metrics["candidates"] == {
+        "candidates": 8,
+        "verdicts": 16,
+        "scores": {"1": 2, "2": 2, "3": 1, "4": 6, "5": 5},
+        "unreadable": 0.0,
+        "tied_prompts": 1 / 3,
+        "duplicates": 0.5,
+        "unfinished": 0.0,
+        "repetitive": 1 / 8,
+        "chosen_words": 1.5,
+        "rejected_words": 3.5,
+    }
 
 
 def test_positive_only_writes_replies_to_imitate_and_counts_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

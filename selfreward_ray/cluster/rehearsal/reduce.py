@@ -11,6 +11,7 @@ from selfreward_ray.cluster.requests import worker_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.schema import ENDING_TOKENS, Inference, Prompts, Recipe
 from selfreward_ray.recipe.text import differing_fields, parse_recipe
 from selfreward_ray.recipe.training import Training
@@ -44,8 +45,8 @@ def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
     """The reduced recipe of a rehearsal.
 
     Placement is kept: the resources of replicas and workers, accelerator types, and nodes per replica. Methods are kept
-    too: rubric, pair policy, loss, LoRA, who proposes prompts and who writes verdicts. Raises `UserError` if no node of
-    `shape` holds a worker.
+    too: rubric, pair policy, loss, LoRA, who proposes prompts and who writes verdicts. No alarm ends it, because a
+    random model judges by chance. Raises `UserError` if no node of `shape` holds a worker.
     """
     values = recipe.model_dump()
     for section, change in (
@@ -57,6 +58,7 @@ def reduced(recipe: Recipe, shape: Shape, stand_ins: StandIns) -> Recipe:
         ("training", _training(recipe.training, shape)),
         ("inference", _inference(recipe.inference)),
         ("evaluation", {"judge": recipe.evaluation.judge and stand_ins.model}),
+        ("alarms", _alarms(recipe.alarms)),
     ):
         values[section] |= change
     values["respond"]["sampling"]["max_tokens"] = min(recipe.respond.sampling.max_tokens, _REPLY_TOKENS)
@@ -129,6 +131,12 @@ def _judge(recipe: Recipe) -> dict[str, Any]:
         "retries": min(judge.retries, 1),
         "constrained": True,
         "sampling": judge.sampling.model_dump() | {"max_tokens": tokens},
+    }
+
+
+def _alarms(alarms: Alarms) -> dict[str, Any]:
+    return {
+        name: alarm | {"reaction": "warn"} for name, alarm in alarms.model_dump().items() if alarm["reaction"] != "off"
     }
 
 

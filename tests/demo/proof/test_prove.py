@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "judge": {"rubric": "checklist", "verdicts": 2, "min_valid": 1},
     "sft": {"batch_size": 2},
     "dpo": {"batch_size": 2, "epochs": 2, "max_tokens": 4096, "eft_weight": 0.5},
+    "alarms": {"judge_at_chance": {"reaction": "warn"}},
 }  # fmt: skip
 
 

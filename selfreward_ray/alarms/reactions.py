@@ -1,0 +1,85 @@
+"""What a run does when alarms fire: it warns, stops, or rejects a model."""
+
+from collections.abc import Sequence
+
+from selfreward_ray.alarms.check import Fired, fired_after, rejection_of
+from selfreward_ray.errors import UserError
+from selfreward_ray.plan import PlannedStep
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.reporting.progress import warn
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.rejection import write_rejection
+from selfreward_ray.store.run import RunLayout
+
+
+class StoppedByAlarm(UserError):
+    """An alarm whose reaction ends the run."""
+
+
+class RolledBack(Exception):
+    """A model has been rejected and recorded: the remaining steps are to be planned again."""
+
+
+class Reactions:
+    """Reacts to the alarms of the `steps` of a run as they are finished.
+
+    A step before the newest trained model is past: its model has been used, so nothing is stopped or rejected for it.
+    """
+
+    def __init__(self, steps: Sequence[PlannedStep], recipe: Recipe, layout: RunLayout) -> None:
+        self._recipe, self._layout = recipe, layout
+        trained = [n for n, step in enumerate(steps) if step.made_in and read_manifest(step.folder) is not None]
+        self._past = {step.label for step in steps[: max(trained, default=0)]}
+
+    def after(self, step: PlannedStep, fresh: bool) -> None:
+        """React to the alarms of `step`, a finished one; `fresh` says whether this call of the run has finished it.
+
+        All alarms of a fresh step are printed. Raises `StoppedByAlarm`, or `RolledBack` once the rejected model is
+        recorded.
+        """
+        if step.label in self._past:
+            return
+        fired = fired_after(step, self._recipe, self._layout)
+        alarms = [alarm for alarm in fired if self._layout.rejection(alarm.model) is None]
+        if fresh:
+            self._say_if_unmeasured(step)
+            for alarm in alarms:
+                warn(alarm.line)
+        # Nothing is before M1 to go back to.
+        stopping = [a for a in alarms if a.reaction == "stop" or (a.reaction == "rollback" and a.model == 1)]
+        if stopping:
+            raise StoppedByAlarm(self._stopped(stopping))
+        for alarm in alarms:
+            if alarm.reaction == "rollback":
+                self._reject(alarm, step)
+
+    def _stopped(self, alarms: list[Fired]) -> str:
+        said = " ".join(f"{alarm.alarm}: {alarm.text}" for alarm in alarms)
+        uri = self._layout.uri.rstrip("/")
+        overrides = " ".join(f"alarms.{alarm.alarm}.reaction=warn" for alarm in alarms)
+        return (
+            f"the run is stopped after {alarms[0].step} by an alarm. {said} Everything finished is kept, and "
+            f"{uri}/report.html shows it. To continue in spite of it, add {overrides} to the command "
+            f"(selfreward run RECIPE --run-dir {uri})"
+        )
+
+    def _reject(self, alarm: Fired, step: PlannedStep) -> None:
+        rejection = rejection_of(alarm, step)
+        write_rejection(self._layout.root, rejection)
+        parent = self._layout.current().parent(rejection.since)
+        warn(f"M{alarm.model} is rejected by the alarm {alarm.alarm}; the run goes on from M{parent}")
+        raise RolledBack
+
+    def _say_if_unmeasured(self, step: PlannedStep) -> None:
+        manifest = read_manifest(step.folder) if step.name == "evaluate" and step.model == "M1" else None
+        if manifest is not None and (manifest.metrics.get("agreement") or {}).get("spearman") is None:
+            say_unmeasured(self._recipe, "no held-out set has replies of different ranks")
+
+
+def say_unmeasured(recipe: Recipe, reason: str) -> None:
+    """Warn that the gate before sampling has nothing to measure, unless it is off or would stop nothing."""
+    if recipe.iterations and recipe.alarms.judge_at_chance.reaction in ("stop", "rollback"):
+        warn(
+            f"nothing shows whether the judge is better than chance ({reason}), so the alarm judge_at_chance cannot "
+            "stop the run before its sampling"
+        )
