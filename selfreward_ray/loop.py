@@ -48,7 +48,7 @@ from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout, check_layout
-from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.run_recipe import claim_run, claimable
 from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -72,18 +72,25 @@ STEPS: dict[str, Callable[..., Any]] = {
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
-    check_layout(layout.root)
-    steps = plan(recipe, layout)
     # Whatever can be seen to be wrong, before the folder is bound to the recipe.
-    check_recipe(recipe)
-    if not layout.root.is_file("recipe.yaml"):
-        check_models(recipe, steps)
+    steps = checked_plan(recipe, layout)
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
     with tracked(recipe, layout, steps):
         run_steps(steps, recipe, layout)
     report(layout.uri)
+
+
+def checked_plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
+    """The steps of `recipe` in `layout`. Raises `UserError` for whatever is wrong and can be seen without a cluster."""
+    check_layout(layout.root)
+    steps = plan(recipe, layout)
+    check_recipe(recipe)
+    if not layout.root.is_file("recipe.yaml"):
+        check_models(recipe, steps)
+    claimable(layout.root, recipe)
+    return steps
 
 
 def run_next_iteration(run_dir: str) -> None:
@@ -107,14 +114,15 @@ def run_next_iteration(run_dir: str) -> None:
 def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None) -> None:
     """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines.
 
-    After each group of steps that did something, the report of the run in `layout` is written, if there is one.
+    After each group of steps that did something, the report of the run in `layout` is written, if there is one. The
+    last group's is left to the caller, who prints it too.
     """
 
     def call(step: PlannedStep, **more: Any) -> Any:
         return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
-    for (kind, _), grouped in groupby(steps, key=_engines_of):
-        group = list(grouped)
+    groups = [(kind, list(grouped)) for (kind, _), grouped in groupby(steps, key=_engines_of)]
+    for number, (kind, group) in enumerate(groups, start=1):
         unfinished = any(read_manifest(step.folder) is None for step in group)
         if kind == "pooled":
             run_pooled(*map(call, group))
@@ -125,7 +133,7 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | 
         else:
             for step in group:
                 call(step)
-        if layout is not None and unfinished:
+        if layout is not None and unfinished and number < len(groups):
             update_report(layout)
 
 
