@@ -29,7 +29,7 @@ from selfreward_ray.reporting.summary import ModelSummary, Training
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.manifest import read_figures, read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout
-from selfreward_ray.store.step import is_step
+from selfreward_ray.store.step import finished_step, is_step
 from selfreward_ray.store.tables import read_columns, read_files, read_rows
 from selfreward_ray.tracking.json_lines import MetricsReader
 
@@ -95,11 +95,15 @@ def _against(layout: RunLayout, t: int) -> dict[str, dict[str, Any]]:
 
 
 def read_comparisons(layout: RunLayout) -> Iterator[AddedComparison]:
-    """The finished comparisons that users added to the run, in the order of their names."""
+    """The finished comparisons that users added to the run, in the order of their names.
+
+    Raises `UserError` if one of them is another step.
+    """
     for name in layout.comparisons.folders():
         folder = layout.comparisons / name
-        manifest, outcomes = read_manifest(folder), read_figures(folder, "outcomes", *_OUTCOMES)
-        if manifest is not None and outcomes is not None:
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
             left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
             titles = [_title(side, layout) for side in (left, right)]
             yield AddedComparison(name, *titles, left, right, judge, outcomes)

@@ -158,6 +158,13 @@ def test_a_comparison_in_the_runs_folder_is_reported_apart_from_the_loops_own(tm
     assert "under-way" not in page
 
 
+def test_another_step_among_the_comparisons_is_said_to_be_one(tmp_path: Path):
+    layout = write_run(tmp_path, until=1)
+    finish("judge", layout.comparisons / "mine", [], JudgedPrompt)
+    with pytest.raises(UserError, match="comparisons/mine holds a 'judge' step, but a 'compare' step is needed here"):
+        read_report(layout)
+
+
 def test_a_comparison_that_was_added_answers_whether_answers_were_compared(tmp_path: Path):
     recipe = without_scorer()
     uncompared = recipe.evaluation.model_copy(update={"head_to_head": "none"})
