@@ -12,6 +12,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 # Dependencies of the CPU build of vLLM that do not load with CPU torch; nothing here uses them.
 UNUSED := torchvision torchaudio torchcodec
 MODEL := models/SmolLM2-135M-Instruct
+MLFLOW := build/mlflow
 RUN_DIR ?= runs/quickstart
 PROOF_DIR ?= runs/proof
 # Without AVX-512, a CPU is several times faster in float32 than in bfloat16, the default of the recipes.
@@ -19,7 +20,7 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
-	test test-fast test-engines test-cluster test-parity test-browser test-all \
+	test test-fast test-engines test-cluster test-parity test-browser test-mlflow test-all \
 	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing bench-report
 
 help: ## list the targets
@@ -76,7 +77,7 @@ format: $(VENV)/installed ## format the code and apply the fixes of ruff
 docs: $(VENV)/installed ## build the documentation site in build/site; fails on a broken link
 	$(BIN)/mkdocs build --strict
 
-DAILY := not cluster and not parity and not browser and not release
+DAILY := not cluster and not parity and not browser and not mlflow and not release
 
 test: $(VENV)/installed ## the tests to run after each change, with the real engines
 	$(MAKE) --jobs 2 test-fast test-engines
@@ -97,7 +98,10 @@ test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the
 test-browser: $(VENV)/installed-browser ## the report page in this machine's Chromium or Chrome
 	$(BIN)/pytest -m browser
 
-test-all: $(VENV)/installed-parity $(VENV)/installed-browser ## all tests, also those of a release
+test-mlflow: $(VENV)/installed $(MLFLOW)/bin/mlflow ## the MLflow tracker against a server on this machine
+	$(BIN)/pytest -m mlflow
+
+test-all: $(VENV)/installed-parity $(VENV)/installed-browser $(MLFLOW)/bin/mlflow ## all tests, also those of a release
 	$(BIN)/pytest
 
 $(VENV)/installed-parity: $(VENV)/installed
@@ -108,6 +112,12 @@ $(VENV)/installed-parity: $(VENV)/installed
 $(VENV)/installed-browser: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable ".[browser]"
 	touch $@
+
+# In an environment of its own: the server needs many packages, some of them older than those of constraints-cpu.txt.
+$(MLFLOW)/bin/mlflow: MLFLOW_VERSION = $(shell sed -n 's/^mlflow-skinny==//p' $(CONSTRAINTS))
+$(MLFLOW)/bin/mlflow:
+	$(PYTHON) -m venv --clear $(MLFLOW)
+	$(MLFLOW)/bin/pip install --quiet "mlflow==$(MLFLOW_VERSION)"
 
 bench-dpo: $(VENV)/installed-parity $(MODEL)/config.json ## DPO compared with TRL: pairs per second, memory, padding (20 minutes)
 	$(BIN)/python benchmarks/dpo.py

@@ -50,7 +50,7 @@ from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout, check_layout
-from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.run_recipe import claim_run, claimable
 from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -74,17 +74,24 @@ STEPS: dict[str, Callable[..., Any]] = {
 def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
-    check_layout(layout.root)
-    steps = plan(recipe, layout)
     # Whatever can be seen to be wrong, before the folder is bound to the recipe.
-    check_recipe(recipe)
-    if not layout.root.is_file("recipe.yaml"):
-        check_models(recipe, steps)
+    steps = checked_plan(recipe, layout)
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
     run_plan(recipe, layout)
     report(layout.uri)
+
+
+def checked_plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
+    """The steps of `recipe` in `layout`. Raises `UserError` for whatever is wrong and can be seen without a cluster."""
+    check_layout(layout.root)
+    steps = plan(recipe, layout)
+    check_recipe(recipe)
+    if not layout.root.is_file("recipe.yaml"):
+        check_models(recipe, steps)
+    claimable(layout.root, recipe)
+    return steps
 
 
 def run_next_iteration(run_dir: str) -> None:
@@ -120,12 +127,13 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | 
     """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines.
 
     If they are those of the run in `layout`, its alarms are looked at after each step, and its report is written after
-    each group of steps that did something. Raises `StoppedByAlarm` or `RolledBack`, with the report written.
+    each group of steps that did something, but for the last one: the caller also prints it. Raises `StoppedByAlarm` or
+    `RolledBack`, with the report written.
     """
     steps = list(steps)
     reactions = None if layout is None else Reactions(steps, recipe, layout)
-    for _, grouped in groupby(steps, key=_engines_of):
-        group = list(grouped)
+    groups = [list(grouped) for _, grouped in groupby(steps, key=_engines_of)]
+    for group in groups:
         unfinished = [step for step in group if read_manifest(step.folder) is None]
 
         def then(place: int, group: list[PlannedStep] = group, unfinished: list[PlannedStep] = unfinished) -> None:
@@ -138,7 +146,7 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | 
             if layout is not None:
                 update_report(layout)
             raise
-        if layout is not None and unfinished:
+        if layout is not None and unfinished and group is not groups[-1]:
             update_report(layout)
 
 

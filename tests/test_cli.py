@@ -7,6 +7,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -207,6 +208,13 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfreward_ray.cluster.session.joined", nullcontext)
 
 
+def no_cluster_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def joined() -> None:
+        raise AssertionError("a cluster is started")
+
+    monkeypatch.setattr("selfreward_ray.cluster.session.joined", joined)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -216,15 +224,17 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
             "unknown rubric 'aditive'",
         ),
         (["run", "{recipe}", "--run-dir", "{tmp}/run", "evaluation.scorer=foo"], "'foo'"),
+        (
+            ["run", "{recipe}", "--run-dir", "{tmp}/run", "seed_data.source=demo"],
+            "model 'm0' is neither a local folder",
+        ),
+        (["proof", "{recipe}", "--run-dir", "{tmp}/run"], "a proof needs answers that a rule checker can score"),
     ],
 )
 def test_no_cluster_is_started_for_what_is_wrong_before(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ):
-    def joined() -> None:
-        raise AssertionError("a cluster is started")
-
-    monkeypatch.setattr("selfreward_ray.cluster.session.joined", joined)
+    no_cluster_may_start(monkeypatch)
     assert message in failed(*(word.format(tmp=tmp_path, recipe=recipe) for word in arguments))
 
 
@@ -262,13 +272,18 @@ def test_a_step_of_the_pool_is_given_its_folders(
         ["agreement", "--data", "d"],
     ],
 )
-@pytest.mark.parametrize(("model", "clusters"), [("http://host/v1#m", 0), ("m", 1)])
-def test_no_cluster_is_started_for_an_endpoint(
-    recipe: str, monkeypatch: pytest.MonkeyPatch, options: list[str], model: str, clusters: int
+@pytest.mark.parametrize(
+    ("model", "done", "clusters"), [("http://host/v1#m", False, 0), ("m", False, 1), ("m", True, 0)]
+)
+def test_no_cluster_is_started_for_an_endpoint_and_for_a_finished_step(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, options: list[str], model: str, done: bool, clusters: int
 ):
-    def spy(recipe: Recipe, **given: str) -> Manifest:
+    def spy(recipe: Recipe, **given: str) -> SimpleNamespace:
+        return SimpleNamespace(model=given["model"], step=SimpleNamespace(is_done=lambda: done))
+
+    def run_pooled(step: object) -> list[Manifest]:
         outcomes = vars(Outcomes(1, 0, 0, 1.0, [0.2, 1.0], None, None, 0, 0))
-        return Manifest("s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": outcomes, **agreement_metrics([], 5, 1)})
+        return [Manifest("s", "f", {"rows": 2}, {}, 0, 0.0, {"outcomes": outcomes, **agreement_metrics([], 5, 1)})]
 
     def joined() -> AbstractContextManager[None]:
         started.append(model)
@@ -278,6 +293,8 @@ def test_no_cluster_is_started_for_an_endpoint(
     name, *more = options
     monkeypatch.setattr("selfreward_ray.cluster.session.joined", joined)
     monkeypatch.setattr(f"selfreward_ray.steps.{name}.{name}", spy)
+    monkeypatch.setattr("selfreward_ray.steps.pooled.run_pooled", run_pooled)
+    monkeypatch.setattr("selfreward_ray.models.local.check_asked_model", lambda model: None)
     result = CliRunner().invoke(app, [name, recipe, *more, "--model", model, "--out", "o"])
     assert (result.exit_code, len(started)) == (0, clusters)
 
@@ -338,6 +355,7 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
         return [Claim(*claim) for claim in found]
 
     no_cluster(monkeypatch)
+    monkeypatch.setattr("selfreward_ray.demo.proof.prove.check_provable", lambda recipe: None)
     monkeypatch.setattr("selfreward_ray.demo.proof.prove.prove", spy)
     result = CliRunner().invoke(app, ["proof", recipe, "--run-dir", "d/", "--seeds", "2", "--no-controls", "seed=5"])
     assert (result.exit_code, seen) == (0, [(5, "d/", 2, False)])
@@ -361,15 +379,34 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
             "error: --left: cannot read no: there is no such file or folder",
         ),
         (["compare", "--left", "no", "--right", "no", "judge.pairwise_rubric=mine"], "error: unknown rubric 'mine'"),
+        (["respond", "--prompts", "no"], "error: --prompts: cannot read no: there is no such file or folder"),
+        *(
+            ([name, "--seed-data", "no"], "error: no holds no finished 'seed' step")
+            for name in ("verdicts", "evaluate", "sft")
+        ),
+        (["dpo", "--pairs", "no"], "error: no holds no finished 'pair' step"),
+        (["sample", "--prompts", "{prompts}"], "error: model 'm' is neither a local folder"),
     ],
 )
 def test_inputs_that_are_not_there_are_said_to_be_none(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ):
-    no_cluster(monkeypatch)
+    no_cluster_may_start(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    name, *rest = arguments
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Why?"}\n')
+    name, *rest = (word.format(prompts="prompts.jsonl") for word in arguments)
     assert failed(name, recipe, *rest, "--model", "m", "--out", "o").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "step"), [("pair", "--judged", "respond"), ("propose", "--seed-data", "seed")]
+)
+def test_no_cluster_is_started_for_a_step_that_is_not_there(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str, step: str
+):
+    no_cluster_may_start(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert failed(command, recipe, option, "no", "--out", "o").startswith(f"error: no holds no finished '{step}'")
 
 
 def test_export_says_how_many_rows_and_where(monkeypatch: pytest.MonkeyPatch):

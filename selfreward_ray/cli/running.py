@@ -4,27 +4,27 @@ import errno
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from selfreward_ray.inference.rounds import Rounds
     from selfreward_ray.recipe.schema import Recipe
+    from selfreward_ray.reporting.progress import Progress
     from selfreward_ray.steps.pooled import PooledStep
     from selfreward_ray.store.manifest import Manifest
+    from selfreward_ray.training.job import TrainJob
 
 
 @contextmanager
-def prepared(recipe: str, overrides: list[str] | None, cluster: bool = True, judge: str = "") -> Iterator["Recipe"]:
-    """Load and check the recipe, then join a cluster if `cluster` is set and the model `judge` is no endpoint."""
-    from selfreward_ray.recipe.endpoint import is_endpoint
+def prepared(recipe: str, overrides: list[str] | None) -> Iterator["Recipe"]:
+    """Load and check the recipe. Errors inside the block are reported as `explained` does."""
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
-        loaded = load_recipe(recipe, overrides)
-        with joined_cluster() if cluster and not is_endpoint(judge) else nullcontext():
-            yield loaded
+        yield load_recipe(recipe, overrides)
 
 
 @contextmanager
@@ -66,14 +66,43 @@ def joined_cluster() -> Iterator[None]:
         yield
 
 
+def fit_on_cluster(job: "TrainJob", progress: "Progress") -> None:
+    """Train on a cluster that is joined only now, when the step has found its inputs."""
+    from selfreward_ray.training.trainer import fit
+
+    with joined_cluster():
+        fit(job, progress)
+
+
+@contextmanager
+def rounds_on_cluster(*given: Any, **more: Any) -> Iterator["Rounds"]:
+    """`open_rounds` on a cluster that is joined only now, when the step has found its inputs."""
+    from selfreward_ray.inference.rounds import open_rounds
+
+    with joined_cluster(), open_rounds(*given, **more) as rounds:
+        yield rounds
+
+
 def show_counts(step: "Manifest | PooledStep") -> "Manifest":
-    """Run a pooled step, and print how many rows a step wrote and dropped, with reasons."""
+    """Run a pooled step, on a cluster if it needs one, and print how many rows a step wrote and dropped, and why."""
     from selfreward_ray.reporting.terminal import print_counts
     from selfreward_ray.store.manifest import Manifest
 
     if not isinstance(step, Manifest):
         from selfreward_ray.steps.pooled import run_pooled
 
-        (step,) = run_pooled(step)
+        with _cluster_of(step):
+            (step,) = run_pooled(step)
     print_counts(step.rows, step.dropped)
     return step
+
+
+def _cluster_of(step: "PooledStep") -> AbstractContextManager[None]:
+    """The cluster for a step's replicas, after its model was looked for. An endpoint and a finished step need none."""
+    from selfreward_ray.models.local import check_asked_model
+    from selfreward_ray.recipe.endpoint import is_endpoint
+
+    if is_endpoint(step.model) or step.step.is_done():
+        return nullcontext()
+    check_asked_model(step.model)
+    return joined_cluster()

@@ -14,10 +14,11 @@ from selfreward_ray.cli.running import explained, joined_cluster, prepared
 @app.command()
 def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
     """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
-    with prepared(recipe, overrides, cluster=False) as loaded:
+    with prepared(recipe, overrides) as loaded:
         from selfreward_ray import loop
+        from selfreward_ray.store.run import RunLayout
 
-        loop.check_recipe(loaded)  # before a cluster is started for it
+        loop.checked_plan(loaded, RunLayout(run_dir))  # before a cluster is started for it
         with joined_cluster():
             loop.run(loaded, run_dir)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
@@ -74,9 +75,11 @@ def proof(
 ) -> None:
     """Test whether a recipe in the demo world improves a model: several seeds, controls, and claims."""
     with prepared(recipe, overrides) as loaded:
-        from selfreward_ray.demo.proof.prove import prove
+        from selfreward_ray.demo.proof.prove import check_provable, prove
 
-        claims = prove(loaded, run_dir, seeds, controls)
+        check_provable(loaded)  # before a cluster is started for it
+        with joined_cluster():
+            claims = prove(loaded, run_dir, seeds, controls)
     for claim in claims:
         typer.echo(f"{claim.outcome:<14}  {claim.text}: {claim.figures}")
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")

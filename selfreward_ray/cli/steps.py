@@ -16,13 +16,13 @@ from selfreward_ray.cli.arguments import (
     SeedData,
     TrainingOut,
 )
-from selfreward_ray.cli.running import prepared, show_counts
+from selfreward_ray.cli.running import fit_on_cluster, joined_cluster, prepared, rounds_on_cluster, show_counts
 
 
 @app.command()
 def seed(recipe: RecipeName, out: Out, overrides: Overrides = None) -> None:
     """Step: split ranked conversations into instruction rows (IFT), sets for judging (EFT) and held-out sets."""
-    with prepared(recipe, overrides, cluster=False) as loaded:
+    with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
         show_counts(step(loaded, out=out))
@@ -50,13 +50,17 @@ def sft(
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import sft as step
 
-        show_counts(step(loaded, model=model, seed_data=seed_data, eft=eft, positives=positives, out=out))
+        show_counts(
+            step(
+                loaded, model=model, seed_data=seed_data, eft=eft, positives=positives, out=out, trainer=fit_on_cluster
+            )
+        )  # fmt: skip
 
 
 @app.command()
 def verdicts(recipe: RecipeName, model: JudgeModel, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
     """Step: a model's verdicts on ranked replies, several samples per reply, for the eft step."""
-    with prepared(recipe, overrides, judge=model) as loaded:
+    with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.verdicts import verdicts as step
 
         show_counts(step(loaded, model=model, seed_data=seed_data, out=out))
@@ -76,7 +80,7 @@ def eft(
     overrides: Overrides = None,
 ) -> None:
     """Step: judging rows (EFT) from the verdicts that agree with the human ranking."""
-    with prepared(recipe, overrides, cluster=False) as loaded:
+    with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.eft import eft as step
 
         show_counts(step(loaded, seed_data=seed_data, verdicts=verdicts, out=out))
@@ -98,9 +102,15 @@ def propose(
 ) -> None:
     """Step: new prompts for one iteration."""
     with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.proposal_rounds import Proposer
         from selfreward_ray.steps.propose import propose as step
 
-        show_counts(step(loaded, seed_data=seed_data, iteration=iteration, earlier=earlier or (), out=out))
+        with Proposer(loaded, open_rounds=rounds_on_cluster) as proposer:
+            show_counts(
+                step(
+                    loaded, seed_data=seed_data, iteration=iteration, earlier=earlier or (), out=out, proposer=proposer
+                )
+            )
 
 
 @app.command()
@@ -151,7 +161,7 @@ def judge(
     overrides: Overrides = None,
 ) -> None:
     """Step: several verdicts of a model on each of the given replies."""
-    with prepared(recipe, overrides, judge=model) as loaded:
+    with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.judge import judge as step
 
         show_counts(step(loaded, model=model, replies=replies, out=out))
@@ -168,7 +178,7 @@ def pair(
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.pair import pair as step
 
-        show_counts(step(loaded, judged=judged, out=out))
+        show_counts(step(loaded, judged=judged, out=out, cluster=joined_cluster))
 
 
 @app.command()
@@ -192,7 +202,8 @@ def dpo(
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import dpo as step
 
-        show_counts(step(loaded, model=model, pairs=pairs, eft=eft, validation=validation, judge=judge, out=out))
+        inputs = {"model": model, "pairs": pairs, "eft": eft, "validation": validation, "judge": judge}
+        show_counts(step(loaded, **inputs, out=out, trainer=fit_on_cluster))
 
 
 @app.command()
@@ -217,11 +228,16 @@ def compare(
     right: Annotated[
         str, typer.Option("--right", metavar="URI", help="Like --left: other replies to the same prompts.")
     ],
-    out: Out,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", metavar="URI", help="The output folder; RUN/comparisons/NAME is shown in the report of that run."
+        ),
+    ],
     overrides: Overrides = None,
 ) -> None:
     """Step: compare two sets of replies to the same prompts head to head, by a judge, in both orders."""
-    with prepared(recipe, overrides, judge=model) as loaded:
+    with prepared(recipe, overrides) as loaded:
         from selfreward_ray.reporting.terminal import print_outcomes
         from selfreward_ray.steps.compare import compare as step
 

@@ -57,6 +57,11 @@ class Estimate:
         """Upper end of the interval."""
         return None if self.margin is None else self.mean + self.margin
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends."""
+        return None if self.margin is None else (self.mean - self.margin, self.mean + self.margin)
+
 
 def pooled(runs: Sequence[Mapping[str, float]]) -> Estimate:
     """Estimate the mean of `runs`, each a mapping from prompt ids to values.

@@ -69,7 +69,7 @@ def _read(block: BlockSpec, table: Folder, record: type[Any]) -> list[Any]:
     for segment in block["segments"]:
         with filesystem.open_input_file(segment["path"]) as file:
             for rows in _row_groups(pq.ParquetFile(file), segment["rows"]):
-                found += from_table(rows, record)
+                found += from_table(rows, record, segment["path"])
     return found
 
 

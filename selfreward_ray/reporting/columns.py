@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from selfreward_ray.alarms.check import Fired
-from selfreward_ray.reporting.formatting import MISSING, number, percent
+from selfreward_ray.reporting.findings import AddedComparison, compared_pairs
+from selfreward_ray.reporting.formatting import MISSING, number, percent, share_with_interval
 from selfreward_ray.reporting.summary import IterationSummary, ModelSummary, StepSummary
 
 _MODEL_COLUMNS = (
@@ -17,6 +18,10 @@ _MODEL_COLUMNS = (
 JUDGE_COLUMNS = (
     "model", "pairwise\nacc. %", "5-best\n%", "exact\n%", "Spearman", "Kendall", "unread.\n%", "verdicts",
 )  # fmt: skip
+COMPARISON_COLUMNS = (
+    "comparison", "left", "right", "judge", "pairs", "won", "lost", "ties", "win rate %\n(95 %)",
+    "at equal length %\n(95 %)", "both orders\nfirst", "both orders\nsecond",
+)  # fmt: skip
 ITERATION_COLUMNS = (
     "pairs of", "judge", "prompts", "candidates", "unread.\n%", "ties\n%", "level\n%", "at maximum\n%", "unfinished\n%",
 )  # fmt: skip
@@ -28,7 +33,10 @@ LENGTH_COLUMNS = (
 ALARM_COLUMNS = ("alarm", "step", "model", "measured", "reaction")
 _STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped")
 _START_COLUMN = "of these\nengine start"
-TEXT_COLUMNS = ("model", "pairs of", "judge", "step", "dropped", "outcome", "alarm", "measured", "reaction")
+TEXT_COLUMNS = (
+    "model", "pairs of", "judge", "step", "dropped", "outcome", "alarm", "measured", "reaction", "comparison", "left",
+    "right",
+)  # fmt: skip
 """The columns with text. The others contain numbers, which are right-aligned and never wrapped."""
 
 
@@ -67,6 +75,22 @@ def judge_cells(model: ModelSummary) -> tuple[str, ...]:
         number(model.kendall, 3),
         percent(model.unreadable),
         number(model.verdicts),
+    )
+
+
+def comparison_cells(comparison: AddedComparison) -> tuple[str, ...]:
+    """One cell for each of `COMPARISON_COLUMNS`."""
+    found = comparison.outcomes
+    return (
+        comparison.name,
+        comparison.left,
+        comparison.right,
+        comparison.judge,
+        number(compared_pairs(found)),
+        *(number(found[name]) for name in ("left", "right", "ties")),
+        share_with_interval(found["left_win_rate"], found["left_win_interval"]),
+        share_with_interval(found["length_controlled_win_rate"], found["length_controlled_interval"]),
+        *(number(found[name]) for name in ("first_in_both", "second_in_both")),
     )
 
 

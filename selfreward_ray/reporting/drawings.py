@@ -1,6 +1,6 @@
 """The plots of a report with their captions, by section."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -21,37 +21,69 @@ Drawing = tuple[str, Markup]
 
 _PERCENT = (0.0, 100.0)
 _HALF = Reference("chance", 50.0)
+_WITH_INTERVAL = ", with 95 % intervals"
 
 
 def score_drawings(summary: RunSummary) -> list[Drawing]:
     """The scorer's score of each model; empty if no model has one."""
-    points = {m.model: (m.score, _margin(m)) for m in summary.models if m.score is not None}
+    points = {m.model: (m.score, _score_interval(m)) for m in summary.models if m.score is not None}
     if not points:
         return []
     unit = f"{summary.scorer} score, %"
     return [("Answers: score with its 95 % interval", _over_models(summary, [Line("score", points)], unit, _PERCENT))]
 
 
+def win_rate_drawings(summary: RunSummary) -> list[Drawing]:
+    """The win rates of each model by the judge of the run; empty if it compared nothing."""
+    first = summary.models[0].model if summary.models else ""
+    # Each model was compared with M1 and with the one that it was trained from, which is the newest of the two.
+    newest = {m.model: max(m.against, key=_number) for m in summary.models if m.against}
+    lines = [Line("against the model before", _win_rates(summary, newest))]
+    if any(name != first for name in newest.values()):
+        lines.append(Line("against the first model", _win_rates(summary, dict.fromkeys(newest, first))))
+    lines = [line for line in lines if line.points]
+    if not lines:
+        return []
+    plot = _over_models(summary, lines, "win rate, %, ties count half", _PERCENT, Reference("no difference", 50.0))
+    return [(f"Head to head by the judge of the run{_WITH_INTERVAL}", plot)]
+
+
+def _number(model: str) -> int:
+    """t of the model M(t)."""
+    return int(model[1:])
+
+
+def _win_rates(summary: RunSummary, others: Mapping[str, str]) -> dict[str, tuple[float, Bounds | None]]:
+    """The win rates of each model against its one of `others`, by its name."""
+    found = {m.model: m.against.get(others[m.model]) for m in summary.models if m.model in others}
+    return {
+        model: _scaled(outcomes["left_win_rate"], outcomes["left_win_interval"], 100)
+        for model, outcomes in found.items()
+        if outcomes is not None and outcomes["left_win_rate"] is not None
+    }
+
+
 def judge_drawings(summary: RunSummary) -> list[Drawing]:
     """Agreement of each model with the human rankings, with the level of chance; empty if nothing is measured."""
-    accuracy = _line("pairwise accuracy", summary.models, lambda m: m.pairwise_accuracy, 100)
-    best = _line("5-best", summary.models, lambda m: m.five_best, 100)
-    exact = _line("exact match", summary.models, lambda m: m.exact_match, 100)
+    accuracy = _agreement_line("pairwise accuracy", summary.models, "pairwise_accuracy", 100)
+    best = _agreement_line("5-best", summary.models, "five_best", 100)
+    exact = _agreement_line("exact match", summary.models, "exact_match", 100)
     correlations = [
-        _line("Spearman", summary.models, lambda m: m.spearman),
-        _line("Kendall", summary.models, lambda m: m.kendall),
+        _agreement_line("Spearman", summary.models, "spearman"),
+        _agreement_line("Kendall", summary.models, "kendall"),
     ]
     drawn = []
     if accuracy.points:
         plot = _over_models(summary, [accuracy], "pairwise accuracy, %", _PERCENT, _HALF)
-        drawn.append(("Pairs of replies ranked as humans did", plot))
+        drawn.append((f"Pairs of replies ranked as humans did{_WITH_INTERVAL}", plot))
     shown = [line for line in correlations if line.points]
     if shown:
         plot = _over_models(summary, shown, "rank correlation", (-1.0, 1.0), Reference("chance", 0.0))
-        drawn.append(("Correlation with the human ranks", plot))
+        drawn.append((f"Correlation with the human ranks{_WITH_INTERVAL}", plot))
     shown = [line for line in (best, exact) if line.points]
     if shown:
-        drawn.append(("Best replies and whole orders", _over_models(summary, shown, "share, %", _PERCENT)))
+        plot = _over_models(summary, shown, "share, %", _PERCENT)
+        drawn.append((f"Best replies and whole orders{_WITH_INTERVAL}", plot))
     return drawn
 
 
@@ -69,7 +101,7 @@ def length_drawings(summary: RunSummary) -> list[Drawing]:
     iterations = summary.iterations
     names = _names(summary)
     lengths = [
-        _line("answers", summary.models, lambda m: m.mean_words),
+        Line("answers", {m.model: (m.mean_words, None) for m in summary.models if m.mean_words is not None}),
         Line("chosen", {i.model: (i.chosen_words, None) for i in iterations if i.chosen_words is not None}),
         Line("rejected", {i.model: (i.rejected_words, None) for i in iterations if i.rejected_words is not None}),
     ]
@@ -137,11 +169,15 @@ def _over_models(
     return model_plot([model.model for model in summary.models], lines, unit, bounds, reference)
 
 
-def _line(
-    label: str, models: Iterable[ModelSummary], value: Callable[[ModelSummary], float | None], factor: float = 1
-) -> Line:
-    return Line(label, {m.model: (factor * found, None) for m in models if (found := value(m)) is not None})
+def _agreement_line(label: str, models: Iterable[ModelSummary], figure: str, factor: float = 1) -> Line:
+    """A line of one of `evaluation.agreement.FIGURES`, times `factor`."""
+    found = {m.model: (getattr(m, figure), m.intervals.get(figure)) for m in models}
+    return Line(label, {name: _scaled(*point, factor) for name, point in found.items() if point[0] is not None})
 
 
-def _margin(model: ModelSummary) -> float | None:
-    return None if model.score is None or model.score_low is None else model.score - model.score_low
+def _scaled(mean: float, interval: Sequence[float] | None, factor: float) -> tuple[float, Bounds | None]:
+    return factor * mean, None if interval is None else (factor * interval[0], factor * interval[1])
+
+
+def _score_interval(model: ModelSummary) -> Bounds | None:
+    return None if model.score_low is None or model.score_high is None else (model.score_low, model.score_high)

@@ -44,11 +44,40 @@ class Evaluated:
     """The model that it was trained from; None if that is the one before it."""
 
 
-def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool, models: int) -> tuple[Finding, ...]:
-    """All comparisons of each model with the one that it was trained from and with M1, kind by kind.
+@dataclass(frozen=True)
+class AddedComparison:
+    """A comparison of two sides that a user added to the run (`selfreward compare`)."""
+
+    name: str
+    """Of its folder."""
+    left_title: str
+    right_title: str
+    left: str
+    """Where the replies of the left side are."""
+    right: str
+    judge: str
+    outcomes: Mapping[str, Any]
+    """The fields of `evaluation.outcomes.Outcomes`."""
+
+
+def findings(
+    evaluated: Sequence[Evaluated],
+    scorer: str | None,
+    held_out: bool,
+    models: int,
+    comparisons: Sequence[AddedComparison] = (),
+) -> tuple[Finding, ...]:
+    """All comparisons of each model with the one that it was trained from and with M1, kind by kind; last, those
+    that users added.
 
     `held_out` says whether the recipe has held-out sets, `models` how many models the run is to have.
     """
+    return _of_models(evaluated, scorer, held_out, models, bool(comparisons)) + tuple(map(_added, comparisons))
+
+
+def _of_models(
+    evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool, models: int, compared: bool
+) -> tuple[Finding, ...]:
     if not held_out:
         return (
             _not_measured("Answers and judge", "The recipe holds nothing out for evaluation: set seed_data.held_out."),
@@ -59,7 +88,7 @@ def findings(evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool,
     trained = [(by_name.get(after.parent or "", before), after) for before, after in pairwise(evaluated)]
     pairs = trained + [(evaluated[0], after) for before, after in trained if before != evaluated[0]]
     found = [finding for kind in KINDS for before, after in pairs if (finding := kind(before, after, scorer))]
-    unscored = scorer is None and not any(model.against for model in evaluated)
+    unscored = scorer is None and not compared and not any(model.against for model in evaluated)
     return (*([_no_scorer()] if unscored else []), *found)
 
 
@@ -69,21 +98,39 @@ def head_to_head_finding(before: Evaluated, after: Evaluated, scorer: str | None
     outcomes = after.against.get(before.model)
     if outcomes is None:
         return None
-    names = _names(before, after)
+    of_whom, over = (after.model, before.model), "held-out prompts"
+    return _win_finding("Head to head", _names(before, after), "the judge of the run", of_whom, outcomes, over)
+
+
+def _added(comparison: AddedComparison) -> Finding:
+    sides = (comparison.left_title, comparison.right_title)
+    names = f"{comparison.name}: {sides[0]} against {sides[1]}"
+    return _win_finding("Comparison", names, f"the judge {comparison.judge}", sides, comparison.outcomes, "prompts")
+
+
+def compared_pairs(outcomes: Mapping[str, Any]) -> int:
+    """Number of compared pairs."""
+    return int(outcomes["left"] + outcomes["right"] + outcomes["ties"])
+
+
+def _win_finding(
+    kind: str, names: str, judge: str, sides: tuple[str, str], outcomes: Mapping[str, Any], over: str
+) -> Finding:
+    """Whether the first of two `sides`, the left one of the `outcomes`, wins more often than the second."""
     if outcomes["left_win_rate"] is None:
-        return Finding("Head to head", names, "not measured", "The judge could compare no answers of the two.")
+        return Finding(kind, names, "not measured", "The judge could compare no answers of the two.")
     low, high = outcomes["left_win_interval"]
     found: Outcome = "better" if low > 0.5 else "worse" if high < 0.5 else "not significant"
     controlled = outcomes["length_controlled_win_rate"]
     at_equal_length = "" if controlled is None else f" At equal length it would win {percent(controlled)} %."
     reason = " The interval includes 50 %." if found == "not significant" else ""
-    count = outcomes["left"] + outcomes["right"] + outcomes["ties"]
     text = (
-        f"By the judge of the run, {after.model} wins {percent(outcomes['left_win_rate'])} % against {before.model} "
-        f"(95 % interval {percent(low)} to {percent(high)}), on the same {count} held-out prompts: {outcomes['left']} "
-        f"wins, {outcomes['right']} losses, and {outcomes['ties']} ties that count half.{reason}{at_equal_length}"
+        f"By {judge}, {sides[0]} wins {percent(outcomes['left_win_rate'])} % against {sides[1]} "
+        f"(95 % interval {percent(low)} to {percent(high)}), on the same {compared_pairs(outcomes)} {over}: "
+        f"{outcomes['left']} wins, {outcomes['right']} losses, and {outcomes['ties']} ties that count "
+        f"half.{reason}{at_equal_length}"
     )
-    return Finding("Head to head", names, found, text)
+    return Finding(kind, names, found, text)
 
 
 def score_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
@@ -185,7 +232,7 @@ def _nothing_to_compare(evaluated: Sequence[Evaluated], models: int) -> Finding:
 def _no_scorer() -> Finding:
     text = (
         "No judge has compared the answers (evaluation.head_to_head), and no program has scored them "
-        "(evaluation.scorer): set one of the two in a new run. `selfreward compare` lets a judge compare two models' "
-        "answers of this one."
+        "(evaluation.scorer): set one of the two in a new run. `selfreward compare` with --out RUN/comparisons/NAME "
+        "lets a judge compare two models' answers of this one."
     )
     return _not_measured("Answers", text)

@@ -30,8 +30,8 @@ class Line:
     """A line of a plot over models."""
 
     label: str
-    points: Mapping[str, tuple[float, float | None]]
-    """Mean and half the width of its interval, by model. A model without a point is a gap."""
+    points: Mapping[str, tuple[float, Bounds | None]]
+    """Mean and its interval, by model. A model without a point is a gap."""
     branches: bool = False
     """Connect each point with the previous point of the first line, rather than of this one."""
 
@@ -69,8 +69,8 @@ def model_plot(
             start = (trunk if line.branches else points).get(place - 1)
             if start is not None:
                 canvas.polyline([start, end], number)
-        for place, (mean, margin) in at.items():
-            canvas.point(*points[place], margin, number, f"{line.label}, {models[place]}: {_spoken(mean, margin)}")
+        for place, (mean, interval) in at.items():
+            canvas.point(*points[place], interval, number, f"{line.label}, {models[place]}: {_spoken(mean, interval)}")
     spoken = [
         f"{line.label}: " + ", ".join(f"{m} {_spoken(*line.points[m])}" for m in models if m in line.points)
         for line in lines
@@ -168,9 +168,9 @@ class _Canvas:
         drawn = " ".join(f"{self._x(x)},{self._y(y)}" for x, y in points)
         self._add('<polyline class="line c{}" points="{}"/>', number, drawn)
 
-    def point(self, x: float, y: float, margin: float | None, number: int, title: str) -> None:
-        if margin is not None:
-            at, low, high = self._x(x), self._y(y - margin), self._y(y + margin)
+    def point(self, x: float, y: float, interval: Bounds | None, number: int, title: str) -> None:
+        if interval is not None:
+            at, (low, high) = self._x(x), map(self._y, interval)
             self._add('<line class="line c{}" x1="{}" x2="{}" y1="{}" y2="{}"/>', number, at, at, low, high)
         template = '<circle class="dot c{}" cx="{}" cy="{}" r="4"><title>{}</title></circle>'
         self._add(template, number, self._x(x), self._y(y), visible(title))
@@ -212,8 +212,8 @@ def tick_label(value: float) -> str:
     return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def _spoken(mean: float, margin: float | None) -> str:
-    return f"{mean:.4g}" if margin is None else f"{mean:.4g} ({mean - margin:.4g} to {mean + margin:.4g})"
+def _spoken(mean: float, interval: Bounds | None) -> str:
+    return f"{mean:.4g}" if interval is None else f"{mean:.4g} ({interval[0]:.4g} to {interval[1]:.4g})"
 
 
 def _short(name: str) -> str:

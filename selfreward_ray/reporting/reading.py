@@ -4,15 +4,16 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
+from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.judging.rubric import RubricError, load_rubric
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply
-from selfreward_ray.reporting.findings import Evaluated
+from selfreward_ray.reporting.findings import AddedComparison, Evaluated
 from selfreward_ray.reporting.judged import (
     BOTH,
     CHOSEN,
@@ -25,11 +26,14 @@ from selfreward_ray.reporting.judged import (
     ShownReply,
 )
 from selfreward_ray.reporting.summary import ModelSummary, Training
-from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.folder import Folder, same_place
+from selfreward_ray.store.manifest import read_figures, read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout
+from selfreward_ray.store.step import finished_step, is_step
 from selfreward_ray.store.tables import read_columns, read_files, read_rows
+from selfreward_ray.tracking.json_lines import MetricsReader
 
+_OUTCOMES = tuple(field.name for field in fields(Outcomes))
 _CANDIDATE = "candidates.list.element."
 _VERDICT = f"{_CANDIDATE}verdicts.list.element."
 _JUDGED_COLUMNS = [
@@ -41,11 +45,11 @@ _JUDGED_COLUMNS = [
 
 def read_model(layout: RunLayout, t: int) -> ModelSummary | None:
     """The metrics of M(t); None if it is not evaluated."""
-    evaluation = read_manifest(layout.evaluation(t))
-    if evaluation is None:
+    replies = read_figures(layout.evaluation(t), "replies", "score", "score_margin", "mean_words", "count")
+    agreement = read_figures(layout.evaluation(t), "agreement")
+    if replies is None or agreement is None:
         return None
     pairs = read_manifest(layout.pairs(t)) if t > 1 else None
-    replies, agreement = evaluation.metrics["replies"], evaluation.metrics["agreement"]
     score, margin = replies["score"], replies["score_margin"]
     return ModelSummary(
         model=f"M{t}",
@@ -67,6 +71,8 @@ def read_model(layout: RunLayout, t: int) -> ModelSummary | None:
                 "verdicts",
             )
         },
+        intervals=agreement.get("intervals", {}),
+        against=_against(layout, t),
         **{name: replies.get(name) for name in ("unfinished", "repetitive", "distinct_1", "distinct_2")},
     )
 
@@ -79,42 +85,74 @@ def read_evaluated(layout: RunLayout, t: int) -> Evaluated | None:
     judged = first_verdicts(r for _, rows in read_files(folder / "rows", EvaluatedSet) for s in rows for r in s.judged)
     scores = read_rows(folder, ScoredReply, "scores")
     percents = {reply.id: 100 * reply.score / reply.maximum for reply in scores}
-    against = {f"M{other}": _outcomes(layout.against(t, other)) for other in range(1, t)}
-    compared = {model: outcomes for model, outcomes in against.items() if outcomes is not None}
     parent = f"M{layout.parent(t)}" if t > 1 else None
-    return Evaluated(f"M{t}", percents, spearmans(judged), pair_counts(judged), compared, parent)
+    return Evaluated(f"M{t}", percents, spearmans(judged), pair_counts(judged), _against(layout, t), parent)
 
 
-def _outcomes(folder: Folder) -> dict[str, Any] | None:
-    """The outcomes of a head-to-head comparison, in which the later model is the left side; None if there is none."""
-    manifest = read_manifest(folder)
-    return None if manifest is None else manifest.metrics["outcomes"]
+def _against(layout: RunLayout, t: int) -> dict[str, dict[str, Any]]:
+    """The outcomes of M(t) against earlier models, by their names. M(t) is the left side."""
+    found = {f"M{other}": read_figures(layout.against(t, other), "outcomes", *_OUTCOMES) for other in range(1, t)}
+    return {model: outcomes for model, outcomes in found.items() if outcomes is not None}
 
 
-def read_training(title: str, made: ModelLayout) -> Training | None:
-    """The log of a training, as far as it is written; None if there is none."""
+def read_comparisons(layout: RunLayout) -> Iterator[AddedComparison]:
+    """The finished comparisons that users added to the run, in the order of their names.
+
+    Raises `UserError` if one of them is another step.
+    """
+    for name in layout.comparisons.folders():
+        folder = layout.comparisons / name
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
+            left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
+            titles = [_title(side, layout) for side in (left, right)]
+            yield AddedComparison(name, *titles, left, right, judge, outcomes)
+
+
+def _title(side: str, layout: RunLayout) -> str:
+    """``M2`` for the answers of M2 of this run; of another place the end of its path."""
+    in_run = same_place(side).removeprefix(f"{same_place(layout.uri)}/").split("/")
+    match in_run:
+        case [model, "evaluation"]:
+            return model
+    return "/".join(side.rstrip("/").split("/")[-2:])
+
+
+def read_training(title: str, series: str, made: ModelLayout, run: str) -> Training | None:
+    """The log of a training; None if it is not begun or has taken no step.
+
+    That of one under way is its live `series` in the metrics of the `run`.
+    """
     folder = made.training
-    if not folder.is_file("steps.jsonl"):
-        return None
+    if folder.is_file("steps.jsonl"):
+        rows = {row["step"] + 1: row for row in _log_rows(folder)}
+    elif is_step(folder):
+        rows = _live_rows(series, run)
+    else:
+        rows = {}
     curves: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
-    skipped, last = [], 0
-    for row in _log_rows(folder):
-        last = row["step"] + 1
-        if row.get("skipped"):
-            skipped.append(last)
+    for step, row in rows.items():
         for name, value in row.items():
             if name not in ("step", "skipped") and isinstance(value, float | int) and math.isfinite(value):
-                curves[name].append((last, float(value)))
+                curves[name].append((step, float(value)))
+    skipped = tuple(step for step, row in rows.items() if row.get("skipped"))
+    points = {name: tuple(found) for name, found in curves.items()}
     manifest = read_manifest(folder)
     selected = manifest.metrics.get("selected") if manifest else None
-    return Training(
-        title,
-        manifest is not None,
-        last,
-        tuple(skipped),
-        {name: tuple(points) for name, points in curves.items()},
-        f"The model is that of step {selected['step']}: {selected['why']}." if selected else "",
-    )
+    choice = f"The model is that of step {selected['step']}: {selected['why']}." if selected else ""
+    return Training(title, manifest is not None, max(rows), skipped, points, choice) if rows else None
+
+
+def _live_rows(series: str, run: str) -> dict[int, dict[str, Any]]:
+    """The metrics of `series` by step. After an interruption its steps since the newest checkpoint come again."""
+    rows: dict[int, dict[str, Any]] = {}
+    for line in MetricsReader(run).new():
+        if line["series"] == series:
+            if line["step"] <= max(rows, default=0):
+                rows = {step: row for step, row in rows.items() if step < line["step"]}
+            rows[line["step"]] = line["values"]
+    return rows
 
 
 def _log_rows(folder: Folder) -> Iterator[dict[str, Any]]:

@@ -5,9 +5,10 @@ A value that was not measured is None, never 0.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from selfreward_ray.alarms.check import Fired
-from selfreward_ray.reporting.findings import Finding
+from selfreward_ray.reporting.findings import AddedComparison, Finding
 from selfreward_ray.reporting.recipe_diff import Difference
 from selfreward_ray.store.rejection import Rejection
 
@@ -59,6 +60,10 @@ class ModelSummary:
     repetitive: float | None = None
     distinct_1: float | None = None
     distinct_2: float | None = None
+    intervals: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
+    """The 95 % interval, low and high, of each of `evaluation.agreement.FIGURES`."""
+    against: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Outcomes of its answers head to head with those of earlier models, by their names, as `Evaluated.against`."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,7 @@ class RunSummary:
     """The models that alarms have rejected."""
     planned_models: int = 0
     """t of the last model of the run."""
+    comparisons: tuple[AddedComparison, ...] = ()
     iterations: tuple[IterationSummary, ...] = ()
     trainings: tuple[Training, ...] = ()
     differences: tuple[Difference, ...] = ()

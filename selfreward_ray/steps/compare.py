@@ -1,6 +1,7 @@
 """Step: a head-to-head comparison of two models' replies to the same prompts (paper, section 3.1)."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from selfreward_ray.evaluation.outcomes import outcomes
@@ -11,15 +12,18 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
 from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.steps.replies import first_replies
+from selfreward_ray.store.folder import absolute
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files
 
 
 def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, label: str = "compare") -> PooledStep:
-    """`left` and `right` → `Comparison` rows by the judge `model`. The manifest's metrics hold the `outcomes`.
+    """`left` and `right` → `Comparison` rows by the judge `model`. The manifest's metrics hold the `outcomes`, and what
+    `left` and `right` are.
 
     Each side is an evaluate step (its answers), a sample, respond or judge step, or a file, folder or URI of replies.
     If a prompt has several replies, the first one is compared. The driver holds the prompts of both sides in memory.
+    With `out` in the folder ``comparisons`` of a run, the report of that run shows the outcomes.
     """
     rubric, part = judging(recipe, pairwise=True)
     step = Step("compare", out, part, {"model": model, "left": left, "right": right})
@@ -33,8 +37,13 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
         step.write(dropped, Dropped, "dropped")
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
-        measure=lambda: _figures(step), only_judges=True,
+        measure=lambda: {"left": _place(left), "right": _place(right), **_figures(step)}, only_judges=True,
     )  # fmt: skip
+
+
+def _place(side: str) -> str:
+    """`side` as a reader in another folder can find it: a local one by its absolute path."""
+    return absolute(side) if Path(side).expanduser().exists() else side
 
 
 def _figures(step: Step) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def export(
         raise UserError(
             f"{source} holds no answers of a model; --name, --pick and the forms of benchmarks are for those"
         )
-    blocks = (from_table(block, how.record) for block in read_blocks(step / "rows", files, _ROWS_AT_A_TIME))
+    blocks = (from_table(block, how.record, source) for block in read_blocks(step / "rows", files, _ROWS_AT_A_TIME))
     if to == "alpaca-eval" or to == "mt-bench":
         folder, file = _target(out, to)
         answered_at = _finished_at(step)

@@ -6,6 +6,7 @@ The driver's memory does not grow with the rows: tasks write the rows, and retur
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -31,12 +32,19 @@ _TEXTS = ["candidates.list.element.text"]
 """The only column that the search for constant texts reads. Token ids and verdicts, most of a row, are not read."""
 
 
-def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manifest:
+def pair(
+    recipe: Recipe,
+    *,
+    judged: str,
+    out: str,
+    label: str = "pair",
+    cluster: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Manifest:
     """`judged` (a respond or a judge step) → rows of the policy's record (paper, section 2.3).
 
     The table `flagged` lists the candidates in which `preferences.flags` found a fault; the manifest's metrics count
     the reasons, and hold the figures of all `candidates`. A flagged candidate is not a dropped row: its prompt may
-    still yield a pair.
+    still yield a pair. `cluster` joins one, where that is not done yet.
     """
     part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
     source = finished_step(judged, "respond", "judge")
@@ -48,13 +56,13 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
         (step.folder / name).delete()  # of an interrupted attempt, whose blocks may have other boundaries
     table = _Table(source / "rows")
     offered = table.rows
-    with Progress(label, offered, "prompts") as progress:
+    with cluster(), Progress(label, offered, "prompts") as progress:
         progress.note("looking for replies that many prompts share")
         constant = _constant_texts(table, recipe.pairs.constant_share)
         progress.note("")
         done = kept = 0
         counts: Counter[str] = Counter()
-        write = partial(_pair_block, recipe=recipe, constant=constant, out=step.folder.uri)
+        write = partial(_pair_block, recipe=recipe, constant=constant, source=judged, out=step.folder.uri)
         for block in table.stream(write):
             done += block["prompts"]
             kept += block["kept"]
@@ -65,10 +73,10 @@ def pair(recipe: Recipe, *, judged: str, out: str, label: str = "pair") -> Manif
         return step.finish(offered=offered, kept=kept, metrics=metrics)
 
 
-def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], out: str) -> pa.Table:
+def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], source: str, out: str) -> pa.Table:
     """Write the rows, the dropped rows and the flagged replies of one block. Returns only counts."""
     policy = POLICIES[recipe.pairs.policy]
-    judged = from_table(batch, JudgedPrompt)
+    judged = from_table(batch, JudgedPrompt, source)
     candidate_sets = [build_candidate_set(prompt, recipe.judge, constant) for prompt in judged]
     outcomes: list[Any] = [policy.choose(candidates, recipe.pairs) for candidates in candidate_sets]
     rows = [row for o in outcomes if not isinstance(o, Dropped) for row in o]

@@ -17,6 +17,7 @@ from selfreward_ray.reporting.page import render_page
 from selfreward_ray.reporting.pairs_data import PairArchive, PairData
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.reporting.reading import (
+    read_comparisons,
     read_evaluated,
     read_iteration,
     read_model,
@@ -66,6 +67,7 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
     made = range(1, recipe.iterations + 2)
     evaluated = [found for t in made if (found := read_evaluated(layout, t)) is not None]
     held_out = bool(recipe.seed_data.held_out)
+    comparisons = tuple(read_comparisons(layout))
     judged = _read_judged(layout, recipe)
     summary = RunSummary(
         name=recipe.name,
@@ -75,7 +77,8 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
         steps=tuple(_step(step, manifest) for step, manifest in finished),
         samples=judged.samples,
         unfinished=tuple(step.label for step, manifest in steps if manifest is None),
-        findings=findings(evaluated, recipe.evaluation.scorer, held_out, len(made)),
+        findings=findings(evaluated, recipe.evaluation.scorer, held_out, len(made), comparisons),
+        comparisons=comparisons,
         alarms=alarms_of(planned, recipe, layout),
         rejections=layout.rejections,
         planned_models=len(made),
@@ -103,7 +106,7 @@ def _trainings(layout: RunLayout, steps: Iterable[PlannedStep]) -> Iterator[Trai
     for step in steps:
         if step.made_in is not None:
             made = layout.baseline() if step.name == "baseline" else layout.model_layout(int(step.model[1:]))
-            training = read_training(step.label, made)
+            training = read_training(step.label, f"{step.model}/{step.short}", made, layout.uri)
             if training is not None:
                 yield training
 

@@ -7,7 +7,9 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import pyarrow as pa
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+
+from selfreward_ray.errors import UserError
 
 R = TypeVar("R")
 
@@ -55,6 +57,17 @@ def from_rows(rows: list[dict[str, Any]], record: type[R]) -> list[R]:
     return [adapter.validate_python(row) for row in rows]
 
 
-def from_table(table: pa.Table, record: type[R]) -> list[R]:
-    """Records of an Arrow table."""
-    return from_rows(table.to_pylist(), record)
+def from_table(table: pa.Table, record: type[R], source: str = "a table") -> list[R]:
+    """Records of an Arrow table, which was read from `source`.
+
+    Raises `UserError` if its rows have another form, as those of an earlier version may have.
+    """
+    try:
+        return from_rows(table.to_pylist(), record)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise UserError(
+            f"{source}: its rows are no {record.__name__} rows of this version ({field}: {fault['msg']}); make that "
+            "step again with this version"
+        ) from None

@@ -30,6 +30,23 @@ class Manifest:
 _MANIFEST = TypeAdapter(Manifest)
 
 
+def read_figures(folder: Folder, name: str, *fields: str) -> dict[str, Any] | None:
+    """The figures `name` in the metrics of a complete step; None when the step is not complete.
+
+    Raises `UserError` if the manifest does not have them with all `fields`, as that of an earlier version may not.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    found = manifest.metrics.get(name)
+    if not isinstance(found, dict) or not set(fields) <= found.keys():
+        raise UserError(
+            f"{folder.uri}/{MANIFEST} has no figures of this version ({name}: {', '.join(fields)}); remove that folder "
+            "and make the step again"
+        )
+    return found
+
+
 def read_manifest(folder: Folder) -> Manifest | None:
     """The manifest of a complete step, None when the step is not complete. Raises `UserError` if it is damaged."""
     if not folder.is_file(MANIFEST):

@@ -118,6 +118,11 @@ class RunLayout:
         """M(t)'s answers head to head with those of the earlier model M(other)."""
         return self.root / f"M{t}" / f"against-M{other}"
 
+    @property
+    def comparisons(self) -> Folder:
+        """Where users put comparisons of their own, each a compare step in a folder of its name."""
+        return self.root / "comparisons"
+
     def recipe_text(self) -> str:
         """The recipe as the run resolved it. Raises `UserError` for no run's folder, and for an earlier version's."""
         check_layout(self.root)

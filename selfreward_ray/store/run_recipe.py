@@ -22,7 +22,12 @@ def _with_fields(section: S, fields: Iterable[str], other: S) -> S:
 
 
 def claim_run(run: Folder, recipe: Recipe) -> None:
-    """Write the run's recipe, or check that the run was begun with the same one.
+    """Write the run's recipe. Raises `UserError` as `claimable` does."""
+    run.write_bytes("recipe.yaml", dump_recipe(claimable(run, recipe)).encode())
+
+
+def claimable(run: Folder, recipe: Recipe) -> Recipe:
+    """The recipe of the run if it goes on, or begins, with `recipe`.
 
     More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
     raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
@@ -53,4 +58,4 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
                 "undo the change, or choose another --run-dir"
             )
         recipe = recipe.model_copy(update={"iterations": max(before.iterations, recipe.iterations)})
-    run.write_bytes("recipe.yaml", dump_recipe(recipe).encode())
+    return recipe

@@ -21,11 +21,14 @@ _ROWS_PER_GROUP = 256
 
 
 def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
-    """Each file of a table of `record`, by its path, with its rows: one file in memory at a time."""
+    """Each file of a table of `record`, by its path, with its rows: one file in memory at a time.
+
+    Raises `UserError` if a row is no `record` of this version.
+    """
     filesystem, _ = table.filesystem()
     for path in table.files(".parquet"):
         if path not in skip:
-            yield path, from_table(pq.read_table(path, filesystem=filesystem), record)
+            yield path, from_table(pq.read_table(path, filesystem=filesystem), record, path)
 
 
 def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:

@@ -28,10 +28,15 @@ _ANSWERS = 8
 
 @contextmanager
 def tracked(recipe: Recipe, layout: RunLayout, steps: Iterable[PlannedStep]) -> Iterator[None]:
-    """Give the trackers of `recipe` what the `steps` of a run measure inside the block.
+    """Give the trackers of `recipe` what the `steps` of a run measure inside the block. No tracker is opened if all
+    steps are finished.
 
     Raises `UserError` if a tracker cannot be opened. One that fails later is left out, with one line that says so.
     """
+    steps = list(steps)
+    if all(read_manifest(step.folder) is not None for step in steps):
+        yield
+        return
     run = TrackedRun(layout.uri, _identity(layout.root), recipe.name, recipe.tracking.project, recipe.model_dump())
     trackers: dict[str, Tracker] = {"JSON lines": JsonLines(run)}
     for name in dict.fromkeys(recipe.tracking.trackers):

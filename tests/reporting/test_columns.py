@@ -1,14 +1,16 @@
 from dataclasses import replace
 
-from reporting_examples import ITERATION, M0, M1, PAIR, SEED
+from reporting_examples import COMPARISON, ITERATION, M0, M1, PAIR, SEED
 
 from selfreward_ray.reporting.columns import (
     ALARM_COLUMNS,
+    COMPARISON_COLUMNS,
     ITERATION_COLUMNS,
     JUDGE_COLUMNS,
     LENGTH_COLUMNS,
     OUTCOME_COLUMNS,
     TEXT_COLUMNS,
+    comparison_cells,
     iteration_cells,
     judge_cells,
     length_rows,
@@ -59,8 +61,9 @@ def test_a_step_without_tokens_has_no_speed() -> None:
 
 
 def test_word_columns_are_columns() -> None:
-    tables = model_columns("demo"), step_columns(), JUDGE_COLUMNS, ITERATION_COLUMNS, OUTCOME_COLUMNS, LENGTH_COLUMNS
-    assert set(TEXT_COLUMNS) <= {column for table in (*tables, ALARM_COLUMNS) for column in table}
+    tables = [model_columns("demo"), step_columns(), JUDGE_COLUMNS, ITERATION_COLUMNS, OUTCOME_COLUMNS, LENGTH_COLUMNS]
+    tables += [ALARM_COLUMNS, COMPARISON_COLUMNS]
+    assert set(TEXT_COLUMNS) <= {column for table in tables for column in table}
 
 
 def test_without_a_scorer_there_is_no_column_of_scores() -> None:
@@ -77,10 +80,11 @@ def test_the_start_of_engines_is_a_column_of_its_own_where_asked_for() -> None:
 
 
 def test_judge_and_candidates_are_one_cell_a_column() -> None:
-    assert judge_cells(M1) == ("M1", "61.2", "–", "–", "0.279", "–", "4.1", "–")
+    assert judge_cells(M1) == ("M1", "61.2", "40.0", "–", "0.279", "0.233", "4.1", "–")
     assert len(judge_cells(M1)) == len(JUDGE_COLUMNS)
     assert iteration_cells(ITERATION) == ("M1", "M0", "5,000", "20,000", "2.1", "30.0", "12.5", "44.0", "1.3")
     assert len(iteration_cells(ITERATION)) == len(ITERATION_COLUMNS)
+    assert len(comparison_cells(COMPARISON)) == len(COMPARISON_COLUMNS)
 
 
 def test_outcomes_are_shares_of_the_prompts_of_an_iteration() -> None:

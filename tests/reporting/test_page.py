@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 from reporting_examples import (
+    COMPARISON,
     DIFFERENCE,
     FINDING,
     ITERATION,
@@ -13,6 +14,7 @@ from reporting_examples import (
     M0,
     M1,
     NOTHING,
+    OUTCOMES,
     PAIR,
     RUN,
     SAMPLE,
@@ -22,6 +24,7 @@ from reporting_examples import (
     prompt,
 )
 
+from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.reporting import page as page_module
 from selfreward_ray.reporting.page import content_policy
 from selfreward_ray.reporting.pairs_data import PairArchive
@@ -83,6 +86,7 @@ def hostile(text: str) -> RunSummary:
         samples=(replace(SAMPLE, model=text, prompt=text, chosen=text, rejected=text),),
         unfinished=(text,),
         findings=(replace(FINDING, kind=text, models=text, text=text),),
+        comparisons=(replace(COMPARISON, name=text, left=text, right=text, judge=text),),
         iterations=(replace(ITERATION, model=text, judge=text, outcomes={text: 3}),),
         trainings=(replace(TRAINING, title=text),),
         differences=(replace(DIFFERENCE, field=text, here=text, paper=text, about=text),),
@@ -120,7 +124,7 @@ def test_control_characters_and_half_pairs_are_shown_not_sent() -> None:
 def test_wide_tables_scroll_in_their_own_box_which_the_keyboard_reaches() -> None:
     page = Page(render_page(RUN))
     boxes = [dict(attributes) for tag, attributes in page.elements if dict(attributes).get("class") == "scroll"]
-    assert len(boxes) == page.tags.count("table") == page.tags.count("caption") == 8
+    assert len(boxes) == page.tags.count("table") == page.tags.count("caption") == 9
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in boxes)
     style = style_of(render_page(RUN))
     assert ".text { white-space: pre-wrap; overflow-wrap: anywhere;" in style
@@ -219,9 +223,56 @@ def test_every_section_has_a_heading_that_the_contents_lead_to() -> None:
 def test_every_plot_has_a_label_with_its_values() -> None:
     page = Page(render_page(RUN))
     labels = [dict(a)["aria-label"] or "" for tag, a in page.elements if tag == "svg" and dict(a).get("role") == "img"]
-    assert "demo score, %, axis from 0 to 100. score: M0 21.06 (16.4 to 25.72), M1 38.7 (32.9 to 44.5)" in labels
-    assert any("pairwise accuracy, %, axis from 0 to 100" in label for label in labels)
-    assert any("rank correlation, axis from -1 to 1" in label for label in labels)
+    assert "demo score, %, axis from 0 to 100. score: M0 21.06 (16.4 to 26.5), M1 38.7 (32.9 to 44.8)" in labels
+    assert "pairwise accuracy, %, axis from 0 to 100. pairwise accuracy: M1 61.2 (59 to 65)" in labels
+    correlations = "rank correlation, axis from -1 to 1. Spearman: M1 0.279 (0.2 to 0.31); Kendall: M1 0.233"
+    assert correlations in labels
+    win_rate = "win rate, %, ties count half, axis from 0 to 100. against the model before: M1 61.7 (55.6 to 67.4)"
+    assert win_rate in labels
+
+
+def test_no_axis_exaggerates() -> None:
+    """A share has its whole axis, a correlation too, and any other axis has 0."""
+    page = Page(render_page(RUN))
+    labels = [dict(a)["aria-label"] or "" for tag, a in page.elements if tag == "svg" and dict(a).get("role") == "img"]
+    whole = {"%": (0.0, 100.0), "rank correlation": (-1.0, 1.0)}
+    ends = {}
+    for label in labels:
+        unit, low, high = re.match(r"(.*), axis from (\S+) to (\S+?)\. ", label).groups()  # type: ignore[union-attr]
+        ends[unit] = float(low.replace(",", "")), float(high.replace(",", ""))
+    assert len(labels) == page.attributes.count(("class", "plot")) == 11
+    for unit, (low, high) in ends.items():
+        kind = next((kind for kind in whole if kind in unit), None)
+        assert (low, high) == whole[kind] if kind else low <= 0 <= high, unit
+    assert sum("%" in unit for unit in ends) == 6
+
+
+def test_chance_is_on_the_plots_where_it_is_known() -> None:
+    html = render_page(RUN)
+    plots = [plot for plot in html.split("<figure>")[1:] if 'class="chance"' in plot]
+    captions = [re.match("<figcaption>(.*?)</figcaption>", plot)[1].split(",")[0].split(":")[0] for plot in plots]  # type: ignore[index]
+    assert captions == [
+        "Head to head by the judge of the run", "Pairs of replies ranked as humans did",
+        "Correlation with the human ranks", "Accuracy",
+    ]  # fmt: skip
+
+
+def test_each_of_several_models_has_its_win_rate_against_the_one_before_and_against_the_first() -> None:
+    worse = vars(Outcomes(7, 13, 0, 0.35, [0.2, 0.5], None, None, 0, 0))
+    models = (M0, M1, replace(M1, model="M2", against={"M0": OUTCOMES, "M1": worse}))
+    html = render_page(replace(RUN, models=models))
+    assert (
+        "against the model before: M1 61.7 (55.6 to 67.4), M2 35 (20 to 50); against the first model: M1 61.7" in html
+    )
+    unmeasured = vars(Outcomes(0, 0, 0, None, None, None, None, 0, 0))
+    assert "Head to head by" not in render_page(replace(RUN, models=(M0, replace(M1, against={"M0": unmeasured}))))
+
+
+def test_added_comparisons_are_a_table_of_their_own_with_their_judge() -> None:
+    page = Page(render_page(RUN))
+    rows = ["gpt", "RUN/M1/evaluation", "other/answers", "a-judge", "256", "130", "70", "56", "61.7 (55.6–67.4)"]
+    assert "".join(page.text.split("\n")).find("".join([*rows, "58.0 (51.0–65.0)", "30", "12"])) > 0
+    assert "Comparisons that were added" not in render_page(replace(RUN, comparisons=()))
 
 
 def test_plots_are_drawn_of_what_was_measured() -> None:
@@ -231,8 +282,8 @@ def test_plots_are_drawn_of_what_was_measured() -> None:
     bare = replace(RUN, models=(replace(M0, score=None),), iterations=(), trainings=())
     assert drawn(bare) == 1  # the length of the answers
     assert drawn(replace(bare, models=(M0,))) == 2
-    assert drawn(replace(bare, models=(M0, M1))) == 4  # accuracy and Spearman
-    assert drawn(RUN) == 4 + 1 + 1 + 3  # histogram, scores of the pairs, three curves
+    assert drawn(replace(bare, models=(M0, M1))) == 6  # win rate, accuracy, correlations, 5-best
+    assert drawn(RUN) == 6 + 1 + 1 + 3  # histogram, scores of the pairs, three curves
 
 
 def test_a_run_in_progress_says_what_is_finished_and_what_is_next() -> None:

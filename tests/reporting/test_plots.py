@@ -16,7 +16,7 @@ from selfreward_ray.reporting.plots import (
 )
 
 PERCENT = (0.0, 100.0)
-OWN = Line("own", {"M1": (40.0, 2.0), "M2": (60.0, None), "M3": (80.0, 2.0)})
+OWN = Line("own", {"M1": (40.0, (38.0, 42.0)), "M2": (60.0, None), "M3": (80.0, (77.0, 82.0))})
 
 
 def drawing(plot: str) -> ElementTree.Element:
@@ -60,10 +60,17 @@ def test_the_axis_has_the_bounds_that_were_stated() -> None:
 
 
 def test_an_interval_is_cut_at_the_end_of_the_axis() -> None:
-    plot = model_plot(["M1"], [Line("own", {"M1": (98.0, 5.0)})], "score %", PERCENT)
+    plot = model_plot(["M1"], [Line("own", {"M1": (98.0, (93.0, 103.0))})], "score %", PERCENT)
     (interval,) = [e for e in drawing(plot).iter("line") if e.attrib["class"] == "line c0"]
     top = min(float(e.attrib["y1"]) for e in drawing(plot).iter("line") if e.attrib["class"] == "grid")
     assert min(float(interval.attrib["y1"]), float(interval.attrib["y2"])) == top
+
+
+def test_an_interval_need_not_be_symmetric() -> None:
+    plot = model_plot(["M1"], [Line("own", {"M1": (50.0, (45.0, 70.0))})], "score %", PERCENT)
+    (interval,) = [e for e in drawing(plot).iter("line") if e.attrib["class"] == "line c0"]
+    low, high, ((_, middle),) = float(interval.attrib["y1"]), float(interval.attrib["y2"]), points(plot, 0)
+    assert middle - high == pytest.approx(4 * (low - middle), abs=0.2)
 
 
 def test_a_model_without_a_point_is_a_gap() -> None:
@@ -73,7 +80,7 @@ def test_a_model_without_a_point_is_a_gap() -> None:
 
 
 def test_a_line_that_branches_goes_out_from_the_first_line() -> None:
-    control = Line("random", {"M2": (50.0, 2.0), "M3": (55.0, 2.0)}, branches=True)
+    control = Line("random", {"M2": (50.0, (48.0, 52.0)), "M3": (55.0, (53.0, 57.0))}, branches=True)
     plot = model_plot(["M1", "M2", "M3"], [OWN, control], "score %", PERCENT)
     trunk, branches = points(plot, 0), lines(plot, 1)
     assert [branch[0] for branch in branches] == trunk[:2]
@@ -152,7 +159,7 @@ def test_an_axis_from_zero_holds_all_values() -> None:
 
 
 def test_a_name_is_no_markup_and_colours_come_from_the_page() -> None:
-    plot = model_plot(["<b>\x00"], [Line("<i>", {"<b>\x00": (1.0, 1.0)}), Line("b", {})], "<u>", PERCENT)
+    plot = model_plot(["<b>\x00"], [Line("<i>", {"<b>\x00": (1.0, (0.0, 2.0))}), Line("b", {})], "<u>", PERCENT)
     assert texts(plot)[-1] == "<b>␀"
     assert "<i>" not in plot
     assert "<u>" not in plot

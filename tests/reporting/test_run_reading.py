@@ -1,6 +1,7 @@
 """What is read from the folder of a run; `reported_run` writes one."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from selfreward_ray.records import Dropped, JudgedPrompt, Pair, Positive, Prompt
 from selfreward_ray.reporting.judged import ShownPrompt
 from selfreward_ray.reporting.reading import read_evaluated, read_iteration, read_model, read_training, rubric_scale
 from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
+from selfreward_ray.tracking.json_lines import JsonLines
+from selfreward_ray.tracking.tracker import TrackedRun
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +118,9 @@ def test_an_evaluation_is_read_by_prompts(run: RunLayout):
 
 def test_a_log_is_read_as_far_as_it_is_written(tmp_path: Path):
     made = RunLayout(str(tmp_path)).model_layout(2)
-    assert read_training("M2 · DPO", made) is None
+    assert read_training("M2 · DPO", "M2/dpo", made, str(tmp_path)) is None
     write_training(made, dpo=True, steps=6)
-    found = read_training("M2 · DPO", made)
+    found = read_training("M2 · DPO", "M2/dpo", made, str(tmp_path))
     assert found is not None
     assert (found.steps, found.skipped, found.finished) == (6, (4,), True)
     assert [step for step, _ in found.curves["loss"]] == [1, 2, 3, 5, 6]
@@ -125,10 +129,29 @@ def test_a_log_is_read_as_far_as_it_is_written(tmp_path: Path):
     log = made.training.read_bytes("steps.jsonl")
     made.training.write_bytes("steps.jsonl", log.replace(b'"loss": 2.0', b'"loss": NaN') + b'{"step": 6, "lo')
     Path(made.training.uri, "manifest.json").unlink()
-    found = read_training("M2 · DPO", made)
+    found = read_training("M2 · DPO", "M2/dpo", made, str(tmp_path))
     assert found is not None
     assert (found.steps, found.finished) == (6, False)
     assert [step for step, _ in found.curves["loss"]] == [2, 3, 5, 6]
+
+
+def test_a_training_under_way_has_the_curves_of_its_live_metrics(tmp_path: Path):
+    """It was interrupted after step 4, and goes on from the checkpoint at step 2."""
+    layout = RunLayout(str(tmp_path))
+    made = layout.model_layout(2)
+    for losses, first in (([4.0, 3.0, 9.0, 9.0], 1), ([2.0], 3)):
+        tracker = JsonLines(TrackedRun(layout.uri, "1", "toy", "p", {}))
+        for step, loss in enumerate(losses, start=first):
+            tracker.metrics("M1/sft", {"loss": 7.0}, step, 0.0)
+            tracker.metrics("M2/dpo", {"loss": loss, "skipped": float(step == 2)}, step, 0.0)
+        tracker.close()
+    read = partial(read_training, "M2 · DPO", "M2/dpo", made, layout.uri)
+    assert read() is None, "of a training that is not begun, or whose folder was removed"
+    Step("dpo", made.training.uri, {}, {}).is_done()
+    found = read()
+    assert found is not None
+    assert (found.steps, found.finished, found.skipped) == (3, False, (2,))
+    assert found.curves == {"loss": ((1, 4.0), (2, 3.0), (3, 2.0))}
 
 
 def test_the_scale_is_the_rubrics(tmp_path: Path):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scripted_model import ScriptedPools
 
@@ -143,6 +145,35 @@ def test_other_folders_and_files_are_refused_as_sides(tmp_path: Path, pool: Scri
         pool.run(compare(RECIPE, model="judge", left=prompts, right=good, out=out))
     with pytest.raises(UserError, match="--right: cannot read .*/no.jsonl: there is no such file"):
         pool.run(compare(RECIPE, model="judge", left=good, right=str(tmp_path / "no.jsonl"), out=out))
+
+
+def test_an_evaluation_of_an_earlier_version_is_said_to_be_one(tmp_path: Path):
+    """Its judged replies had one verdict, in a field `verdict`."""
+    made = Step("evaluate", str(tmp_path / "old"), {}, {})
+    made.is_done()
+    verdict = {"id": "v", "text": "Score: 3", "score": 3.0, "attempts": 1}
+    judged = {"id": "r", "set_id": "s", "rank": 0.0, "human_score": None, "verdict": verdict}
+    answer = {"id": "s/answer", "prompt": "a?", "text": "good", "finished": True}
+    made.folder.write_bytes("started.json", b'""')
+    (tmp_path / "old" / "rows").mkdir()
+    row = {"id": "s", "answer": answer, "judged": [judged], "group": ""}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "old" / "rows" / "part-0.parquet")
+    made.finish(offered=1)
+    right = file(tmp_path / "r", ("a?", "good"))
+    with pytest.raises(
+        UserError, match=r"part-0.parquet: its rows are no EvaluatedSet .*verdicts.* make that step again"
+    ):
+        compare(RECIPE, model="judge", left=str(tmp_path / "old"), right=right, out=str(tmp_path / "out"))
+
+
+def test_a_comparison_says_what_was_compared(tmp_path: Path, pool: ScriptedPools, monkeypatch: pytest.MonkeyPatch):
+    """A local side by its absolute path, so that a report in another folder can name it."""
+    pool()
+    monkeypatch.chdir(tmp_path)
+    file(tmp_path / "l", ("a?", "good"))
+    manifest = pool.run(compare(RECIPE, model="judge", left="l", right=f"{tmp_path}/l", out="out"))
+    assert (manifest.metrics["left"], manifest.metrics["right"]) == (f"{tmp_path}/l", f"{tmp_path}/l")
+    assert manifest.metrics["model"] == "judge"
 
 
 def test_a_rubric_of_one_reply_can_not_compare(tmp_path: Path):

@@ -37,7 +37,7 @@ def judged(number: int, *scores: tuple[float, ...]) -> JudgedPrompt:
 
 
 def block(out: Path, *prompts: JudgedPrompt) -> tuple[dict[str, int], list[Pair], list[Dropped]]:
-    [counts] = _pair_block(to_table(list(prompts), JudgedPrompt), RECIPE, frozenset(), str(out)).to_pylist()
+    [counts] = _pair_block(to_table(list(prompts), JudgedPrompt), RECIPE, frozenset(), "judged", str(out)).to_pylist()
     del counts["counts"]
     return counts, read_rows(Folder(str(out)), Pair), read_rows(Folder(str(out)), Dropped, "dropped")
 

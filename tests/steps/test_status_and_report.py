@@ -9,7 +9,7 @@ from rich.console import Console
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe, SeedData
-from selfreward_ray.records import Candidate, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
+from selfreward_ray.records import Candidate, Comparison, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, StepSummary
 from selfreward_ray.steps.report import read_report, report, update_report
 from selfreward_ray.steps.status import print_status
@@ -118,6 +118,83 @@ def test_a_report_of_a_whole_run_has_every_part(tmp_path: Path):
     assert summary.versions["ray"]
     assert data.total == data.shown == {"M2": 40, "M3": 40}
     assert {step.engine_start_seconds for step in summary.steps if step.step == "respond"} == {12.0}
+
+
+OUTCOMES = {
+    "left": 8, "right": 2, "ties": 2, "left_win_rate": 0.75, "left_win_interval": [0.45, 0.92],
+    "length_controlled_win_rate": None, "length_controlled_interval": None, "first_in_both": 2, "second_in_both": 0,
+}  # fmt: skip
+
+
+def add_comparison(layout: RunLayout, name: str, left: str, right: str, **outcomes: Any) -> None:
+    metrics = {"model": "gpt-judge", "left": left, "right": right, "outcomes": OUTCOMES | outcomes}
+    finish("compare", layout.comparisons / name, [], Comparison, metrics=metrics)
+
+
+def test_a_comparison_in_the_runs_folder_is_reported_apart_from_the_loops_own(tmp_path: Path):
+    """Also one with the answers of a model from elsewhere. One that is not finished is left out."""
+    layout = write_run(tmp_path)
+    plain = read_report(layout)[0].findings
+    last, base = layout.evaluation(3).uri, layout.evaluation(1).uri
+    add_comparison(layout, "against-base", last, "/elsewhere/base/answers", left_win_interval=[0.55, 0.9])
+    add_comparison(layout, "paper-judge", last, base)
+    (layout.comparisons / "under-way").write_json("started.json", "…")
+    console = Console(file=StringIO(), width=300)
+    summary = report(layout.uri, console)
+    assert summary.findings[: len(plain)] == plain
+    first, second = summary.findings[len(plain) :]
+    assert (first.kind, first.models, first.outcome) == (
+        "Comparison", "against-base: M3 against base/answers", "better"
+    )  # fmt: skip
+    assert first.text == (
+        "By the judge gpt-judge, M3 wins 75.0 % against base/answers (95 % interval 55.0 to 90.0), on the same 12 "
+        "prompts: 8 wins, 2 losses, and 2 ties that count half."
+    )
+    assert (second.models, second.outcome) == ("paper-judge: M3 against M1", "not significant")
+    page = (tmp_path / "report.html").read_text()
+    for shown in ("against-base: M3 against base/answers", "/elsewhere/base/answers", "gpt-judge"):
+        assert shown in page
+    assert "not significant  paper-judge: M3 against M1, comparison: By the judge gpt-judge" in console.file.getvalue()
+    assert "under-way" not in page
+
+
+def test_another_step_among_the_comparisons_is_said_to_be_one(tmp_path: Path):
+    layout = write_run(tmp_path, until=1)
+    finish("judge", layout.comparisons / "mine", [], JudgedPrompt)
+    with pytest.raises(UserError, match="comparisons/mine holds a 'judge' step, but a 'compare' step is needed here"):
+        read_report(layout)
+
+
+def test_a_comparison_that_was_added_answers_whether_answers_were_compared(tmp_path: Path):
+    recipe = without_scorer()
+    uncompared = recipe.evaluation.model_copy(update={"head_to_head": "none"})
+    layout = write_run(tmp_path, recipe.model_copy(update={"evaluation": uncompared}), until=2)
+    missing = "No judge has compared the answers"
+    assert any(missing in finding.text for finding in read_report(layout)[0].findings)
+    add_comparison(layout, "mine", layout.evaluation(2).uri, layout.evaluation(1).uri)
+    assert not any(missing in finding.text for finding in read_report(layout)[0].findings)
+
+
+@pytest.mark.parametrize(
+    ("step", "metrics", "name"),
+    [
+        ("M1/evaluation", {}, "replies: score, score_margin"),
+        ("M1/evaluation", {"replies": {"score": 1.0}}, "replies: score, score_margin"),
+        ("M2/evaluation", {"replies": evaluated(1.0, None)["replies"]}, "agreement: "),
+        ("M2/against-M1", {"outcomes": {"left": 1}}, "outcomes: left, right, ties"),
+        ("comparisons/mine", {}, "outcomes: left, right, ties"),
+    ],
+)
+def test_a_manifest_without_figures_is_said_with_the_remedy(
+    tmp_path: Path, step: str, metrics: dict[str, Any], name: str
+):
+    layout = write_run(tmp_path, until=2)
+    add_comparison(layout, "mine", layout.evaluation(2).uri, layout.evaluation(1).uri)
+    manifest = layout.root / step
+    manifest.write_json("manifest.json", manifest.read_json("manifest.json") | {"metrics": metrics})
+    said = f"{step}/manifest.json has no figures of this version .{name}.*remove that folder and make the step again"
+    with pytest.raises(UserError, match=said):
+        report(layout.uri, Console(file=StringIO()))
 
 
 def test_samples_are_four_pairs_of_each_model_spread_over_the_table(tmp_path: Path):

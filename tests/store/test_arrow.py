@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from selfreward_ray import records
+from selfreward_ray.errors import UserError
 from selfreward_ray.records import Candidate, JudgedPrompt, Pair, RankedReply, RankedSet, Verdict
 from selfreward_ray.store.arrow import arrow_schema, from_rows, from_table, to_table
 
@@ -56,6 +57,14 @@ def test_an_empty_table_and_one_of_nones_have_the_schema_of_a_full_one():
 def test_a_row_that_does_not_fit_is_refused():
     with pytest.raises(ValidationError, match="score"):
         from_rows([{"id": "v", "text": "", "score": "four", "attempts": 1}], Verdict)
+
+
+def test_rows_of_another_version_are_said_with_their_place_and_the_field():
+    table = to_table([Candidate("r0", "yes", (1,), True)], Candidate).drop_columns(["finished"])
+    with pytest.raises(
+        UserError, match=r"^M1/x.parquet: its rows are no Candidate rows of this version \(finished: Field"
+    ):
+        from_table(table, Candidate, "M1/x.parquet")
 
 
 def test_a_field_that_arrow_can_not_hold_is_named():

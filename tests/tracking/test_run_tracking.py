@@ -102,6 +102,22 @@ def test_a_run_that_is_continued_keeps_its_identity(layout: RunLayout, monkeypat
     assert first.recipe["model"] == "m0"
 
 
+def test_a_finished_run_opens_no_tracker_again(layout: RunLayout, monkeypatch: pytest.MonkeyPatch):
+    """TensorBoard would leave an empty event file each time."""
+    for step in plan(RECIPE, layout):
+        made = Step(step.name, step.folder.uri, {}, {})
+        made.is_done()
+        made.finish(offered=0)
+    with follow(layout), Progress("M2 · DPO", 10, "steps") as shown:
+        shown.record({"loss": 0.5}, at=4)
+    assert not (Path(layout.uri) / "tensorboard").exists()
+    assert not (Path(layout.uri) / "metrics").exists()
+    (layout.pairs(2)).delete()
+    with follow(layout):
+        pass
+    assert (Path(layout.uri) / "tensorboard").exists()
+
+
 def test_a_tracker_that_cannot_be_opened_ends_the_run_before_it_begins(layout: RunLayout, monkeypatch: Any):
     def broken(run: Any) -> Any:
         raise ConnectionError("no route")

@@ -123,4 +123,4 @@ def _plots(figures: ProofFigures) -> Iterator[tuple[str, Markup]]:
 
 
 def _line(label: str, estimates: dict[str, Estimate], branches: bool = False) -> Line:
-    return Line(label, {model: (e.mean, e.margin) for model, e in estimates.items()}, branches)
+    return Line(label, {model: (e.mean, e.interval) for model, e in estimates.items()}, branches)

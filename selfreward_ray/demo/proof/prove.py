@@ -50,7 +50,7 @@ def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list
     Raises `UserError` if the recipe does not use the demo world or trains on no pairs, and if held-out prompts were
     not answered.
     """
-    _check(recipe)
+    check_provable(recipe)
     runs = [(recipe.model_copy(update={"seed": recipe.seed + n}), seed_run(run_dir, n)) for n in range(seeds)]
     for number, (own, run) in enumerate(runs, start=1):
         Console(stderr=True).print(f"seed {own.seed}, {number} of {seeds}", style="bold", highlight=False)
@@ -132,7 +132,8 @@ def check_whole(answers: Folder) -> None:
         )
 
 
-def _check(recipe: Recipe) -> None:
+def check_provable(recipe: Recipe) -> None:
+    """Raise `UserError` if `recipe` does not use the demo world, or makes no pairs."""
     if recipe.seed_data.source != "demo" or recipe.prompts.source != "demo" or not recipe.seed_data.held_out:
         raise UserError(
             "a proof needs answers that a rule checker can score: set seed_data.source=demo, prompts.source=demo, and "
