@@ -78,7 +78,8 @@ def _requests(
     asked = hashlib.sha256("\n".join(request.id for request in requests).encode()).hexdigest()
     step = Step("benchmark-requests", (parent.folder / "requests").uri, part | {"asked": asked}, {"model": model})
     rows = write_offered(step, requests, TaskRequest)
-    row_tokens = min(len(one.prompt_ids) + max(len(one.target_ids), one.max_tokens) for one in requests)
+    tokens = sum(len(one.prompt_ids) + len(one.target_ids) + one.max_tokens for one in requests)
+    row_tokens = tokens // len(requests)  # the mean: rows differ much, and for the smallest the pool would be too small
     job = Job(step.name, answer_task_request, TaskRequest, TaskAnswer, step.folder.uri, row_tokens)
     return PooledStep(step, job, recipe, model, rows, unit="requests", label="benchmark")
 
@@ -130,7 +131,9 @@ def _as_json(results: dict[str, Any]) -> bytes:
 
 
 def _content(folder: str) -> str:
-    """A hash of all files in `folder`: definitions of tasks, and data beside them."""
+    """A hash of all files in `folder`: definitions of tasks, and data beside them. Raises `UserError` without one."""
+    if not Path(folder).is_dir():
+        raise UserError(f"--tasks-dir: there is no folder {folder!r}; give a local one")
     digest = hashlib.sha256()
     for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
