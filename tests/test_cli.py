@@ -45,6 +45,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "agreement",
+    "benchmark",
     "export",
     "report",
     "status",
