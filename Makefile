@@ -92,7 +92,7 @@ test-engines: $(VENV)/installed ## tests that start Ray, vLLM or DeepSpeed, with
 test-cluster: $(VENV)/installed ## nodes and processes that start, stop or fail; rehearse each shipped recipe (an hour)
 	$(BIN)/pytest -m "cluster and not release"
 
-test-parity: $(VENV)/installed-parity ## compare DPO steps with TRL, and run the benchmarks against other libraries (minutes)
+test-parity: $(VENV)/installed-parity ## compare DPO with TRL and lm-eval on the pool with transformers; all sides of benchmarks (minutes)
 	$(BIN)/pytest -m parity
 
 test-browser: $(VENV)/installed-browser ## the report page in this machine's Chromium or Chrome

@@ -75,7 +75,7 @@ def run(recipe: Recipe, run_dir: str) -> None:
     """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
     layout = RunLayout(run_dir)
     # Whatever can be seen to be wrong, before the folder is bound to the recipe.
-    steps = checked_plan(recipe, layout)
+    checked_plan(recipe, layout)
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)

@@ -331,6 +331,35 @@ class AnsweredQuestion:
 
 
 @dataclass(frozen=True)
+class TaskRequest:
+    """A request of a benchmark's task, in the terms of lm-eval."""
+
+    id: str
+    """The kind and a hash of what is asked for, and the number of the repetition."""
+    kind: Literal["loglikelihood", "loglikelihood_rolling", "generate_until"]
+    prompt_ids: tuple[int, ...]
+    target_ids: tuple[int, ...] = ()
+    """The tokens to score after the prompt; empty for ``generate_until``."""
+    until: tuple[str, ...] = ()
+    """Texts before which a generated text ends."""
+    max_tokens: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class TaskAnswer:
+    """A model's answer to a `TaskRequest`: a text, or the score of given tokens."""
+
+    id: str
+    logprob: float | None = None
+    """Sum of the log-probabilities of the tokens, in nats."""
+    greedy: bool | None = None
+    """Whether greedy decoding gives these tokens."""
+    text: str | None = None
+
+
+@dataclass(frozen=True)
 class Contender:
     """A reply in a head-to-head comparison. `id` is that of the reply."""
 

@@ -46,6 +46,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "agreement",
+    "benchmark",
     "export",
     "report",
     "status",

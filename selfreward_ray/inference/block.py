@@ -7,13 +7,14 @@ with the rows, finished work survives a crash of the driver, and a retried block
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import LanguageModel, P, Program
+from selfreward_ray.inference.scoring import Score, ScoringModel
 from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference, Sampling
@@ -27,7 +28,7 @@ RETRY_DELAYS_S = (1.0, 5.0, 20.0)
 """Delays between attempts to read or write a block. After the last attempt the storage error ends the step."""
 
 
-class ReplicaEngine(LanguageModel[list[int]], Protocol):
+class ReplicaEngine(ScoringModel, Protocol):
     """The engine of a replica: a language model with statistics, which can be shut down."""
 
     stats: EngineStats
@@ -104,6 +105,32 @@ class _MeteredModel(Generic[P]):
     async def generate(self, prompt: P, sampling: Sampling, request_id: str, pattern: str | None = None) -> Completion:
         async with self._limiter.acquire(len(prompt) + sampling.max_tokens, self._row):
             completion = await self._model.generate(prompt, sampling, request_id, pattern)
+        return self._counted(prompt, completion)
+
+    @property
+    def context(self) -> int:
+        return self._scoring.context
+
+    async def score(self, prompt: list[int], target: list[int], request_id: str) -> Score:
+        tokens = len(prompt) + len(target)
+        async with self._limiter.acquire(tokens + 1, self._row):
+            score = await self._scoring.score(prompt, target, request_id)
+        self.prompt_tokens += tokens
+        return score
+
+    async def complete(
+        self, prompt: list[int], sampling: Sampling, until: Sequence[str], request_id: str
+    ) -> Completion:
+        async with self._limiter.acquire(len(prompt) + sampling.max_tokens, self._row):
+            completion = await self._scoring.complete(prompt, sampling, until, request_id)
+        return self._counted(prompt, completion)
+
+    @property
+    def _scoring(self) -> ScoringModel:
+        """The model as the programs of benchmarks need it; a step that runs these is refused for an endpoint."""
+        return cast(ScoringModel, self._model)
+
+    def _counted(self, prompt: Sized, completion: Completion) -> Completion:
         usage = completion.usage or Usage(len(prompt), len(completion.token_ids))
         self.prompt_tokens += usage.prompt_tokens
         self.cached_tokens = _sum((self.cached_tokens, completion.cached_tokens))

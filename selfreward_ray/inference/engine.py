@@ -1,5 +1,6 @@
 """One vLLM engine: token ids in, completions out, many requests at once. The only file that imports vLLM."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.inference.programs import ContextOverflow, request_seed
+from selfreward_ray.inference.scoring import Score
 from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.fetch import FetchProgress, ignore_progress
@@ -21,7 +23,7 @@ class EngineDead(RuntimeError):
 
 
 class Engine:
-    """A `LanguageModel` of token ids (see `programs`) over vLLM's asynchronous engine.
+    """A `ScoringModel` (see `programs` and `scoring`) over vLLM's asynchronous engine.
 
     `seed` is the run's seed; with ``sampling.seeded`` each request's seed is derived from it and the request's id.
     `progress` receives the progress of the model's fetch. Raises `UserError` for a model that cannot be found, and
@@ -53,16 +55,58 @@ class Engine:
         self, prompt: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
         """One completion. Raises `ContextOverflow` when it would not fit, and `EngineDead` when the engine is gone."""
+        from vllm.sampling_params import StructuredOutputsParams
+
+        parameters = self._parameters(
+            sampling,
+            request_id,
+            structured_outputs=None if pattern is None else StructuredOutputsParams(regex=pattern),
+            detokenize=False,  # it is decoded once, at the end
+        )
+        final = await self._final(prompt, parameters, request_id)
+        return _completion(final, self._codec.decode(list(final.outputs[0].token_ids)))
+
+    @property
+    def context(self) -> int:
+        return int(self._context)
+
+    async def score(self, prompt: list[int], target: list[int], request_id: str) -> Score:
+        """The score of `target` after `prompt`. Raises as `generate` does."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        # For such a request vLLM does not read the prefix cache, which has no log-probs.
+        parameters = SamplingParams(
+            temperature=0, max_tokens=1, prompt_logprobs=1, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        final = await self._final(prompt + target, parameters, request_id)
+        return _score(final.prompt_logprobs[len(prompt) :], target)
+
+    async def complete(
+        self, prompt: list[int], sampling: Sampling, until: Sequence[str], request_id: str
+    ) -> Completion:
+        """A completion that also ends before the first of the texts `until`. Raises as `generate` does."""
+        parameters = self._parameters(
+            sampling,
+            request_id,
+            stop=list(until),
+            skip_special_tokens=False,  # `until` may name a control token
+            spaces_between_special_tokens=False,
+        )
+        final = await self._final(prompt, parameters, request_id)
+        return _completion(final, final.outputs[0].text)
+
+    async def _final(self, prompt: list[int], parameters: Any, request_id: str) -> Any:
+        """vLLM's output of a request. Raises as `generate` does."""
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        if len(prompt) + sampling.max_tokens > self._context:
+        if len(prompt) + parameters.max_tokens > self._context:
             # The message omits the prompt's length, because dropped rows are counted by their reason.
             raise ContextOverflow(
-                f"the prompt and the {sampling.max_tokens} tokens to generate exceed the context of {self._context}"
+                f"the prompt and the {parameters.max_tokens} tokens to generate exceed the context of {self._context}"
             )
         request = TokensPrompt(prompt_token_ids=prompt)
-        parameters = self._parameters(sampling, request_id, pattern)
         try:
             async for output in self._engine.generate(request, parameters, request_id, lora_request=self._lora):
                 final = output
@@ -73,20 +117,15 @@ class Engine:
             if self._engine.errored:  # not this request's error: all running requests fail
                 raise EngineDead(f"{type(cause).__name__}: {cause}") from error
             raise cause from None
-        reply = final.outputs[0]
-        return Completion(
-            text=self._codec.decode(list(reply.token_ids)),
-            token_ids=tuple(reply.token_ids),
-            finish_reason=str(reply.finish_reason),
-            cached_tokens=final.num_cached_tokens or 0,
-        )
+        return final
 
     def shutdown(self) -> None:
         self._engine.shutdown()
 
-    def _parameters(self, sampling: Sampling, request_id: str, pattern: str | None) -> Any:
+    def _parameters(self, sampling: Sampling, request_id: str, **more: Any) -> Any:
+        """vLLM's parameters of a request; `more` are further ones."""
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
             temperature=sampling.temperature,
@@ -95,10 +134,26 @@ class Engine:
             max_tokens=sampling.max_tokens,
             seed=request_seed(self._seed, request_id) if sampling.seeded else None,
             stop_token_ids=[self._codec.end_id],  # the template's end, which SFT trains; a base model's EOS may differ
-            structured_outputs=None if pattern is None else StructuredOutputsParams(regex=pattern),
-            detokenize=False,  # `generate` decodes once, at the end
             output_kind=RequestOutputKind.FINAL_ONLY,
+            **more,
         )
+
+
+def _completion(final: Any, text: str) -> Completion:
+    reply = final.outputs[0]
+    return Completion(
+        text=text,
+        token_ids=tuple(reply.token_ids),
+        finish_reason=str(reply.finish_reason),
+        cached_tokens=final.num_cached_tokens or 0,
+    )
+
+
+def _score(logprobs: list[dict[int, Any]], target: list[int]) -> Score:
+    """The score of `target` from vLLM's log-probs of its tokens, each beside the most probable token at its place."""
+    own = [place[token].logprob for place, token in zip(logprobs, target, strict=True)]
+    best = [max(entry.logprob for entry in place.values()) for place in logprobs]
+    return Score(math.fsum(own), own == best)
 
 
 def _defaults(folder: Path, adapter: Adapter | None, inference: Inference, seed: int) -> dict[str, Any]:

@@ -33,13 +33,15 @@ class Adapter:
     rank: int
 
 
-def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tuple[Path, Adapter | None]:
+def model_and_adapter(
+    uri: str, progress: FetchProgress = ignore_progress, *, weights: bool = True
+) -> tuple[Path, Adapter | None]:
     """The local folder of a model, or, if `uri` is a LoRA adapter, that of its base model, and the adapter.
 
-    The base model is the one that the adapter's configuration names. Raises `UserError` as `local_model` does, and if
-    the adapter cannot be used.
+    The base model is the one that the adapter's configuration names. `weights` is as in `local_model`. Raises
+    `UserError` as `local_model` does, and if the adapter cannot be used.
     """
-    here = _local(uri, True, progress)
+    here = _local(uri, weights, progress)
     folder = here.folder
     if ADAPTER_CONFIG not in here.names:
         _check(here, uri)
@@ -66,7 +68,7 @@ def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tu
         raise UserError(
             f"adapter {uri!r} has no adapter_model.safetensors; save it again with peft (pickled weights are not read)"
         )
-    return local_model(base, progress=progress), Adapter(folder, rank)
+    return local_model(base, weights=weights, progress=progress), Adapter(folder, rank)
 
 
 def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ignore_progress) -> Path:

@@ -141,6 +141,45 @@ def test_an_adapter_changes_its_base_as_merging_it_would(
     assert list(given.token_ids) == expected != without
 
 
+def test_given_tokens_have_the_log_probs_of_transformers(engine: Engine, loop: Any, adapter: tuple[Path, Any]):
+    """Also after their prompt was read, and so is in the prefix cache."""
+    prompt = engine.encode(RIVER)
+    greedy = adapter[1].generate(torch.tensor([prompt]), max_new_tokens=6, do_sample=False)[0, len(prompt) :].tolist()
+    other = [*greedy[:-1], (greedy[-1] + 1) % 300]
+    for target, expected in [(greedy, True), (other, False), (greedy, True)]:
+        score = loop.run_until_complete(engine.score(prompt, target, f"s/{expected}"))
+        logprob = log_prob(adapter[1], prompt, target)
+        assert score.logprob == pytest.approx(logprob, rel=1e-4)
+        assert logprob < -0.1
+        assert score.greedy == expected
+
+
+def test_a_request_to_score_leaves_room_for_a_token(engine: Engine, loop: Any):
+    assert engine.context == 256
+    assert loop.run_until_complete(engine.score([9] * 200, [9] * 55, "fits")).logprob < 0
+    with pytest.raises(ContextOverflow):
+        loop.run_until_complete(engine.score([9] * 200, [9] * 56, "long"))
+
+
+def test_a_text_ends_before_the_given_text(engine: Engine, loop: Any):
+    prompt = engine.encode(RIVER)
+    whole = loop.run_until_complete(engine.complete(prompt, GREEDY, (), "whole"))
+    assert whole.text.startswith(loop.run_until_complete(engine.generate(prompt, GREEDY, "generated")).text[:5])
+    end = whole.text[9:12]
+    cut = loop.run_until_complete(engine.complete(prompt, GREEDY, (end, "never"), "cut"))
+    assert cut.text == whole.text[: whole.text.index(end)]
+    assert (cut.finish_reason, whole.finish_reason) == ("stop", "length")
+    assert len(cut.token_ids) < len(whole.token_ids) == 24
+
+
+def log_prob(model: Any, prompt: list[int], target: list[int]) -> float:
+    """The log-probability of `target` after `prompt` in transformers."""
+    with torch.no_grad():
+        logits_TV = model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+    logprobs_TV = torch.log_softmax(logits_TV.float(), -1)
+    return float(logprobs_TV[range(len(target)), target].sum())
+
+
 def write_adapter(folder: Path, base: Path, model: Any, rank: int, alpha: int) -> Path:
     """A random LoRA adapter of `base` as `peft` saves one; merged into `model` at once."""
     generator = torch.Generator().manual_seed(0)
