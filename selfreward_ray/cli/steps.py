@@ -1,5 +1,6 @@
 """Commands for single steps: each reads folders and writes a folder."""
 
+from contextlib import nullcontext
 from typing import Annotated, Optional
 
 import typer
@@ -201,9 +202,22 @@ def dpo(
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
     with prepared(recipe, overrides) as loaded:
         from selfreward_ray.steps.train import dpo as step
+        from selfreward_ray.training.trainer import fit
 
-        inputs = {"model": model, "pairs": pairs, "eft": eft, "validation": validation, "judge": judge}
-        show_counts(step(loaded, **inputs, out=out, trainer=fit_on_cluster))
+        # The judges of snapshots need the cluster of the training, and after it.
+        judged = loaded.training.select == "judged"
+        with joined_cluster() if judged else nullcontext():
+            done = step(
+                loaded,
+                model=model,
+                pairs=pairs,
+                eft=eft,
+                validation=validation,
+                judge=judge,
+                out=out,
+                trainer=fit if judged else fit_on_cluster,
+            )
+        show_counts(done)
 
 
 @app.command()

@@ -50,7 +50,8 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     """The sets of an installed source, and how many there are."""
     sets = given_sets(recipe)
-    return sets, sum(map(len, (sets.ift, sets.eft, sets.held_out, sets.validation, sets.dropped)))
+    offered = len(sets.ift) + len(sets.eft) + len(sets.held_out) + len(sets.validation) + len(sets.dropped)
+    return sets, offered
 
 
 def _read(recipe: Recipe) -> tuple[SeedSets, int]:
