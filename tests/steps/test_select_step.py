@@ -333,7 +333,7 @@ def test_the_plan_gives_the_seed_data_and_the_judge_of_the_run():
 
 def test_status_and_report_say_which_step_was_chosen_and_why(tmp_path: Path, given: dict[str, Any]):
     dpo(recipe(), **given, trainer=Training(8), run=Marks(MIDDLE))
-    training = read_training("M2 · DPO", ModelLayout(given["out"]))
+    training = read_training("M2 · DPO", "M2/dpo", ModelLayout(given["out"]), str(tmp_path))
     assert training is not None
     assert training.selected.startswith("The model is that of step 4: step 6 did not win against it (win rates: ")
     planned = [step for step in plan(recipe(), RunLayout(str(tmp_path))) if step.name == "dpo"][:1]
