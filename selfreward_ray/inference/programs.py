@@ -57,9 +57,9 @@ class LanguageModel(Protocol[P]):
         must match. Raises `ContextOverflow`."""
 
 
-Program = Callable[[Any, LanguageModel[Any]], Awaitable[Any]]
-"""Takes a record and a model, and returns a record or `Dropped`. An exception drops the row too; its message is the
-reason."""
+Program = Callable[[Any, Any], Awaitable[Any]]
+"""Takes a record and a model, a `LanguageModel` or a `ScoringModel`, and returns a record or `Dropped`. An exception
+drops the row too; its message is the reason."""
 
 
 def request_seed(seed: int, request_id: str) -> int:
