@@ -48,7 +48,8 @@ class TaskModel(LM):  # type: ignore[misc]
         return self._name
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        return self.tokenizer.chat_template if chat_template else None
+        template: str | None = self.tokenizer.chat_template if chat_template else None
+        return template
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The messages as a text. Raises `UserError` if the model's template refuses them."""

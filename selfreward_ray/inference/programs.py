@@ -58,8 +58,8 @@ class LanguageModel(Protocol[P]):
 
 
 Program = Callable[[Any, Any], Awaitable[Any]]
-"""Takes a record and a `LanguageModel`, or one that can do more (`scoring`), and returns a record or `Dropped`. An
-exception drops the row too; its message is the reason."""
+"""Takes a record and a model, a `LanguageModel` or a `ScoringModel`, and returns a record or `Dropped`. An exception
+drops the row too; its message is the reason."""
 
 
 def request_seed(seed: int, request_id: str) -> int:
