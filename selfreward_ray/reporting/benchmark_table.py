@@ -19,7 +19,7 @@ def print_benchmark(figures: Sequence[Mapping[str, Any]], console: Console | Non
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("task", "metric"):
         table.add_column(column)
-    for column in ("value", "± standard error", "few-shot", "documents"):
+    for column in ("value", "std. error", "few-shot", "documents"):
         table.add_column(column, justify="right", no_wrap=True)
     whole = {row["task"] for row in figures}
     for row in figures:
