@@ -106,8 +106,7 @@ def read_comparisons(layout: RunLayout) -> Iterator[AddedComparison]:
         if manifest is not None:
             outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
             left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
-            titles = _title(left, layout), _title(right, layout)
-            yield AddedComparison(name, *titles, left, right, judge, outcomes)
+            yield AddedComparison(name, _title(left, layout), _title(right, layout), left, right, judge, outcomes)
 
 
 def _title(side: str, layout: RunLayout) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from lm_eval.tasks import TaskManager
 from scripted_model import ScriptedModel, completion, pool_of
 from tiny_model import ENGINE_ENV
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -50,6 +49,8 @@ def _offline() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def only_local_tasks() -> Iterator[None]:
     """lm-eval reads its 14,000 definitions of tasks in half a minute."""
+    from lm_eval.tasks import TaskManager
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "lm_eval.tasks.TaskManager",
@@ -173,6 +174,8 @@ def test_what_cannot_be_run_is_refused_by_name(tasks_dir: str, measured: Callabl
 
 
 def test_the_papers_tasks_and_ifeval_are_known_and_their_data_are_named_as_missing(monkeypatch: pytest.MonkeyPatch):
+    from lm_eval.tasks import TaskManager
+
     manager = TaskManager()
     monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda include_path: manager)
     assert {*NAMED["paper"], "ifeval"} <= manager.task_index.keys()
