@@ -50,7 +50,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     """The sets of an installed source, and how many there are."""
     sets = given_sets(recipe)
-    return sets, sum(map(len, (sets.ift, sets.eft, sets.held_out, sets.validation, sets.dropped)))
+    return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
 
 
 def _read(recipe: Recipe) -> tuple[SeedSets, int]:
