@@ -50,8 +50,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     """The sets of an installed source, and how many there are."""
     sets = given_sets(recipe)
-    offered = len(sets.ift) + len(sets.eft) + len(sets.held_out) + len(sets.validation) + len(sets.dropped)
-    return sets, offered
+    return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
 
 
 def _read(recipe: Recipe) -> tuple[SeedSets, int]:

@@ -33,7 +33,7 @@ for module in (stand_in, stub_training, __import__(__name__)):
     cloudpickle.register_pickle_by_value(module)  # other processes do not have this folder on their path
 
 EVERY = 2
-MOST = 4000
+MOST = 20_000
 
 
 def rank(config: dict[str, Any]) -> None:
