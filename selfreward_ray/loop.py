@@ -28,9 +28,11 @@ from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlar
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import replica_request, worker_request
+from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import check_named
 from selfreward_ray.models.local import check_asked_model, local_model
 from selfreward_ray.plan import POOLED, PlannedStep, plan
+from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.steps.compare import compare
@@ -173,10 +175,15 @@ def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist, or an endpoint
-    that may not judge. Needs no cluster.
+    """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist, an endpoint
+    that may not judge, or settings that exclude each other. Needs no cluster.
     """
     check_named(recipe)
+    if recipe.training.select == "judged" and POLICIES[recipe.pairs.policy].trained_by == "sft":
+        raise UserError(
+            f"training.select=judged chooses among checkpoints of DPO, but pairs.policy={recipe.pairs.policy} trains "
+            "by SFT; set training.select=last"
+        )
     judging(recipe)
     if recipe.evaluation.head_to_head == "pairwise":
         judging(recipe, pairwise=True)

@@ -1,6 +1,5 @@
 """`selfreward benchmark`: what the step is given, and what is shown of it."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
+from selfreward_ray.cli.running import run_on_cluster
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.manifest import Manifest
 
@@ -33,11 +33,11 @@ def test_the_options_reach_the_step_and_its_figures_are_shown(
 ):
     def spy(recipe: Recipe, **settings: Any) -> Manifest:
         assert recipe.seed == 5
+        assert settings.pop("run") is run_on_cluster
         assert settings == {"model": "m", "tasks": ["gsm8k", "ifeval"], "out": "o/", **DEFAULTS, **given}
         return Manifest("benchmark", "f", {}, {}, 0, 0.0, {"figures": [ROW]})
 
     (tmp_path / "recipe.yaml").write_text("model: m0\n")
-    monkeypatch.setattr("selfreward_ray.cluster.session.joined", nullcontext)
     monkeypatch.setattr("selfreward_ray.steps.benchmark.benchmark", spy)
     asked = ["benchmark", str(tmp_path / "recipe.yaml"), "seed=5", "--model", "m", "--tasks", "gsm8k,ifeval"]
     result = CliRunner().invoke(app, [*asked, *options, "--out", "o/"])

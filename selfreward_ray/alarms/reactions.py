@@ -27,7 +27,7 @@ class Reactions:
     """
 
     def __init__(self, steps: Sequence[PlannedStep], recipe: Recipe, layout: RunLayout) -> None:
-        self._recipe, self._layout = recipe, layout
+        self._steps, self._recipe, self._layout = steps, recipe, layout
         trained = [n for n, step in enumerate(steps) if step.made_in and read_manifest(step.folder) is not None]
         self._past = {step.label for step in steps[: max(trained, default=0)]}
 
@@ -57,17 +57,22 @@ class Reactions:
         said = " ".join(f"{alarm.alarm}: {alarm.text}" for alarm in alarms)
         uri = self._layout.uri.rstrip("/")
         overrides = " ".join(f"alarms.{alarm.alarm}.reaction=warn" for alarm in alarms)
+        more = any(read_manifest(step.folder) is None for step in self._steps)
+        aim = "continue in spite of it" if more else "accept the finished run in spite of it"
+        # The run may have more iterations than its recipe's file: `selfreward iterate` adds them.
+        command = f"selfreward run RECIPE --run-dir {uri} iterations={self._recipe.iterations}"
         return (
             f"the run is stopped after {alarms[0].step} by an alarm. {said} Everything finished is kept, and "
-            f"{uri}/report.html shows it. To continue in spite of it, add {overrides} to the command "
-            f"(selfreward run RECIPE --run-dir {uri})"
+            f"{uri}/report.html shows it. To {aim}, add {overrides} to the command ({command})"
         )
 
     def _reject(self, alarm: Fired, step: PlannedStep) -> None:
         rejection = rejection_of(alarm, step)
         write_rejection(self._layout.root, rejection)
         parent = self._layout.current().parent(rejection.since)
-        warn(f"M{alarm.model} is rejected by the alarm {alarm.alarm}; the run goes on from M{parent}")
+        last = rejection.since > self._recipe.iterations + 1
+        then = f"use M{parent}" if last else f"the run goes on from M{parent}"
+        warn(f"M{alarm.model} is rejected by the alarm {alarm.alarm}; {then}")
         raise RolledBack
 
     def _say_if_unmeasured(self, step: PlannedStep) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.arguments import Model, Out, Overrides, RecipeName
-from selfreward_ray.cli.running import prepared
+from selfreward_ray.cli.running import prepared, run_on_cluster
 
 
 @app.command()
@@ -53,6 +53,7 @@ def benchmark(
             limit=limit,
             few_shot=few_shot,
             chat_template=chat_template,
+            run=run_on_cluster,
         )
         print_benchmark(manifest.metrics["figures"])
     typer.echo(f"lm-eval's results: {out.rstrip('/')}/{RESULTS}")

@@ -89,12 +89,17 @@ def show_counts(step: "Manifest | PooledStep") -> "Manifest":
     from selfreward_ray.store.manifest import Manifest
 
     if not isinstance(step, Manifest):
-        from selfreward_ray.steps.pooled import run_pooled
-
-        with _cluster_of(step):
-            (step,) = run_pooled(step)
+        (step,) = run_on_cluster(step)
     print_counts(step.rows, step.dropped)
     return step
+
+
+def run_on_cluster(step: "PooledStep") -> "list[Manifest]":
+    """`run_pooled` on a cluster that is joined only now, if the step needs one."""
+    from selfreward_ray.steps.pooled import run_pooled
+
+    with _cluster_of(step):
+        return run_pooled(step)
 
 
 def _cluster_of(step: "PooledStep") -> AbstractContextManager[None]:

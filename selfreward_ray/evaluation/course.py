@@ -1,11 +1,25 @@
 """The course of a training: figures of the log of its optimizer steps that tell a sound one from a broken one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from selfreward_ray.store.folder import Folder
+
 _FEW = 3
 """Minimum number of steps that an accuracy at the beginning is made of."""
+
+
+def read_log(training: Folder) -> list[dict[str, Any]]:
+    """The rows of the log in the folder of a `training`, as far as they are written."""
+    rows = []
+    for line in training.read_bytes("steps.jsonl").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break  # the last line of a log that is being written
+    return rows
 
 
 def training_course(steps: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -1,6 +1,5 @@
 """What a report reads from a run's folder: manifests, tables and logs. Tables of models' texts are streamed."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
+from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.judging.rubric import RubricError, load_rubric
 from selfreward_ray.preferences import POLICIES
@@ -31,7 +31,7 @@ from selfreward_ray.store.manifest import read_figures, read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout
 from selfreward_ray.store.step import finished_step, is_step
 from selfreward_ray.store.tables import read_columns, read_files, read_rows
-from selfreward_ray.tracking.json_lines import MetricsReader
+from selfreward_ray.tracking.json_lines import MetricsReader, add_line
 
 _OUTCOMES = tuple(field.name for field in fields(Outcomes))
 _CANDIDATE = "candidates.list.element."
@@ -125,7 +125,7 @@ def read_training(title: str, series: str, made: ModelLayout, run: str) -> Train
     """
     folder = made.training
     if folder.is_file("steps.jsonl"):
-        rows = {row["step"] + 1: row for row in _log_rows(folder)}
+        rows = {row["step"] + 1: row for row in read_log(folder)}
     elif is_step(folder):
         rows = _live_rows(series, run)
     else:
@@ -144,23 +144,12 @@ def read_training(title: str, series: str, made: ModelLayout, run: str) -> Train
 
 
 def _live_rows(series: str, run: str) -> dict[int, dict[str, Any]]:
-    """The metrics of `series` by step. After an interruption its steps since the newest checkpoint come again."""
-    rows: dict[int, dict[str, Any]] = {}
+    """The metrics of `series` by step."""
+    lines: dict[int, dict[str, Any]] = {}
     for line in MetricsReader(run).new():
         if line["series"] == series:
-            if line["step"] <= max(rows, default=0):
-                rows = {step: row for step, row in rows.items() if step < line["step"]}
-            rows[line["step"]] = line["values"]
-    return rows
-
-
-def _log_rows(folder: Folder) -> Iterator[dict[str, Any]]:
-    for line in folder.read_bytes("steps.jsonl").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            return  # the last line of a log that is being written
-        yield row
+            add_line(lines, line)
+    return {step: line["values"] for step, line in lines.items()}
 
 
 def rubric_scale(recipe: Recipe) -> tuple[float, float] | None:

@@ -157,7 +157,7 @@ def rejection_notes(rejections: Sequence[Rejection], last: int) -> list[str]:
     """A sentence for each rejected model, and one with the model to use if the last one, M(`last`), is rejected."""
     gone = {rejection.model for rejection in rejections}
     notes = [
-        f"M{r.model} is rejected by the alarm {r.alarm} after {r.step}: no later model starts from it."
+        f"M{r.model} is rejected by the alarm {r.alarm} after {r.step}: no model from M{r.since} on starts from it."
         for r in rejections
     ]
     if last in gone:

@@ -33,14 +33,14 @@ def benchmark(
     limit: int | None = None,
     few_shot: int | None = None,
     chat_template: bool = False,
-    open_pool: Callable[..., Any] | None = None,
+    run: Callable[[PooledStep], list[Manifest]] = run_pooled,
 ) -> Manifest:
     """The figures of `model` on `tasks`, in the manifest's metrics, and in ``results.json`` as lm-eval writes them.
 
     `tasks_dir` has further tasks. `limit` is the number of documents of each task, `few_shot` the number of
     examples in the prompts of tasks that do not fix it; None is all documents, and the number of the task. Of the
     recipe, `inference` and `seed` are used. Requests and answers are a step of their own in ``out/requests``, which a
-    repeated command continues. Raises `UserError` as `load_tasks` does, and if a request has no answer.
+    repeated command continues. `run` runs it. Raises `UserError` as `load_tasks` does, and if a request has no answer.
     """
     check_endpoint(model, recipe, only_judges=False)
     part = {
@@ -60,7 +60,7 @@ def benchmark(
 
     def answer_all(requests: list[TaskRequest]) -> dict[str, TaskAnswer]:
         pooled = _requests(recipe, model, step, part, requests)
-        counts.extend(run_pooled(pooled, open_pool=open_pool))
+        counts.extend(run(pooled))
         _check_all_answered(pooled.step, counts[0])
         return {row.id: row for _, rows in read_files(pooled.step.folder / "rows", TaskAnswer) for row in rows}
 

@@ -64,10 +64,14 @@ def _read(recipe: Recipe) -> tuple[SeedSets, int]:
 def _check(sets: SeedSets, recipe: Recipe) -> None:
     wanted = recipe.seed_data
     if recipe.training.select == "judged" and not sets.validation:
+        remedy = (
+            "its SeedSets.validation must have some"
+            if is_source(wanted.named())
+            else "at least ten conversations are needed, of which a tenth is taken; give more of them"
+        )
         raise UserError(
             f"{wanted.source} gives no prompt to choose a checkpoint by (seed_data.validation = {wanted.validation}): "
-            "at least ten conversations are needed, of which a tenth is taken; give more of them, raise "
-            "seed_data.validation above 0, or set training.select=last"
+            f"{remedy}, raise seed_data.validation above 0, or set training.select=last"
         )
     left_out = f" (left out: {commonest(sets.dropped)})" if sets.dropped else ""
     if not sets.ift:

@@ -50,7 +50,7 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             dropped = sum(manifest.dropped.values())
             text = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
             if selected := manifest.metrics.get("selected"):
-                text += f", model of step {selected['step']} of {', '.join(map(str, selected['of']))}"
+                text += f", model of step {selected['step']} (compared: {', '.join(map(str, selected['of']))})"
             mark, style = "✓", "green"
         else:
             # A training step's rows are its encoded examples, which are written before training starts.

@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import Any
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.local import local_model, portable
 from selfreward_ray.recipe.schema import Recipe
@@ -22,6 +23,7 @@ from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
 from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
+from selfreward_ray.training.history import History
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
 from selfreward_ray.training.trainer import fit
@@ -197,6 +199,9 @@ def _train_and_choose(
         start_seconds = progress.start_seconds
     summary = _summary(step, start_seconds)
     chosen = selection.choose()
+    # The alarms look at the steps of the model, however long the training went on after them.
+    made = History(read_log(step.folder)[: chosen["step"]]).summary()
+    summary |= {name: made[name] for name in ("steps", "skipped_steps", "last", "course")}
     with Progress(job.label, len(chosen["of"]), "snapshots") as progress:
         for compared in chosen["compared"]:
             if (rate := compared["left_win_rate"]) is not None:

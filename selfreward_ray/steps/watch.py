@@ -15,7 +15,7 @@ from selfreward_ray.reporting.formatting import duration, number, percent
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.steps.status import heading, status_lines
 from selfreward_ray.store.run import RunLayout
-from selfreward_ray.tracking.json_lines import MetricsReader
+from selfreward_ray.tracking.json_lines import MetricsReader, add_line
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -48,14 +48,14 @@ class _View:
         self._layout = layout
         self._metrics = MetricsReader(layout.uri)
         self._series: dict[str, dict[int, dict[str, Any]]] = {}
-        """Lines by series and step; a step that came again, after an interruption, counts once."""
+        """Lines by series and step."""
         self._known: tuple[Any, tuple[Fired, ...]] = (None, ())
         """The alarms, with what they were read for."""
         self.complete = False
 
     def render(self) -> Group:
         for found in self._metrics.new():
-            self._series.setdefault(found["series"], {})[found["step"]] = found
+            add_line(self._series.setdefault(found["series"], {}), found)
         layout = self._layout.current()
         recipe = layout.recipe()
         steps = plan(recipe, layout)

@@ -75,3 +75,11 @@ class MetricsReader:
                 if "series" in line:
                     yield line
             self._read[name] = len(lines)
+
+
+def add_line(series: dict[int, dict[str, Any]], line: dict[str, Any]) -> None:
+    """Add a line to the others of its series, by step. One that comes again replaces all from there on: a training goes
+    on from its newest checkpoint, and a rejected model's successor is sampled anew."""
+    for step in [step for step in series if step >= line["step"]]:
+        del series[step]
+    series[line["step"]] = line

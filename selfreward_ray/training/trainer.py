@@ -48,7 +48,10 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
     workers = worker_request(training)
     check_capacity(workers)
     if job.validation is not None and not can_hold([workers, job.validation.request]):
-        progress.say(f"{job.label}: its snapshots are judged after it, because no replica fits beside its workers")
+        progress.say(
+            f"{job.label}: its snapshots are judged after it, because it is not certain that a replica fits beside its "
+            "workers"
+        )
         job = replace(job, validation=None)
     reported = on_driver_node(ProgressActor)
     if job.validation is not None and job.validation.decided:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from reported_run import RECIPE, write_run
 
-from selfreward_ray.alarms.check import Fired, alarms_of, fired, fired_after
+from selfreward_ray.alarms.check import Fired, _accuracy_change, alarms_of, fired, fired_after
 from selfreward_ray.alarms.measures import ALARMS, Finished
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.loop import STEPS
@@ -14,7 +14,6 @@ from selfreward_ray.plan import plan
 from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.step import Step
 
 KINDS = {kind.name: kind for kind in ALARMS}
 
@@ -143,8 +142,8 @@ def test_the_alarms_of_a_run_follow_from_its_files(tmp_path: Path):
     (pairs,) = [step for step in steps if step.label == "M3 · pairs"]
     pairs.folder.write_json("manifest.json", vars(manifest) | {"metrics": candidates(duplicates=0.9)})
     assert [(a.alarm, a.model) for a in fired_after(pairs, RECIPE, layout)] == [("duplicates", 2)]
-    unfinished = Step("pair", str(tmp_path / "other"), {}, {})
-    assert not unfinished.is_done()
+    pairs.folder.filesystem()[0].delete_file(f"{pairs.folder.filesystem()[1]}/manifest.json")
+    assert fired_after(pairs, RECIPE, layout) == ()
 
 
 def test_the_judges_paired_difference_is_read_from_both_evaluations(tmp_path: Path):
@@ -152,8 +151,11 @@ def test_the_judges_paired_difference_is_read_from_both_evaluations(tmp_path: Pa
     layout = write_run(tmp_path, RECIPE)
     evaluate = {s.model: s for s in plan(RECIPE, layout) if s.name == "evaluate"}
     low = RECIPE.model_copy(update={"alarms": Alarms.model_validate({"judge_worse": {"threshold": 1.0}})})
-    names = [a.alarm for a in fired_after(evaluate["M2"], low, layout)]
-    assert "judge_worse" in names
+    (fired,) = [a for a in fired_after(evaluate["M2"], low, layout) if a.alarm == "judge_worse"]
+    change = _accuracy_change(layout, 2)
+    assert change is not None
+    assert change.mean > 0
+    assert fired.value == change.high
     assert "judge_worse" not in [a.alarm for a in fired_after(evaluate["M2"], RECIPE, layout)]
     assert "judge_worse" not in [a.alarm for a in fired_after(evaluate["M1"], low, layout)]
 

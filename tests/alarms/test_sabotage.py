@@ -102,7 +102,7 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
     with pytest.raises(StoppedByAlarm) as error:
         run.run()
     override = "add alarms.judge_at_chance.reaction=warn to the command"
-    assert str(error.value).endswith(f"{override} (selfreward run RECIPE --run-dir {run.layout.uri})")
+    assert str(error.value).endswith(f"{override} (selfreward run RECIPE --run-dir {run.layout.uri} iterations=2)")
     assert "correlation with the human rankings is −1.000, not better than chance (expected: above 0.000)" in str(
         error.value
     )

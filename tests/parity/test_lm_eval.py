@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from selfreward_ray.inference.scoring import Score
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import TaskAnswer
 from selfreward_ray.steps.benchmark import benchmark
+from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.tables import read_rows
@@ -107,7 +109,9 @@ def measured(tiny_model: Path, tasks_dir: str, only_local_tasks: None) -> Callab
     def run(model: ScriptedModel, out: Path, stop_after: int | None = None, **options: Any) -> Manifest:
         settings: dict[str, Any] = {"tasks": ["both", "write"], "tasks_dir": tasks_dir, **options}
         pool = pool_of(model, stop_after)
-        return benchmark(RECIPE, model=str(tiny_model), out=str(out), open_pool=pool, **settings)
+        return benchmark(
+            RECIPE, model=str(tiny_model), out=str(out), run=partial(run_pooled, open_pool=pool), **settings
+        )
 
     return run
 

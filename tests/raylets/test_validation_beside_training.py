@@ -96,6 +96,9 @@ def test_without_room_for_a_replica_beside_the_workers_nothing_is_validated(tmp_
     printed = StringIO()
     with within(400):
         train(tmp_path, printed, rank, validation(tmp_path, decided_at=4), workers=3, cpus_per_worker=1)
-    assert "SFT: its snapshots are judged after it, because no replica fits beside its workers" in printed.getvalue()
+    assert (
+        "SFT: its snapshots are judged after it, because it is not certain that a replica fits beside its workers"
+        in printed.getvalue()
+    )
     assert not (tmp_path / "judged").exists()
     assert max(steps(tmp_path)) == 3

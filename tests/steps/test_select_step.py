@@ -103,8 +103,10 @@ class Training:
                 self.decided.append(job.validation.is_decided(step))
                 if self.decided[-1]:
                     break
-        job.folders.training.write_json("summary.json", {"steps": step, "tokens": 17, "last": {"loss": 0.5}})
-        job.folders.training.write_bytes("steps.jsonl", b'{"step": 0, "loss": 0.5}\n')
+        # After step 4 the training destroys its model.
+        rows = [{"step": n, "loss": 0.5 if n < 4 else 9.0, "skipped": n >= 4} for n in range(step)]
+        job.folders.training.write_json("summary.json", {"steps": step, "tokens": 17, "last": rows[-1]})
+        job.folders.training.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def table(folder: Path, name: str, rows: list[Any], table: str = "rows") -> str:
@@ -167,7 +169,10 @@ def test_the_snapshot_before_the_first_that_does_not_win_becomes_the_model(
     assert "M2 · DPO: the model of step 4 is chosen: step 6 did not win" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "M2/training/snapshots").exists()
     assert "000008/model" not in marks.engines, "later snapshots are not asked"
-    assert (manifest.rows, manifest.tokens, manifest.metrics["steps"]) == ({"rows": 4}, 17, 8)
+    assert (manifest.rows, manifest.tokens, manifest.metrics["steps"]) == ({"rows": 4}, 17, 4)
+    assert manifest.metrics["skipped_steps"] == 0, "alarms do not look at the steps after the chosen one"
+    assert manifest.metrics["course"]["loss_rise"] == 0
+    assert manifest.metrics["last"]["step"] == 3
 
 
 def test_beside_the_training_the_result_is_the_same_and_the_training_ends_early(tmp_path: Path, given: dict[str, Any]):
@@ -177,8 +182,8 @@ def test_beside_the_training_the_result_is_the_same_and_the_training_ends_early(
     beside = dpo(recipe(), **elsewhere, trainer=training, run=marks)
     assert training.decided == [False, False, True]
     assert chosen(tmp_path / "beside") == 4
-    assert beside.metrics["selected"] == after.metrics["selected"]
-    assert beside.metrics["steps"] == 6
+    seconds = {"engine_start_seconds": None}
+    assert beside.metrics | seconds == after.metrics | seconds, "what alarms and reports read of it too"
     assert len(marks.rows) == ASKED
 
 
@@ -338,7 +343,7 @@ def test_status_and_report_say_which_step_was_chosen_and_why(tmp_path: Path, giv
     assert training.selected.startswith("The model is that of step 4: step 6 did not win against it (win rates: ")
     planned = [step for step in plan(recipe(), RunLayout(str(tmp_path))) if step.name == "dpo"][:1]
     [(_, line)] = status_lines(planned)
-    assert line.plain.endswith(" s, model of step 4 of 2, 4, 6")
+    assert line.plain.endswith(" s, model of step 4 (compared: 2, 4, 6)")
 
 
 def test_trackers_get_the_win_rates(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch):

@@ -133,7 +133,8 @@ def check_whole(answers: Folder) -> None:
 
 
 def check_provable(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` does not use the demo world, or makes no pairs."""
+    """Raise `UserError` if `recipe` does not use the demo world or makes no pairs, and if its models could have other
+    parents or other trainings than those of the controls."""
     if recipe.seed_data.source != "demo" or recipe.prompts.source != "demo" or not recipe.seed_data.held_out:
         raise UserError(
             "a proof needs answers that a rule checker can score: set seed_data.source=demo, prompts.source=demo, and "
@@ -147,4 +148,15 @@ def check_provable(recipe: Recipe) -> None:
     if POLICIES[recipe.pairs.policy].record is not Pair:
         raise UserError(
             f"a proof needs preference pairs, but pairs.policy={recipe.pairs.policy} makes none; set another policy"
+        )
+    if recipe.training.select != "last":
+        raise UserError(
+            f"a proof compares trainings of the same length, but training.select={recipe.training.select} chooses "
+            "among their checkpoints; set training.select=last"
+        )
+    rollbacks = [name for name, alarm in recipe.alarms if alarm.reaction == "rollback"]
+    if rollbacks:
+        raise UserError(
+            f"a proof trains each model from the one before it, but alarms.{rollbacks[0]}.reaction=rollback may reject "
+            f"that one; set alarms.{rollbacks[0]}.reaction=warn"
         )
