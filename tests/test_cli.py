@@ -230,6 +230,15 @@ def no_cluster_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
             "model 'm0' is neither a local folder",
         ),
         (["proof", "{recipe}", "--run-dir", "{tmp}/run"], "a proof needs answers that a rule checker can score"),
+        (["proof", "proof", "--run-dir", "{tmp}/run", "training.select=judged"], "set training.select=last"),
+        (
+            ["proof", "proof", "--run-dir", "{tmp}/run", "alarms.win_rate.reaction=rollback"],
+            "set alarms.win_rate.reaction=warn",
+        ),
+        (
+            ["run", "quickstart", "--run-dir", "{tmp}/run", "training.select=judged", "pairs.policy=positive-only"],
+            "pairs.policy=positive-only trains by SFT; set training.select=last",
+        ),
     ],
 )
 def test_no_cluster_is_started_for_what_is_wrong_before(

@@ -65,6 +65,15 @@ def test_steps_that_came_again_count_once_and_a_long_curve_is_drawn_by_its_means
     assert re.fullmatch(r"loss 80 █[▁▂▃▄▅▆▇█]{38}▁ 1", curve.strip())
 
 
+def test_what_is_done_anew_is_shown_as_far_as_it_is(layout: RunLayout):
+    """A training goes on from an earlier checkpoint; another model answers the prompts of a rejected one."""
+    write(layout, [9.0] * 60)
+    write(layout, [3.0, 2.0])
+    lines = [line.strip() for line in shown(layout).splitlines()]
+    assert lines[3].startswith("2 done, ")
+    assert lines[5].startswith("loss 3 ")
+
+
 def test_it_ends_when_the_run_is_complete(layout: RunLayout):
     waited: list[float] = []
 
