@@ -29,7 +29,9 @@ class Reactions:
     def __init__(self, steps: Sequence[PlannedStep], recipe: Recipe, layout: RunLayout) -> None:
         self._steps, self._recipe, self._layout = steps, recipe, layout
         trained = [n for n, step in enumerate(steps) if step.made_in and read_manifest(step.folder) is not None]
-        self._past = {step.label for step in steps[: max(trained, default=0)]}
+        # The run may have more models than this recipe plans: `selfreward iterate` makes them.
+        beyond = read_manifest(layout.training(recipe.iterations + 2)) is not None
+        self._past = {step.label for step in steps[: len(steps) if beyond else max(trained, default=0)]}
 
     def after(self, step: PlannedStep, fresh: bool) -> None:
         """React to the alarms of `step`, a finished one; `fresh` says whether this call of the run has finished it.
@@ -39,19 +41,28 @@ class Reactions:
         """
         if step.label in self._past:
             return
-        fired = fired_after(step, self._recipe, self._layout)
-        alarms = [alarm for alarm in fired if self._layout.rejection(alarm.model) is None]
+        alarms = self._alarms(step)
         if fresh:
             self._say_if_unmeasured(step)
             for alarm in alarms:
                 warn(alarm.line)
-        # Nothing is before M1 to go back to.
-        stopping = [a for a in alarms if a.reaction == "stop" or (a.reaction == "rollback" and a.model == 1)]
-        if stopping:
+        if stopping := _stopping(alarms):
             raise StoppedByAlarm(self._stopped(stopping))
         for alarm in alarms:
             if alarm.reaction == "rollback":
                 self._reject(alarm, step)
+
+    def stopped(self) -> str | None:
+        """Why the run goes no further, and how it would; None if no alarm of a finished step stops it."""
+        for step in self._steps:
+            if step.label not in self._past and (stopping := _stopping(self._alarms(step))):
+                return self._stopped(stopping)
+        return None
+
+    def _alarms(self, step: PlannedStep) -> list[Fired]:
+        """The alarms of `step`, without those of models that are rejected already."""
+        fired = fired_after(step, self._recipe, self._layout)
+        return [alarm for alarm in fired if self._layout.rejection(alarm.model) is None]
 
     def _stopped(self, alarms: list[Fired]) -> str:
         said = " ".join(f"{alarm.alarm}: {alarm.text}" for alarm in alarms)
@@ -79,6 +90,11 @@ class Reactions:
         manifest = read_manifest(step.folder) if step.name == "evaluate" and step.model == "M1" else None
         if manifest is not None and (manifest.metrics.get("agreement") or {}).get("spearman") is None:
             say_unmeasured(self._recipe, "no held-out set has replies of different ranks")
+
+
+def _stopping(alarms: list[Fired]) -> list[Fired]:
+    """Those of `alarms` that end the run. Nothing is before M1 to go back to."""
+    return [a for a in alarms if a.reaction == "stop" or (a.reaction == "rollback" and a.model == 1)]
 
 
 def say_unmeasured(recipe: Recipe, reason: str) -> None:

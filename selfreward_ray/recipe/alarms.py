@@ -1,8 +1,8 @@
 """The recipe's section on alarms: when a run warns, stops, or goes back to an earlier model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat
+from pydantic import BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
 from selfreward_ray.recipe.section import Section
 
@@ -21,6 +21,20 @@ class Alarm(Section):
     """What happens when it fires. ``off`` ignores it. ``warn`` prints a line and goes on. ``stop`` ends the run, which
     keeps everything. ``rollback`` rejects the model that is to blame, and trains the next one from the model before
     it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _its_fields(cls, given: Any) -> Any:
+        if isinstance(given, str | bool):
+            raise ValueError("an alarm has the fields threshold and reaction: set its reaction")
+        return given
+
+    @field_validator("threshold", mode="before", check_fields=False)
+    @classmethod
+    def _a_number(cls, given: Any) -> Any:
+        if isinstance(given, bool):
+            raise ValueError("a threshold is a number; to turn the alarm off, set its reaction to off")
+        return given
 
 
 class ScoreSaturation(Alarm):

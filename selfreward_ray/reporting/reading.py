@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
 from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.evaluation.outcomes import Outcomes
@@ -25,6 +26,7 @@ from selfreward_ray.reporting.judged import (
     ShownPrompt,
     ShownReply,
 )
+from selfreward_ray.reporting.progress import warn
 from selfreward_ray.reporting.summary import ModelSummary, Training
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.manifest import read_figures, read_manifest
@@ -98,15 +100,26 @@ def _against(layout: RunLayout, t: int) -> dict[str, dict[str, Any]]:
 def read_comparisons(layout: RunLayout) -> Iterator[AddedComparison]:
     """The finished comparisons that users added to the run, in the order of their names.
 
-    Raises `UserError` if one of them is another step.
+    What is none is left out with a warning: the report of the run does not depend on it.
     """
     for name in layout.comparisons.folders():
-        folder = layout.comparisons / name
-        manifest = read_manifest(folder)
-        if manifest is not None:
-            outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
-            left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
-            yield AddedComparison(name, _title(left, layout), _title(right, layout), left, right, judge, outcomes)
+        try:
+            added = _read_comparison(layout.comparisons / name, layout)
+        except UserError as error:
+            warn(f"not in the report: {error}; move it out of {layout.comparisons.uri}")
+        else:
+            yield from added
+
+
+def _read_comparison(folder: Folder, layout: RunLayout) -> list[AddedComparison]:
+    """The comparison in `folder`; none if it is not finished. Raises `UserError` for another step."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return []
+    outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
+    left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
+    name = folder.uri.rpartition("/")[2]
+    return [AddedComparison(name, _title(left, layout), _title(right, layout), left, right, judge, outcomes)]
 
 
 def _title(side: str, layout: RunLayout) -> str:

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.outcomes import outcomes
 from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
@@ -12,7 +13,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
 from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.steps.replies import first_replies
-from selfreward_ray.store.folder import absolute
+from selfreward_ray.store.folder import Folder, absolute, same_place
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files
 
@@ -25,6 +26,7 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
     If a prompt has several replies, the first one is compared. The driver holds the prompts of both sides in memory.
     With `out` in the folder ``comparisons`` of a run, the report of that run shows the outcomes.
     """
+    _check_place(out)
     rubric, part = judging(recipe, pairwise=True)
     step = Step("compare", out, part, {"model": model, "left": left, "right": right})
     program = partial(programs.compare, judge=recipe.judge, rubric=rubric)
@@ -39,6 +41,13 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
         step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
         measure=lambda: {"left": _place(left), "right": _place(right), **_figures(step)}, only_judges=True,
     )  # fmt: skip
+
+
+def _check_place(out: str) -> None:
+    """Raise `UserError` if `out` is among the comparisons of a run, but not where its report looks."""
+    run, found, name = same_place(out).rpartition("/comparisons")
+    if found and (not name.strip("/") or "/" in name[1:]) and Folder(run).is_file("recipe.yaml"):
+        raise UserError(f"--out {out}: the report of {run} shows only comparisons in {run}/comparisons/NAME")
 
 
 def _place(side: str) -> str:

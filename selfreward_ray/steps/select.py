@@ -120,7 +120,13 @@ class Selection:
         """
         training = self.made.training
         if not training.is_file(_CHOSEN):
-            found = select(self._snapshots(), self._outcomes)
+            snapshots = self._snapshots()
+            if not snapshots:
+                raise UserError(
+                    f"{self.label}: the training has ended, but {self.made.snapshots.uri} has none of its snapshots; "
+                    f"remove {training.uri} to train again"
+                )
+            found = select(snapshots, self._outcomes)
             training.write_json(_CHOSEN, self._described(found))
         chosen: dict[str, Any] = training.read_json(_CHOSEN)
         self._place(chosen["step"])
@@ -152,13 +158,21 @@ class Selection:
             sides = {"left": self._scored_answers(step), "right": before}
             label = f"{self.label} · step {step} against step {against}"
             if self._pairwise:
-                self.run(compare(self.recipe, model=self.judge, **sides, out=out.uri, label=label))
+                self._compare(sides, out, label)
             else:
                 head_to_head(self.recipe, **sides, out=out.uri, label=label)
             manifest = read_manifest(out)
             assert manifest is not None, "a step that ended has a manifest"
         outcomes: dict[str, Any] = manifest.metrics["outcomes"]
         return outcomes
+
+    def _compare(self, sides: dict[str, str], out: Folder, label: str) -> None:
+        try:
+            self.run(compare(self.recipe, model=self.judge, **sides, out=out.uri, label=label))
+        except UserError as error:
+            raise UserError(
+                f"{error}; in a new run, set judge.constrained=true, another evaluation.judge, or training.select=last"
+            ) from None
 
     def _scored_answers(self, step: int) -> str:
         """The step with a snapshot's answers, and with their scores unless they are compared in pairs."""

@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from selfreward_ray.alarms.check import alarms_of
+from selfreward_ray.alarms.reactions import Reactions
 from selfreward_ray.plan import POOLED, PlannedStep, plan
+from selfreward_ray.reporting.formatting import visible
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
@@ -27,7 +29,9 @@ def print_status(run: str, console: Console | None = None) -> None:
         following = following or step
     for line in alarm_lines(alarms_of(steps, recipe, layout), layout.rejections, recipe.iterations + 1):
         console.print(line, soft_wrap=True)
-    if following:
+    if stopped := Reactions(steps, recipe, layout).stopped():
+        console.print(Text(visible(stopped), style="yellow"), soft_wrap=True)
+    elif following:
         console.print(
             f"continue with the command that started it, or: selfreward iterate --run-dir {run}", soft_wrap=True
         )

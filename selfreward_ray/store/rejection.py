@@ -46,9 +46,13 @@ def read_rejections(run: Folder) -> tuple[Rejection, ...]:
 
 def _read(folder: Folder) -> Rejection:
     try:
-        return _RECORD.validate_json(folder.read_bytes(RECORD))
+        record = _RECORD.validate_json(folder.read_bytes(RECORD))
     except ValidationError:
+        record = None
+    # M1 cannot be rejected: no model is before it.
+    if record is None or not folder.uri.endswith(f"/M{record.model}") or not 1 < record.model < record.since:
         raise UserError(
-            f"{folder.uri}/{RECORD} is damaged (it records no rejected model); remove the file to take the rejection "
-            "back"
-        ) from None
+            f"{folder.uri}/{RECORD} is damaged (it records no rejection of this model); remove the file to take the "
+            "rejection back"
+        )
+    return record

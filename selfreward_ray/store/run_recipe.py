@@ -31,12 +31,13 @@ def claimable(run: Folder, recipe: Recipe) -> Recipe:
 
     More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
     raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
-    how much a forward pass holds may change. So may `endpoint`, `tracking` and `alarms`, `judge.pairwise_rubric` where
-    no step of the loop reads it, and all fields while the seed step, the first, is not finished. Any other difference
-    raises `UserError` naming the fields. So does a run of an earlier version.
+    how much a forward pass holds may change. So may `endpoint`, `tracking` and `alarms`, `judge.pairwise_rubric` and
+    `training.select_every` where no step of the loop reads them, and all fields while the seed step, the first, is not
+    finished. Any other difference raises `UserError` naming the fields. So does a run of an earlier version.
     """
     if run.is_file("recipe.yaml"):
         before = RunLayout(run.uri).recipe()
+        models = MODEL_FIELDS if before.training.select == "judged" else MODEL_FIELDS - {"select_every"}
         unread = [] if recipe.evaluation.head_to_head == "pairwise" else ["pairwise_rubric"]
         free = {
             "iterations": recipe.iterations,
@@ -44,7 +45,7 @@ def claimable(run: Folder, recipe: Recipe) -> Recipe:
             "tracking": recipe.tracking,
             "endpoint": recipe.endpoint,
             "alarms": recipe.alarms,
-            "training": _with_fields(recipe.training, MODEL_FIELDS, before.training),
+            "training": _with_fields(recipe.training, models, before.training),
             "prompts": _with_fields(before.prompts, ["max_requests"], recipe.prompts),
             "judge": _with_fields(before.judge, unread, recipe.judge),
             "sft": _with_fields(before.sft, PASS_FIELDS, recipe.sft),

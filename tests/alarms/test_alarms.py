@@ -165,6 +165,8 @@ def test_the_judges_paired_difference_is_read_from_both_evaluations(tmp_path: Pa
     [
         ("alarms.win_rate.reaction=panic", "alarms.win_rate.reaction"),
         ("alarms.unfinished.threshold=2", "alarms.unfinished.threshold"),
+        ("alarms.unfinished.threshold=off", "to turn the alarm off, set its reaction to off"),
+        ("alarms.win_rate=stop", "an alarm has the fields threshold and reaction: set its reaction"),
         ("alarms.win_rte.reaction=off", "did you mean 'alarms.win_rate'"),
     ],
 )

@@ -18,6 +18,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.steps.watch import watch
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.rejection import Rejection, read_rejections, write_rejection
 from selfreward_ray.store.run import RunLayout
 
@@ -217,6 +218,24 @@ def test_a_reaction_that_is_changed_later_leaves_the_past_alone(run: SmallLoop, 
     assert run.trained == [("M1", "m0"), ("M2", "M1"), ("M3", "M2")]
     assert read_rejections(run.layout.root) == ()
     assert "win_rate" not in capsys.readouterr().err
+
+
+def test_a_model_that_an_iteration_beyond_the_recipe_was_made_from_is_not_rejected(run: SmallLoop):
+    run.answers |= {"M2": 1}
+    run.run(run.recipe())
+    run.run(run.recipe(alarms=LOSING).model_copy(update={"iterations": 1}))
+    assert read_rejections(run.layout.root) == ()
+
+
+@pytest.mark.parametrize("record", [rejection(1, 2, "M1 · evaluate"), rejection(3, 4, "x"), rejection(2, 2, "x")])
+def test_a_record_that_can_not_be_is_damaged(tmp_path: Path, record: Rejection):
+    """M1 has no model before it, the file lies in the folder of its model, and a model is not made from itself."""
+    write_rejection(Folder(str(tmp_path)), record)
+    folder = tmp_path / ("M1" if record.model == 1 else "M2")
+    if not folder.exists():
+        (tmp_path / f"M{record.model}").rename(folder)
+    with pytest.raises(UserError, match="records no rejection of this model.; remove the file"):
+        RunLayout(str(tmp_path)).current()
 
 
 def test_another_iteration_starts_from_the_model_that_is_left(run: SmallLoop, monkeypatch: pytest.MonkeyPatch):

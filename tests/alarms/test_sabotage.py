@@ -3,17 +3,20 @@
 A learning rate that destroys the model is in `tests/training/test_destroyed_model.py`.
 """
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from small_loop import SmallLoop, first_one, honest, inverted, long_winded, obedient
 
 from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.alarms.reactions import StoppedByAlarm
 from selfreward_ray.plan import plan
 from selfreward_ray.recipe.alarms import Alarms
+from selfreward_ray.steps.status import print_status
 
 ALWAYS_5 = """\
 template: |-
@@ -113,6 +116,9 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
     assert tracked.startswith("alarm judge_at_chance after M1 · evaluate: ")
     before, reports = len(run.asked), len(run.reports)
     assert reports == len({"seed", "prompts", "sft", "evaluate"})
+    console = Console(file=io.StringIO(), width=200)
+    print_status(run.layout.uri, console)
+    assert console.file.getvalue().strip().endswith(f"(selfreward run RECIPE --run-dir {run.layout.uri} iterations=2)")  # type: ignore[attr-defined]
     with pytest.raises(StoppedByAlarm):
         run.run()
     assert (len(run.asked), len(run.reports)) == (before, reports + 1), "the same command stops at once"

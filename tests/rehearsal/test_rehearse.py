@@ -22,8 +22,8 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-# `proof` has the steps and the shape of `quickstart`, and `qwen2.5-0.5b-1gpu` is, as `llama3.1-8b-8gpu`, for one machine
-# with GPUs: a release rehearses these two too.
+# `proof` has the steps and the shape of `quickstart`, and `qwen2.5-0.5b-1gpu` is for one machine with GPUs, as
+# `llama3.1-8b-8gpu` is: a release rehearses these two too.
 RARE = ("proof", "qwen2.5-0.5b-1gpu")
 LOCAL = [pytest.param(n, marks=[pytest.mark.release] * (n in RARE)) for n in RECIPES if n != "llama2-70b"]
 

@@ -176,6 +176,14 @@ def test_a_comparison_says_what_was_compared(tmp_path: Path, pool: ScriptedPools
     assert manifest.metrics["model"] == "judge"
 
 
+@pytest.mark.parametrize("out", ["comparisons", "comparisons/", "comparisons/a/b"])
+def test_a_comparison_of_a_run_has_a_name_under_which_its_report_finds_it(tmp_path: Path, out: str):
+    """It is paid for, and would never be shown."""
+    (tmp_path / "recipe.yaml").write_text("model: m0\n")
+    with pytest.raises(UserError, match=r"shows only comparisons in .*/comparisons/NAME"):
+        compare(RECIPE, model="judge", left="l", right="r", out=f"{tmp_path}/{out}")
+
+
 def test_a_rubric_of_one_reply_can_not_compare(tmp_path: Path):
     recipe = Recipe.model_validate(VALUES | {"judge": {"pairwise_rubric": "checklist"}})
     with pytest.raises(UserError, match="rubric checklist has the placeholders {reply}; a rubric with {first}"):

@@ -158,11 +158,17 @@ def test_a_comparison_in_the_runs_folder_is_reported_apart_from_the_loops_own(tm
     assert "under-way" not in page
 
 
-def test_another_step_among_the_comparisons_is_said_to_be_one(tmp_path: Path):
-    layout = write_run(tmp_path, until=1)
-    finish("judge", layout.comparisons / "mine", [], JudgedPrompt)
-    with pytest.raises(UserError, match="comparisons/mine holds a 'judge' step, but a 'compare' step is needed here"):
-        read_report(layout)
+def test_what_is_no_comparison_is_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The report of a run does not depend on what users put beside its steps."""
+    layout = write_run(tmp_path, until=2)
+    add_comparison(layout, "mine", layout.evaluation(2).uri, layout.evaluation(1).uri)
+    finish("judge", layout.comparisons / "other", [], JudgedPrompt)
+    assert [added.name for added in read_report(layout)[0].comparisons] == ["mine"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "comparisons/other holds a 'judge' step, but a 'compare' step is needed here; move it out of" in said
+    manifest = layout.comparisons / "mine"
+    manifest.write_json("manifest.json", manifest.read_json("manifest.json") | {"metrics": {}})
+    assert read_report(layout)[0].comparisons == ()
 
 
 def test_a_comparison_that_was_added_answers_whether_answers_were_compared(tmp_path: Path):
@@ -182,14 +188,12 @@ def test_a_comparison_that_was_added_answers_whether_answers_were_compared(tmp_p
         ("M1/evaluation", {"replies": {"score": 1.0}}, "replies: score, score_margin"),
         ("M2/evaluation", {"replies": evaluated(1.0, None)["replies"]}, "agreement: "),
         ("M2/against-M1", {"outcomes": {"left": 1}}, "outcomes: left, right, ties"),
-        ("comparisons/mine", {}, "outcomes: left, right, ties"),
     ],
 )
 def test_a_manifest_without_figures_is_said_with_the_remedy(
     tmp_path: Path, step: str, metrics: dict[str, Any], name: str
 ):
     layout = write_run(tmp_path, until=2)
-    add_comparison(layout, "mine", layout.evaluation(2).uri, layout.evaluation(1).uri)
     manifest = layout.root / step
     manifest.write_json("manifest.json", manifest.read_json("manifest.json") | {"metrics": metrics})
     said = f"{step}/manifest.json has no figures of this version .{name}.*remove that folder and make the step again"
