@@ -126,6 +126,7 @@ def test_the_snapshot_that_is_chosen_becomes_the_model_however_it_was_judged(tmp
         assert (folder / "M2/model/tokenizer.json").exists()
 
 
+@pytest.mark.release
 def test_snapshots_do_not_change_the_training(tmp_path: Path, tiny_model: Path):
     """A training whose last snapshot is chosen has the losses and the weights of one without snapshots."""
     judged, last = tmp_path / "judged", tmp_path / "last"
