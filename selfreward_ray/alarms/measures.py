@@ -163,8 +163,8 @@ def _skipped(step: Finished) -> float | None:
     return fraction(step.metrics.get("skipped_steps"), step.metrics.get("steps", 0))
 
 
-_VERDICTS = frozenset({"evaluate", "pair"})
 _REPLIES = frozenset({"evaluate", "pair"})
+"""Steps that have seen a model's replies and its verdicts."""
 _EVALUATE, _PAIR, _DPO = frozenset({"evaluate"}), frozenset({"pair"}), frozenset({"dpo"})
 _RUBRIC = "Read some verdicts in the report, and try another judge.rubric in a new run"
 
@@ -187,17 +187,17 @@ ALARMS: tuple[AlarmKind, ...] = (
         "Lower dpo.learning_rate, or keep judging rows in training (dpo.eft_weight)",
     ),
     AlarmKind(
-        "score_saturation", _VERDICTS, _saturation, "above", _percent,
+        "score_saturation", _REPLIES, _saturation, "above", _percent,
         "{} of the verdicts have the same score",
         f"The judge hardly tells replies apart. {_RUBRIC}",
     ),
     AlarmKind(
-        "score_entropy", _VERDICTS, _entropy, "below", lambda v: f"{v:.2f} bits",
+        "score_entropy", _REPLIES, _entropy, "below", lambda v: f"{v:.2f} bits",
         "the scores of the verdicts have an entropy of {}",
         f"The judge uses few scores. {_RUBRIC}",
     ),
     AlarmKind(
-        "unreadable_verdicts", _VERDICTS, _of("candidates.unreadable", "agreement.unreadable"), "above", _percent,
+        "unreadable_verdicts", _REPLIES, _of("candidates.unreadable", "agreement.unreadable"), "above", _percent,
         "{} of the verdicts have no readable score",
         "Set judge.constrained=true, raise judge.sampling.max_tokens, or use a rubric that the model can follow",
     ),

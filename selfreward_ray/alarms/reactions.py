@@ -1,6 +1,6 @@
 """What a run does when alarms fire: it warns, stops, or rejects a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from selfreward_ray.alarms.check import Fired, fired_after, rejection_of
 from selfreward_ray.errors import UserError
@@ -41,7 +41,7 @@ class Reactions:
         """
         if step.label in self._past:
             return
-        alarms = self._alarms(step)
+        alarms = self._open(fired_after(step, self._recipe, self._layout))
         if fresh:
             self._say_if_unmeasured(step)
             for alarm in alarms:
@@ -52,17 +52,14 @@ class Reactions:
             if alarm.reaction == "rollback":
                 self._reject(alarm, step)
 
-    def stopped(self) -> str | None:
-        """Why the run goes no further, and how it would; None if no alarm of a finished step stops it."""
-        for step in self._steps:
-            if step.label not in self._past and (stopping := _stopping(self._alarms(step))):
-                return self._stopped(stopping)
-        return None
+    def stopped(self, alarms: Iterable[Fired]) -> str | None:
+        """Why the run, of which all `alarms` are given, goes no further, and how it would; None if none stops it."""
+        stopping = _stopping(self._open(alarm for alarm in alarms if alarm.step not in self._past))
+        return self._stopped([a for a in stopping if a.step == stopping[0].step]) if stopping else None
 
-    def _alarms(self, step: PlannedStep) -> list[Fired]:
-        """The alarms of `step`, without those of models that are rejected already."""
-        fired = fired_after(step, self._recipe, self._layout)
-        return [alarm for alarm in fired if self._layout.rejection(alarm.model) is None]
+    def _open(self, alarms: Iterable[Fired]) -> list[Fired]:
+        """Those of `alarms` whose model is not rejected already."""
+        return [alarm for alarm in alarms if self._layout.rejection(alarm.model) is None]
 
     def _stopped(self, alarms: list[Fired]) -> str:
         said = " ".join(f"{alarm.alarm}: {alarm.text}" for alarm in alarms)

@@ -27,9 +27,10 @@ def print_status(run: str, console: Console | None = None) -> None:
     for step, line in status_lines(steps):
         console.print(line)
         following = following or step
-    for line in alarm_lines(alarms_of(steps, recipe, layout), layout.rejections, recipe.iterations + 1):
+    alarms = alarms_of(steps, recipe, layout)
+    for line in alarm_lines(alarms, layout.rejections, recipe.iterations + 1):
         console.print(line, soft_wrap=True)
-    if stopped := Reactions(steps, recipe, layout).stopped():
+    if stopped := Reactions(steps, recipe, layout).stopped(alarms):
         console.print(Text(visible(stopped), style="yellow"), soft_wrap=True)
     elif following:
         console.print(

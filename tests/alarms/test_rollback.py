@@ -32,10 +32,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLoop:
 
 
 def shown(call: Any, *arguments: Any) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    call(*arguments, console)
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
-    return text
+    printed = io.StringIO()
+    call(*arguments, Console(file=printed, width=200))
+    return printed.getvalue()
 
 
 def rejection(model: int, since: int, step: str) -> Rejection:

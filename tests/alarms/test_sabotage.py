@@ -116,9 +116,9 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
     assert tracked.startswith("alarm judge_at_chance after M1 · evaluate: ")
     before, reports = len(run.asked), len(run.reports)
     assert reports == len({"seed", "prompts", "sft", "evaluate"})
-    console = Console(file=io.StringIO(), width=200)
-    print_status(run.layout.uri, console)
-    assert console.file.getvalue().strip().endswith(f"(selfreward run RECIPE --run-dir {run.layout.uri} iterations=2)")  # type: ignore[attr-defined]
+    printed = io.StringIO()
+    print_status(run.layout.uri, Console(file=printed, width=200))
+    assert printed.getvalue().strip().endswith(f"(selfreward run RECIPE --run-dir {run.layout.uri} iterations=2)")
     with pytest.raises(StoppedByAlarm):
         run.run()
     assert (len(run.asked), len(run.reports)) == (before, reports + 1), "the same command stops at once"

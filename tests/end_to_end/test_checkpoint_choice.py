@@ -11,6 +11,7 @@ import pytest
 import ray
 import scripted_model
 import training_runs
+from finished_step import finished_step
 from ray import cloudpickle
 from scripted_model import ScriptedModel, ScriptedPool
 from training_runs import OPTIMIZATION, PAIRS, STEPS, losses, weights
@@ -20,7 +21,6 @@ from selfreward_ray.records import Candidate, Pair, RankedReply, RankedSet
 from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.train import dpo
 from selfreward_ray.store.manifest import Manifest
-from selfreward_ray.store.step import Step
 
 pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 
@@ -63,14 +63,6 @@ def pooled(*steps: Any, marks: dict[int, int], seen: str) -> list[Manifest]:
     return run_pooled(*steps, open_pool=partial(opened, marks, seen))
 
 
-def table(folder: Path, name: str, rows: list[Any], table: str = "rows") -> str:
-    step = Step(name, str(folder / name), {}, {})
-    step.is_done()
-    step.write(rows, type(rows[0]), table)
-    step.finish(offered=len(rows), kept=len(rows))
-    return step.folder.uri
-
-
 def said(name: str, ids: tuple[int, ...]) -> Candidate:
     return Candidate(name, name, ids, True)
 
@@ -93,8 +85,8 @@ def trained(
     return dpo(
         recipe,
         model=str(tiny_model),
-        pairs=table(folder, "pair", pairs),
-        validation=table(folder, "seed", sets, "validation"),
+        pairs=finished_step(folder, "pair", pairs),
+        validation=finished_step(folder, "seed", sets, "validation"),
         judge="judge",
         out=str(folder / "M2"),
         label="M2 · DPO",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_step import finished_step
 from pyarrow import fs
 from scripted_model import ScriptedModel, ScriptedPool
 
@@ -109,22 +110,14 @@ class Training:
         job.folders.training.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def table(folder: Path, name: str, rows: list[Any], table: str = "rows") -> str:
-    step = Step(name, str(folder / name), {}, {})
-    step.is_done()
-    step.write(rows, type(rows[0]), table)
-    step.finish(offered=len(rows), kept=len(rows))
-    return step.folder.uri
-
-
 @pytest.fixture
 def given(tmp_path: Path) -> dict[str, Any]:
     sets = [RankedSet(f"s{i}", f"Prompt {i}?", (RankedReply(f"s{i}/r0", "So.", 0),)) for i in range(PROMPTS)]
     return {
         "model": "m1",
         "judge": "judge",
-        "pairs": table(tmp_path, "pair", PAIRS),
-        "validation": table(tmp_path, "seed", sets, "validation"),
+        "pairs": finished_step(tmp_path, "pair", PAIRS),
+        "validation": finished_step(tmp_path, "seed", sets, "validation"),
         "out": str(tmp_path / "M2"),
         "label": "M2 · DPO",
     }
@@ -284,7 +277,7 @@ def test_prompts_and_a_judge_are_needed(tmp_path: Path, given: dict[str, Any]):
     with pytest.raises(UserError, match="M2 · DPO: training.select=judged needs prompts and a judge"):
         dpo(recipe(), **given | {"judge": None}, trainer=Training(2))
     sets = [RankedSet("s0", "Why?", (RankedReply("s0/r0", "So.", 0),))]
-    other = table(tmp_path / "other", "seed", sets, "held_out")
+    other = finished_step(tmp_path / "other", "seed", sets, "held_out")
     training = Training(2)
     with pytest.raises(UserError, match=r"has no prompts to choose a checkpoint by \(table validation\)"):
         dpo(recipe(), **given | {"validation": other}, trainer=training)
