@@ -58,10 +58,14 @@ def words(text: str) -> int:
 
 
 class JudgedFigures:
-    """Adds up the figures of one iteration. `scale` is the rubric's range of scores; None if it is not known."""
+    """Adds up the figures of one iteration. `scale` is the rubric's range of scores; None if it is not known.
 
-    def __init__(self, model: str, judge: str, scale: tuple[float, float] | None) -> None:
-        self._model, self._judge, self._scale = model, judge, scale
+    Means are compared, and put into the histogram, where a candidate has at least `min_valid` readable verdicts: only
+    such a candidate takes part in pairs.
+    """
+
+    def __init__(self, model: str, judge: str, scale: tuple[float, float] | None, min_valid: int) -> None:
+        self._model, self._judge, self._scale, self._min_valid = model, judge, scale, min_valid
         self._outcomes: Counter[str] = Counter()
         self._count: Counter[str] = Counter()
         self._words: Counter[str] = Counter()
@@ -72,7 +76,11 @@ class JudgedFigures:
         self._outcomes[prompt.outcome] += 1
         for reply in prompt.replies:
             self._add_reply(reply)
-        means = [round(reply.mean, 6) for reply in prompt.replies if reply.mean is not None]
+        means = [
+            round(reply.mean, 6)
+            for reply in prompt.replies
+            if reply.mean is not None and sum(score is not None for score, _ in reply.verdicts) >= self._min_valid
+        ]
         self._means.update(means)
         self._count["compared"] += len(means) * (len(means) - 1) // 2
         self._count["tied"] += sum(a == b for a, b in combinations(means, 2))

@@ -136,7 +136,8 @@ def _read_judged(layout: RunLayout, recipe: Recipe) -> _Judged:
     archive, scale = PairArchive(len(judged)), rubric_scale(recipe)
     iterations, samples = [], []
     for t in judged:
-        model, figures = f"M{t}", JudgedFigures(f"M{t}", f"M{layout.parent(t)}", scale)
+        model, judge = f"M{t}", f"M{layout.parent(t)}"
+        figures = JudgedFigures(model, judge, scale, recipe.judge.min_valid)
         archive.begin(model)
         shown = _Samples(model, _paired_prompts(layout, t))
         for prompt in read_iteration(layout, recipe, t):

@@ -7,8 +7,10 @@ from selfreward_ray.reporting.judged import BOTH, POSITIVE, JudgedFigures, Shown
 from selfreward_ray.reporting.summary import IterationSummary
 
 
-def summary(*prompts: ShownPrompt, scale: tuple[float, float] | None = (0.0, 5.0)) -> IterationSummary:
-    figures = JudgedFigures("M2", "M1", scale)
+def summary(
+    *prompts: ShownPrompt, scale: tuple[float, float] | None = (0.0, 5.0), min_valid: int = 1
+) -> IterationSummary:
+    figures = JudgedFigures("M2", "M1", scale, min_valid)
     for one in prompts:
         figures.add(one)
     return figures.summary()
@@ -27,6 +29,17 @@ def test_ties_are_counted_by_pairs_of_candidates_and_by_prompts():
     assert (found.prompts, found.candidates) == (3, 9)
     assert found.unreadable == pytest.approx(2 / 9)
     assert found.outcomes == {"tied": 3}
+
+
+def test_a_candidate_with_too_few_readable_verdicts_is_not_compared():
+    """As in the pair step, and in the figures that it writes for the alarms."""
+    sure, unsure = ((3.0, "a"), (3.0, "b")), ((3.0, "a"), (None, "b"))
+    replies = (reply("r0", verdicts=sure), reply("r1", verdicts=sure), reply("r2", 2.0, verdicts=unsure))
+    one = ShownPrompt("M2/p0", "Why?", "tied", replies)
+    assert (summary(one).ties, summary(one).level) == (1 / 3, 0)
+    found = summary(one, min_valid=2)
+    assert (found.ties, found.level, found.histogram["2"]) == (1, 1, 0)
+    assert found.unreadable == 1 / 6
 
 
 def test_the_histogram_rounds_means_and_covers_the_whole_scale():
