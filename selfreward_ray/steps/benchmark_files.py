@@ -102,6 +102,10 @@ def _one_answer(row: Any, pick: Pick | None) -> tuple[str, str, bool]:
             return answer.prompt, answer.text, answer.finished
         case AnsweredQuestion(answers=(answer,)):
             return row.question.turns[0], answer.text, answer.finished
+        case JudgedPrompt(history=(_, *_)):
+            raise UserError(
+                f"{row.id} has messages before its prompt, which AlpacaEval's file has no place for; export it as .jsonl"
+            )
         case JudgedPrompt():
             replies = picked(row, pick)
             if len(replies) == 1:
