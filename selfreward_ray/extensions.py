@@ -25,7 +25,8 @@ from typing import Any, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Prompt, RankedSet, prompt_id
 from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.store.user_files import check_source

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from selfreward_ray.cli import app
 from selfreward_ray.extensions import Score
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.recipe.text import load_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from selfreward_ray.cluster.rehearsal import made_up
 from selfreward_ray.cluster.rehearsal.made_up import write_rankings
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import divide

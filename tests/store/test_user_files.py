@@ -13,7 +13,7 @@ import pytest
 from pyarrow import fs
 from stores import Offline
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.store import user_files

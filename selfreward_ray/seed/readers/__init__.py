@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.simple import ChatRow, InstructionRow, PreferenceRow, RankedRow, simple_rows
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import read_seed
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
 from selfreward_ray.store.user_files import Row
