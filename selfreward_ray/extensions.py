@@ -204,14 +204,14 @@ def check_named(recipe: Recipe) -> None:
         scorer_named(recipe.evaluation.scorer)
     for tracker in recipe.tracking.trackers:
         tracker_named(tracker)
-    named = {"seed_data.source": recipe.seed_data.named()}
+    named = {"seed_data.source": (recipe.seed_data.named(), recipe.seed_data.split)}
     if recipe.iterations and recipe.prompts.source != "model":
-        named["prompts.source"] = recipe.prompts.source
-    for field, source in named.items():
+        named["prompts.source"] = (recipe.prompts.source, recipe.prompts.split)
+    for field, (source, split) in named.items():
         if is_source(source):
             _load(_SOURCES, source, field)
         else:
-            check_source(source, field)
+            check_source(source, split, field)
 
 
 def _load(group: str, name: str, field: str) -> Any:

@@ -18,7 +18,7 @@ from pydantic import (
 from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.endpoint import Endpoint
 from selfreward_ray.recipe.section import Section
-from selfreward_ray.recipe.seed_data import SeedData
+from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.recipe.training import Dpo, Sft, Training
 
 ENDING_TOKENS = 16
@@ -59,12 +59,15 @@ class VerdictSampling(Sampling):
     """Maximum number of generated tokens. A verdict that reaches it has no readable score."""
 
 
-class Prompts(Section):
+class Prompts(RowReading):
     """Where the new prompts of an iteration come from (section 2.2, step 1)."""
 
     source: str = "model"
-    """``model`` lets a model propose prompts by few-shot prompting. Otherwise the path or URI of a JSONL file of
-    ``{"prompt": …}`` rows, or the name of an installed source (``demo``)."""
+    """``model`` lets a model propose prompts by few-shot prompting. Otherwise the prompts of a file, a folder or a URI,
+    or of a hub data set, in any format of seed data or as prompts alone; or the name of an installed source
+    (``demo``)."""
+    split: str = "train"
+    """The split of `source` that is read, as ``seed_data.split``."""
     count: PositiveInt = 5000
     """Number of new prompts in each iteration."""
     proposer: str | None = None

@@ -66,7 +66,9 @@ class SeedData(RowReading):
     see `extensions`). The format of the rows is detected from their fields, or named in `format`. Required by every
     step that reads seed data."""
     split: str = "train"
-    """Split of a hub data set. Other sources ignore it."""
+    """The split that is read of a hub data set, or of a folder whose ``README.md`` or names of files tell splits:
+    ``train``, or ``config/train`` if there are several configurations. Another folder is ``train`` as a whole; a single
+    file is read whatever the split."""
     language: str | None = "en"
     """Keep only messages in this language; null keeps all. Messages without a language are kept."""
     turns: Literal["first", "any"] = "first"

@@ -18,7 +18,8 @@ from selfreward_ray.store.splits import Splits, splits_by_name, splits_of_card
 from selfreward_ray.store.user_rows import RowError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_CARD = "README.md"
+CARD = "README.md"
+"""The card of a data set on the hub, whose head may say which files are which split."""
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 _NOTES = ("config.json", "dataset_info.json", "dataset_infos.json")
 """Files of the hub that are JSON and hold no rows."""
@@ -96,8 +97,8 @@ def _declared(folder: Folder, below: Mapping[str, Any], readable: Sequence[str])
         split = str(_noted(folder, _SAVED).get("_split") or "train")
         sliced = _SLICED.fullmatch(split)
         return Splits({"": {sliced[1] if sliced else split: _saved(folder, "")}}, "")
-    if _CARD in below:
-        return splits_of_card(folder.read_bytes(_CARD).decode("utf-8", "replace"), readable)
+    if CARD in below:
+        return splits_of_card(folder.read_bytes(CARD).decode("utf-8", "replace"), readable)
     return None
 
 

@@ -31,6 +31,7 @@ _ROWS_AT_A_TIME = 256
 _ARRAY_REMEDY = "write one JSON object a line (jq -c '.[]' makes such lines of an array)"
 _SPREAD_REMEDY = "write one JSON object a line (jq -c . makes such lines)"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_LFS_POINTER_BYTES = 1024
 
 _Reader = Callable[[fs.FileSystem, str, str], Iterator[Row]]
 
@@ -44,24 +45,20 @@ def file_rows(filesystem: fs.FileSystem, path: str, name: str, field: str) -> It
     endings = [ending for ending in _READERS if path.endswith(ending)]
     read = _READERS[endings[0]] if endings else _json_rows
     try:
+        _refuse_pointer(filesystem, path, name)
         yield from read(filesystem, path, name)
-    except (OSError, pa.ArrowException, RowError) as error:
-        if _is_pointer(filesystem, path):
-            raise RowError(
-                f"{field}: {name} is a pointer of git-lfs, and not the file itself; run git lfs pull in its clone"
-            ) from None
-        if isinstance(error, RowError):
-            raise
+    except (OSError, pa.ArrowException) as error:
         raise RowError(f"{field}: cannot read {name}: {error}; is the file whole?") from None
 
 
-def _is_pointer(filesystem: fs.FileSystem, path: str) -> bool:
-    """Whether the file is what a clone holds in the place of a large file that was not fetched."""
-    try:
-        with filesystem.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read(len(_LFS_POINTER))) == _LFS_POINTER
-    except OSError:
-        return False
+def _refuse_pointer(filesystem: fs.FileSystem, path: str, name: str) -> None:
+    """Raise `RowError` for what a clone holds in the place of a large file that was not fetched."""
+    size = filesystem.get_file_info(path).size
+    if not size or size > _LFS_POINTER_BYTES:
+        return
+    with filesystem.open_input_stream(path, compression=None) as stream:
+        if bytes(stream.read(len(_LFS_POINTER))) == _LFS_POINTER:
+            raise RowError(f"{name}: is a pointer of git-lfs, and not the file itself; run git lfs pull in its clone")
 
 
 def _json_rows(filesystem: fs.FileSystem, path: str, name: str) -> Iterator[Row]:

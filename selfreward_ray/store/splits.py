@@ -22,7 +22,7 @@ _WORDS = {
 }
 _SEPARATORS = re.compile(r"[-._ 0-9]+")
 _SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*", re.ASCII)
-_HEAD = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_HEAD = re.compile(r"\A\ufeff?---[ \t\r]*\n(.*?)^---[ \t\r]*$", re.DOTALL | re.MULTILINE)
 _MAGIC = re.compile(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])")
 
 
