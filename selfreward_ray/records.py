@@ -332,6 +332,8 @@ class Question:
     turns: tuple[str, ...]
     question_id: str | None = None
     """The question's id in the user's file, as JSON: ``81`` and ``"81"`` are two ids. None if it has none."""
+    history: tuple[Turn, ...] = ()
+    """The messages before the first turn, as `Prompt.history`."""
 
 
 @dataclass(frozen=True)

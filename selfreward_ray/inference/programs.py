@@ -185,7 +185,7 @@ async def evaluate_set(
 
 async def answer_question(question: Question, model: LanguageModel[Any], sampling: Sampling) -> AnsweredQuestion:
     """One answer to each turn of `question`; a later turn is asked after the earlier turns and their answers."""
-    history: list[Turn] = []
+    history = list(question.history)
     answers: list[Answer] = []
     for number, text in enumerate(question.turns):
         row = f"{question.id}/t{number}"

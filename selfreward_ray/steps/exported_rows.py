@@ -158,10 +158,11 @@ def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any
 
 def _conversation_rows(row: AnsweredQuestion, generator: str) -> Iterator[dict[str, Any]]:
     turns = zip(row.question.turns, row.answers, strict=True)
+    messages = [message for turn, answer in turns for message in _exchange(turn, answer.text)]
     yield {
         "id": row.id,
         "question_id": row.question.question_id,
-        "messages": [message for turn, answer in turns for message in _exchange(turn, answer.text)],
+        "messages": [*_messages(row.question.history), *messages],
         "generator": generator,
         "finished": all(answer.finished for answer in row.answers),
     }

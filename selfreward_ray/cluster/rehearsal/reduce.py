@@ -111,7 +111,7 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     if prompts.proposer is not None:
         changed["proposer"] = stand_ins.proposer
     if not prompts_are_here(prompts):
-        changed["source"] = stand_ins.prompts
+        changed |= {"source": stand_ins.prompts, "split": "train", "format": None, "columns": {}, "ignore": ()}
     return changed
 
 
