@@ -27,6 +27,19 @@ ARRAY_BYTES = 64 * 2**20
 """The largest file that may be one JSON array."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _JSON_TYPES = {str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+_FAULTS = {
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+}
+"""What is wrong with a field, by pydantic's name of the fault."""
 _MAX_CELL = 1 << 27
 _CSV_REMEDY = "separate cells by commas, and put a cell with commas, quotes or line ends in double quotes"
 _ARRAY_REMEDY = "write one JSON object a line (jq -c '.[]' makes such lines of an array)"
@@ -245,21 +258,28 @@ Filled = Annotated[Encodable, AfterValidator(_filled)]
 F = TypeVar("F", bound=Fields)
 
 
-def parse(model: type[F], fields: object, where: str, at: str = "") -> F:
-    """`fields` as `model`. Raises `RowError` that names `where`, and each field with `at`, its place in the row."""
+def parse(model: type[F], fields: object, where: str) -> F:
+    """`fields` as `model`. Raises `RowError` that names `where`, and each field."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise RowError(f"{where}: {'; '.join(_explain(detail, at) for detail in error.errors())}") from None
+        raise RowError(f"{where}: {'; '.join(_explain(detail) for detail in error.errors())}") from None
 
 
-def _explain(detail: Any, at: str) -> str:
-    name = ".".join([*filter(None, [at]), *map(str, detail["loc"])])
+def _explain(detail: Any) -> str:
+    name = ".".join(map(str, detail["loc"]))
     match detail["type"]:
         case "missing":
             return f"field {name!r} is missing; add it"
         case "extra_forbidden":
             return f"unknown field {name!r}; correct its name or remove it"
-    message = detail["msg"].removeprefix("Value error, ")
     where = f"field {name!r}" if name else "the row"
-    return f"{where}: {message[0].lower()}{message[1:]} (got {reprlib.repr(detail['input'])})"
+    return f"{where}: {_fault(detail)} (got {reprlib.repr(detail['input'])})"
+
+
+def _fault(detail: Any) -> str:
+    """What is wrong with a value, in words of the manual, not of the library that checks it."""
+    if detail["type"] in _FAULTS:
+        return _FAULTS[detail["type"]]
+    message = detail["msg"].removeprefix("Value error, ")
+    return (message[0].lower() + message[1:]).replace("input should", "must")

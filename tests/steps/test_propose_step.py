@@ -95,7 +95,7 @@ def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_dat
         ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: is not JSON"),
         ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: field 'prompt' is missing"),
         ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: is a JSON array"),
-        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"prompts\.jsonl:3: field 'prompt': input should be a valid string"),
+        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"prompts\.jsonl:3: field 'prompt': must be a text"),
         ([["a"], ["b"], '{"prompt": " "}', ["d"]], r"prompts\.jsonl:3: field 'prompt': is empty"),
         ([["a"], ["b"], '{"prompt": "\\ud800"}', ["d"]], r"prompts\.jsonl:3: field 'prompt': holds a lone surrogate"),
     ],

@@ -196,10 +196,10 @@ def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: ScriptedP
         (lines({"prompt": " ", "reply": "So."}), "a.jsonl:2: field 'prompt': is empty"),
         (lines({"prompt": "Why?"}), "a.jsonl:2: the row: give either field 'reply', a text, or field 'replies'"),
         (lines({"prompt": "Why?", "reply": "a", "replies": ["b"]}), "a.jsonl:2: the row: give either field 'reply'"),
-        (lines({"prompt": "Why?", "replies": []}), "a.jsonl:2: field 'replies': list should have at least 1 item"),
+        (lines({"prompt": "Why?", "replies": []}), "a.jsonl:2: field 'replies': must not be empty"),
         (
             lines({"prompt": "Why?", "replies": ["a", 5]}),
-            "a.jsonl:2: field 'replies.1': input should be a valid string",
+            "a.jsonl:2: field 'replies.1': must be a text",
         ),
         (lines({"prompt": "Why?", "reply": "\ud800"}), "a.jsonl:2: field 'reply': holds a lone surrogate"),
     ],
