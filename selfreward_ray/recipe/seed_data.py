@@ -10,29 +10,33 @@ from selfreward_ray.recipe.section import Section
 FormatName = Literal[
     "oasst-tree",
     "oasst-message",
-    "nectar",
     "ultrafeedback",
+    "nectar",
     "ranked",
+    "helpsteer",
     "pku-saferlhf",
     "shp",
     "helpsteer3",
     "helpsteer-preference",
-    "helpsteer",
     "arena",
     "arena-votes",
     "kto",
+    "kto-tag",
     "preference",
     "scored",
     "chat",
     "sharegpt",
     "conversation",
     "prompt-completion",
+    "prompt-response",
     "orca",
+    "question-answer",
+    "query-response",
     "dolly",
     "instruction",
     "text",
 ]
-"""The names of `seed.readers.formats.FORMATS`."""
+"""The names of `seed.readers.FORMATS`."""
 
 
 class RowReading(Section):

@@ -13,6 +13,20 @@ from selfreward_ray.store.row_formats import file_rows
 from selfreward_ray.store.user_rows import Row as Row
 from selfreward_ray.store.user_rows import RowError as RowError
 
+_FAULTS = {
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+}
+"""What is wrong with a field, by pydantic's name of the fault."""
+
 
 def read_user_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
     """All rows of `source`, the value of the recipe's `field`, in the order of its files' paths; blank lines are passed
@@ -102,21 +116,28 @@ Filled = Annotated[Encodable, AfterValidator(_filled)]
 F = TypeVar("F", bound=Fields)
 
 
-def parse(model: type[F], fields: object, where: str, at: str = "") -> F:
-    """`fields` as `model`. Raises `RowError` that names `where`, and each field with `at`, its place in the row."""
+def parse(model: type[F], fields: object, where: str) -> F:
+    """`fields` as `model`. Raises `RowError` that names `where`, and each field."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise RowError(f"{where}: {'; '.join(_explain(detail, at) for detail in error.errors())}") from None
+        raise RowError(f"{where}: {'; '.join(_explain(detail) for detail in error.errors())}") from None
 
 
-def _explain(detail: Any, at: str) -> str:
-    name = ".".join([*filter(None, [at]), *map(str, detail["loc"])])
+def _explain(detail: Any) -> str:
+    name = ".".join(map(str, detail["loc"]))
     match detail["type"]:
         case "missing":
             return f"field {name!r} is missing; add it"
         case "extra_forbidden":
             return f"unknown field {name!r}; correct its name or remove it"
-    message = detail["msg"].removeprefix("Value error, ")
     where = f"field {name!r}" if name else "the row"
-    return f"{where}: {message[0].lower()}{message[1:]} (got {reprlib.repr(detail['input'])})"
+    return f"{where}: {_fault(detail)} (got {reprlib.repr(detail['input'])})"
+
+
+def _fault(detail: Any) -> str:
+    """What is wrong with a value, in words of the manual, not of the library that checks it."""
+    if detail["type"] in _FAULTS:
+        return _FAULTS[detail["type"]]
+    message = detail["msg"].removeprefix("Value error, ")
+    return (message[0].lower() + message[1:]).replace("input should", "must")
