@@ -4,7 +4,7 @@ Replies stand in one of `REPLY_COLUMNS`, as a text or as a list of texts, or are
 answer is read as in every other format: a prompt, an instruction with its input, a system text, earlier messages.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -13,8 +13,8 @@ from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.drafts import message
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Values
-from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
-from selfreward_ray.seed.readers.rows import exchanges_in
+from selfreward_ray.seed.readers.reading import BadRow, Reading
+from selfreward_ray.seed.readers.rows import read_row
 from selfreward_ray.seed.readers.values import as_text, asked, conversation, is_empty
 from selfreward_ray.store.user_files import Row
 
@@ -56,28 +56,29 @@ def read_answered(rows: Iterable[Row], reading: Reading) -> Iterator[AnsweredPro
     reading.format = _REPLIES.name
     reading.check_columns(first, _REPLIES.fields)
     for row in chain(first, rows):
-        try:
-            yield _answered(reading.begin(row), row.where, reading)
-        except BadRow as reason:
-            yield reading.bad(str(reason))
-        except LeftOut as reason:
-            yield reading.left_out(str(reason))
+        found = read_row(row, _REPLIES, reading)
+        yield found if isinstance(found, Dropped) else _answered(*found, row.where, reading)
     reading.check_share()
 
 
-def _answered(values: Values, where: str, reading: Reading) -> AnsweredPrompt:
-    (exchange,) = exchanges_in(values, _REPLIES, reading)
+def _answered(
+    values: Values, exchanges: Sequence[Exchange], where: str, reading: Reading
+) -> AnsweredPrompt | Dropped:
+    (exchange,) = exchanges
     limit = reading.wanted.max_characters
     *earlier, prompt = (message(one.role, one.text, limit) for one in exchange.before)
     for one, what in [(prompt, "prompt"), *((one, "a message before the prompt") for one in earlier)]:
         if one.fault:
-            raise LeftOut(f"{what} {one.fault}")
+            return reading.left_out(f"{what} {one.fault}")
     replies = [message("assistant", one.text, limit) for one in exchange.replies]
     for one in replies:
         if one.fault and one.turn.text.strip():
-            raise LeftOut(f"reply {one.fault}")
+            return reading.left_out(f"reply {one.fault}")
+    if values.get("finished") not in (None, True, False):
+        return reading.bad(NO_TRUTH)
     texts = tuple(one.turn.text for one in replies)
-    return AnsweredPrompt(where, tuple(one.turn for one in earlier), prompt.turn.text, texts, _finished(values))
+    finished = values.get("finished") is not False
+    return AnsweredPrompt(where, tuple(one.turn for one in earlier), prompt.turn.text, texts, finished)
 
 
 def _said(values: Values, reading: Reading) -> list[Exchange]:
@@ -125,13 +126,6 @@ def _texts(value: Any, name: str, reading: Reading) -> list[str]:
 
 def _text_in(item: Values) -> Any:
     return next((item[key] for key in _TEXT_KEYS if key in item), None)
-
-
-def _finished(values: Values) -> bool:
-    finished = values.get("finished")
-    if finished not in (None, True, False):
-        raise BadRow(NO_TRUTH)
-    return finished is not False
 
 
 _REPLIES = Format(

@@ -32,9 +32,10 @@ class GivenPrompt:
     """The question's own id, as it stands in the row; None if it has none."""
 
 
-def prompt_reading(options: RowReading, source: str) -> Reading:
-    """How prompts are read from rows; `options` is the recipe's section ``prompts``, `source` what names the rows."""
-    return Reading.of_prompts(options, "prompts", source)
+def prompt_reading(options: RowReading, source: str, split: str = "") -> Reading:
+    """How prompts are read from rows by `options`, the recipe's section ``prompts``. `source` is the field or the option
+    that names the rows; with an empty `split` rows that say that they are of any are read."""
+    return Reading.of_prompts(options, source, split)
 
 
 def read_prompts(rows: Iterable[Row], reading: Reading) -> Iterator[GivenPrompt | Dropped]:

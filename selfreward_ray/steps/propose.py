@@ -69,13 +69,11 @@ def _from_file(
     recipe: Recipe, iteration: int, progress: Progress
 ) -> tuple[list[Prompt], list[Dropped], dict[str, Any]]:
     """The iteration's own stretch of the prompts in ``prompts.source``, what is dropped in it, and how it was read.
-
-    No row after the stretch is read.
     """
     wanted, source = recipe.prompts, recipe.prompts.source
     first = wanted.count * (iteration - 1)
     last = first + wanted.count
-    reading = prompt_reading(wanted, "prompts.source")
+    reading = prompt_reading(wanted, "prompts.source", wanted.split)
     prompts: list[Prompt] = []
     dropped: list[Dropped] = []
     place = 0

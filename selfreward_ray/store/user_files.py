@@ -1,31 +1,13 @@
-"""Rows that users give: seed data, prompts, replies; in files, folders or hub data sets, and what their fields hold."""
+"""Rows that users give: seed data, prompts, replies; in files, folders or hub data sets."""
 
-import reprlib
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, TypeVar
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.store.data_folder import find_files
 from selfreward_ray.store.row_formats import file_rows
 from selfreward_ray.store.user_rows import Row as Row
 from selfreward_ray.store.user_rows import RowError as RowError
-
-_FAULTS = {
-    "string_type": "must be a text",
-    "list_type": "must be a list",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "dict_type": "must be an object",
-    "too_short": "must not be empty",
-    "finite_number": "must be a finite number",
-}
-"""What is wrong with a field, by pydantic's name of the fault."""
 
 
 def read_user_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
@@ -85,59 +67,3 @@ def _hub_rows(name: str, split: str | None, field: str) -> Iterator[Row]:
             f"{field}: cannot read {wanted} of data set {name!r} from the hub, and there is no file or folder "
             f"of that name: {error}; correct the name or the split, or give a file of it"
         ) from error
-
-
-class Fields(BaseModel):
-    """Fields of a row, or of an object in one. Nothing is converted; fields that no model names are passed over."""
-
-    model_config = ConfigDict(strict=True)
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds a lone surrogate; write it in valid Unicode") from None
-    return text
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; write it or remove the field")
-    return text
-
-
-Encodable = Annotated[str, AfterValidator(_encodable)]
-"""A text that may be empty."""
-
-Filled = Annotated[Encodable, AfterValidator(_filled)]
-"""A text that must not be empty: an id, a prompt, a written verdict."""
-
-F = TypeVar("F", bound=Fields)
-
-
-def parse(model: type[F], fields: object, where: str) -> F:
-    """`fields` as `model`. Raises `RowError` that names `where`, and each field."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise RowError(f"{where}: {'; '.join(_explain(detail) for detail in error.errors())}") from None
-
-
-def _explain(detail: Any) -> str:
-    name = ".".join(map(str, detail["loc"]))
-    match detail["type"]:
-        case "missing":
-            return f"field {name!r} is missing; add it"
-        case "extra_forbidden":
-            return f"unknown field {name!r}; correct its name or remove it"
-    where = f"field {name!r}" if name else "the row"
-    return f"{where}: {_fault(detail)} (got {reprlib.repr(detail['input'])})"
-
-
-def _fault(detail: Any) -> str:
-    """What is wrong with a value, in words of the manual, not of the library that checks it."""
-    if detail["type"] in _FAULTS:
-        return _FAULTS[detail["type"]]
-    message = detail["msg"].removeprefix("Value error, ")
-    return (message[0].lower() + message[1:]).replace("input should", "must")

@@ -111,7 +111,7 @@ BAD = [
     ({"prompt": " "}, "is empty"),
     ({"prompt": "\ud800"}, "lone surrogate"),
     ({"turns": []}, "null"),
-    ({"turns": [5]}, "not a text"),
+    ({"turns": [5]}, "field 'prompt'"),
     ({"turns": [" ", "b"]}, "is empty"),
 ]
 

@@ -231,7 +231,7 @@ def test_a_few_rows_that_cannot_be_used_are_dropped_with_file_and_line(
     pool()
     manifest = pool.run(step())
     assert manifest.rows == {"offered": 10, "rows": 10}
-    assert manifest.metrics["bad_rows"] == 1
+    assert manifest.metrics["reading"]["bad_rows"] == 1
     assert [row.id for row in rows(tmp_path / "out")] == [f"given/p{n:06d}" for n in range(11) if n != 3]
     (dropped,) = read_rows(Folder(out), Dropped, "dropped")
     assert (dropped.id, dropped.step) == (f"{source}:4", name)

@@ -50,7 +50,7 @@ def read_asked(rows: Iterable[Row], reading: Reading) -> Iterator[Asked | Droppe
     with ``turns=any`` each. Raises as `read_seed` does.
     """
     reading.asks_only = True
-    form, rows = _told(iter(rows), (*FORMATS, *PROMPTS), reading, f"{reading.section}.source")
+    form, rows = _told(iter(rows), (*FORMATS, *PROMPTS), reading, reading.source)
     if form.trees is None:
         yield from asked_rows(rows, form, reading)
         return

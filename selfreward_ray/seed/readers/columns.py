@@ -54,8 +54,9 @@ def _check_weight(value: object, reading: Reading) -> None:
 
 
 def _in_another_split(said: object, wanted: str) -> bool:
-    """Whether a row names another split; ``train_sft`` is one of ``train``."""
-    if not isinstance(said, str) or said == wanted:
+    """Whether a row names another split; ``train_sft`` is one of ``train``. An empty `wanted` is any."""
+    wanted = wanted.rpartition("/")[2]  # behind its configuration
+    if not isinstance(said, str) or said == wanted or not wanted:
         return False
     here, there = (_SPLITS.get(name.split("_")[0].lower()) for name in (said, wanted))
     return here is not None and here != there

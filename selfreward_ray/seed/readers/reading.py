@@ -24,12 +24,13 @@ class LeftOut(Exception):
 class Reading:
     """What is known of one reading of a source; its sentences and figures are complete after the last row.
 
-    `section` is the recipe's section that names the source, for messages.
+    `section` is the recipe's section that says how rows are read, `source` what names them: a field or an option.
     """
 
-    def __init__(self, wanted: SeedData, section: str = "seed_data"):
+    def __init__(self, wanted: SeedData, section: str = "seed_data", source: str = ""):
         self.wanted = wanted
         self.section = section
+        self.source = source or f"{section}.source"
         self.format: str | None = None
         self.asks_only = False
         """Whether prompts alone are wanted, so that replies are not looked at."""
@@ -41,11 +42,12 @@ class Reading:
 
     @classmethod
     def of_prompts(
-        cls, options: RowReading, section: str = "prompts", turns: Literal["first", "any"] = "first"
+        cls, options: RowReading, source: str = "", split: str = "", turns: Literal["first", "any"] = "first"
     ) -> "Reading":
-        """A reading for prompts alone, which have no language and no ranks."""
+        """A reading for prompts alone, which have no language and no ranks. With an empty `split` rows of any are
+        read."""
         known = {name: getattr(options, name) for name in RowReading.model_fields}
-        return cls(SeedData(**known, language=None, turns=turns), section)
+        return cls(SeedData(**known, language=None, turns=turns, split=split), "prompts", source)
 
     def begin(self, row: Row) -> dict[str, Any]:
         """The columns of a row under the names of `columns`, without those of `ignore`. Counts the row."""
@@ -118,7 +120,7 @@ class Reading:
         reasons = sorted(self._bad.items(), key=lambda item: -len(item[1]))[:_SHOWN]
         shown = "; ".join(f"{len(places)} × {reason} (first: {places[0]})" for reason, places in reasons)
         raise RowError(
-            f"{self.section}.source: {bad} of {self._rows} rows cannot be used, more than {self.section}.bad_share="
+            f"{self.source}: {bad} of {self._rows} rows cannot be used, more than {self.section}.bad_share="
             f"{limit:g} allows: {shown}; correct them, name the format or the columns ({self.section}.format, "
             f"{self.section}.columns), or raise {self.section}.bad_share to leave them out"
         )
@@ -130,7 +132,7 @@ class Reading:
         first, where = next(iter(self._unused.items()))
         names = ", ".join(map(reprlib.repr, self._unused))
         return [
-            f"{self.section}.source: not used by the format {self.format!r}: {names} (first in {where}); "
+            f"{self.source}: not used by the format {self.format!r}: {names} (first in {where}); "
             f"{self.section}.columns={{FIELD: {first}}} says what a column is, {self.section}.ignore="
             f"[{', '.join(self._unused)}] leaves it out without this line"
         ]

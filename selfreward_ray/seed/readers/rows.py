@@ -50,7 +50,7 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
     seen: dict[str, str] = {}
     groups: dict[tuple[Spoken, ...], _Group] = {}
     for number, row in enumerate(rows):
-        found = _exchanges(row, form, reading)
+        found = read_row(row, form, reading)
         if isinstance(found, Dropped):
             yield found
             continue
@@ -75,7 +75,7 @@ def asked_rows(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator[
     """What rows of one format ask: of a chat whose last message is the user's that one, otherwise its first question, or
     with ``turns=any`` each. Raises `RowError` where too many rows are bad."""
     for row in rows:
-        found = _exchanges(row, form, reading)
+        found = read_row(row, form, reading)
         if isinstance(found, Dropped):
             yield found
             continue
@@ -114,7 +114,7 @@ def _set_id(values: Values, number: int, row: Row, seen: dict[str, str], reading
     return name
 
 
-def _exchanges(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exchange]] | Dropped:
+def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exchange]] | Dropped:
     """The columns of a row and what they say, in plain messages that take turns; or the row as `Dropped`."""
     assert form.exchanges is not None
     values = reading.begin(row)
