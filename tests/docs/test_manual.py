@@ -16,9 +16,13 @@ from typer.testing import CliRunner
 from selfreward_ray.cli import app
 from selfreward_ray.extensions import Score
 from selfreward_ray.judging.rubric import load_rubric
+from selfreward_ray.prompts.answered import read_answered
+from selfreward_ray.prompts.given import prompt_reading, read_prompts
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.seed_data import SeedData
+from selfreward_ray.recipe.seed_data import RowReading, SeedData
+from selfreward_ray.records import Dropped
 from selfreward_ray.recipe.text import load_recipe
+from selfreward_ray.store.user_files import read_user_rows
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -154,6 +158,19 @@ def run(line: str, recipe: Path) -> str:
     result = CliRunner().invoke(app, [str(recipe) if word == "open-assistant" else word for word in arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_the_prompts_and_replies_of_the_manual_are_read(tmp_path: Path):
+    for page, title, read, count in (
+        ("prompts.md", "prompts.jsonl", read_prompts, 3),
+        ("steps.md", "replies.jsonl", read_answered, 5),
+    ):
+        ((_, _, text),) = [block for block in blocks(page) if block[1] == title]
+        (tmp_path / title).write_text(text, encoding="utf-8")
+        reading = prompt_reading(RowReading(bad_rows="stop"), title)
+        found = list(read(read_user_rows(str(tmp_path / title), None, title), reading))
+        assert (len(found), reading.notes()) == (count, [])
+        assert not any(isinstance(each, Dropped) for each in found)
 
 
 def test_recipes_and_rubrics_of_the_manual_can_be_used(tmp_path: Path):
