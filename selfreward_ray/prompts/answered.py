@@ -116,7 +116,7 @@ def _texts(value: Any, name: str, reading: Reading) -> list[str]:
     each = value if isinstance(value, list) else [value]
     if not each:
         raise BadRow(f"field {name!r} is empty")
-    if any(isinstance(one, dict) and "role" in one for one in each):
+    if any(isinstance(one, dict) and not one.keys().isdisjoint(("role", "from")) for one in each):
         spoken = conversation(each, name, reading)
         if [one.role for one in spoken] != ["assistant"]:
             raise BadRow(NOT_ONE_REPLY)

@@ -115,6 +115,7 @@ def test_a_row_that_may_mean_two_things_is_refused_by_the_name_of_its_column(row
         ({"prompt": "Why?", "replies": ["a", {"score": 5}]}, "field 'replies' is null"),
         ({"prompt": "Why?", "reply": 7}, "field 'reply' is neither a text nor a list of texts"),
         ({"prompt": "Why?", "completion": CHAT}, NOT_ONE_REPLY),
+        ({"prompt": "Why?", "responses": [{"from": "human", "value": "So."}]}, NOT_ONE_REPLY),
         ({"prompt": "Why?", "reply": "\ud800"}, "reply holds a lone surrogate"),
         ({"prompt": "Why?", "replies": ["a", "b" * 33_000]}, "reply is longer than"),
         ({"prompt": "Why?", "reply": "a", "tools": [{"name": "f"}]}, TOOLS),
