@@ -32,8 +32,10 @@ _BEGIN = (
     r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)"
 )
 _CLOSED = re.compile(rf"(?:\s*{_END})+\s*\Z")
-# Right behind the last word; after a blank or a quote it is prose that names the token.
-_TAIL = re.compile(rf"(?<=[^\s`'\"(\[:=])(?:{_END})+\s*\Z")
+# Right behind a word; after a blank or a quote it is prose that names the token.
+_WORD = r"(?<=[^\s`'\"(\[:=])"
+_BEHIND = rf"(?:\A|\n|{_WORD})"
+_TAIL = re.compile(rf"{_WORD}(?:{_END})+\s*\Z")
 _LAST_LINE = re.compile(rf"(?:\A|\n)(?:{_END})+\s*\Z")
 _LEFTOVER = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<\|header_start\|>|<start_of_turn>|<\|start_of_role\|>|<\|im_end\|>"
@@ -55,7 +57,7 @@ class _Style:
     """Whether blanks around a message belong to the style."""
 
 
-def _tokens(header: str, assistant: str, before: str = r"(?:\A|[\n>])") -> _Style:
+def _tokens(header: str, assistant: str, before: str = _BEHIND) -> _Style:
     """A style of control tokens; `header` has a group for the role, `assistant` is the assistant's header."""
     begins = re.compile(rf"\s*{_BEGIN}?\s*{header}")
     return _Style(re.compile(header), begins, re.compile(rf"{before}{assistant}\s*\Z"), blanks=False)

@@ -125,6 +125,8 @@ def conversation(value: object, name: str, reading: Reading) -> list[Spoken]:
     in turns. Raises `LeftOut` for tools and for what is no text."""
     if isinstance(value, dict):
         value = [value]
+    if value is not None and not isinstance(value, list):
+        raise BadRow(f"field {name!r} is not a list of messages")
     found: list[Spoken] = []
     for item in items({name: value}, name):
         if isinstance(item, str):
