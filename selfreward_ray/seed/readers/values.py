@@ -165,7 +165,7 @@ def asked(values: Values, reading: Reading, names: Sequence[str] = ASKING, furth
 
 
 def opening(values: Values, used: Sequence[str], reading: Reading) -> list[Spoken]:
-    """What the columns ``system`` and ``history`` say before the messages of a row, without those that are `used` anyway.
+    """What the columns ``system`` and ``history`` say before the messages of a row, unless they are `used` otherwise.
 
     Turns of a history are pairs of texts, or messages.
     """

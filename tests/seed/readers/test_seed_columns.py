@@ -32,7 +32,7 @@ def test_the_keys_of_messages_may_be_named_too(read):
         ({"promt": "q"}, "seed_data.columns: no format has a field 'promt'; did you mean 'prompt'?"),
         ({"prompt": "question"}, "seed_data.columns: seed.jsonl:1 has no column 'question' for 'prompt'; its columns: 'prompt'"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_name_is_told(read, columns, message):
     with pytest.raises(RowError) as error:
         read(PREFERENCE, columns=columns)
@@ -142,6 +142,6 @@ def test_the_split_and_the_language_are_the_recipes(read):
         ("zh-Hans", "en", True), ("python", "en", False), ("go", "en", False), ("xx", "en", False), (7, "en", False),
         ("de", None, False), ("english", "German", True), ("german", "German", False),
     ],
-)  # fmt: skip
+)
 def test_another_language_is_told_by_its_code_or_name(said: Any, wanted: str | None, other: bool):
     assert in_another_language(said, wanted) is other

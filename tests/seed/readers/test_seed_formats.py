@@ -172,7 +172,7 @@ ROWS: list[tuple[str, str, dict[str, Any], tuple[Turn, ...], str, tuple[tuple[st
     ("Dolly", "dolly", {"instruction": Q, "context": "There.", "response": "good", "category": "open_qa"}, (), "Hi\n\nThere.", GOOD),
     ("Alpaca", "instruction", {"instruction": "Add.", "input": "1 1", "output": "good", "text": "Below is …"}, (), "Add.\n\n1 1", GOOD),
     ("Guanaco", "text", {"text": "### Human: Hi### Assistant: good"}, (), Q, GOOD),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "form", "row", "history", "prompt", "replies"), ROWS, ids=[row[0] for row in ROWS])
@@ -212,7 +212,7 @@ def test_each_format_has_a_row_here():
         ({"text": "Just a text."}, "its text is not a conversation in the marks of a known template"),
         ({"prompt": Q, "completion": say("Hi", "a")}, "field 'completion' is not one message of the assistant"),
     ],
-)  # fmt: skip
+)
 def test_a_row_of_a_format_that_cannot_be_used(read, row, reason):
     (found,) = read(row)
     assert isinstance(found, Dropped)

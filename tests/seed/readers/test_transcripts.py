@@ -158,7 +158,7 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
         ({"prompt": "How does ChatML end a turn?", "chosen": "With <|im_end|>", "rejected": "`</s>`"}, (), "How does ChatML end a turn?", ["With <|im_end|>", "`</s>`"]),
         ({"prompt": "Strike it.", "chosen": "<s>it</s>", "rejected": "it"}, (), "Strike it.", ["<s>it</s>", "it"]),
     ],
-)  # fmt: skip
+)
 def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt, replies):
     (found,) = read(row, turns="any")
     assert (found.history, found.prompt, [one.text for one in found.replies]) == (history, prompt, replies)
@@ -174,7 +174,7 @@ def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt
         {"system": "Be kind.", "prompt": CHATML, "chosen": "good", "rejected": "no"},
         {"messages": [{"role": "system", "content": CHATML}, *({"role": r, "content": r} for r in ("user", "assistant"))]},
     ],
-)  # fmt: skip
+)
 def test_a_row_whose_marks_cannot_be_resolved_is_a_bad_one(read, row):
     assert read(row, turns="any") == [Dropped("seed.jsonl:1", "seed", UNPARSED)]
 
