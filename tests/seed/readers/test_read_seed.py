@@ -153,6 +153,13 @@ def test_a_bad_first_row_does_not_hide_the_format(read):
     assert kept.prompt == "p"
 
 
+def test_a_row_that_lacks_a_column_is_a_bad_one_though_another_format_has_the_rest(read):
+    liked = {"prompt": "p", "completion": "c", "label": True}
+    dropped, kept = read(liked, without(liked, "label"))
+    assert dropped == Dropped("seed.jsonl:2", "seed", "its label is neither true nor false")
+    assert kept.prompt == "p"
+
+
 def test_a_null_column_does_not_tell_a_format(read):
     """As in a table that holds rows of several data sets."""
     (found,) = read({"messages": None, "chosen": None, "rejected": None, "instruction": "i", "output": "o"})
