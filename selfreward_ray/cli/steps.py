@@ -156,7 +156,9 @@ def judge(
     model: JudgeModel,
     replies: Annotated[
         str,
-        typer.Option("--replies", metavar="URI", help="A finished sample, respond or evaluate step, or a file of replies."),
+        typer.Option(
+            "--replies", metavar="URI", help="A finished sample, respond or evaluate step, or a file of replies."
+        ),
     ],
     out: Out,
     overrides: Overrides = None,

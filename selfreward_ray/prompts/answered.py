@@ -61,9 +61,7 @@ def read_answered(rows: Iterable[Row], reading: Reading) -> Iterator[AnsweredPro
     reading.check_share()
 
 
-def _answered(
-    values: Values, exchanges: Sequence[Exchange], where: str, reading: Reading
-) -> AnsweredPrompt | Dropped:
+def _answered(values: Values, exchanges: Sequence[Exchange], where: str, reading: Reading) -> AnsweredPrompt | Dropped:
     (exchange,) = exchanges
     limit = reading.wanted.max_characters
     *earlier, prompt = (message(one.role, one.text, limit) for one in exchange.before)

@@ -68,8 +68,7 @@ def propose(
 def _from_file(
     recipe: Recipe, iteration: int, progress: Progress
 ) -> tuple[list[Prompt], list[Dropped], dict[str, Any]]:
-    """The iteration's own stretch of the prompts in ``prompts.source``, what is dropped in it, and how it was read.
-    """
+    """The iteration's own stretch of the prompts in ``prompts.source``, what is dropped in it, and how it was read."""
     wanted, source = recipe.prompts, recipe.prompts.source
     first = wanted.count * (iteration - 1)
     last = first + wanted.count

@@ -32,9 +32,7 @@ def offered_replies(step: Step, source: str, option: str, recipe: Recipe) -> Off
     return write_offered(step, _read_replies(source, option, reading), JudgedPrompt, reading)
 
 
-def first_replies(
-    source: str, option: str, recipe: Recipe, dropped: list[Dropped]
-) -> Iterator[tuple[str, Contender]]:
+def first_replies(source: str, option: str, recipe: Recipe, dropped: list[Dropped]) -> Iterator[tuple[str, Contender]]:
     """Each prompt, as a judge is shown it, with its first reply. Takes the sources of `offered_replies` and an evaluate
     step. Rows that cannot be used are added to `dropped`."""
     if _is_evaluation(source):

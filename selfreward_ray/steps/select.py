@@ -75,7 +75,9 @@ class Selection:
                 f"{self.label}: {self.seed_data} has no prompts to choose a checkpoint by (table validation); make the "
                 "seed step again with training.select=judged, or set training.select=last"
             )
-        step = Step("propose", (self.made.snapshots / _PROMPTS).uri, {"prompts": "validation"}, {"seed": self.seed_data})
+        step = Step(
+            "propose", (self.made.snapshots / _PROMPTS).uri, {"prompts": "validation"}, {"seed": self.seed_data}
+        )
         if not step.is_done():
             prompts = [Prompt(given_id(number), ranked.prompt, ranked.history) for number, ranked in enumerate(seeds)]
             step.write(prompts, Prompt)

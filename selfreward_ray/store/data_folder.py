@@ -134,7 +134,9 @@ def _chosen(folder: str, splits: Splits, readable: Sequence[str], split: str | N
     if files is None:
         wanted = "several splits" if split is None else f"no split {split!r}"
         apart = f" ({_shown(splits.apart)}: the name tells no split)" if splits.apart else ""
-        raise RowError(f"{field}: folder {folder} has {wanted}; it has {', '.join(names)}{apart}; {_split_remedy(field)}")
+        raise RowError(
+            f"{field}: folder {folder} has {wanted}; it has {', '.join(names)}{apart}; {_split_remedy(field)}"
+        )
     if not files:
         raise RowError(
             f"{field}: folder {folder} holds no file with rows of the split {split or names[0]!r}, which its notes "

@@ -20,8 +20,9 @@ from selfreward_ray.prompts.answered import read_answered
 from selfreward_ray.prompts.given import prompt_reading, read_prompts
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import RowReading, SeedData
-from selfreward_ray.records import Dropped
 from selfreward_ray.recipe.text import load_recipe
+from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.readers import FORMATS, Reading, read_seed
 from selfreward_ray.store.user_files import read_user_rows
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,24 @@ def test_the_examples_of_seed_data_give_what_the_manual_prints(tmp_path: Path, m
                 assert [line.rstrip() for line in printed.splitlines()] == text.splitlines()
                 printed = ""
     assert compared == 7  # six forms, and verdicts that stand in the source
+
+
+def test_the_manual_shows_a_row_of_every_format_of_seed_data(tmp_path: Path):
+    """Each is read as the format that it is named after, and every column of it is known."""
+    named = {form.name for form in FORMATS}
+    shown = {
+        title.removesuffix(".jsonl"): text for language, title, text in blocks("seed-data.md") if language == "json"
+    }
+    assert named <= shown.keys()
+    for name in named:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text(shown[name], encoding="utf-8")
+        wanted = SeedData(source=str(file), turns="any")
+        reading = Reading(wanted)
+        assert any(isinstance(found, RankedSet) for found in read_seed(wanted, reading))
+        assert (reading.format, reading.notes(), reading.figures()["reading"]["bad_rows"]) == (name, [], 0)
+    page = (DOCS / "seed-data.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \[`([\w-]+)`\]\(#", page, re.MULTILINE)) == named
 
 
 def test_the_example_of_judge_agreement_gives_what_the_manual_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -49,7 +49,11 @@ CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "S
         ({"prompt": "Why?", "replies": ["So.", ""], "reply": None}, "Why?", ("So.", "")),
         ({"instruction": "Why?", "output": "So.", "generator": "gpt", "dataset": "helpful_base"}, "Why?", ("So.",)),
         ({"instruction": "Add.", "input": "1, 2", "output": "3"}, "Add.\n\n1, 2", ("3",)),
-        ({"instruction": "Sum up.", "context": "Long.", "response": "L.", "category": "x"}, "Sum up.\n\nLong.", ("L.",)),
+        (
+            {"instruction": "Sum up.", "context": "Long.", "response": "L.", "category": "x"},
+            "Sum up.\n\nLong.",
+            ("L.",),
+        ),
         ({"question": "Why?", "answer": "So."}, "Why?", ("So.",)),
         ({"prompt": "Why?", "response": "So."}, "Why?", ("So.",)),
         ({"prompt": "Why?", "responses": ["So.", "Thus."]}, "Why?", ("So.", "Thus.")),
@@ -90,10 +94,16 @@ def test_system_text_and_earlier_turns_are_kept(row: dict[str, Any]):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "Why?", "reply": "a", "replies": ["b"]}, "'replies' stands beside 'reply', and either may be the reply"),
+        (
+            {"prompt": "Why?", "reply": "a", "replies": ["b"]},
+            "'replies' stands beside 'reply', and either may be the reply",
+        ),
         ({"prompt": "Why?", "response": "a", "output": "b"}, "'output' stands beside 'response', and either may be"),
         ({"prompt": "Why?", "question": "How?", "reply": "a"}, "stands beside 'prompt', and either may be the prompt"),
-        ({"messages": CHAT, "conversations": CHAT}, "'conversations' stands beside 'messages', and either may be the conv"),
+        (
+            {"messages": CHAT, "conversations": CHAT},
+            "'conversations' stands beside 'messages', and either may be the conv",
+        ),
         ({"prompt": "Why?", "context": "Long.", "reply": "a"}, "'context' may belong to the prompt"),
     ],
 )

@@ -104,6 +104,6 @@ def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
 
 
 def test_what_is_wrong_with_own_rows_is_an_error(tmp_path: Path):
-    own = source(tmp_path, [{"question": "What?", "answer": "That."}])
-    with pytest.raises(RowError, match="is no known kind of row"):
+    own = source(tmp_path, [{"asked": "What?", "said": "That."}])
+    with pytest.raises(RowError, match="has no known format"):
         written(tmp_path, own)

@@ -125,7 +125,9 @@ def test_a_model_is_asked_with_the_whole_conversation_and_its_judge_is_shown_it(
 def test_given_replies_are_judged_as_answers_to_the_whole_conversation(
     tmp_path: Path, pool: ScriptedPools, listener: Listener
 ):
-    row = {"messages": [*MESSAGES, {"role": "user", "content": "Name a sea."}, {"role": "assistant", "content": "Azov"}]}
+    row = {
+        "messages": [*MESSAGES, {"role": "user", "content": "Name a sea."}, {"role": "assistant", "content": "Azov"}]
+    }
     out = str(tmp_path / "out")
     pool.run(judge(RECIPE, model="m1", replies=lines(tmp_path / "a.jsonl", row), out=out))
     (made,) = read_rows(Folder(out), JudgedPrompt)
@@ -174,7 +176,10 @@ def test_exports_have_the_whole_conversation(tmp_path: Path):
 
 def test_exported_replies_are_read_again_as_they_were(tmp_path: Path, pool: ScriptedPools):
     unfinished = replace(reply("b"), finished=False)
-    rows = [JudgedPrompt("p", "Name a sea.", (1,), (reply("a"),), HISTORY), JudgedPrompt("q", "Why?", (1,), (unfinished,))]
+    rows = [
+        JudgedPrompt("p", "Name a sea.", (1,), (reply("a"),), HISTORY),
+        JudgedPrompt("q", "Why?", (1,), (unfinished,)),
+    ]
     source = tmp_path / "replies.jsonl"
     export(step(tmp_path / "sampled", "sample", *rows), str(source))
     pool.run(judge(RECIPE, model="m1", replies=str(source), out=str(tmp_path / "out")))
@@ -221,7 +226,10 @@ def test_a_question_with_earlier_messages_is_answered_after_them():
     question = Question("q", ("Name a sea.", "Another?"), None, HISTORY)
     asyncio.run(answer_question(question, ScriptedModel(listener), Sampling()))
     assert listener.shown["q/t0"] == ENCODED
-    assert listener.shown["q/t1"] == f"{ENCODED.removesuffix('Name a sea.')}user: Name a sea.\nassistant: La mer 0\nAnother?"
+    assert (
+        listener.shown["q/t1"]
+        == f"{ENCODED.removesuffix('Name a sea.')}user: Name a sea.\nassistant: La mer 0\nAnother?"
+    )
 
 
 @pytest.mark.parametrize(

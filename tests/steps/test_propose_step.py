@@ -155,7 +155,9 @@ def test_of_a_folder_the_split_is_proposed_that_the_recipe_names(tmp_path: Path,
         out = str(tmp_path / split)
         propose(recipe(source=str(folder), split=split, count=1), seed_data=seed_data, iteration=1, out=out)
         assert [p.text for p in read_rows(Folder(out), Prompt)] == [split]
-    with pytest.raises(UserError, match=r"prompts.source: .* has no split 'dev'; it has test, train; set prompts.split"):
+    with pytest.raises(
+        UserError, match=r"prompts.source: .* has no split 'dev'; it has test, train; set prompts.split"
+    ):
         propose(recipe(source=str(folder), split="dev"), seed_data=seed_data, iteration=1, out=str(tmp_path / "dev"))
 
 

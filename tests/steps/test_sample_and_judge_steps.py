@@ -192,7 +192,10 @@ def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: ScriptedP
     ("row", "message"),
     [
         (b"{", "a.jsonl:2: is not JSON"),
-        (lines({"prompt": "Why?", "reply": "a", "replies": ["b"]}), "a.jsonl:2: column 'replies' stands beside 'reply'"),
+        (
+            lines({"prompt": "Why?", "reply": "a", "replies": ["b"]}),
+            "a.jsonl:2: column 'replies' stands beside 'reply'",
+        ),
         (lines({"reply": "So."}), "--replies: 1 of 2 rows cannot be used"),
         (lines({"prompt": "Why?"}), "1 × it has no reply (first: "),
         (lines({"prompt": "Why?", "replies": ["a", 5]}), "1 × field 'replies' is not a text (first: "),
@@ -210,9 +213,7 @@ def test_a_row_that_is_no_prompt_with_replies_is_named_before_any_is_judged(
 
 
 @pytest.mark.parametrize("name", ["sample", "judge"])
-def test_a_few_rows_that_cannot_be_used_are_dropped_with_file_and_line(
-    tmp_path: Path, pool: ScriptedPools, name: str
-):
+def test_a_few_rows_that_cannot_be_used_are_dropped_with_file_and_line(tmp_path: Path, pool: ScriptedPools, name: str):
     """Also after an interruption; the others keep the ids of their places."""
     column = {"sample": {}, "judge": {"reply": "So."}}[name]
     given = [{"prompt": f"Why {n}?"} | column for n in range(11)]

@@ -42,7 +42,11 @@ def test_of_a_clone_the_split_is_read_that_is_asked_for(tmp_path: Path, scheme: 
 @pytest.mark.parametrize(
     ("field", "split", "message"),
     [
-        ("seed_data.source", "train", "has no split 'train'; it has test_gen, train_gen; set seed_data.split to one of"),
+        (
+            "seed_data.source",
+            "train",
+            "has no split 'train'; it has test_gen, train_gen; set seed_data.split to one of",
+        ),
         ("prompts.source", "val", "has no split 'val'; it has test_gen, train_gen; set prompts.split to one of them"),
         ("--prompts", None, "has several splits; it has test_gen, train_gen; name the files or the folder of one"),
     ],

@@ -123,7 +123,15 @@ def test_a_split_that_the_card_names_and_no_file_has_is_there_and_empty():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "---\r\nlicense: mit\r\n---\r\n", "# A data set\n", "---\nlicense: mit\n---\n", card(" []"), "---\na note on configs\n---\n", "---\nconfigs: x"],
+    [
+        "",
+        "---\r\nlicense: mit\r\n---\r\n",
+        "# A data set\n",
+        "---\nlicense: mit\n---\n",
+        card(" []"),
+        "---\na note on configs\n---\n",
+        "---\nconfigs: x",
+    ],
 )
 def test_a_card_without_configurations_tells_nothing(text: str):
     assert splits_of_card(text, FILES) is None

@@ -264,5 +264,5 @@ def test_what_fails_at_the_hub_is_told_with_a_remedy(hub: Hub, split: str, messa
 
 def test_a_wrong_row_of_a_hub_data_set_is_named(hub: Hub):
     hub.rows[1]["rank"] = "first"
-    with pytest.raises(RowError, match=r"^o/n: row 2: field 'rank'"):
+    with pytest.raises(RowError, match=r"1 × field 'rank' is not a number \(first: o/n: row 2\)"):
         list(read_seed(SeedData(source="o/n")))

@@ -1,4 +1,4 @@
-"""Seed data in the formats it comes in → ranked sets. What a row is, is read from its columns (paper, section 2.1)."""
+"""Seed data in the formats it comes in → ranked sets. A row's columns tell what it is (paper, section 2.1)."""
 
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence

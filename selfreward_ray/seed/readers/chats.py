@@ -19,6 +19,6 @@ def _chat(name: str) -> Callable[[Values, Reading], Sequence[Exchange]]:
 
 CHATS = (
     Format("chat", ("messages",), _chat("messages"), irrelevant=("prompt", "data_type")),
-    Format("sharegpt", ("conversations",), _chat("conversations"), irrelevant=("items",)),
+    Format("sharegpt", ("conversations",), _chat("conversations")),
     Format("conversation", ("conversation",), _chat("conversation")),
 )

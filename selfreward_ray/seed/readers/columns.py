@@ -24,7 +24,7 @@ def check_columns(values: Values, form: Format, reading: Reading) -> None:
     """Raise `LeftOut` for a row that its columns rule out, and `RowError` for one that changes what the row means and
     that `form` does not use. Other columns that it does not know are noted."""
     for name, value in values.items():
-        if is_empty(value) or form.knows(name):
+        if is_empty(value) or form.knows(name) or name in reading.wanted.attributes:
             continue
         if name in ("tools", "functions", "tool_calls"):
             raise LeftOut(TOOLS)

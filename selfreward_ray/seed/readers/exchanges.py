@@ -1,4 +1,4 @@
-"""What a row of any format says, in one form: messages, the replies to the last of them, and the order of the replies."""
+"""What a row of any format says, in one form: messages, the replies to the last one, and the order of the replies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

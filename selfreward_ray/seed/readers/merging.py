@@ -85,6 +85,8 @@ def _by_pairs(exchanges: Sequence[Exchange]) -> list[Given]:
             number[reply.text] = len(given)
             order.same.append(len(given))
             given.append(reply)
+        elif given[number[reply.text]].score is None:
+            given[number[reply.text]] = replace(given[number[reply.text]], score=reply.score)
     for exchange in exchanges:
         _note(exchange.replies, number, order)
     below = order.below()

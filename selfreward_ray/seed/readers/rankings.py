@@ -1,6 +1,7 @@
 """Formats of several replies with ranks or scores in one row, and of replies that were rated by attributes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
@@ -53,12 +54,10 @@ def _beside(values: Values, name: str, count: int) -> Sequence[Any]:
 
 
 def _from_best(replies: Sequence[Given]) -> list[Given]:
-    """`replies` with ranks from 0 on, whatever number the source calls its best by; from scores where no rank stands."""
+    """`replies` with ranks from 0 on, whatever number the source gives its best; from scores where no rank stands."""
     ranked = ranked_by_score(replies)
     best = min((reply.rank for reply in ranked if reply.rank is not None), default=0)
-    return [
-        Given(one.text, None if one.rank is None else one.rank - best, one.score, one.verdict) for one in ranked
-    ]
+    return [one if one.rank is None else replace(one, rank=one.rank - best) for one in ranked]
 
 
 def _nectar(values: Values, reading: Reading) -> list[Exchange]:

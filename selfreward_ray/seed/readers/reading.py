@@ -9,6 +9,8 @@ from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.records import Dropped
 from selfreward_ray.store.user_files import Row, RowError
 
+_MESSAGE_KEYS = ("role", "content")
+"""What `columns` names inside messages."""
 _SHOWN = 3
 """How many reasons are shown where there are too many bad rows."""
 
@@ -64,7 +66,7 @@ class Reading:
             found, value = _at(row.fields, source)
             if found:
                 fields[target] = value
-            else:
+            elif target not in _MESSAGE_KEYS:
                 fields.pop(target, None)  # another column of that name is not meant
         return fields
 
@@ -73,12 +75,13 @@ class Reading:
         known = sorted(set(known))
         rows = list(rows)
         for target, source in self.wanted.columns.items():
-            if target not in known and target not in ("role", "content"):
+            if target in _MESSAGE_KEYS:
+                continue
+            if target not in known:
                 near = difflib.get_close_matches(target, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 raise RowError(f"{self.section}.columns: no format has a field {target!r}; {hint}")
-            # The keys of messages are inside a column, and looked up there.
-            if target in known and rows and not any(_at(row.fields, source)[0] for row in rows):
+            if rows and not any(_at(row.fields, source)[0] for row in rows):
                 there = ", ".join(map(reprlib.repr, rows[0].fields)) or "none"
                 raise RowError(
                     f"{self.section}.columns: {rows[0].where} has no column {source!r} for {target!r}; its columns: "

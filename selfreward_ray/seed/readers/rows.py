@@ -43,7 +43,7 @@ class _Group:
 def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator[RankedSet | Dropped]:
     """Sets of rows of one format. A row without ``id`` is called by its place among the rows (``seed/000017``).
 
-    Replies are called by their place in the set (``…/r0``), sets by their place in a row that holds several (``…/t0``).
+    Replies are called by their place in the set (``…/r0``), sets by that in a row which holds several (``…/t0``).
     A row that gives no set is `Dropped` under its file and line. Sets of several rows come last, in the order of their
     first ones. Raises `RowError` where two rows have the same id, and where too many are bad.
     """
@@ -72,8 +72,8 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
 
 
 def asked_rows(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator[Asked | Dropped]:
-    """What rows of one format ask: of a chat whose last message is the user's that one, otherwise its first question, or
-    with ``turns=any`` each. Raises `RowError` where too many rows are bad."""
+    """What rows of one format ask: of a chat whose last message is the user's that one, otherwise its first question,
+    or with ``turns=any`` each. Raises `RowError` where too many rows are bad."""
     for row in rows:
         found = read_row(row, form, reading)
         if isinstance(found, Dropped):

@@ -6,10 +6,10 @@ it, or it ends with an open one. A question about such marks in prose is prose.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfreward_ray.seed.readers.drafts import Role
-from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken
+from selfreward_ray.seed.readers.exchanges import Exchange, Spoken
 from selfreward_ray.seed.readers.reading import BadRow
 
 UNPARSED = "a text has speaker marks or control tokens that form no conversation; give its messages as a list"
@@ -32,8 +32,10 @@ _BEGIN = (
     r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)"
 )
 _CLOSED = re.compile(rf"(?:\s*{_END})+\s*\Z")
-# Right behind the last word; after a blank or a quote it is prose that names the token.
-_TAIL = re.compile(rf"(?<=[^\s`'\"(\[:=])(?:{_END})+\s*\Z")
+# Right behind a word; after a blank or a quote it is prose that names the token.
+_WORD = r"(?<=[^\s`'\"(\[:=])"
+_BEHIND = rf"(?:\A|\n|{_WORD})"
+_TAIL = re.compile(rf"{_WORD}(?:{_END})+\s*\Z")
 _LAST_LINE = re.compile(rf"(?:\A|\n)(?:{_END})+\s*\Z")
 _LEFTOVER = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<\|header_start\|>|<start_of_turn>|<\|start_of_role\|>|<\|im_end\|>"
@@ -55,7 +57,7 @@ class _Style:
     """Whether blanks around a message belong to the style."""
 
 
-def _tokens(header: str, assistant: str, before: str = r"(?:\A|[\n>])") -> _Style:
+def _tokens(header: str, assistant: str, before: str = _BEHIND) -> _Style:
     """A style of control tokens; `header` has a group for the role, `assistant` is the assistant's header."""
     begins = re.compile(rf"\s*{_BEGIN}?\s*{header}")
     return _Style(re.compile(header), begins, re.compile(rf"{before}{assistant}\s*\Z"), blanks=False)
@@ -157,9 +159,7 @@ def untangled(exchange: Exchange) -> Exchange:
         before, parsed = _asked(system, asked[0])
     else:
         before, parsed = tuple(map(_earlier, exchange.before)), False
-    replies = tuple(
-        Given(_reply(one.text, parsed), one.rank, one.score, one.verdict, one.trained) for one in exchange.replies
-    )
+    replies = tuple(replace(one, text=_reply(one.text, parsed)) for one in exchange.replies)
     return Exchange(before, replies, exchange.part)
 
 
@@ -194,7 +194,9 @@ def _reply(text: str, parsed: bool) -> str:
             raise BadRow(UNPARSED)
         text, parsed = spoken[0].text, True
     plain = _CLOSED.sub("", text) if parsed else _LAST_LINE.sub("", _without_end(text))
-    if (parsed or plain != text) and _LEFTOVER.search(plain) or parsed and _LEFTOVER_WORDS.search(plain):
+    if (parsed or plain != text) and _LEFTOVER.search(plain):
+        raise BadRow(UNPARSED)
+    if parsed and _LEFTOVER_WORDS.search(plain):
         raise BadRow(UNPARSED)
     return plain.strip() if parsed else plain
 

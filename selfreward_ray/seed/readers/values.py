@@ -125,6 +125,8 @@ def conversation(value: object, name: str, reading: Reading) -> list[Spoken]:
     in turns. Raises `LeftOut` for tools and for what is no text."""
     if isinstance(value, dict):
         value = [value]
+    if value is not None and not isinstance(value, list):
+        raise BadRow(f"field {name!r} is not a list of messages")
     found: list[Spoken] = []
     for item in items({name: value}, name):
         if isinstance(item, str):
@@ -163,7 +165,7 @@ def asked(values: Values, reading: Reading, names: Sequence[str] = ASKING, furth
 
 
 def opening(values: Values, used: Sequence[str], reading: Reading) -> list[Spoken]:
-    """What the columns ``system`` and ``history`` say before the messages of a row, without those that are `used` anyway.
+    """What the columns ``system`` and ``history`` say before the messages of a row, unless they are `used` otherwise.
 
     Turns of a history are pairs of texts, or messages.
     """
