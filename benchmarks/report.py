@@ -50,7 +50,8 @@ def make_run(folder: Path, rows: int) -> None:
     """The seed, respond and pair steps of a run, and its recipe."""
     from selfreward_ray.preferences.best_worst import best_worst
     from selfreward_ray.preferences.candidate_set import build_candidate_set
-    from selfreward_ray.recipe.schema import Recipe, SeedData
+    from selfreward_ray.recipe.schema import Recipe
+    from selfreward_ray.recipe.seed_data import SeedData
     from selfreward_ray.records import Dropped, JudgedPrompt, Pair
     from selfreward_ray.store.run import RunLayout
     from selfreward_ray.store.run_recipe import claim_run

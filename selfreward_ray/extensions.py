@@ -25,7 +25,8 @@ from typing import Any, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Prompt, RankedSet, prompt_id
 from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.store.user_files import check_source
@@ -203,14 +204,14 @@ def check_named(recipe: Recipe) -> None:
         scorer_named(recipe.evaluation.scorer)
     for tracker in recipe.tracking.trackers:
         tracker_named(tracker)
-    named = {"seed_data.source": recipe.seed_data.named()}
+    named = {"seed_data.source": (recipe.seed_data.named(), recipe.seed_data.split)}
     if recipe.iterations and recipe.prompts.source != "model":
-        named["prompts.source"] = recipe.prompts.source
-    for field, source in named.items():
+        named["prompts.source"] = (recipe.prompts.source, recipe.prompts.split)
+    for field, (source, split) in named.items():
         if is_source(source):
             _load(_SOURCES, source, field)
         else:
-            check_source(source, field)
+            check_source(source, split, field)
 
 
 def _load(group: str, name: str, field: str) -> Any:

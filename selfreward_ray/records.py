@@ -22,6 +22,14 @@ class Turn:
     text: str
 
 
+def conversation_text(history: tuple[Turn, ...], prompt: str) -> str:
+    """The text that a judge is shown: the earlier messages, if any, and the prompt."""
+    if not history:
+        return prompt
+    turns = [*history, Turn("user", prompt)]
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
+
+
 @dataclass(frozen=True)
 class RankedReply:
     """A reply that an annotator ranked."""
@@ -53,10 +61,7 @@ class RankedSet:
     @property
     def question(self) -> str:
         """The text that a judge is shown: the earlier messages, if any, and the prompt."""
-        if not self.history:
-            return self.prompt
-        turns = [*self.history, Turn("user", self.prompt)]
-        return "\n\n".join(f"{turn.role.capitalize()}: {turn.text}" for turn in turns)
+        return conversation_text(self.history, self.prompt)
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,13 @@ class Prompt:
 
     id: str
     text: str
+    history: tuple[Turn, ...] = ()
+    """The messages before the prompt: a system text, earlier turns. Empty if the prompt opens the conversation."""
+
+    @property
+    def question(self) -> str:
+        """As `RankedSet.question`."""
+        return conversation_text(self.history, self.text)
 
 
 def prompt_id(iteration: int, place: int) -> str:
@@ -192,6 +204,13 @@ class JudgedPrompt:
     """The encoded prompt as the engine read it. Empty if the candidates were imported; it is then encoded by the
     training step."""
     candidates: tuple[Candidate, ...]
+    history: tuple[Turn, ...] = ()
+    """As `Prompt.history`."""
+
+    @property
+    def question(self) -> str:
+        """As `RankedSet.question`."""
+        return conversation_text(self.history, self.text)
 
 
 @dataclass(frozen=True)
@@ -206,6 +225,8 @@ class Pair:
     rejected: Candidate
     label_smoothing: float = 0.0
     """The probability, 0 to 0.5, that the label is wrong. Above 0 only for weak pairs of `preference-strength`."""
+    history: tuple[Turn, ...] = ()
+    """As `Prompt.history`."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +238,8 @@ class Positive:
     prompt_ids: tuple[int, ...]
     """As `JudgedPrompt.token_ids`."""
     reply: Candidate
+    history: tuple[Turn, ...] = ()
+    """As `Prompt.history`."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +332,8 @@ class Question:
     turns: tuple[str, ...]
     question_id: str | None = None
     """The question's id in the user's file, as JSON: ``81`` and ``"81"`` are two ids. None if it has none."""
+    history: tuple[Turn, ...] = ()
+    """The messages before the first turn, as `Prompt.history`."""
 
 
 @dataclass(frozen=True)
@@ -373,6 +398,7 @@ class ReplyPair:
 
     id: str
     prompt: str
+    """The text that a judge is shown, which includes the earlier messages of the conversation."""
     left: Contender
     right: Contender
 
@@ -400,6 +426,7 @@ class ScoredPair:
 
     id: str
     prompt: str
+    """As `ReplyPair.prompt`."""
     left: Candidate
     right: Candidate
     preferred: Literal["left", "right", "neither"]

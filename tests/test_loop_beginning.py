@@ -9,7 +9,8 @@ from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.errors import UserError
 from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration, run_steps
 from selfreward_ray.plan import PlannedStep
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step

@@ -32,7 +32,7 @@ TrainingOut = Annotated[
 Model = Annotated[str, typer.Option("--model", metavar="URI", help="The model: folder, hub name or storage URI.")]
 Prompts = Annotated[
     str,
-    typer.Option("--prompts", metavar="URI", help="A finished propose step, or rows {prompt} or {instruction}."),
+    typer.Option("--prompts", metavar="URI", help="A finished propose step, or a file of prompts."),
 ]
 JUDGE_HELP = "The judge: folder, hub name, storage URI, or https://HOST/v1#MODEL for an OpenAI-compatible endpoint."
 JudgeModel = Annotated[str, typer.Option("--model", metavar="URI", help=JUDGE_HELP)]

@@ -138,7 +138,7 @@ def answer(
     model: Model,
     questions: Annotated[
         str,
-        typer.Option("--questions", metavar="URI", help="Rows {turns}, as in MT-Bench's question.jsonl, or {prompt}."),
+        typer.Option("--questions", metavar="URI", help="Rows {turns}, as in MT-Bench's question.jsonl, or prompts."),
     ],
     out: Out,
     overrides: Overrides = None,
@@ -156,7 +156,9 @@ def judge(
     model: JudgeModel,
     replies: Annotated[
         str,
-        typer.Option("--replies", metavar="URI", help="A finished sample or respond step, or rows {prompt, reply(s)}."),
+        typer.Option(
+            "--replies", metavar="URI", help="A finished sample, respond or evaluate step, or a file of replies."
+        ),
     ],
     out: Out,
     overrides: Overrides = None,
@@ -236,7 +238,7 @@ def compare(
     left: Annotated[
         str,
         typer.Option(
-            "--left", metavar="URI", help="A finished evaluate, sample, respond or judge step, or rows {prompt, reply}."
+            "--left", metavar="URI", help="A finished evaluate, sample, respond or judge step, or a file of replies."
         ),
     ],
     right: Annotated[

@@ -11,7 +11,7 @@ from dataclasses import replace
 from selfreward_ray.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.demo.verifier import checks, parse_instruction, true_score
 from selfreward_ray.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Kind, Rule, write_instructions
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedReply, RankedSet
 from selfreward_ray.seed.split import SeedSets
 

@@ -2,7 +2,7 @@
 
 from selfreward_ray.demo.annotator import demo_seed_sets
 from selfreward_ray.demo.world import demo_prompts
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Prompt
 from selfreward_ray.seed.split import SeedSets
 

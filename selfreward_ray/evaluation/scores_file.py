@@ -66,7 +66,7 @@ def read_scores(source: str) -> Scores:
     which fields are used. Raises `RowError`, which names file and line, for a row without one of these fields or with
     another value, for the same reply twice in a set, and for a set of more than `MAX_REPLIES` replies.
     """
-    rows = read_some_rows(source, "train", "--scores")
+    rows = read_some_rows(source, None, "--scores")
     first = next(rows)
     fields = _fields_of(first)
     judged: list[Judgement] = []

@@ -93,7 +93,7 @@ async def respond_and_judge(
     """N candidates, each judged k times as soon as it is finished (paper, section 2.2)."""
 
     async def judged(candidate: Candidate) -> Candidate:
-        return await judge_candidate(prompt.text, candidate, model, judge, rubric)
+        return await judge_candidate(prompt.question, candidate, model, judge, rubric)
 
     return await _sampled(prompt, model, respond, judged)
 
@@ -102,14 +102,14 @@ async def judge_replies(
     answered: JudgedPrompt, model: LanguageModel[Any], judge: Judge, rubric: Rubric
 ) -> JudgedPrompt:
     """The same candidates with k new verdicts each, which replace earlier ones (paper, section 2.2, step 3)."""
-    judged = [judge_candidate(answered.text, candidate, model, judge, rubric) for candidate in answered.candidates]
+    judged = [judge_candidate(answered.question, candidate, model, judge, rubric) for candidate in answered.candidates]
     return replace(answered, candidates=await gather_or_cancel(judged))
 
 
 async def judge_candidate(
     prompt: str, candidate: Candidate, model: LanguageModel[Any], judge: Judge, rubric: Rubric
 ) -> Candidate:
-    """`candidate` with k verdicts and their aggregate."""
+    """`candidate` with k verdicts and their aggregate. `prompt` is the text that the judge is shown."""
     question = rubric.render(prompt, candidate.text)
     return with_verdicts(candidate, await verdicts(question, candidate.id, judge.verdicts, model, judge, rubric))
 
@@ -185,7 +185,7 @@ async def evaluate_set(
 
 async def answer_question(question: Question, model: LanguageModel[Any], sampling: Sampling) -> AnsweredQuestion:
     """One answer to each turn of `question`; a later turn is asked after the earlier turns and their answers."""
-    history: list[Turn] = []
+    history = list(question.history)
     answers: list[Answer] = []
     for number, text in enumerate(question.turns):
         row = f"{question.id}/t{number}"
@@ -202,7 +202,7 @@ async def _sampled(
     then: Callable[[Candidate], Awaitable[Candidate]],
 ) -> JudgedPrompt:
     """`prompt` with its candidates; each is passed to `then` as soon as it is finished."""
-    prompt_ids = model.encode(prompt.text)
+    prompt_ids = model.encode(prompt.text, prompt.history)
 
     async def candidate(index: int) -> Candidate:
         row = f"{prompt.id}/r{index}"
@@ -210,7 +210,7 @@ async def _sampled(
         return await then(Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop"))
 
     candidates = await gather_or_cancel(map(candidate, range(respond.candidates)))
-    return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), candidates)
+    return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), candidates, prompt.history)
 
 
 async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:

@@ -16,11 +16,11 @@ TWICE = {side: f"its prompt has an earlier reply on the {side}" for side in ("le
 def match_replies(
     left: Iterable[tuple[str, Contender]], right: Iterable[tuple[str, Contender]]
 ) -> tuple[list[ReplyPair], list[Dropped]]:
-    """Pair the replies of both sides by the text of their prompts, in the order of `left`.
+    """Pair the replies of both sides by their prompts, in the order of `left`.
 
-    Each item is a prompt's text and a reply. The first reply to a prompt is taken on each side; further ones, and
-    replies to prompts of one side only, are dropped. A dropped row has the id ``{side}/{reply id}``, a pair that of its
-    left reply.
+    Each item is a prompt, with its earlier messages as a judge is shown them, and a reply. The first reply to a prompt is
+    taken on each side; further ones, and replies to prompts of one side only, are dropped. A dropped row has the id
+    ``{side}/{reply id}``, a pair that of its left reply.
     """
     lefts, left_twice = _by_prompt("left", left)
     rights, right_twice = _by_prompt("right", right)

@@ -82,7 +82,8 @@ class CandidateSet:
         """The preference as a training row with the id ``{prompt id}/{name}``."""
         chosen, rejected = preference.chosen.reply, preference.rejected.reply
         prompt = self.prompt
-        return Pair(f"{prompt.id}/{name}", prompt.text, prompt.token_ids, chosen, rejected, label_smoothing)
+        ids, history = prompt.token_ids, prompt.history
+        return Pair(f"{prompt.id}/{name}", prompt.text, ids, chosen, rejected, label_smoothing, history)
 
     def drop(self, reason: str) -> Dropped:
         """The prompt as a row dropped by the pair step."""

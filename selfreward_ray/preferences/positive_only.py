@@ -29,4 +29,5 @@ def positive_only(candidates: CandidateSet, pairs: Pairs) -> list[Positive] | Dr
     by_text: dict[str, Candidate] = {}
     for candidate in eligible:
         by_text.setdefault(candidate.text.strip(), candidate)
-    return [Positive(c.id, candidates.prompt.text, candidates.prompt.token_ids, c) for c in by_text.values()]
+    prompt = candidates.prompt
+    return [Positive(c.id, prompt.text, prompt.token_ids, c, prompt.history) for c in by_text.values()]

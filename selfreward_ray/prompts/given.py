@@ -1,75 +1,110 @@
-"""Prompts and questions that users give. The question files of AlpacaEval and of MT-Bench are read as they are.
+"""Prompts and questions that users give: whatever seed data may be, prompts alone, and the questions of MT-Bench.
 
-A prompt is ``{"prompt": "…"}`` or AlpacaEval's ``{"instruction": "…"}``; a conversation is MT-Bench's ``{"turns": ["…",
-"…"]}``. Other fields, such as the answers of other models, are passed over.
+A question of MT-Bench is ``{"question_id": 81, "turns": ["…", "…"]}``: turns of the user, of which each but the first is
+asked after the answer to the one before.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from pydantic import Field, field_validator, model_validator
+from selfreward_ray.recipe.seed_data import RowReading
+from selfreward_ray.records import Dropped, Question, Turn
+from selfreward_ray.seed.readers import read_asked
+from selfreward_ray.seed.readers.reading import Reading
+from selfreward_ray.store.user_files import Row, RowError
 
-from selfreward_ray.records import Prompt, Question
-from selfreward_ray.store.user_files import Fields, Filled, RowError, parse, read_some_rows
-
-
-class _PromptRow(Fields):
-    prompt: Filled | None = None
-    instruction: Filled | None = None
-    turns: list[Filled] | None = Field(None, min_length=1)
-    input: str | None = None
-    question_id: object = None
-
-    @field_validator("question_id")
-    @classmethod
-    def _an_id(cls, value: object) -> object:
-        if value is None or type(value) is int or (isinstance(value, str) and value.strip()):
-            return value
-        raise ValueError("must be a whole number or a text")
-
-    @model_validator(mode="after")
-    def _asked_once(self) -> "_PromptRow":
-        if sum(each is not None for each in (self.prompt, self.instruction, self.turns)) != 1:
-            raise ValueError("give one of the fields 'prompt', 'instruction' (texts) and 'turns', a list of texts")
-        if self.input:
-            raise ValueError("the model is not shown the field 'input'; write it into the prompt and remove it")
-        return self
-
-    def texts(self) -> list[str]:
-        return self.turns or [self.prompt or self.instruction or ""]
+LATER_TURN = "it is asked after an answer, and does not open a conversation"
+_OF_A_BENCHMARK = ("category", "reference", "question_id")
+"""Columns of MT-Bench beside `turns`, which a model is not shown."""
+_OTHER_PROMPTS = ("prompt", "question", "instruction", "query", "messages", "conversations", "conversation")
 
 
-def read_prompts(source: str, option: str) -> Iterator[Prompt]:
-    """The prompts of `source`, the value of `option`, with ids that contain the row's number (``given/p000017``).
+@dataclass(frozen=True)
+class GivenPrompt:
+    """What a row asks. `where` names its file and line."""
 
-    Raises `RowError` for a row that is no prompt, or that has several turns.
+    where: str
+    history: tuple[Turn, ...]
+    turns: tuple[str, ...]
+    """The user's turns: one, or those of a question of MT-Bench."""
+    question_id: object
+    """The question's own id, as it stands in the row; None if it has none."""
+
+
+def prompt_reading(options: RowReading, source: str, split: str = "") -> Reading:
+    """How prompts are read from rows by `options`, the recipe's section ``prompts``. `source` is the field or the option
+    that names the rows; with an empty `split` rows that say that they are of any are read."""
+    return Reading.of_prompts(options, source, split)
+
+
+def read_prompts(rows: Iterable[Row], reading: Reading) -> Iterator[GivenPrompt | Dropped]:
+    """What `rows` ask, in their order. A row that cannot be used is `Dropped`, with file and line as its id.
+
+    Raises `RowError` where no row has a known format, or more rows are bad than the recipe allows.
     """
-    for number, (row, where) in enumerate(_rows(source, option)):
-        texts = row.texts()
-        if len(texts) > 1:
-            raise RowError(
-                f"{where}: has {len(texts)} turns, which the answer step asks one after the other: selfreward answer"
-            )
-        yield Prompt(_row_id(number), texts[0])
+    later: dict[str, tuple[tuple[str, ...], object]] = {}
+    for found in read_asked(_first_turns(rows, later), reading):
+        if isinstance(found, Dropped):
+            later.pop(found.id, None)
+            yield found
+        else:
+            turns, question_id = later.pop(found.where, ((), None))
+            yield GivenPrompt(found.where, found.history, (found.prompt, *turns), question_id)
 
 
-def read_questions(source: str, option: str) -> Iterator[Question]:
-    """The questions of `source`, with ids as `read_prompts` gives them, and with their own `question_id`.
+def read_questions(rows: Iterable[Row], reading: Reading) -> Iterator[Question]:
+    """The questions of `rows`, with ids by their place (``given/p000017``), and with their own `question_id`.
 
-    Raises `RowError` for a row that is no question, and where two have the same `question_id`.
+    Raises `RowError` for a row that is no question, because a benchmark without it is another one, and where two have
+    the same `question_id`.
     """
     first: dict[str, str] = {}
-    for number, (row, where) in enumerate(_rows(source, option)):
-        own = None if row.question_id is None else json.dumps(row.question_id, ensure_ascii=False)
-        if own is not None and first.setdefault(own, where) != where:
-            raise RowError(f"{where}: question_id {own} stands in {first[own]} too; change one of them")
-        yield Question(_row_id(number), tuple(row.texts()), own)
+    for number, found in enumerate(read_prompts(rows, reading)):
+        if isinstance(found, Dropped):
+            raise RowError(f"{found.id}: {found.reason}; correct the question, or remove it")
+        own = _own_id(found)
+        if own is not None and first.setdefault(own, found.where) != found.where:
+            raise RowError(f"{found.where}: question_id {own} stands in {first[own]} too; change one of them")
+        yield Question(given_id(number), found.turns, own, found.history)
 
 
-def _rows(source: str, option: str) -> Iterator[tuple[_PromptRow, str]]:
-    for row in read_some_rows(source, "train", option):
-        yield parse(_PromptRow, row.fields, row.where), row.where
-
-
-def _row_id(number: int) -> str:
+def given_id(number: int) -> str:
+    """The id of the prompt at this place, counted from 0 with those that cannot be used."""
     return f"given/p{number:06d}"
+
+
+def _first_turns(rows: Iterable[Row], later: dict[str, tuple[tuple[str, ...], object]]) -> Iterator[Row]:
+    """The rows with the first turn of a question as its prompt. `later` is given the other turns and the question's own
+    id, by the place of the row."""
+    for row in rows:
+        own = row.fields.get("question_id")
+        turns = row.fields.get("turns")
+        if not isinstance(turns, list):
+            if own is not None:
+                later[row.where] = ((), own)
+            yield row
+            continue
+        others = [name for name in _OTHER_PROMPTS if row.fields.get(name) is not None]
+        if others:
+            raise RowError(f"{row.where}: fields 'turns' and {others[0]!r} both say what is asked; remove one of them")
+        fields = {name: value for name, value in row.fields.items() if name not in ("turns", *_OF_A_BENCHMARK)}
+        first, *rest = turns or [None]
+        later[row.where] = (tuple(_later_turn(turn, row.where) for turn in rest), own)
+        yield Row(row.where, fields | {"prompt": first})
+
+
+def _later_turn(turn: object, where: str) -> str:
+    if not isinstance(turn, str) or not turn.strip():
+        raise RowError(f"{where}: field 'turns' must be a list of texts that are not empty; correct it")
+    return turn
+
+
+def _own_id(found: GivenPrompt) -> str | None:
+    """The question's own id as JSON; None if it has none."""
+    own = found.question_id
+    if own is None:
+        return None
+    if type(own) is int or (isinstance(own, str) and own.strip()):
+        return json.dumps(own, ensure_ascii=False)
+    raise RowError(f"{found.where}: field 'question_id' must be a whole number or a text; correct it")

@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.endpoint import Endpoint
 from selfreward_ray.recipe.section import Section
+from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.recipe.training import Dpo, Sft, Training
 
 ENDING_TOKENS = 16
@@ -59,71 +59,15 @@ class VerdictSampling(Sampling):
     """Maximum number of generated tokens. A verdict that reaches it has no readable score."""
 
 
-class SeedData(Section):
-    """Human-ranked conversations, from which the IFT, EFT and held-out sets are made (section 2.1)."""
-
-    source: str | None = None
-    """Where the ranked conversations come from. A file or folder of JSONL or Parquet, by path or URI; a data set of the
-    Hugging Face hub (``OpenAssistant/oasst1``); or the name of an installed source (``demo`` is the offline demo world;
-    see `extensions`). The format of the rows is detected from their fields (see `seed.readers`). Required by every step
-    that reads seed data."""
-    split: str = "train"
-    """Split of a hub data set. Other sources ignore it."""
-    language: str | None = "en"
-    """Keep only messages in this language; null keeps all. Messages without a language are kept."""
-    turns: Literal["first", "any"] = "first"
-    """Which prompts of a conversation are used. ``first`` takes only those that open it, as the paper does
-    (section 3.1.1). ``any`` also takes later ones, together with the messages before them."""
-    minimum_rank: NonNegativeInt = 0
-    """Worst rank that an IFT reply may have. 0 takes only replies that people ranked first. A reply that is left out
-    keeps its rank: if the best reply is synthetic, the next one still has rank 1."""
-    synthetic: bool = False
-    """Also use messages that are marked as written by a model."""
-    deleted: bool = False
-    """Also use messages that are marked as deleted."""
-    max_characters: PositiveInt = 32_768
-    """Maximum length of a message in characters. Longer messages are dropped with a reason."""
-    ift: NonNegativeInt = 3200
-    """Number of IFT examples, instruction fine-tuning rows of a prompt and its best reply (section 3.1.1)."""
-    eft: NonNegativeInt = 1630
-    """Number of EFT examples, evaluation fine-tuning rows of a judge prompt and a verdict (section 3.1.1). At most as
-    many ranked sets are judged for them, which is enough if one verdict in three agrees with the human ranks."""
-    held_out: NonNegativeInt = 190
-    """Number of ranked sets held out for evaluation, disjoint from IFT and EFT. The default gives about as many
-    held-out verdicts as the paper has, 541, at 2.85 replies per set."""
-    validation: NonNegativeInt = 253
-    """Number of prompts by which ``training.select=judged`` chooses a checkpoint; ``last`` ignores it. They are the
-    first messages of conversations that serve no other end, at most a tenth of all. The paper uses 253."""
-    held_out_groups: tuple[Literal["topics", "words", "dev"], ...] = ("topics",)
-    """Held-out sets of the demo world, each with `held_out` prompts. ``topics`` has unseen topics; ``words`` also has
-    unseen words and combinations of rules; ``dev`` has other unseen topics, for choosing a recipe. Other sources ignore
-    it."""
-    verdicts: str = "baseline"
-    """Who writes the EFT verdicts. ``baseline`` is M0 after SFT on the IFT examples alone, as in the paper
-    (section 3.1.1). ``written`` takes the verdicts that the source contains. Any other value is the folder, hub name or
-    URI of a model."""
-    verdict_samples: PositiveInt = 3
-    """Number of verdicts sampled for each ranked reply, from which the EFT examples are chosen."""
-    commonest_share: float = Field(0.5, gt=0, lt=1)
-    """Maximum share of the EFT examples that may have the most common score. Further examples with that score are
-    discarded. The paper discards some of them too, but gives no number (section 3.1.1)."""
-
-    def named(self) -> str:
-        """The value of `source`. Raises `UserError` if the recipe does not set it."""
-        if self.source is None:
-            raise UserError(
-                "seed_data.source is not set: name your ranked conversations (a file, a folder, a URI or a hub data "
-                "set), or demo for the demo world"
-            )
-        return self.source
-
-
-class Prompts(Section):
+class Prompts(RowReading):
     """Where the new prompts of an iteration come from (section 2.2, step 1)."""
 
     source: str = "model"
-    """``model`` lets a model propose prompts by few-shot prompting. Otherwise the path or URI of a JSONL file of
-    ``{"prompt": …}`` rows, or the name of an installed source (``demo``)."""
+    """``model`` lets a model propose prompts by few-shot prompting. Otherwise the prompts of a file, a folder or a URI,
+    or of a hub data set, in any format of seed data or as prompts alone; or the name of an installed source
+    (``demo``)."""
+    split: str = "train"
+    """The split of `source` that is read, as ``seed_data.split``."""
     count: PositiveInt = 5000
     """Number of new prompts in each iteration."""
     proposer: str | None = None

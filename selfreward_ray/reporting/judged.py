@@ -36,6 +36,7 @@ class ShownPrompt:
 
     id: str
     text: str
+    """The text that a judge is shown, which includes the earlier messages of the conversation."""
     outcome: str
     """`PAIRED`, `TRAINED_ON`, `NOT_YET` or the reason why it gives no training row."""
     replies: tuple[ShownReply, ...]

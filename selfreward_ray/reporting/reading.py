@@ -13,7 +13,7 @@ from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.judging.rubric import RubricError, load_rubric
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply
+from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply, Turn, conversation_text
 from selfreward_ray.reporting.findings import AddedComparison, Evaluated
 from selfreward_ray.reporting.judged import (
     BOTH,
@@ -39,7 +39,7 @@ _OUTCOMES = tuple(field.name for field in fields(Outcomes))
 _CANDIDATE = "candidates.list.element."
 _VERDICT = f"{_CANDIDATE}verdicts.list.element."
 _JUDGED_COLUMNS = [
-    "id", "text", *(f"{_CANDIDATE}{name}" for name in ("id", "text", "finished", "mean")),
+    "id", "text", "history", *(f"{_CANDIDATE}{name}" for name in ("id", "text", "finished", "mean")),
     f"{_VERDICT}text", f"{_VERDICT}score",
 ]  # fmt: skip
 """All but the token ids, most of a row."""
@@ -243,7 +243,12 @@ def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
     by_id = {reply.id: reply for reply in replies}
     known = [(by_id[chosen], by_id[rejected]) for chosen, rejected in pairs if chosen in by_id and rejected in by_id]
     best, worst = max(known, key=_difference) if known else (None, None)
-    return ShownPrompt(row["id"], row["text"], _outcome(row["id"], roles, outcomes), replies, best, worst)
+    return ShownPrompt(row["id"], _question(row), _outcome(row["id"], roles, outcomes), replies, best, worst)
+
+
+def _question(row: dict[str, Any]) -> str:
+    """The prompt with the messages before it, which tables of earlier versions do not have."""
+    return conversation_text(tuple(Turn(**turn) for turn in row.get("history") or ()), row["text"])
 
 
 def _difference(pair: tuple[ShownReply, ShownReply]) -> float:
@@ -270,6 +275,6 @@ def _never_judged(layout: RunLayout, t: int) -> Iterator[ShownPrompt]:
     """Prompts that the respond step dropped, with its reasons."""
     reasons = _reasons(layout.judged(t) / "dropped")
     if reasons:
-        for row in read_columns(layout.prompts(t) / "rows", ["id", "text"]):
+        for row in read_columns(layout.prompts(t) / "rows", ["id", "text", "history"]):
             if row["id"] in reasons:
-                yield ShownPrompt(row["id"], row["text"], reasons[row["id"]], ())
+                yield ShownPrompt(row["id"], _question(row), reasons[row["id"]], ())

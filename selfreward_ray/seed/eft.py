@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import permutations
 
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, ReplyVerdicts, SftExample, Verdict
 
 NO_VERDICT = "no verdict on any reply of its set could be read"

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, SftExample
 
 SAME_PROMPT = "same prompt as an earlier one"

@@ -9,7 +9,8 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet
-from selfreward_ray.seed.readers import read_seed
+from selfreward_ray.reporting.progress import warn
+from selfreward_ray.seed.readers import Reading, read_seed
 from selfreward_ray.steps.evaluate import agreement_verdicts
 from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.store.step import Step
@@ -52,7 +53,10 @@ def agreement(recipe: Recipe, *, model: str, data: str, out: str, label: str = "
 
 def _ranked(recipe: Recipe, installed: bool) -> tuple[list[RankedSet], list[Dropped]]:
     """The sets that can be measured, and what is left out."""
-    given = given_sets(recipe).held_out if installed else list(read_seed(recipe.seed_data))
+    reading = Reading(recipe.seed_data)
+    given = given_sets(recipe).held_out if installed else list(read_seed(recipe.seed_data, reading))
+    for note in reading.notes():
+        warn(note)
     sets = [item for item in given if isinstance(item, RankedSet)]
     ranked = [s for s in sets if len({reply.rank for reply in s.replies}) > 1]
     kept = {s.id for s in ranked}

@@ -5,13 +5,14 @@ from functools import partial
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import answer_question
-from selfreward_ray.prompts.given import read_questions
+from selfreward_ray.prompts.given import prompt_reading, read_questions
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import AnsweredQuestion, Question
-from selfreward_ray.steps.given import write_offered
+from selfreward_ray.steps.given import reading_part, write_offered
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step, is_step
+from selfreward_ray.store.user_files import read_some_rows
 
 
 def answer(recipe: Recipe, *, model: str, questions: str, out: str, label: str = "answer") -> PooledStep:
@@ -26,9 +27,12 @@ def answer(recipe: Recipe, *, model: str, questions: str, out: str, label: str =
             "propose step with selfreward sample"
         )
     sampling = recipe.respond.sampling
-    part = {"sampling": sampling.model_dump(), "seed": recipe.seed}
+    part = {"sampling": sampling.model_dump(), "seed": recipe.seed, **reading_part(recipe, questions)}
     step = Step("answer", out, part, {"model": model, "questions": questions})
     program = partial(answer_question, sampling=sampling)
     job = Job("answer", program, Question, AnsweredQuestion, step.folder.uri, sampling.max_tokens)
-    rows = write_offered(step, read_questions(questions, "--questions"), Question)
-    return PooledStep(step, job, recipe, model, rows, unit="questions", label=label)
+    # A benchmark without one of its questions is another one.
+    reading = prompt_reading(recipe.prompts.model_copy(update={"bad_rows": "stop"}), "--questions")
+    asked = read_questions(read_some_rows(questions, None, "--questions"), reading)
+    offered = write_offered(step, asked, Question, reading)
+    return PooledStep(step, job, recipe, model, offered.rows, unit="questions", label=label)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import AnsweredQuestion, EvaluatedSet, JudgedPrompt
+from selfreward_ray.records import AnsweredQuestion, EvaluatedSet, JudgedPrompt, Question
 from selfreward_ray.steps.exported_rows import Pick, picked
 
 Benchmark = Literal["alpaca-eval", "mt-bench"]
@@ -34,9 +34,14 @@ def benchmark_row(
 ) -> BenchmarkRow:
     """The object for a record of `ANSWERS`. `model` is the name of the model, `answered_at` a Unix time in seconds.
 
-    Raises `UserError` where AlpacaEval would be given several replies or several turns, and where MT-Bench would be
-    given anything but an `AnsweredQuestion` with an id.
+    Raises `UserError` where AlpacaEval would be given several replies or several turns, where MT-Bench would be given
+    anything but an `AnsweredQuestion` with an id, and for a prompt with earlier messages.
     """
+    asked = row.question if isinstance(row, AnsweredQuestion) else row
+    if isinstance(asked, JudgedPrompt | Question) and asked.history:
+        raise UserError(
+            f"{row.id} has messages before its prompt, for which a benchmark's file has no place; export it as .jsonl"
+        )
     if benchmark == "alpaca-eval":
         prompt, reply, finished = _one_answer(row, pick)
         return BenchmarkRow(row.id, {"instruction": prompt, "output": reply, "generator": model}, finished)

@@ -11,6 +11,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.judging.head_to_head import match_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
+from selfreward_ray.steps.given import reading_part
 from selfreward_ray.steps.pooled import PooledStep, judging
 from selfreward_ray.steps.replies import first_replies
 from selfreward_ray.store.folder import Folder, absolute, same_place
@@ -28,13 +29,18 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
     """
     _check_place(out)
     rubric, part = judging(recipe, pairwise=True)
+    part |= reading_part(recipe, left, right)
     step = Step("compare", out, part, {"model": model, "left": left, "right": right})
     program = partial(programs.compare, judge=recipe.judge, rubric=rubric)
     row_tokens = 2 * recipe.judge.verdicts * recipe.judge.sampling.max_tokens
     job = Job("compare", program, ReplyPair, Comparison, step.folder.uri, row_tokens)
     dropped: list[Dropped] = []
     if not step.is_done():
-        pairs, dropped = match_replies(first_replies(left, "--left"), first_replies(right, "--right"))
+        sides = {"left": (left, "--left"), "right": (right, "--right")}
+        unusable: dict[str, list[Dropped]] = {side: [] for side in sides}
+        replies = {side: first_replies(*given, recipe, unusable[side]) for side, given in sides.items()}
+        pairs, dropped = match_replies(replies["left"], replies["right"])
+        dropped += [Dropped(f"{side}/{row.id}", step.name, row.reason) for side in sides for row in unusable[side]]
         step.write(pairs, ReplyPair, "offered")
         step.write(dropped, Dropped, "dropped")
     return PooledStep(

@@ -1,6 +1,7 @@
 """How records become rows of exported tables: pairs and examples for trainers, answers and comparisons for readers."""
 
-from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -17,6 +18,7 @@ from selfreward_ray.records import (
     Pair,
     Positive,
     SftExample,
+    Turn,
 )
 from selfreward_ray.store.arrow import arrow_schema
 
@@ -37,7 +39,9 @@ _PAIR_SCHEMA = pa.schema(
 _EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES)])
 _REPLY_SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in ("id", "prompt", "reply", "generator")),
+        ("id", pa.string()),
+        ("history", _MESSAGES),
+        *((name, pa.string()) for name in ("prompt", "reply", "generator")),
         ("finished", pa.bool_()),
         ("mean", pa.float64()),
         ("scores", pa.list_(pa.float64())),
@@ -78,7 +82,14 @@ def conversion(table: pa.Schema, generator: str, pick: Pick | None) -> Conversio
         Conversion(AnsweredQuestion, _CONVERSATION_SCHEMA, partial(_conversation_rows, generator=generator)),
         Conversion(Comparison, _COMPARISON_SCHEMA, _comparison_rows),
     ]
-    return next((each for each in known if arrow_schema(cast(Any, each.record)).names == table.names), None)
+    return next((each for each in known if _fits(table.names, each.record)), None)
+
+
+def _fits(names: list[str], record: type[Any]) -> bool:
+    """Whether a table with these columns holds rows of `record`: an earlier version may lack fields with defaults."""
+    known = arrow_schema(cast(Any, record)).names
+    later = dataclasses.fields(record)[len(names) :]
+    return names == known[: len(names)] and all(field.default is not dataclasses.MISSING for field in later)
 
 
 def picked(prompt: JudgedPrompt, pick: Pick | None) -> tuple[Candidate, ...]:
@@ -98,7 +109,7 @@ def picked(prompt: JudgedPrompt, pick: Pick | None) -> tuple[Candidate, ...]:
 def _pair_rows(pair: Pair) -> Iterator[dict[str, Any]]:
     yield {
         "id": pair.id,
-        "prompt": [_message("user", pair.prompt)],
+        "prompt": [*_messages(pair.history), _message("user", pair.prompt)],
         "chosen": [_message("assistant", pair.chosen.text)],
         "rejected": [_message("assistant", pair.rejected.text)],
         "chosen_score": pair.chosen.mean,
@@ -108,18 +119,20 @@ def _pair_rows(pair: Pair) -> Iterator[dict[str, Any]]:
 
 
 def _example_rows(example: SftExample) -> Iterator[dict[str, Any]]:
-    before = [_message(turn.role, turn.text) for turn in example.history]
-    yield {"id": example.id, "kind": example.kind, "messages": before + _exchange(example.prompt, example.target)}
+    messages = [*_messages(example.history), *_exchange(example.prompt, example.target)]
+    yield {"id": example.id, "kind": example.kind, "messages": messages}
 
 
 def _positive_rows(row: Positive) -> Iterator[dict[str, Any]]:
-    yield {"id": row.id, "kind": "positive", "messages": _exchange(row.prompt, row.reply.text)}
+    messages = [*_messages(row.history), *_exchange(row.prompt, row.reply.text)]
+    yield {"id": row.id, "kind": "positive", "messages": messages}
 
 
 def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> Iterator[dict[str, Any]]:
     for candidate in picked(prompt, pick):
         yield {
             "id": candidate.id,
+            "history": _messages(prompt.history) or None,
             "prompt": prompt.text,
             "reply": candidate.text,
             "generator": generator,
@@ -133,6 +146,7 @@ def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any
     answer = row.answer
     yield {
         "id": answer.id,
+        "history": None,  # its prompt is the whole conversation as a judge is shown it
         "prompt": answer.prompt,
         "reply": answer.text,
         "generator": generator,
@@ -144,10 +158,11 @@ def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any
 
 def _conversation_rows(row: AnsweredQuestion, generator: str) -> Iterator[dict[str, Any]]:
     turns = zip(row.question.turns, row.answers, strict=True)
+    messages = [message for turn, answer in turns for message in _exchange(turn, answer.text)]
     yield {
         "id": row.id,
         "question_id": row.question.question_id,
-        "messages": [message for turn, answer in turns for message in _exchange(turn, answer.text)],
+        "messages": [*_messages(row.question.history), *messages],
         "generator": generator,
         "finished": all(answer.finished for answer in row.answers),
     }
@@ -162,6 +177,10 @@ def _comparison_rows(row: Comparison) -> Iterator[dict[str, Any]]:
         "right": pair.right.text,
         "preferred": row.preferred,
     }
+
+
+def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    return [_message(turn.role, turn.text) for turn in turns]
 
 
 def _exchange(prompt: str, reply: str) -> list[dict[str, str]]:

@@ -51,7 +51,7 @@ def score_pairs(
         if min(len(valid_scores(ours)), len(valid_scores(theirs))) < min_valid:
             dropped.append(Dropped(name, "head_to_head", TOO_FEW_VERDICTS))
         else:
-            rows.append(ScoredPair(name, lefts[name].text, ours, theirs, _preferred(ours, theirs)))
+            rows.append(ScoredPair(name, lefts[name].question, ours, theirs, _preferred(ours, theirs)))
     return rows, dropped
 
 

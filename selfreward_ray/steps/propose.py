@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import islice
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import given_prompts, is_source
+from selfreward_ray.prompts.given import LATER_TURN, prompt_reading, read_prompts
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Prompt, prompt_id
+from selfreward_ray.records import Dropped, Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.proposal_rounds import Proposer, propose_by_model, proposer_of
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
-from selfreward_ray.store.user_files import Fields, Filled, parse, read_user_rows
-
-
-class _PromptRow(Fields):
-    prompt: Filled
+from selfreward_ray.store.user_files import read_user_rows
 
 
 def propose(
@@ -53,21 +52,45 @@ def propose(
             before = [finished_step(uri, "propose") for uri in earlier]
             with nullcontext(proposer) if proposer else Proposer(recipe) as opened:
                 return propose_by_model(recipe, step, seeds, iteration, before, progress, opened)
-        count = recipe.prompts.count
-        prompts = given_prompts(recipe, iteration) if installed else _from_file(source, count, iteration)
+        dropped: list[Dropped] = []
+        figures: dict[str, Any] = {}
+        if installed:
+            prompts = given_prompts(recipe, iteration)
+        else:
+            prompts, dropped, figures = _from_file(recipe, iteration, progress)
         step.write(prompts, Prompt)
+        if dropped:
+            step.write(dropped, Dropped, "dropped")
         progress.update(len(prompts))
-        return step.finish(offered=len(prompts))
+        return step.finish(offered=len(prompts) + len(dropped), metrics=figures)
 
 
-def _from_file(source: str, count: int, iteration: int) -> list[Prompt]:
-    """The iteration's own stretch of the prompts in `source`."""
-    first = count * (iteration - 1)
-    rows = list(islice(read_user_rows(source, "train", "prompts.source"), first + count))
-    if len(rows) < first + count:
+def _from_file(
+    recipe: Recipe, iteration: int, progress: Progress
+) -> tuple[list[Prompt], list[Dropped], dict[str, Any]]:
+    """The iteration's own stretch of the prompts in ``prompts.source``, what is dropped in it, and how it was read."""
+    wanted, source = recipe.prompts, recipe.prompts.source
+    first = wanted.count * (iteration - 1)
+    last = first + wanted.count
+    reading = prompt_reading(wanted, "prompts.source", wanted.split)
+    prompts: list[Prompt] = []
+    dropped: list[Dropped] = []
+    place = 0
+    rows = takewhile(lambda _: place < last, read_user_rows(source, wanted.split, "prompts.source"))
+    for found in read_prompts(rows, reading):
+        if first <= place < last:
+            if isinstance(found, Dropped):
+                dropped.append(replace(found, step="propose"))
+            else:
+                text, *later = found.turns
+                prompts.append(Prompt(prompt_id(iteration, place - first), text, found.history))
+                dropped += [Dropped(f"{found.where}/t{n + 1}", "propose", LATER_TURN) for n in range(len(later))]
+        place += not isinstance(found, Dropped)
+    for note in reading.notes():
+        progress.say(note)
+    if place < last:
         raise UserError(
-            f"prompts.source: {source} has {len(rows)} prompts; iteration {iteration} needs rows {first + 1} to "
-            f"{first + count}: give a longer file, or lower prompts.count in a new run"
+            f"prompts.source: {source} has {place} prompts; iteration {iteration} needs rows {first + 1} to {last}: give "
+            "a longer file, or lower prompts.count in a new run"
         )
-    texts = [parse(_PromptRow, row.fields, row.where).prompt for row in rows[first:]]
-    return [Prompt(prompt_id(iteration, i), text) for i, text in enumerate(texts)]
+    return prompts, dropped, reading.figures()

@@ -2,57 +2,53 @@
 
 from collections.abc import Iterable, Iterator
 
-from pydantic import Field, model_validator
-
-from selfreward_ray.records import Candidate, Contender, EvaluatedSet, JudgedPrompt
-from selfreward_ray.steps.given import write_offered
+from selfreward_ray.prompts.answered import read_answered
+from selfreward_ray.prompts.given import given_id, prompt_reading
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.records import Candidate, Contender, Dropped, EvaluatedSet, JudgedPrompt
+from selfreward_ray.reporting.progress import warn
+from selfreward_ray.seed.readers.reading import Reading
+from selfreward_ray.steps.given import Offered, write_offered
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files
-from selfreward_ray.store.user_files import Encodable, Fields, Filled, parse, read_some_rows
+from selfreward_ray.store.user_files import read_some_rows
 
 _ANSWERING = ("sample", "respond", "judge")
 
 
-class _ReplyRow(Fields):
-    """A prompt with one or several replies. A reply may be empty, as models write such replies."""
-
-    prompt: Filled
-    reply: Encodable | None = None
-    replies: list[Encodable] | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _answered(self) -> "_ReplyRow":
-        if (self.reply is None) == (self.replies is None):
-            raise ValueError("give either field 'reply', a text, or field 'replies', a list of texts")
-        return self
-
-    def texts(self) -> list[str]:
-        return self.replies or [self.reply or ""]
-
-
-def offered_replies(step: Step, source: str, option: str) -> Folder:
+def offered_replies(step: Step, source: str, option: str, recipe: Recipe) -> Offered:
     """The `JudgedPrompt` table of `source`: the rows of a sample, respond or judge step. Answers of an evaluate step,
     and rows of a file, folder or URI, are first written to `step`'s table `offered`.
 
-    Raises `UserError` for an unfinished step, a step of another kind, and a row that is not a prompt with replies.
+    Raises `UserError` for an unfinished step, a step of another kind, and rows that are not prompts with replies.
     """
-    is_evaluation = _is_evaluation(source)
-    if is_step(Folder(source)) and not is_evaluation:
-        return finished_step(source, *_ANSWERING) / "rows"
-    rows = _answers(source) if is_evaluation else _read_replies(source, option)
-    return write_offered(step, rows, JudgedPrompt)
-
-
-def first_replies(source: str, option: str) -> Iterator[tuple[str, Contender]]:
-    """Each prompt's text with its first reply. Takes the sources of `offered_replies` and an evaluate step."""
-    if not is_step(Folder(source)):
-        return _first_of(_read_replies(source, option))
     if _is_evaluation(source):
-        return _first_of(_answers(source))
-    folder = finished_step(source, "evaluate", *_ANSWERING)
-    return _first_of(row for _, rows in read_files(folder / "rows", JudgedPrompt) for row in rows)
+        return write_offered(step, _answers(source), JudgedPrompt)
+    if is_step(Folder(source)):
+        return Offered(finished_step(source, *_ANSWERING) / "rows")
+    reading = prompt_reading(recipe.prompts, option)
+    return write_offered(step, _read_replies(source, option, reading), JudgedPrompt, reading)
+
+
+def first_replies(source: str, option: str, recipe: Recipe, dropped: list[Dropped]) -> Iterator[tuple[str, Contender]]:
+    """Each prompt, as a judge is shown it, with its first reply. Takes the sources of `offered_replies` and an evaluate
+    step. Rows that cannot be used are added to `dropped`."""
+    if _is_evaluation(source):
+        yield from _first_of(_answers(source))
+    elif is_step(Folder(source)):
+        folder = finished_step(source, "evaluate", *_ANSWERING)
+        yield from _first_of(row for _, rows in read_files(folder / "rows", JudgedPrompt) for row in rows)
+    else:
+        reading = prompt_reading(recipe.prompts, option)
+        for row in _read_replies(source, option, reading):
+            if isinstance(row, Dropped):
+                dropped.append(row)
+            else:
+                yield from _first_of([row])
+        for note in reading.notes():
+            warn(note)
 
 
 def _is_evaluation(source: str) -> bool:
@@ -71,13 +67,15 @@ def _answers(evaluation: str) -> Iterator[JudgedPrompt]:
 def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender]]:
     for prompt in answered:
         first = prompt.candidates[0]
-        yield prompt.text, Contender(first.id, first.text)
+        yield prompt.question, Contender(first.id, first.text)
 
 
-def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
-    """Prompts with unjudged candidates, which count as complete. Ids contain the row number (``given/p000017/r0``)."""
-    for number, row in enumerate(read_some_rows(source, "train", option)):
-        found = parse(_ReplyRow, row.fields, row.where)
-        prompt_id = f"given/p{number:06d}"
-        candidates = (Candidate(f"{prompt_id}/r{i}", text, (), True) for i, text in enumerate(found.texts()))
-        yield JudgedPrompt(prompt_id, found.prompt, (), tuple(candidates))
+def _read_replies(source: str, option: str, reading: Reading) -> Iterator[JudgedPrompt | Dropped]:
+    """Prompts with unjudged candidates. Ids contain the row's place (``given/p000017/r0``)."""
+    for number, found in enumerate(read_answered(read_some_rows(source, None, option), reading)):
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        name = given_id(number)
+        candidates = (Candidate(f"{name}/r{i}", text, (), found.finished) for i, text in enumerate(found.replies))
+        yield JudgedPrompt(name, found.prompt, (), tuple(candidates), found.history)

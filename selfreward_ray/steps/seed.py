@@ -8,7 +8,8 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.seed.readers import read_seed
+from selfreward_ray.seed.readers import Reading, read_seed
+from selfreward_ray.seed.readers.drafts import NOT_FIRST
 from selfreward_ray.seed.split import SeedSets, best_reply, divide, ift_example
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
@@ -28,7 +29,10 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         skipped(label)
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
-        sets, offered = _given(recipe) if installed else _read(recipe)
+        reading = Reading(recipe.seed_data)
+        sets, offered = _given(recipe) if installed else _read(recipe, reading)
+        for note in reading.notes():
+            progress.say(note)
         _check(sets, recipe)
         step.write([ift_example(s) for s in sets.ift], SftExample)
         step.write(sets.eft, RankedSet, "eft")
@@ -44,7 +48,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
         if short:
             progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
-        return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept)
+        return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept | reading.figures())
 
 
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
@@ -53,9 +57,9 @@ def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
 
 
-def _read(recipe: Recipe) -> tuple[SeedSets, int]:
+def _read(recipe: Recipe, reading: Reading) -> tuple[SeedSets, int]:
     """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered."""
-    found = list(read_seed(recipe.seed_data))
+    found = list(read_seed(recipe.seed_data, reading))
     refused = [item for item in found if isinstance(item, Dropped)]
     sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_sizes(), recipe.seed)
     return replace(sets, dropped=refused + sets.dropped), len(found)
@@ -82,6 +86,8 @@ def _check(sets: SeedSets, recipe: Recipe) -> None:
                 f"the best rank: write them so, or set seed_data.minimum_rank={min(low)}"
             )
         remedy = "give other sets, or change what leaves them out" if wanted.ift else "raise seed_data.ift above 0"
+        if any(item.reason == NOT_FIRST for item in sets.dropped):
+            remedy = "set seed_data.turns=any to take prompts with the messages before them"
         raise UserError(f"{wanted.source} gives no IFT row{left_out}; {remedy}")
     if wanted.eft and not sets.eft:
         written = wanted.verdicts == "written"

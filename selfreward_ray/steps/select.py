@@ -5,7 +5,6 @@ A snapshot's folder contains its model, and the folders of the steps that judge 
 same whether they ran beside the training, in Ray Train's asynchronous validation, or after it.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,9 +16,10 @@ from selfreward_ray.cluster.requests import replica_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.selection import Selected, select
 from selfreward_ray.judging.rubric import is_packaged
+from selfreward_ray.prompts.given import given_id
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import RankedSet
+from selfreward_ray.records import Prompt, RankedSet
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.head_to_head import head_to_head
 from selfreward_ray.steps.judge import judge
@@ -28,11 +28,11 @@ from selfreward_ray.steps.sample import sample
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import SNAPSHOT, ModelLayout
-from selfreward_ray.store.step import finished_step
+from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.job import Validation
 
-_PROMPTS = "prompts.jsonl"
+_PROMPTS = "prompts"
 _TRAINED = "trained.json"
 """Says that the training has ended: no more snapshots will come."""
 _CHOSEN = "selected.json"
@@ -75,8 +75,13 @@ class Selection:
                 f"{self.label}: {self.seed_data} has no prompts to choose a checkpoint by (table validation); make the "
                 "seed step again with training.select=judged, or set training.select=last"
             )
-        lines = [json.dumps({"prompt": ranked.prompt}) + "\n" for ranked in seeds]
-        self.made.snapshots.write_bytes(_PROMPTS, "".join(lines).encode())
+        step = Step(
+            "propose", (self.made.snapshots / _PROMPTS).uri, {"prompts": "validation"}, {"seed": self.seed_data}
+        )
+        if not step.is_done():
+            prompts = [Prompt(given_id(number), ranked.prompt, ranked.history) for number, ranked in enumerate(seeds)]
+            step.write(prompts, Prompt)
+            step.finish(offered=len(prompts))
 
     def validation(self) -> Validation | None:
         """What Ray Train runs beside the training; None if only the driver can run it.
@@ -179,7 +184,7 @@ class Selection:
         folder, label = self._folder(step), f"{self.label} · step {step}"
         answers, scored = folder / "answers", folder / "scored"
         if read_manifest(answers) is None:
-            prompts, model = f"{self.made.snapshots.uri}/{_PROMPTS}", (folder / "model").uri
+            prompts, model = (self.made.snapshots / _PROMPTS).uri, (folder / "model").uri
             self.run(sample(self._one_reply, model=model, prompts=prompts, out=answers.uri, label=f"{label} answers"))
         if self._pairwise:
             return answers.uri

@@ -77,6 +77,26 @@ class Folder:
         infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
         return sorted((i for i in infos if i.type == fs.FileType.File), key=lambda info: info.path)
 
+    def infos_below(self) -> dict[str, fs.FileInfo]:
+        """The files in the folder and in those below it by their names relative to it, in their order.
+
+        Left out is what begins with a dot (``.git``), and folders that begin with an underscore, in which other
+        programs keep unfinished work and logs.
+        """
+        filesystem, path = self.filesystem()
+        found: dict[str, fs.FileInfo] = {}
+        waiting = [""]
+        root = path.rstrip("/")
+        while waiting:
+            below = waiting.pop()
+            for info in filesystem.get_file_info(fs.FileSelector(f"{root}/{below}".rstrip("/"), allow_not_found=True)):
+                name = f"{below}{info.base_name}"
+                if info.type == fs.FileType.File and not info.base_name.startswith("."):
+                    found[name] = info
+                elif info.type == fs.FileType.Directory and not info.base_name.startswith((".", "_")):
+                    waiting.append(f"{name}/")
+        return dict(sorted(found.items()))
+
     def folders(self) -> list[str]:
         """Names of the folders directly inside."""
         filesystem, path = self.filesystem()

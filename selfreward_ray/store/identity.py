@@ -18,8 +18,10 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
+from selfreward_ray.store.data_folder import CARD
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.row_formats import SUFFIXES
 
 WHOLE_BYTES = 64 * 2**20
 """Weight files up to this size, and all other files, are hashed whole."""
@@ -27,6 +29,7 @@ SAMPLE_BYTES = 4096
 """Of each tensor so much is read at its beginning, in its middle and at its end: 2048 elements of bfloat16."""
 _CHUNK_BYTES = 2**24
 _HASHED_SUFFIXES = (".safetensors", ".json", ".jsonl", ".gz", ".parquet", ".csv", ".jinja", ".model")
+_MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
 
@@ -45,9 +48,7 @@ def input_fingerprint(uri: str) -> str:
         return manifest.fingerprint
     filesystem, path = folder.filesystem()
     info = filesystem.get_file_info(path)
-    infos = (
-        [info] if info.type == fs.FileType.File else [i for i in folder.infos() if i.path.endswith(_HASHED_SUFFIXES)]
-    )
+    infos = [info] if info.type == fs.FileType.File else _infos(folder)
     digest = hashlib.sha256()
     if folder.is_file(ADAPTER_CONFIG):
         digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
@@ -55,6 +56,14 @@ def input_fingerprint(uri: str) -> str:
         for info, content in zip(infos, pool.map(partial(content_digest, filesystem), infos), strict=True):
             digest.update(f"{info.path.removeprefix(path)} {content}\n".encode())
     return digest.hexdigest() if infos else uri
+
+
+def _infos(folder: Folder) -> list[fs.FileInfo]:
+    """The files of a model folder that determine it; of a folder of rows all that are read, or say what is read."""
+    infos = folder.infos()
+    if {info.base_name for info in infos} & {_MODEL_CONFIG, ADAPTER_CONFIG}:
+        return [info for info in infos if info.path.endswith(_HASHED_SUFFIXES)]
+    return [info for name, info in folder.infos_below().items() if name.endswith((*SUFFIXES, CARD))]
 
 
 def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:

@@ -51,12 +51,16 @@ def file_rows(table: Folder) -> list[tuple[str, int]]:
 
 
 def read_blocks(table: Folder, paths: list[str], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The rows of the files `paths` of a table in blocks of `rows` to twice as many, the last of any size."""
+    """The rows of the files `paths` of a table in blocks of `rows` to twice as many. The last block, and the last one
+    before a file with other columns, may be smaller."""
     filesystem, _ = table.filesystem()
     waiting: list[pa.RecordBatch] = []
     for path in paths:
         with filesystem.open_input_file(path) as file:
             for batch in pq.ParquetFile(file).iter_batches(rows, columns=columns, use_threads=False):
+                if waiting and batch.schema != waiting[0].schema:  # a file of an earlier version, with fewer columns
+                    yield pa.Table.from_batches(waiting)
+                    waiting = []
                 waiting.append(batch)
                 if sum(b.num_rows for b in waiting) >= rows:
                     yield pa.Table.from_batches(waiting)

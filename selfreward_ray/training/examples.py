@@ -29,7 +29,7 @@ def pair_tokens(pair: Pair, codec: Callable[[], ChatCodec]) -> PairTokens:
 
 
 def _prompt_ids(row: Pair | Positive, codec: Callable[[], ChatCodec]) -> tuple[int, ...]:
-    return row.prompt_ids or tuple(codec().prompt_ids(row.prompt))
+    return row.prompt_ids or tuple(codec().prompt_ids(row.prompt, row.history))
 
 
 def _reply_ids(reply: Candidate, codec: Callable[[], ChatCodec]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from selfreward_ray.demo.annotator import annotate, compose, demo_seed_sets, wri
 from selfreward_ray.demo.frames import FRAMES, OFF_TOPIC_FRAMES, PHRASES
 from selfreward_ray.demo.verifier import kept_rules, parse_instruction, true_score
 from selfreward_ray.demo.world import TOPICS, UNSEEN_WORDS, WORDS, Rule, is_left_out, write_instructions
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.seed.eft import DISAGREES, choose_eft, written_verdicts
 
 ALL_TOPICS = tuple(topic for group in TOPICS.values() for topic in group)

@@ -16,8 +16,14 @@ from typer.testing import CliRunner
 from selfreward_ray.cli import app
 from selfreward_ray.extensions import Score
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.prompts.answered import read_answered
+from selfreward_ray.prompts.given import prompt_reading, read_prompts
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.recipe.text import load_recipe
+from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.readers import FORMATS, Reading, read_seed
+from selfreward_ray.store.user_files import read_user_rows
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -137,6 +143,24 @@ def test_the_examples_of_seed_data_give_what_the_manual_prints(tmp_path: Path, m
     assert compared == 7  # six forms, and verdicts that stand in the source
 
 
+def test_the_manual_shows_a_row_of_every_format_of_seed_data(tmp_path: Path):
+    """Each is read as the format that it is named after, and every column of it is known."""
+    named = {form.name for form in FORMATS}
+    shown = {
+        title.removesuffix(".jsonl"): text for language, title, text in blocks("seed-data.md") if language == "json"
+    }
+    assert named <= shown.keys()
+    for name in named:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text(shown[name], encoding="utf-8")
+        wanted = SeedData(source=str(file), turns="any")
+        reading = Reading(wanted)
+        assert any(isinstance(found, RankedSet) for found in read_seed(wanted, reading))
+        assert (reading.format, reading.notes(), reading.figures()["reading"]["bad_rows"]) == (name, [], 0)
+    page = (DOCS / "seed-data.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \[`([\w-]+)`\]\(#", page, re.MULTILINE)) == named
+
+
 def test_the_example_of_judge_agreement_gives_what_the_manual_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -153,6 +177,19 @@ def run(line: str, recipe: Path) -> str:
     result = CliRunner().invoke(app, [str(recipe) if word == "open-assistant" else word for word in arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def test_the_prompts_and_replies_of_the_manual_are_read(tmp_path: Path):
+    for page, title, read, count in (
+        ("prompts.md", "prompts.jsonl", read_prompts, 3),
+        ("steps.md", "replies.jsonl", read_answered, 5),
+    ):
+        ((_, _, text),) = [block for block in blocks(page) if block[1] == title]
+        (tmp_path / title).write_text(text, encoding="utf-8")
+        reading = prompt_reading(RowReading(bad_rows="stop"), title)
+        found = list(read(read_user_rows(str(tmp_path / title), None, title), reading))
+        assert (len(found), reading.notes()) == (count, [])
+        assert not any(isinstance(each, Dropped) for each in found)
 
 
 def test_recipes_and_rubrics_of_the_manual_can_be_used(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from selfreward_ray.cluster.rehearsal import made_up
 from selfreward_ray.cluster.rehearsal.made_up import write_rankings
 from selfreward_ray.judging.rubric import load_rubric
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.seed.split import divide
@@ -104,6 +104,6 @@ def test_what_is_elsewhere_is_made_up(tmp_path: Path, elsewhere: str):
 
 
 def test_what_is_wrong_with_own_rows_is_an_error(tmp_path: Path):
-    own = source(tmp_path, [{"question": "What?", "answer": "That."}])
-    with pytest.raises(RowError, match="is no known kind of row"):
+    own = source(tmp_path, [{"asked": "What?", "said": "That."}])
+    with pytest.raises(RowError, match="has no known format"):
         written(tmp_path, own)

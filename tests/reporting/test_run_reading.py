@@ -4,11 +4,12 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from reported_run import RECIPE, finish, with_policy, write_run, write_training
 
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Dropped, JudgedPrompt, Pair, Positive, Prompt
+from selfreward_ray.records import Dropped, JudgedPrompt, Pair, Positive, Prompt, Turn
 from selfreward_ray.reporting.judged import ShownPrompt
 from selfreward_ray.reporting.reading import read_evaluated, read_iteration, read_model, read_training, rubric_scale
 from selfreward_ray.store.run import RunLayout
@@ -158,6 +159,24 @@ def test_the_scale_is_the_rubrics(tmp_path: Path):
     assert rubric_scale(RECIPE) == (0, 5)
     elsewhere = RECIPE.model_copy(update={"judge": RECIPE.judge.model_copy(update={"rubric": "/elsewhere/mine.yaml"})})
     assert rubric_scale(elsewhere) is None
+
+
+def test_a_prompt_is_shown_with_the_messages_before_it_if_there_are_any(tmp_path: Path):
+    """Also one that was dropped before it was judged. Tables of earlier versions have no such column."""
+    layout = RunLayout(str(tmp_path))
+    before = (Turn("system", "Answer in French."),)
+    asked = [Prompt("M2/p0", "Why?", before), Prompt("d0", "Too odd?", before), Prompt("M2/p1", "How?")]
+    finish("propose", layout.prompts(2), asked, Prompt)
+    judged = [JudgedPrompt(p.id, p.text, (1,), (), p.history) for p in asked if p.id != "d0"]
+    finish("respond", layout.judged(2), judged, JudgedPrompt, dropped=1)
+    shown = "System: Answer in French.\n\nUser: "
+    assert {p.id: p.text for p in read_iteration(layout, RECIPE, 2)} == {
+        "M2/p0": f"{shown}Why?", "M2/p1": "How?", "d0": f"{shown}Too odd?",
+    }  # fmt: skip
+    for folder in (layout.prompts(2), layout.judged(2)):
+        old = Path(folder.uri, "rows", "part-0.parquet")
+        pq.write_table(pq.read_table(old).drop_columns(["history"]), old)
+    assert {p.text for p in read_iteration(layout, RECIPE, 2)} == {"Why?", "How?", "Too odd?"}
 
 
 def test_a_run_without_judged_prompts_has_none(tmp_path: Path):

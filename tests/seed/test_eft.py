@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import JudgedSet, RankedReply, RankedSet, ReplyVerdicts, SftExample, Turn, Verdict
 from selfreward_ray.seed.eft import (
     BEYOND,

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedReply, RankedSet, Turn
 from selfreward_ray.seed.split import BEYOND, ELSEWHERE, RANKED_TOO_LOW, SAME_PROMPT, divide
 

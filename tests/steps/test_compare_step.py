@@ -166,6 +166,27 @@ def test_an_evaluation_of_an_earlier_version_is_said_to_be_one(tmp_path: Path):
         compare(RECIPE, model="judge", left=str(tmp_path / "old"), right=right, out=str(tmp_path / "out"))
 
 
+def test_rows_of_a_side_that_cannot_be_used_are_dropped_with_their_side(tmp_path: Path, pool: ScriptedPools):
+    pool()
+    replies = [(f"{n}?", "good") for n in range(10)]
+    left, right, out = file(tmp_path / "l", *replies), file(tmp_path / "r", *replies), str(tmp_path / "out")
+    with Path(right).open("a") as more:
+        more.write('{"prompt": "9?", "reply": null}\n')
+    manifest = pool.run(compare(RECIPE, model="judge", left=left, right=right, out=out))
+    assert manifest.rows == {"offered": 10, "rows": 10}
+    assert read_rows(Folder(out), Dropped, "dropped") == [Dropped(f"right/{right}:11", "compare", "it has no reply")]
+
+
+def test_the_outputs_of_alpaca_eval_are_sides_as_they_are(tmp_path: Path, pool: ScriptedPools):
+    pool()
+    for side, mark in (("l", "good"), ("r", "bad")):
+        rows = [{"dataset": "d", "instruction": "a?", "output": mark, "generator": side}]
+        (tmp_path / f"{side}.json").write_text(json.dumps(rows))
+    sides = {"left": str(tmp_path / "l.json"), "right": str(tmp_path / "r.json")}
+    manifest = pool.run(compare(RECIPE, model="judge", **sides, out=str(tmp_path / "out")))
+    assert manifest.metrics["outcomes"]["left"] == 1
+
+
 def test_a_comparison_says_what_was_compared(tmp_path: Path, pool: ScriptedPools, monkeypatch: pytest.MonkeyPatch):
     """A local side by its absolute path, so that a report in another folder can name it."""
     pool()

@@ -92,6 +92,7 @@ def test_candidates_become_rows_with_their_scores(step: MakeStep, tmp_path: Path
     found = lines(out)
     assert found[1] == {
         "id": "p0/r1",
+        "history": None,
         "prompt": "Why?",
         "reply": TEXT,
         "generator": "M2",
@@ -128,6 +129,7 @@ def test_answers_to_held_out_prompts_become_rows(step: MakeStep, tmp_path: Path)
     assert lines(out) == [
         {
             "id": "s0/answer",
+            "history": None,
             "prompt": "Why?",
             "reply": "So.",
             "generator": "tiny-1B",

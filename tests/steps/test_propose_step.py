@@ -7,6 +7,7 @@ from scripted_model import ScriptedModel, ScriptedRounds, completion
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.prompts.few_shot import OPENING
+from selfreward_ray.prompts.given import LATER_TURN
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.steps.proposal_rounds import Proposer
@@ -93,11 +94,11 @@ def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_dat
     [
         ([["a"], ["b"], ["c"]], "has 3 prompts; iteration 2 needs rows 3 to 4: give a longer file"),
         ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: is not JSON"),
-        ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: field 'prompt' is missing"),
         ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: is a JSON array"),
-        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"prompts\.jsonl:3: field 'prompt': input should be a valid string"),
-        ([["a"], ["b"], '{"prompt": " "}', ["d"]], r"prompts\.jsonl:3: field 'prompt': is empty"),
-        ([["a"], ["b"], '{"prompt": "\\ud800"}', ["d"]], r"prompts\.jsonl:3: field 'prompt': holds a lone surrogate"),
+        ([["a"], ["b"], '{"text": "c"}', ["d"]], r"1 of 4 rows cannot be used.*'prompt' is missing .*prompts\.jsonl:3"),
+        ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"1 of 4 rows cannot be used.*field 'prompt' .*prompts\.jsonl:3"),
+        ([["a"], ["b"], '{"prompt": " "}', ["d"]], "has 3 prompts; iteration 2 needs rows 3 to 4"),
+        ([["a"], ["b"], '{"prompt": "\\ud800"}', ["d"]], "has 3 prompts; iteration 2 needs rows 3 to 4"),
     ],
 )
 def test_a_file_that_is_too_short_or_malformed_says_where(
@@ -106,6 +107,68 @@ def test_a_file_that_is_too_short_or_malformed_says_where(
     source = prompts_file(tmp_path / "prompts.jsonl", rows)
     with pytest.raises(UserError, match=message):
         propose(recipe(source=source, count=2), seed_data=seed_data, iteration=2, out=str(tmp_path / "out"))
+
+
+def test_rows_that_cannot_be_used_are_dropped_in_their_iteration(tmp_path: Path, seed_data: str):
+    """A bad row between two stretches belongs to the second one."""
+    rows = [[f"a{n}"] for n in range(10)] + ['{"prompt": null}'] + [[f"b{n}"] for n in range(10)] + [["c"]]
+    wanted = recipe(source=prompts_file(tmp_path / "prompts.jsonl", rows), count=10)
+    for iteration, (letter, lost) in enumerate([("a", 0), ("b", 1)], start=1):
+        out = str(tmp_path / f"p{iteration}")
+        manifest = propose(wanted, seed_data=seed_data, iteration=iteration, out=out)
+        assert [p.text for p in read_rows(Folder(out), Prompt)] == [f"{letter}{n}" for n in range(10)]
+        dropped = read_rows(Folder(out), Dropped, "dropped")
+        assert [(d.id, d.step) for d in dropped] == [(f"{wanted.prompts.source}:11", "propose")] * lost
+        assert sum(manifest.dropped.values()) == lost
+        assert manifest.metrics["reading"] == {"format": "prompt", "bad_rows": 1, "unused_columns": []}
+
+
+def test_rows_far_behind_those_of_an_iteration_are_not_read(tmp_path: Path, seed_data: str):
+    source = prompts_file(tmp_path / "prompts.jsonl", [[f"a{n}"] for n in range(200)] + ["nonsense"])
+    out = str(tmp_path / "out")
+    propose(recipe(source=source, count=100), seed_data=seed_data, iteration=1, out=out)
+    assert len(read_rows(Folder(out), Prompt)) == 100
+
+
+def test_prompts_with_a_system_text_are_proposed_with_it_and_questions_by_their_first_turn(
+    tmp_path: Path, seed_data: str
+):
+    system = {"system": "Answer in French.", "prompt": "Why?"}
+    turns = {"question_id": 1, "turns": ["Write a poem.", "Now in A."]}
+    out = str(tmp_path / "out")
+    source = prompts_file(tmp_path / "prompts.jsonl", [json.dumps(system), json.dumps(turns), ["Who?"]])
+    propose(recipe(source=source, count=3), seed_data=seed_data, iteration=1, out=out)
+    assert read_rows(Folder(out), Prompt) == [
+        Prompt("M2/p000000", "Why?", (Turn("system", "Answer in French."),)),
+        Prompt("M2/p000001", "Write a poem."),
+        Prompt("M2/p000002", "Who?"),
+    ]
+    assert read_rows(Folder(out), Dropped, "dropped") == [Dropped(f"{source}:2/t1", "propose", LATER_TURN)]
+
+
+def test_of_a_folder_the_split_is_proposed_that_the_recipe_names(tmp_path: Path, seed_data: str):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    for split in ("train", "test"):
+        prompts_file(folder / f"{split}.jsonl", [[split]])
+    for split in ("train", "test"):
+        out = str(tmp_path / split)
+        propose(recipe(source=str(folder), split=split, count=1), seed_data=seed_data, iteration=1, out=out)
+        assert [p.text for p in read_rows(Folder(out), Prompt)] == [split]
+    with pytest.raises(
+        UserError, match=r"prompts.source: .* has no split 'dev'; it has test, train; set prompts.split"
+    ):
+        propose(recipe(source=str(folder), split="dev"), seed_data=seed_data, iteration=1, out=str(tmp_path / "dev"))
+
+
+def test_columns_of_the_recipe_say_where_the_prompts_are(
+    tmp_path: Path, seed_data: str, capsys: pytest.CaptureFixture[str]
+):
+    source = prompts_file(tmp_path / "prompts.jsonl", ['{"q": "Why?", "mood": "glad"}'])
+    out = str(tmp_path / "out")
+    propose(recipe(source=source, count=1, columns={"prompt": "q"}), seed_data=seed_data, iteration=1, out=out)
+    assert [p.text for p in read_rows(Folder(out), Prompt)] == ["Why?"]
+    assert "'mood'" in capsys.readouterr().err
 
 
 def test_proposals_are_filtered_in_the_order_of_their_ids(run: Any):

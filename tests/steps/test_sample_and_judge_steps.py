@@ -12,7 +12,7 @@ from scripted_model import ScriptedPools
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Candidate, JudgedPrompt, Prompt
+from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Prompt
 from selfreward_ray.steps import given
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.respond import respond
@@ -192,16 +192,13 @@ def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: ScriptedP
     ("row", "message"),
     [
         (b"{", "a.jsonl:2: is not JSON"),
-        (lines({"reply": "So."}), "a.jsonl:2: field 'prompt' is missing; add it"),
-        (lines({"prompt": " ", "reply": "So."}), "a.jsonl:2: field 'prompt': is empty"),
-        (lines({"prompt": "Why?"}), "a.jsonl:2: the row: give either field 'reply', a text, or field 'replies'"),
-        (lines({"prompt": "Why?", "reply": "a", "replies": ["b"]}), "a.jsonl:2: the row: give either field 'reply'"),
-        (lines({"prompt": "Why?", "replies": []}), "a.jsonl:2: field 'replies': list should have at least 1 item"),
         (
-            lines({"prompt": "Why?", "replies": ["a", 5]}),
-            "a.jsonl:2: field 'replies.1': input should be a valid string",
+            lines({"prompt": "Why?", "reply": "a", "replies": ["b"]}),
+            "a.jsonl:2: column 'replies' stands beside 'reply'",
         ),
-        (lines({"prompt": "Why?", "reply": "\ud800"}), "a.jsonl:2: field 'reply': holds a lone surrogate"),
+        (lines({"reply": "So."}), "--replies: 1 of 2 rows cannot be used"),
+        (lines({"prompt": "Why?"}), "1 × it has no reply (first: "),
+        (lines({"prompt": "Why?", "replies": ["a", 5]}), "1 × field 'replies' is not a text (first: "),
     ],
 )
 def test_a_row_that_is_no_prompt_with_replies_is_named_before_any_is_judged(
@@ -213,6 +210,45 @@ def test_a_row_that_is_no_prompt_with_replies_is_named_before_any_is_judged(
         pool.run(judge(RECIPE, model="m1", replies=str(source), out=str(tmp_path / "out")))
     assert message in str(error.value)
     assert model.asked == []
+
+
+@pytest.mark.parametrize("name", ["sample", "judge"])
+def test_a_few_rows_that_cannot_be_used_are_dropped_with_file_and_line(tmp_path: Path, pool: ScriptedPools, name: str):
+    """Also after an interruption; the others keep the ids of their places."""
+    column = {"sample": {}, "judge": {"reply": "So."}}[name]
+    given = [{"prompt": f"Why {n}?"} | column for n in range(11)]
+    given[3] = {"prompt": None} | column
+    source, out = tmp_path / "a.jsonl", str(tmp_path / "out")
+    source.write_bytes(lines(*given))
+
+    def step() -> Any:
+        if name == "sample":
+            return sample(RECIPE, model="m1", prompts=str(source), out=out)
+        return judge(RECIPE, model="m1", replies=str(source), out=out)
+
+    pool(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(step())
+    pool()
+    manifest = pool.run(step())
+    assert manifest.rows == {"offered": 10, "rows": 10}
+    assert manifest.metrics["reading"]["bad_rows"] == 1
+    assert [row.id for row in rows(tmp_path / "out")] == [f"given/p{n:06d}" for n in range(11) if n != 3]
+    (dropped,) = read_rows(Folder(out), Dropped, "dropped")
+    assert (dropped.id, dropped.step) == (f"{source}:4", name)
+    assert manifest.dropped == {dropped.reason: 1}
+
+
+def test_a_file_that_is_read_by_other_columns_is_another_step(tmp_path: Path, pool: ScriptedPools):
+    pool()
+    source, out = tmp_path / "a.jsonl", str(tmp_path / "out")
+    source.write_bytes(lines({"prompt": "Why?", "q": "How?", "reply": "So."}))
+    pool.run(judge(RECIPE, model="m1", replies=str(source), out=out))
+    other = Recipe.model_validate(VALUES | {"prompts": {"columns": {"prompt": "q"}}})
+    with pytest.raises(UserError, match="made from another recipe"):
+        pool.run(judge(other, model="m1", replies=str(source), out=out))
+    pool.run(judge(other, model="m1", replies=str(source), out=str(tmp_path / "other")))
+    assert [row.text for row in rows(tmp_path / "other")] == ["How?"]
 
 
 def test_a_source_that_holds_nothing_is_named(tmp_path: Path, pool: ScriptedPools):

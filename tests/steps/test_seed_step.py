@@ -6,7 +6,7 @@ import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import RankedSet, SftExample
+from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
@@ -52,7 +52,8 @@ def test_a_file_is_divided_and_every_set_has_its_place_or_its_reason(tmp_path: P
     ends += [{s.id for s in read_rows(out, RankedSet, table)} for table in ("eft", "held_out")]
     assert [len(end) for end in ends] == [4, 4, 1]
     assert len(set.union(*ends)) == 9
-    assert manifest.metrics == {"ift": 4, "eft": 4, "held_out": 1}
+    figures = {"format": "ranked", "bad_rows": 0, "unused_columns": []}
+    assert manifest.metrics == {"ift": 4, "eft": 4, "held_out": 1, "reading": figures}
     assert sum(manifest.dropped.values()) == 1
 
 
@@ -116,15 +117,53 @@ def test_ranked_sets_without_verdicts_are_refused_where_verdicts_are_to_be_writt
     seed(recipe(source=source, verdicts="baseline"), out=str(tmp_path / "out"))
 
 
-def test_ranks_that_begin_at_one_are_explained(tmp_path: Path):
+def test_sets_without_a_best_reply_are_explained(tmp_path: Path):
     """They may still teach judging, but nothing is ranked 0 for IFT."""
-    rows = [ranked(f"s{i}") for i in range(10)]
-    for row in rows:
-        row["responses"] = [{**reply, "rank": reply["rank"] + 1} for reply in row["responses"]]
+    said = {"role": "assistant", "lang": "en"}
+    replies = [
+        {**said, "message_id": f"{i}{text}", "text": text, "rank": rank}
+        for i in range(10)
+        for rank, text in ((1, "a"), (2, "b"))
+    ]
+    rows = [
+        {
+            "message_tree_id": f"{i}",
+            "prompt": {
+                "message_id": f"{i}",
+                "role": "prompter",
+                "text": f"p{i}",
+                "replies": replies[2 * i : 2 * i + 2],
+            },
+        }
+        for i in range(10)
+    ]
     source = jsonl(tmp_path / "sets.jsonl", rows)
     with pytest.raises(UserError, match=r"best replies of its sets have rank 1 or worse; .*minimum_rank=1"):
         seed(recipe(source=source, held_out=1), out=str(tmp_path / "out"))
     seed(recipe(source=source, held_out=1, minimum_rank=1), out=str(tmp_path / "out"))
+
+
+def test_prompts_after_earlier_messages_have_the_remedy_that_helps(tmp_path: Path):
+    said = [{"role": role, "content": role} for role in ("user", "assistant", "user")]
+    rows = [
+        {"prompt": [*said[:2], {"role": "user", "content": f"p{i}"}], "chosen": "a", "rejected": "b"} for i in range(4)
+    ]
+    source = jsonl(tmp_path / "sets.jsonl", rows)
+    with pytest.raises(UserError, match=r"\(left out: 4 its prompt .*; set seed_data.turns=any to take prompts"):
+        seed(recipe(source=source), out=str(tmp_path / "out"))
+    seed(recipe(source=source, turns="any"), out=str(tmp_path / "out"))
+
+
+def test_what_is_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Columns that nobody uses on standard error and in the manifest; bad rows with their lines in the table."""
+    rows = [{"prompt": f"p{i}", "chosen": "a", "rejected": None if i == 7 else "b", "mood": "good"} for i in range(12)]
+    source = jsonl(tmp_path / "pairs.jsonl", rows)
+    manifest = seed(recipe(source=source, ift=2, eft=2, held_out=1), out=str(tmp_path / "out"))
+    figures = {"format": "preference", "bad_rows": 1, "unused_columns": ["mood"]}
+    assert manifest.metrics["reading"] == figures
+    assert "not used by the format 'preference': 'mood'" in " ".join(capsys.readouterr().err.split())
+    dropped = read_rows(Folder(str(tmp_path / "out")), Dropped, "dropped")
+    assert [row.id for row in dropped if row.reason == "field 'rejected' is null"] == [f"{source}:8"]
 
 
 def test_what_left_the_sets_out_is_said_where_none_remains(tmp_path: Path):
@@ -164,7 +203,10 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_read_again(tmp_pa
     ("row", "message"),
     [
         ("{", r"sets\.jsonl:2: is not JSON"),
-        ({"prompt": "p", "responses": [{"text": "t", "rank": "first"}]}, r"sets\.jsonl:2: field 'responses.0.rank'"),
+        (
+            {"prompt": "p", "responses": [{"text": "t", "rank": "first"}]},
+            r"1 × field 'responses.rank' .*sets\.jsonl:2\)",
+        ),
     ],
 )
 def test_a_malformed_row_names_file_and_line(tmp_path: Path, row: Any, message: str):

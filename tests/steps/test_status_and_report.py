@@ -8,7 +8,8 @@ from reported_run import finish, with_policy, without_scorer, write_run
 from rich.console import Console
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Candidate, Comparison, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, StepSummary
 from selfreward_ray.steps.report import read_report, report, update_report

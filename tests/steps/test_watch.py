@@ -8,7 +8,8 @@ from rich.console import Console
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.steps.watch import watch
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run

@@ -5,7 +5,8 @@ import pytest
 
 from selfreward_ray import loop
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe, SeedData
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.run import RunLayout

@@ -13,10 +13,10 @@ import pytest
 from pyarrow import fs
 from stores import Offline
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.store import user_files
+from selfreward_ray.store import row_formats
 from selfreward_ray.store.user_files import RowError, read_user_rows
 
 Fields = dict[str, Any]
@@ -97,7 +97,7 @@ def test_a_file_that_is_one_json_array_gives_its_objects(
 def test_an_array_that_cannot_be_used_says_why(
     tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(user_files, "ARRAY_BYTES", 64)
+    monkeypatch.setattr(row_formats, "ARRAY_BYTES", 64)
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(RowError, match=message):
         fields(tmp_path / "a.json")
@@ -139,7 +139,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
         ("a.jsonl.gz", lines(A), "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl.gz", gzipped(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl", lines(A) + gzipped(lines(A)), "a.jsonl:2: is not UTF-8 text"),
-        ("README.md", b"read me", "folder .* holds no file that ends in .jsonl, .json, .jsonl.gz, .parquet, .csv"),
+        ("README.md", b"read me", "folder .* holds no file with rows; their names end in .jsonl, .ndjson, .json, .csv"),
         ("a.csv", b'n,text\n1,"one\ntwo"\n3\n', "a.csv:4: has 1 cells, but the header has 2; separate cells by commas"),
         ("a.csv", b"n,text\n1,one, two\n", "a.csv:2: has 3 cells, but the header has 2; .* in double quotes"),
         ("a.csv", b'n,text\n1,"one\n', r"a.csv:2: is not CSV \(unexpected end of data\)"),
@@ -200,11 +200,13 @@ class Hub:
     """Stands in for `datasets`: one data set with one split, which breaks off after `rows`."""
 
     def __init__(self, rows: list[Fields], broken: bool = False):
-        self.rows, self.broken, self.asked = rows, broken, []
+        self.rows, self.broken, self.asked, self.splits = rows, broken, [], ["train"]
 
-    def load_dataset(self, name: str, *, split: str, streaming: bool) -> Iterator[Fields]:
-        self.asked.append((name, split, streaming))
-        if split != "train":
+    def load_dataset(self, name: str, config: str | None, *, split: str | None, streaming: bool) -> Any:
+        self.asked.append((name, config, split, streaming))
+        if split is None:
+            return {split: self._stream() for split in self.splits}
+        if split not in self.splits:
             raise ValueError(f"Bad split: {split}")
         return self._stream()
 
@@ -227,7 +229,20 @@ def test_a_hub_data_set_is_streamed(hub: Hub):
     (found,) = read_seed(SeedData(source="OpenAssistant/oasst1"))
     assert isinstance(found, RankedSet)
     assert (found.id, found.replies[0].id) == ("m", "n")
-    assert hub.asked == [("OpenAssistant/oasst1", "train", True)]
+    assert hub.asked == [("OpenAssistant/oasst1", None, "train", True)]
+
+
+def test_a_configuration_of_a_hub_data_set_is_named_before_its_split(hub: Hub):
+    assert len(list(read_user_rows("o/n", "en/train", "seed_data.source"))) == 2
+    assert hub.asked == [("o/n", "en", "train", True)]
+
+
+def test_the_only_split_of_a_hub_data_set_needs_no_name(hub: Hub):
+    hub.splits = ["eval"]
+    assert len(list(read_user_rows("o/n", None, "--replies"))) == 2
+    hub.splits = ["eval", "test"]
+    with pytest.raises(RowError, match=r"--replies: .*'o/n' .*: it has the splits eval, test; give the files of one"):
+        list(read_user_rows("o/n", None, "--replies"))
 
 
 def test_a_folder_of_that_name_comes_before_the_hub(hub: Hub, tmp_path: Path):
@@ -249,5 +264,5 @@ def test_what_fails_at_the_hub_is_told_with_a_remedy(hub: Hub, split: str, messa
 
 def test_a_wrong_row_of_a_hub_data_set_is_named(hub: Hub):
     hub.rows[1]["rank"] = "first"
-    with pytest.raises(RowError, match=r"^o/n: row 2: field 'rank'"):
+    with pytest.raises(RowError, match=r"1 × field 'rank' is not a number \(first: o/n: row 2\)"):
         list(read_seed(SeedData(source="o/n")))

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import Rubric
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
 from selfreward_ray.store.folder import Folder
@@ -49,7 +48,7 @@ def write_rankings(file: Path, wanted: SeedData, rubric: Rubric) -> str:
     if away := _why_away(wanted):
         _write(file, _made_up(rubric))
         return f"rows made up for the rehearsal ({away})"
-    sets = [item for item in islice(read_seed(wanted), _READ) if isinstance(item, RankedSet)]
+    sets = [item for item in read_seed(wanted, most=_READ) if isinstance(item, RankedSet)]
     sets.sort(key=lambda ranked: len({reply.rank for reply in ranked.replies}) < 2)
     _write(file, [_best_and_worst(ranked) for ranked in sets[:_SETS]])
     taken = min(len(sets), _SETS)

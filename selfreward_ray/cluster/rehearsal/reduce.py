@@ -93,7 +93,7 @@ def _seed_data(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     if recipe.training.select == "judged":
         changed["validation"] = min(seed.validation, 4)
     if not is_source(seed.named()):
-        changed["source"] = stand_ins.rankings
+        changed |= {"source": stand_ins.rankings, "format": None, "columns": {}, "ignore": ()}
     if seed.verdicts not in ("baseline", "written"):
         changed["verdicts"] = stand_ins.model
     return changed
@@ -111,7 +111,7 @@ def _prompts(recipe: Recipe, stand_ins: StandIns) -> dict[str, Any]:
     if prompts.proposer is not None:
         changed["proposer"] = stand_ins.proposer
     if not prompts_are_here(prompts):
-        changed["source"] = stand_ins.prompts
+        changed |= {"source": stand_ins.prompts, "split": "train", "format": None, "columns": {}, "ignore": ()}
     return changed
 
 

@@ -33,7 +33,7 @@ def prompts_alone(seed_data: Folder, out: Folder) -> Manifest:
     step = Step("propose", out.uri, {"prompts": "held out"}, {"seed": seed_data.uri})
     if step.is_done():
         return step.manifest()
-    prompts = [Prompt(s.id, s.prompt) for s in read_rows(seed_data, RankedSet, "held_out")]
+    prompts = [Prompt(s.id, s.prompt, s.history) for s in read_rows(seed_data, RankedSet, "held_out")]
     step.write(prompts, Prompt)
     return step.finish(offered=len(prompts))
 

@@ -1,66 +1,110 @@
-"""Seed data in the forms it comes in → ranked sets. What a row is, is read from its fields (paper, section 2.1)."""
+"""Seed data in the formats it comes in → ranked sets. A row's columns tell what it is (paper, section 2.1)."""
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.readers.simple import ChatRow, InstructionRow, PreferenceRow, RankedRow, simple_rows
-from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
+from selfreward_ray.seed.readers.chats import CHATS
+from selfreward_ray.seed.readers.declaration import Format
+from selfreward_ray.seed.readers.instructions import INSTRUCTIONS, PROMPTS
+from selfreward_ray.seed.readers.preferences import PREFERENCES
+from selfreward_ray.seed.readers.rankings import RANKINGS
+from selfreward_ray.seed.readers.reading import Reading
+from selfreward_ray.seed.readers.rows import Asked, asked_rows, ranked_sets
+from selfreward_ray.seed.readers.trees import TREES
+from selfreward_ray.seed.readers.votes import VOTES
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
+__all__ = ["FORMATS", "Asked", "Reading", "read_asked", "read_seed"]
 
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of row: the fields that tell it, and what reads rows of it."""
+# The first that fits is meant: preferences may hold `messages` too, chats an `instruction`.
+FORMATS: tuple[Format, ...] = (*TREES, *RANKINGS, *VOTES, *PREFERENCES, *CHATS, *INSTRUCTIONS)
 
-    name: str
-    told_by: tuple[str, ...]
-    read: Callable[[Iterable[Row], SeedData], Iterator[RankedSet | Dropped]]
-
-
-# The first that fits is meant: rows of preferences may hold `messages` too, those of chats an `instruction`.
-_KINDS = (
-    _Kind("Open Assistant tree", ("message_tree_id", "prompt"), nested_trees),
-    _Kind("Open Assistant message", ("message_id",), flat_messages),
-    _Kind("ranked set", ("responses",), partial(simple_rows, kind=RankedRow)),
-    _Kind("preference", ("chosen", "rejected"), partial(simple_rows, kind=PreferenceRow)),
-    _Kind("chat", ("messages",), partial(simple_rows, kind=ChatRow)),
-    _Kind("instruction", ("instruction",), partial(simple_rows, kind=InstructionRow)),
-)
+_LOOKED_AT = 100
+"""How many rows are looked at for one that tells the format: the first ones may be bad."""
 
 
-def read_seed(options: SeedData) -> Iterator[RankedSet | Dropped]:
-    """Every ranked set of ``options.source``, in its order, and what is left out of it as `Dropped`.
+def read_seed(wanted: SeedData, reading: Reading | None = None, most: int | None = None) -> Iterator[RankedSet | Dropped]:
+    """Every ranked set of ``wanted.source``, in its order, and what is left out of it as `Dropped`.
 
-    Rows are read as they are asked for; only flat messages are gathered first. Ids of sets are unique. Raises
-    `RowError`, which names file and line, for rows of no known kind or of two, and where there is no row at all.
+    `reading` then knows the format and which columns nobody used. `most` is the number of rows after which reading
+    stops. Rows are read as they are asked for; only trees in messages, and sets that several rows make, are gathered
+    first. Ids of sets are unique. Raises `RowError`, which names file and line, where no row has a known format, for a
+    row of another one, where too many rows are bad, and where there is no row at all.
     """
-    rows = read_user_rows(options.named(), options.split, "seed_data.source")
-    first = next(rows, None)
-    if first is None:
-        raise RowError(f"{options.source}: holds no rows; write one JSON object a line")
-    kind = _kind_of(first)
-    if kind is None:
-        known = "; ".join(f"{kind.name} ({', '.join(kind.told_by)}, …)" for kind in _KINDS)
-        fields = ", ".join(map(reprlib.repr, first.fields)) or "none"
-        raise RowError(f"{first.where}: is no known kind of row; its fields: {fields}; known: {known}")
-    yield from kind.read(_all_of(kind, first, rows), options)
+    reading = reading or Reading(wanted)
+    rows = islice(read_user_rows(wanted.named(), wanted.split, "seed_data.source"), most)
+    form, rows = _told(rows, FORMATS, reading, wanted.named())
+    if form.trees is not None:
+        yield from form.trees(rows, reading)
+    else:
+        yield from ranked_sets(rows, form, reading)
 
 
-def _all_of(kind: _Kind, first: Row, rows: Iterator[Row]) -> Iterator[Row]:
-    for row in chain([first], rows):
-        other = _kind_of(row)
-        if other not in (kind, None):  # of a row of no kind its reader says what is missing
+def read_asked(rows: Iterable[Row], reading: Reading) -> Iterator[Asked | Dropped]:
+    """What rows ask, in every format of seed data and as prompts alone; replies are not looked at.
+
+    Of a chat whose last message is the user's it is that one with all before it, of another chat its first question, or
+    with ``turns=any`` each. Raises as `read_seed` does.
+    """
+    reading.asks_only = True
+    form, rows = _told(iter(rows), (*FORMATS, *PROMPTS), reading, reading.source)
+    if form.trees is None:
+        yield from asked_rows(rows, form, reading)
+        return
+    for found in form.trees(rows, reading):
+        if isinstance(found, Dropped):
+            yield found
+        else:
+            yield Asked(found.id, f"message {found.id}", found.history, found.prompt)
+
+
+def _told(
+    rows: Iterator[Row], formats: Sequence[Format], reading: Reading, source: str
+) -> tuple[Format, Iterator[Row]]:
+    """The format of the rows, by its name in the recipe or by the first row that tells it; and all rows."""
+    first = list(islice(rows, _LOOKED_AT))
+    if not first:
+        raise RowError(f"{source}: holds no rows; write one JSON object a line")
+    reading.check_columns(first, (name for form in formats for name in form.fields))
+    asked_for = reading.wanted.format
+    known = [form for form in formats if asked_for in (None, form.name)]
+    form = next((form for row in first if (form := _format_of(row, known, reading))), None)
+    if form is None:
+        fields = ", ".join(map(reprlib.repr, reading.named(first[0]))) or "none"
+        if asked_for is not None:
+            (wanted,) = known
             raise RowError(
-                f"{row.where}: this row is of the kind {other.name!r}, that of {first.where} of the kind "
-                f"{kind.name!r}; give a source of one kind"
+                f"{first[0].where}: is no row of {reading.section}.format={asked_for}, which has the fields "
+                f"{', '.join(wanted.told_by)}; its fields: {fields}; {reading.section}.columns={{FIELD: COLUMN}} says "
+                "which column is which field"
             )
+        listed = "; ".join(f"{form.name} ({', '.join(form.told_by)}, …)" for form in formats)
+        raise RowError(
+            f"{first[0].where}: has no known format; its fields: {fields}; {reading.section}.columns={{FIELD: COLUMN}} "
+            f"says which column is which field, for example {{prompt: question}}; known: {listed}"
+        )
+    reading.format = form.name
+    return form, _of_one_format(chain(first, rows), form, known, reading, first[0].where)
+
+
+def _of_one_format(
+    rows: Iterator[Row], form: Format, known: Sequence[Format], reading: Reading, first: str
+) -> Iterator[Row]:
+    for row in rows:
+        if not form.fits(reading.named(row), filled=False):
+            other = _format_of(row, known, reading)
+            if other is not None and not form.fields.issuperset(other.told_by):  # else its reader says what is missing
+                raise RowError(
+                    f"{row.where}: this row is of the format {other.name!r}, the source ({first}) of the format "
+                    f"{form.name!r}; give a source of one format"
+                )
         yield row
 
 
-def _kind_of(row: Row) -> _Kind | None:
-    return next((kind for kind in _KINDS if all(field in row.fields for field in kind.told_by)), None)
+def _format_of(row: Row, known: Sequence[Format], reading: Reading) -> Format | None:
+    """The format whose columns the row has with a value in each, otherwise the one whose columns it has at all."""
+    values = reading.named(row)
+    return next((form for filled in (True, False) for form in known if form.fits(values, filled)), None)

@@ -20,7 +20,7 @@ Rank = Annotated[int, Field(ge=0, lt=2**31)]
 UNRANKED = "has no rank"
 NONE_RANKED = "no reply is ranked"
 NONE_LEFT = "no reply is left"
-NOT_FIRST = "its prompt does not open a conversation"
+NOT_FIRST = "its prompt does not open a conversation (seed_data.turns=any takes it)"
 SAME_RANK = "two replies have the same rank"
 
 

@@ -6,12 +6,16 @@ A message answers its parent. Each prompt with ranked replies is a set, whose hi
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Rank, Reply, Role, message, settle
-from selfreward_ray.store.user_files import Fields, Filled, Row, parse
+from selfreward_ray.seed.readers.declaration import Format
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
+from selfreward_ray.seed.readers.exchanges import Values
+from selfreward_ray.seed.readers.reading import BadRow, Reading
+from selfreward_ray.seed.readers.transcripts import is_formatted
+from selfreward_ray.seed.readers.values import OTHER_ROLE, is_empty, objects, text, whole_number
+from selfreward_ray.store.user_files import Row
 
 NOT_READY = "tree is not ready for export"
 SAME_ID = "another message has the same id"
@@ -20,34 +24,13 @@ CIRCLE = "its parents form a circle"
 OUT_OF_TURN = "user and assistant do not take turns"
 HANGS = "an earlier message of its conversation cannot be placed"
 
+_TREE = ("message_tree_id", "prompt", "tree_state", "origin")
+_MESSAGE = (
+    "message_id", "parent_id", "message_tree_id", "tree_state", "text", "role", "lang", "rank", "deleted", "synthetic",
+    "review_result", "replies", "user_id", "created_date", "review_count", "model_name", "detoxify", "emojis", "labels",
+    "events",
+)  # fmt: skip
 _ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
-
-
-class _MessageFields(Fields):
-    message_id: Filled
-    text: str
-    role: Literal["prompter", "assistant"]
-    rank: Rank | None = None
-    lang: str | None = None
-    deleted: bool | None = None
-    synthetic: bool | None = None
-    review_result: bool | None = None
-
-
-class _NestedFields(_MessageFields):
-    replies: list[Any] | None = None
-
-
-class _FlatFields(_MessageFields):
-    message_tree_id: Filled
-    parent_id: Filled | None = None
-    tree_state: str | None = None
-
-
-class _TreeFields(Fields):
-    message_tree_id: Filled
-    prompt: Any
-    tree_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,58 +41,99 @@ class _Node:
     message: Message
 
 
-def nested_trees(rows: Iterable[Row], options: SeedData) -> Iterator[RankedSet | Dropped]:
+def nested_trees(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | Dropped]:
     """Sets of rows that hold a tree each."""
     known: set[str] = set()
     for row in rows:
-        tree = parse(_TreeFields, row.fields, row.where)
-        yield from _tree_sets(tree.message_tree_id, _ready(tree), _flattened(tree.prompt, row, options), known, options)
+        tree = reading.begin(row)
+        try:
+            _note(tree, _TREE, reading)
+            tree_id, ready = _id(tree, "message_tree_id"), _is_ready(tree)
+            nodes = _flattened(tree.get("prompt"), reading)
+        except BadRow as reason:
+            yield reading.bad(str(reason))
+            continue
+        yield from _tree_sets(tree_id, ready, nodes, known, reading.wanted)
+    reading.check_share()
 
 
-def flat_messages(rows: Iterable[Row], options: SeedData) -> Iterator[RankedSet | Dropped]:
+def flat_messages(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | Dropped]:
     """Sets of rows that hold a message each, in any order: they are all held in memory until the last is read."""
     trees: dict[str, list[_Node]] = defaultdict(list)
     unready: set[str] = set()
     for row in rows:
-        found = parse(_FlatFields, row.fields, row.where)
-        trees[found.message_tree_id].append(_node(found, found.parent_id, options))
-        if not _ready(found):
-            unready.add(found.message_tree_id)
+        fields = reading.begin(row)
+        try:
+            tree_id, parent = _id(fields, "message_tree_id"), fields.get("parent_id")
+            node = _node(fields, None if is_empty(parent) else _id(fields, "parent_id"), reading)
+        except BadRow as reason:
+            yield reading.bad(str(reason))
+            continue
+        trees[tree_id].append(node)
+        if not _is_ready(fields):
+            unready.add(tree_id)
+    reading.check_share()
     known: set[str] = set()
     for tree_id, nodes in trees.items():
-        yield from _tree_sets(tree_id, tree_id not in unready, nodes, known, options)
+        yield from _tree_sets(tree_id, tree_id not in unready, nodes, known, reading.wanted)
 
 
-def _ready(tree: _TreeFields | _FlatFields) -> bool:
-    return tree.tree_state in (None, "ready_for_export")
+def _is_ready(tree: Values) -> bool:
+    return tree.get("tree_state") in (None, "ready_for_export")
 
 
-def _flattened(prompt: Any, row: Row, options: SeedData) -> list[_Node]:
+def _flattened(prompt: object, reading: Reading) -> list[_Node]:
     # Depth first and in the order of the file, without recursion: conversations may be long.
     nodes = []
-    waiting: list[tuple[Any, str, str | None]] = [(prompt, "prompt", None)]
+    waiting: list[tuple[object, str | None]] = [(prompt, None)]
     while waiting:
-        fields, at, parent = waiting.pop()
-        found = parse(_NestedFields, fields, row.where, at)
-        nodes.append(_node(found, parent, options))
-        below = [(reply, f"{at}.replies.{i}", found.message_id) for i, reply in enumerate(found.replies or [])]
-        waiting.extend(reversed(below))
+        fields, parent = waiting.pop()
+        if not isinstance(fields, dict):
+            raise BadRow("field 'prompt' is not a message with its replies")
+        nodes.append(_node(fields, parent, reading))
+        replies = [] if is_empty(fields.get("replies")) else objects(fields, "replies")
+        waiting.extend((reply, nodes[-1].id) for reply in reversed(replies))
     return nodes
 
 
-def _node(found: _MessageFields, parent: str | None, options: SeedData) -> _Node:
-    turn = message(_ROLES[found.role], found.text, options.max_characters, _mark(found, options))
-    return _Node(found.message_id, parent, found.rank, turn)
+def _node(fields: Values, parent: str | None, reading: Reading) -> _Node:
+    _note(fields, _MESSAGE, reading)
+    name, said = _id(fields, "message_id"), text(fields, "text")
+    role = _ROLES.get(text(fields, "role"))
+    if role is None:
+        raise BadRow(OTHER_ROLE)
+    turn = message(role, said, reading.wanted.max_characters, _mark(fields, role, reading.wanted))
+    return _Node(name, parent, whole_number(fields.get("rank"), "rank"), turn)
 
 
-def _mark(found: _MessageFields, options: SeedData) -> str | None:
-    if found.deleted and not options.deleted:
+def _id(fields: Values, name: str) -> str:
+    given = text(fields, name)
+    if not given.strip() or any("\ud800" <= character <= "\udfff" for character in given):
+        raise BadRow(f"field {name!r} is no id")
+    return given
+
+
+def _mark(fields: Values, role: Role, options: SeedData) -> str | None:
+    if _says(fields, "deleted", "true") and not options.deleted:
         return "is deleted"
-    if found.synthetic and not options.synthetic:
+    if _says(fields, "synthetic", "true") and not options.synthetic:
         return "is synthetic"
-    if options.language and found.lang and found.lang != options.language:
+    if options.language and fields.get("lang") and fields["lang"] != options.language:
         return "is in another language"
-    return "failed its review" if found.review_result is False else None
+    if _says(fields, "review_result", "false"):
+        return "failed its review"
+    return "has the marks of a chat template" if is_formatted(fields["text"], role) else None
+
+
+def _says(fields: Values, name: str, value: str) -> bool:
+    """Whether a mark, which is a text in a CSV file, has this value."""
+    return str(fields.get(name)).lower() == value
+
+
+def _note(fields: Values, known: Sequence[str], reading: Reading) -> None:
+    for name, value in fields.items():
+        if name not in known and not name.startswith("_") and not is_empty(value):
+            reading.unused(name)
 
 
 def _tree_sets(
@@ -179,3 +203,9 @@ def _history(node: _Node, placed: dict[str, _Node]) -> tuple[Message, ...]:
         node = placed[node.parent]
         path.append(node.message)
     return tuple(reversed(path))
+
+
+TREES = (
+    Format("oasst-tree", ("message_tree_id", "prompt"), trees=nested_trees, used=_TREE),
+    Format("oasst-message", ("message_id",), trees=flat_messages, used=_MESSAGE),
+)

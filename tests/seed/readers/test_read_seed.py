@@ -1,8 +1,11 @@
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from selfreward_ray.recipe.seed_data import FormatName, SeedData
+from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.readers import FORMATS, Reading, read_seed
 from selfreward_ray.store.user_files import RowError
 
 REPLY = {"text": "So.", "rank": 0}
@@ -43,82 +46,159 @@ def below(**fields: Any) -> dict[str, Any]:
         (RANKED, json.dumps(RANKED).replace("Why", "Qué").encode("latin-1"), "is not UTF-8 text (byte 0xe9 at place"),
         (RANKED, json.dumps(RANKED).encode("utf-16"), "is not UTF-8 text (byte 0xff at place 1); save the file as UTF"),
         (RANKED, json.dumps(RANKED).encode("utf-16-le"), "is not JSON"),
-        (RANKED, without(RANKED, "responses"), "field 'responses' is missing; add it"),
-        (RANKED, without(RANKED, "prompt"), "field 'prompt' is missing; add it"),
-        (RANKED, {"promt": "Why?", **RANKED}, "unknown field 'promt'; correct its name or remove it"),
-        (RANKED, {"prompt": None, "responses": []}, "field 'prompt': input should be a valid string (got None); field"),
-        (RANKED, {**RANKED, "prompt": ["Why?"]}, "field 'prompt': input should be a valid string (got ['Why?'])"),
-        (RANKED, {**RANKED, "responses": REPLY}, "field 'responses': input should be a valid list"),
-        (RANKED, {**RANKED, "responses": ["So."]}, "field 'responses.0': input should be"),
-        (RANKED, {**RANKED, "responses": []}, "field 'responses': list should have at least 1 item"),
-        (RANKED, {**RANKED, "id": " "}, "field 'id': is empty; write it or remove the field"),
-        (RANKED, {**RANKED, "id": "\ud800"}, "field 'id': holds a lone surrogate"),
-        (RANKED, {**RANKED, "id": 1.5}, "field 'id': input should be a valid string (got 1.5)"),
-        (RANKED, {**RANKED, "id": True}, "field 'id': input should be a valid string (got True)"),
-        (RANKED, ranked(rank="0"), "field 'responses.1.rank': input should be a valid integer (got '0')"),
-        (RANKED, ranked(rank=0.0), "field 'responses.1.rank': input should be a valid integer (got 0.0)"),
-        (RANKED, ranked(rank=True), "field 'responses.1.rank': input should be a valid integer (got True)"),
-        (RANKED, ranked(rank=-1), "field 'responses.1.rank': input should be greater than or equal to 0"),
-        (RANKED, ranked(rank=10**400), "field 'responses.1.rank': input should be less than 2147483648"),
-        (RANKED, ranked(rank=float("nan")), "field 'responses.1.rank': input should be a valid integer (got nan)"),
-        (RANKED, ranked(score=float("inf")), "field 'responses.1.score': input should be a finite number"),
-        (RANKED, ranked(score=10**400), "field 'responses.1.score': input should be a valid number"),
-        (RANKED, ranked(score="4"), "field 'responses.1.score': input should be a valid number"),
-        (RANKED, ranked(verdict=""), "field 'responses.1.verdict': is empty"),
-        (RANKED, ranked(verdict="\ud800"), "field 'responses.1.verdict': holds a lone surrogate"),
-        (RANKED, ranked(verdit="x"), "unknown field 'responses.1.verdit'"),
-        (CHAT, {"messages": None}, "field 'messages': input should be a valid list (got None)"),
-        (CHAT, {"messages": ["hi"]}, "field 'messages.0': input should be"),
-        (CHAT, {"messages": [{"role": "user"}]}, "field 'messages.0.content' is missing"),
-        (
-            CHAT,
-            {"messages": [{"role": "user", "content": [{"text": "u"}]}]},
-            "field 'messages.0.content': input should",
-        ),
-        (CHAT, {"messages": [{"role": 0, "content": "u"}]}, "field 'messages.0.role': input should be a valid string"),
-        (PREFERENCE, without(PREFERENCE, "rejected"), "field 'rejected' is missing"),
-        (PREFERENCE, without(PREFERENCE, "prompt"), "the row: field 'prompt' is missing; add it, or give chosen and"),
-        (PREFERENCE, {"chosen": [], "rejected": []}, "the row: field 'prompt' is missing"),
-        (PREFERENCE, {**PREFERENCE, "chosen": 3}, "field 'chosen': input should be a valid list (got 3)"),
-        (INSTRUCTION, without(INSTRUCTION, "output"), "the row: field 'output' is missing; add it, or instances"),
-        (INSTRUCTION, {"instruction": "i", "instances": []}, "the row: field 'output' is missing"),
-        (INSTRUCTION, {"instruction": "i", "instances": [{}]}, "field 'instances.0.output' is missing"),
-        (MESSAGE, without(MESSAGE, "message_tree_id"), "field 'message_tree_id' is missing"),
-        (MESSAGE, {**MESSAGE, "role": "user"}, "field 'role': input should be 'prompter' or 'assistant' (got 'user')"),
-        (MESSAGE, {**MESSAGE, "parent_id": 3}, "field 'parent_id': input should be a valid string"),
-        (TREE, without(TREE, "prompt"), "field 'prompt' is missing"),
-        (TREE, {**TREE, "prompt": "Why?"}, "field 'prompt': input should be"),
-        (TREE, below(rank=2.0), "field 'prompt.replies.0.rank': input should be a valid integer (got 2.0)"),
-        (TREE, below(text=None), "field 'prompt.replies.0.text': input should be a valid string (got None)"),
-        (TREE, below(message_id="\ud800"), "field 'prompt.replies.0.message_id': holds a lone surrogate"),
-        (TREE, below(replies={}), "field 'prompt.replies.0.replies': input should be a valid list"),
-        (RANKED, CHAT, "this row is of the kind 'chat', that of seed.jsonl:1 of the kind 'ranked set'; give a source"),
-        (MESSAGE, TREE, "this row is of the kind 'Open Assistant tree', that of seed.jsonl:1 of the kind 'Open"),
+        (RANKED, CHAT, "this row is of the format 'chat', the source (seed.jsonl:1) of the format 'ranked'; give a"),
+        (MESSAGE, TREE, "this row is of the format 'oasst-tree', the source (seed.jsonl:1) of the format 'oasst-mess"),
     ],
 )
-def test_a_wrong_row_is_named_with_its_line(read, good, bad, message):
+def test_what_is_no_row_or_of_another_format_is_an_error_that_names_its_line(read, good, bad, message):
     with pytest.raises(RowError) as error:
         read(good, b"", bad)
     assert str(error.value).startswith(f"seed.jsonl:3: {message}")
 
 
-def test_every_fault_of_a_row_is_told(read):
-    with pytest.raises(RowError, match=r"'prompt' is missing; add it; unknown field 'replies'"):
-        read({"responses": [REPLY], "replies": []})
+@pytest.mark.parametrize(
+    ("good", "bad", "reason"),
+    [
+        (RANKED, without(RANKED, "responses"), "field 'responses' is missing"),
+        (RANKED, without(RANKED, "prompt"), "field 'prompt' is missing"),
+        (RANKED, {**RANKED, "prompt": None}, "field 'prompt' is null"),
+        (RANKED, {**RANKED, "prompt": 7}, "field 'prompt' is not a list of messages"),
+        (RANKED, {**RANKED, "responses": REPLY}, "field 'responses' is not a list"),
+        (RANKED, {**RANKED, "responses": [["So."]]}, "field 'responses' is not a list of objects or texts"),
+        (RANKED, {**RANKED, "responses": []}, "field 'responses' is empty"),
+        (RANKED, {**RANKED, "responses": ["a", "b"], "ranks": [1]}, "field 'ranks' is not as long as the list of resp"),
+        (RANKED, ranked(text=None), "field 'responses.text' is null"),
+        (RANKED, ranked(rank="first"), "field 'responses.rank' is not a number"),
+        (RANKED, ranked(rank=0.5), "field 'responses.rank' is not a whole number from 0 on"),
+        (RANKED, ranked(rank=True), "field 'responses.rank' is not a number"),
+        (RANKED, ranked(rank=-1), "field 'responses.rank' is not a whole number from 0 on"),
+        (RANKED, ranked(rank=10**400), "field 'responses.rank' is not a number"),
+        (RANKED, ranked(rank=float("nan")), "field 'responses.rank' is not a finite number"),
+        (RANKED, ranked(score=float("inf")), "field 'responses.score' is not a finite number"),
+        (RANKED, ranked(verdict=7), "field 'responses.verdict' is not a text"),
+        (CHAT, {"messages": None}, "field 'messages' is null"),
+        (CHAT, {"messages": [7]}, "field 'messages' is not a list of messages"),
+        (CHAT, {"messages": [{"role": "user"}]}, "a message has no role and text"),
+        (CHAT, {"messages": [{"content": "hi"}]}, "a message has no role and text"),
+        (CHAT, {"messages": [{"role": "user", "content": None}]}, "field 'messages.content' is null"),
+        (CHAT, {"messages": [{"role": "user", "content": {"text": "u"}}]}, "field 'messages.content' is not a text"),
+        (CHAT, {"messages": [{"role": 0, "content": "u"}]}, "field 'messages.role' is not a text"),
+        (CHAT, {"messages": [{"role": "narrator", "content": "u"}]}, "a message is neither the system's, the user's"),
+        (PREFERENCE, without(PREFERENCE, "rejected"), "field 'rejected' is missing"),
+        (PREFERENCE, {**PREFERENCE, "rejected": None}, "field 'rejected' is null"),
+        (PREFERENCE, without(PREFERENCE, "prompt"), "it has no prompt: chosen and rejected are no whole conversations"),
+        (PREFERENCE, {**PREFERENCE, "chosen": 3}, "field 'chosen' is not a text"),
+        (PREFERENCE, {**PREFERENCE, "score_chosen": "high"}, "field 'score_chosen' is not a number"),
+        (INSTRUCTION, without(INSTRUCTION, "output"), "field 'output' is missing"),
+        (INSTRUCTION, {"instruction": "i", "instances": [{}]}, "field 'output' is missing"),
+        (INSTRUCTION, {**INSTRUCTION, "output": None}, "field 'output' is null"),
+        (MESSAGE, without(MESSAGE, "message_tree_id"), "field 'message_tree_id' is missing"),
+        (MESSAGE, {**MESSAGE, "role": "user"}, "a message is neither the system's, the user's nor the assistant's"),
+        (MESSAGE, {**MESSAGE, "parent_id": 3}, "field 'parent_id' is not a text"),
+        (TREE, without(TREE, "prompt"), "field 'prompt' is not a message with its replies"),
+        (TREE, {**TREE, "prompt": "Why?"}, "field 'prompt' is not a message with its replies"),
+        (TREE, below(rank=2.5), "field 'rank' is not a whole number from 0 on"),
+        (TREE, below(text=None), "field 'text' is null"),
+        (TREE, below(message_id="\ud800"), "field 'message_id' is no id"),
+        (TREE, below(replies="n"), "field 'replies' is not a list"),
+    ],
+)
+def test_a_bad_row_is_dropped_with_its_line(read, good, bad, reason):
+    found = [item for item in read(good, b"", bad) if isinstance(item, Dropped) and item.id == "seed.jsonl:3"]
+    assert [item.step for item in found] == ["seed"]
+    assert found[0].reason.startswith(reason)
 
 
-@pytest.mark.parametrize("row", [{}, {"prompt": "p", "\ud800": 1}, {"text": "t"}, {"message_tree_id": "t"}])
-def test_a_first_row_of_no_known_kind_lists_its_fields_and_the_kinds(read, row):
-    with pytest.raises(RowError, match=r"seed.jsonl:2: is no known kind of row; its fields: ") as error:
+def test_a_bad_row_ends_the_reading_where_the_recipe_says_so(read):
+    with pytest.raises(RowError, match=r"^seed.jsonl:2: field 'rejected' is null; correct the row, or .*bad_rows=drop"):
+        read(PREFERENCE, {**PREFERENCE, "rejected": None}, bad_rows="stop")
+
+
+def test_too_many_bad_rows_end_the_reading_with_the_most_common_reasons(read):
+    """One of ten is not too many at a tenth, two of ten are."""
+    good = [{**PREFERENCE, "prompt": f"p{i}"} for i in range(8)]
+    null, missing = {**PREFERENCE, "rejected": None}, without(PREFERENCE, "chosen")
+    assert len(read(*good, good[0], null, bad_share=0.1)) == 9
+    with pytest.raises(RowError) as error:
+        read(*good, null, null, missing, bad_share=0.1)
+    assert str(error.value).startswith(
+        "seed_data.source: 3 of 11 rows cannot be used, more than seed_data.bad_share=0.1 allows: 2 × field 'rejected' "
+        "is null (first: seed.jsonl:9); 1 × field 'chosen' is missing (first: seed.jsonl:11); correct them, "
+    )
+    assert len(read(*good, null, null, missing, bad_share=0.3)) == 11
+
+
+def test_sound_rows_that_are_left_out_are_not_bad(read):
+    """Rows with tools, another language, or no replies that differ do not stop a reading."""
+    tools = {"messages": [*CHAT["messages"], {"role": "tool", "content": "42"}]}
+    german = {**CHAT, "language": "German"}
+    *dropped, kept = read(tools, german, {**german, "language": "de-AT"}, {**CHAT, "lang": "en"}, bad_share=0)
+    assert [item.reason for item in dropped] == ["it uses tools, which chats here cannot have"] + [
+        "it is in another language"
+    ] * 2
+    assert isinstance(kept, RankedSet)
+
+
+@pytest.mark.parametrize("row", [{}, {"prompt": "p", "\ud800": 1}, {"words": "t"}, {"message_tree_id": "t"}])
+def test_a_source_without_a_row_of_a_known_format_lists_its_fields_and_the_formats(read, row):
+    with pytest.raises(RowError, match=r"seed.jsonl:2: has no known format; its fields: ") as error:
         read(b" ", row)
-    assert (", ".join(map(repr, row)) or "none") + "; known: Open Assistant tree (" in str(error.value)
-    assert all(kind in str(error.value) for kind in ("preference (chosen, rejected, …)", "chat (messages, …)"))
+    assert (", ".join(map(repr, row)) or "none") + "; seed_data.columns=" in str(error.value)
+    assert all(f"{form.name} ({', '.join(form.told_by)}, …)" in str(error.value) for form in FORMATS)
+
+
+def test_a_bad_first_row_does_not_hide_the_format(read):
+    dropped, kept = read({"words": "t"}, PREFERENCE)
+    assert dropped == Dropped("seed.jsonl:1", "seed", "field 'chosen' is missing")
+    assert kept.prompt == "p"
+
+
+def test_a_row_that_lacks_a_column_is_a_bad_one_though_another_format_has_the_rest(read):
+    liked = {"prompt": "p", "completion": "c", "label": True}
+    dropped, kept = read(liked, without(liked, "label"))
+    assert dropped == Dropped("seed.jsonl:2", "seed", "its label is neither true nor false")
+    assert kept.prompt == "p"
+
+
+def test_a_null_column_does_not_tell_a_format(read):
+    """As in a table that holds rows of several data sets."""
+    (found,) = read({"messages": None, "chosen": None, "rejected": None, "instruction": "i", "output": "o"})
+    assert found.prompt == "i"
+
+
+def test_the_formats_of_the_recipe_are_those_that_are_read():
+    assert get_args(FormatName) == tuple(form.name for form in FORMATS)
+
+
+def test_a_format_may_be_named(read):
+    """Then the columns decide no more: a row with messages and an instruction is an instruction."""
+    row = {**CHAT, **INSTRUCTION}
+    assert read(row)[0].prompt == "u"
+    reading = Reading(SeedData())
+    assert read(row, format="instruction", reading=reading)[0].prompt == "i"
+    assert "not used by the format 'instruction': 'messages'" in reading.notes()[0]
+    with pytest.raises(RowError, match=r"seed.jsonl:1: is no row of seed_data.format=sharegpt, which has the fields conv"):
+        read(row, format="sharegpt")
 
 
 @pytest.mark.parametrize("name", ["a", "seed/000001"])
 def test_a_doubled_id_names_both_lines(read, name):
-    with pytest.raises(RowError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one"):
-        read({**RANKED, "id": name}, {**RANKED, "id": "a"} if name == "a" else RANKED)
+    rows = {**RANKED, "id": name}, {**RANKED, "id": "a"} if name == "a" else RANKED
+    with pytest.raises(RowError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one, or .*=\[id"):
+        read(*rows)
+    assert [item.id for item in read(*rows, ignore=["id"])] == ["seed/000000", "seed/000001"]
+
+
+@pytest.mark.parametrize("given", [" ", "\ud800", 1.5, True, None, ["a"]])
+def test_what_is_no_id_names_nothing(read, given):
+    (found,) = read({**RANKED, "id": given})
+    assert found.id == "seed/000000"
+
+
+def test_reading_may_stop_after_some_rows(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({**PREFERENCE, "prompt": str(i)}) + "\n" for i in range(5)))
+    assert len(list(read_seed(SeedData(source=str(file)), most=3))) == 3
 
 
 @pytest.mark.parametrize("lines", [[], [b"", b"  \n"], [b"\xef\xbb\xbf"]])

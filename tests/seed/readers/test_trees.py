@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.recipe.schema import SeedData
+from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
+from selfreward_ray.seed.readers import Reading
+from selfreward_ray.seed.readers.drafts import NOT_FIRST
 from selfreward_ray.seed.readers.trees import flat_messages, nested_trees
 from selfreward_ray.store.user_files import Row
 
@@ -42,11 +44,11 @@ def placed(rows: list[Fields]) -> list[Row]:
 
 
 def from_nested(*rows: Fields, **options: Any) -> Found:
-    return list(nested_trees(placed(list(rows)), SeedData(**options)))
+    return list(nested_trees(placed(list(rows)), Reading(SeedData(**options))))
 
 
 def from_flat(*rows: Fields, **options: Any) -> Found:
-    return list(flat_messages(placed(list(rows)), SeedData(**options)))
+    return list(flat_messages(placed(list(rows)), Reading(SeedData(**options))))
 
 
 def unordered(found: Found) -> tuple[Any, Any]:
@@ -88,7 +90,7 @@ def test_each_prompt_with_replies_is_a_set_with_what_was_said_before_it():
         (Turn("user", "text of u0"), Turn("assistant", "text of a1")),
         "u0",
     )
-    left_out = Dropped("u1", "seed", "its prompt does not open a conversation")
+    left_out = Dropped("u1", "seed", NOT_FIRST)
     assert from_nested(TALK) == from_flat(*flat(TALK)) == [first, left_out]
     assert from_nested(TALK, turns="any") == from_flat(*flat(TALK), turns="any") == [first, later]
 

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
+from selfreward_ray.seed.readers.drafts import NOT_FIRST
 
 LONG = "x" * 101
 
@@ -17,7 +18,7 @@ def reply(text: str = "So.", rank: int | None = 0, **fields: Any) -> dict[str, A
 
 def say(*texts: str, roles: str = "ua") -> list[dict[str, str]]:
     """Messages of the roles `roles`, over and over: s, u, a."""
-    names = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
+    names = {"s": "system", "u": "user", "a": "assistant", "t": "tool", "x": "narrator"}
     return [{"role": names[roles[i % len(roles)]], "content": text} for i, text in enumerate(texts)]
 
 
@@ -40,7 +41,7 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
         pytest.param(
             ranked(reply("a", 1), reply("b", 1)),
             RankedSet(
-                "seed/000000", "Why?", (RankedReply("seed/000000/r0", "a", 1), RankedReply("seed/000000/r1", "b", 1))
+                "seed/000000", "Why?", (RankedReply("seed/000000/r0", "a", 0), RankedReply("seed/000000/r1", "b", 0))
             ),
             id="equal ranks are ties",
         ),
@@ -60,7 +61,7 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
             {"chosen": say("p", "c"), "rejected": say("p", "r")}, one("p", "c", "r"), id="preference without prompt"
         ),
         pytest.param(
-            {"prompt": "p", "chosen": say("p", "c"), "rejected": say("p", "r"), "messages": say("p", "c"), "score": 3},
+            {"prompt": "p", "chosen": say("p", "c"), "rejected": say("p", "r"), "messages": say("p", "c"), "rated_by": 3},
             one("p", "c", "r"),
             id="preference with its prompt twice, and other fields",
         ),
@@ -80,7 +81,7 @@ def test_a_row_gives_a_set(read, row, expected):
 
 
 def test_of_a_chat_the_later_exchanges_are_dropped_where_only_the_first_turn_is_taken(read):
-    later = Dropped("seed/000000/t1", "seed", "its prompt does not open a conversation")
+    later = Dropped("seed/000000/t1", "seed", NOT_FIRST)
     assert read({"messages": say("hi", "ho", "more", "hm")}) == [one("hi", "ho"), later]
 
 
@@ -115,7 +116,7 @@ def test_each_exchange_of_a_chat_gives_a_set(read):
 def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
     row = {"chosen": say("u0", "a0", "p", "c"), "rejected": say("u0", "a0", "p", "r")}
     assert read(row, turns="any") == [one("p", "c", "r", history=(U("u0"), A("a0")))]
-    assert read(row) == [Dropped("seed/000000", "seed", "its prompt does not open a conversation")]
+    assert read(row) == [Dropped("seed.jsonl:1", "seed", NOT_FIRST)]
 
 
 @pytest.mark.parametrize(
@@ -128,24 +129,21 @@ def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
         (ranked(reply("\u3000"), reply("", 1)), "every reply is empty"),
         (ranked(reply(rank=None), reply(rank=None)), "no reply is ranked"),
         (ranked(reply(rank=None), reply(" ")), "no reply is left"),
-        ({"messages": []}, "the last message is not the assistant's"),
-        ({"messages": say("hi")}, "the last message is not the assistant's"),
-        ({"messages": say("s", roles="s")}, "the last message is not the assistant's"),
-        ({"messages": say("hi", "ho", "well?")}, "the last message is not the assistant's"),
+        ({"messages": []}, "field 'messages' is empty"),
+        ({"messages": say("hi")}, "no message is the assistant's"),
+        ({"messages": say("s", roles="s")}, "user and assistant do not take turns"),
         ({"messages": say("ho", roles="a")}, "user and assistant do not take turns"),
         ({"messages": say("a", "b", "c", roles="uua")}, "user and assistant do not take turns"),
         ({"messages": say("a", "b", "c", roles="usa")}, "user and assistant do not take turns"),
-        (
-            {"messages": say("a", "b", "c", roles="uta")},
-            "a message is neither the system's, the user's nor the assistant's",
-        ),
+        ({"messages": say("a", "b", "c", roles="uta")}, "it uses tools"),
+        ({"messages": say("a", "b", roles="ux")}, "a message is neither the system's, the user's nor the assistant's"),
         ({"messages": say(LONG, "u", "a", roles="sua")}, "a message before the prompt is longer than "),
         ({"messages": say("u", "\udfff")}, "every reply holds a lone surrogate"),
-        ({"prompt": "p", "chosen": "c", "rejected": "c"}, "chosen and rejected are the same"),
-        ({"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")}, "chosen and rejected do not answer"),
-        ({"chosen": say("p", "c"), "rejected": say("q", "r")}, "chosen and rejected do not answer the same prompt"),
-        ({"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")}, "chosen and rejected do not answer"),
-        ({"prompt": [], "chosen": "c", "rejected": "r"}, "user and assistant do not take turns"),
+        ({"prompt": "p", "chosen": "c", "rejected": "c"}, "its replies are the same"),
+        ({"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")}, "its replies do not answer the same messages"),
+        ({"chosen": say("p", "c"), "rejected": say("q", "r")}, "its replies do not answer the same messages"),
+        ({"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")}, "its replies do not answer the same messages"),
+        ({"prompt": [], "chosen": "c", "rejected": "r"}, "it has no prompt: "),
         ({"chosen": say("p"), "rejected": say("p")}, "the last message is not the assistant's"),
         ({"instruction": "", "output": "2"}, "prompt is empty"),
         ({"instruction": "Add.", "output": "\t"}, "every reply is empty"),
@@ -154,7 +152,7 @@ def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
 def test_a_set_that_can_not_be_used_is_dropped_whole(read, row, reason):
     (dropped, kept) = read(row, {**row, **GOOD[next(kind for kind in GOOD if kind in row)]}, max_characters=100)
     assert isinstance(dropped, Dropped)
-    assert (dropped.id, dropped.step) == ("seed/000000", "seed")
+    assert (dropped.id, dropped.step) == ("seed.jsonl:1", "seed")
     assert dropped.reason.startswith(reason)
     assert kept.id == "seed/000001"
 
@@ -181,4 +179,81 @@ def test_the_others_of_a_set_are_kept_with_their_ranks(read):
 
 def test_a_dropped_row_keeps_its_number(read):
     bad, good = {"messages": say("hi")}, {"messages": say("hi", "ho")}
-    assert [found.id for found in read(good, bad, good)] == ["seed/000000", "seed/000001", "seed/000002"]
+    assert [found.id for found in read(good, bad, good)] == ["seed/000000", "seed.jsonl:2", "seed/000002"]
+
+
+def test_a_question_that_nobody_answered_leaves_the_exchanges_before_it(read):
+    first, left_out = read({"messages": say("hi", "ho", "well?")}, turns="any")
+    assert (first.id, first.replies[0].text) == ("seed/000000/t0", "ho")
+    assert left_out == Dropped("seed/000000/t1", "seed", "nobody answered its last message")
+
+
+def test_a_reply_of_weight_0_is_only_what_was_said_before(read):
+    """Whether the weight is written as a number, or as a mark of whether to train."""
+    for mark in ({"weight": 0}, {"train": False}):
+        messages = say("u0", "bad", "u1", "good")
+        messages[1] |= mark
+        messages[3] |= {"weight": 1}
+        dropped, kept = read({"messages": messages}, turns="any")
+        assert dropped == Dropped("seed/000000/t0", "seed", "reply has weight 0")
+        assert (kept.prompt, kept.replies[0].text, kept.history) == ("u1", "good", (U("u0"), A("bad")))
+
+
+def test_messages_of_any_usual_form_are_read(read):
+    """Roles and texts of ShareGPT, pairs, content in parts, a single object as a reply, texts in turns."""
+    forms = [
+        [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}],
+        [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, {"role": "assistant", "content": "ho"}],
+        [{"input": "hi", "output": "ho"}],
+        [["hi", "ho"]],
+        ["hi", "ho"],
+        [{"role": "Human", "content": "hi", "tool_calls": None}, {"role": "model", "content": "ho", "tool_calls": []}],
+    ]
+    found = read(*({"messages": form, "id": "same"} for form in forms), ignore=["id"])
+    assert [(item.prompt, item.replies[0].text) for item in found] == [("hi", "ho")] * len(forms)
+
+
+def test_a_system_text_of_its_own_column_opens_the_conversation(read):
+    rows = [
+        {"system": "be kind", "prompt": "p", "chosen": "c", "rejected": "r"},
+        {"system_prompt": "be kind", "prompt": "q", "chosen": "c", "rejected": "r"},
+        {"system": "be kind", "chosen": say("be kind", "o", "c", roles="sua"), "rejected": say("be kind", "o", "r", roles="sua")},
+    ]
+    for row in rows:
+        (found,) = read(row)
+        assert found.history == (S("be kind"),)
+    (dropped,) = read({"system": "be rude", "messages": say("be kind", "u", "a", roles="sua")})
+    assert dropped.reason == "it has two system messages"
+
+
+def test_a_history_stands_before_the_prompt(read):
+    expected = (S("s"), U("u0"), A("a0"))
+    for history in ([["u0", "a0"]], say("u0", "a0"), [{"from": "human", "value": "u0"}, {"from": "gpt", "value": "a0"}]):
+        row = {"system": "s", "history": history, "instruction": "now", "output": "yes"}
+        (found,) = read(row, turns="any")
+        assert (found.history, found.prompt) == (expected, "now")
+        assert read(row) == [Dropped("seed.jsonl:1", "seed", NOT_FIRST)]
+
+
+def test_ranks_count_from_the_best_of_the_row(read):
+    """Whatever number a source gives its best, and however it writes it."""
+    for ranks in ([0, 1, 1], [1, 2, 2], [1.0, 2.0, 2.0], ["1", "2", "2"], [3, 4, 4]):
+        (found,) = read(ranked(*(reply(f"r{i}", rank) for i, rank in enumerate(ranks))))
+        assert [one.rank for one in found.replies] == [0, 1, 1]
+
+
+def test_scores_rank_replies_that_have_no_ranks(read):
+    scores = [{"text": "a", "score": 2}, {"text": "b", "score": 4.5}, {"text": "c", "score": 2}, {"text": "d"}]
+    *dropped, found = read(ranked(*scores))
+    assert [(one.text, one.rank, one.score) for one in found.replies] == [("a", 1, 2), ("b", 0, 4.5), ("c", 1, 2)]
+    assert [one.reason for one in dropped] == ["reply has no rank"]
+    (beside,) = read({"query": "q", "responses": ["a", "b"], "scores": [0.1, 0.7]})
+    assert [(one.text, one.rank, one.score) for one in beside.replies] == [("a", 1, 0.1), ("b", 0, 0.7)]
+
+
+def test_a_label_against_its_scores_is_left_out(read):
+    row = {"prompt": "p", "chosen": "c", "rejected": "r"}
+    (tie,) = read({**row, "score_chosen": 7.5, "score_rejected": 7.5})
+    assert [(one.rank, one.score) for one in tie.replies] == [(0, 7.5), (0, 7.5)]
+    (against,) = read({**row, "chosen_rating": 1, "rejected_rating": 2})
+    assert against == Dropped("seed.jsonl:1", "seed", "the rejected reply has the higher score")

@@ -1,0 +1,62 @@
+"""Every column of a row is used, known not to matter, reported, or refused because it changes what the row means."""
+
+from selfreward_ray.seed.readers.declaration import Format
+from selfreward_ray.seed.readers.exchanges import Values
+from selfreward_ray.seed.readers.languages import in_another_language
+from selfreward_ray.seed.readers.reading import LeftOut, Reading
+from selfreward_ray.seed.readers.values import MEDIA, SYSTEM, THOUGHT_KEYS, TOOLS, is_empty, number
+
+OTHER_SPLIT = "it belongs to another split"
+OTHER_LANGUAGE = "it is in another language"
+ZERO_WEIGHT = "it has weight 0"
+
+_SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
+_CHANGES_MEANING = {
+    "context": "{section}.columns={{input: context}} appends it to a prompt that is a text",
+    "input": "write it into the prompt",
+    "history": "write it into the messages",
+    **dict.fromkeys(SYSTEM, "write it into the messages"),
+    **dict.fromkeys(THOUGHT_KEYS, "write it into the reply if it is to be trained on"),
+}
+
+
+def check_columns(values: Values, form: Format, reading: Reading) -> None:
+    """Raise `LeftOut` for a row that its columns rule out, and `RowError` for one that changes what the row means and
+    that `form` does not use. Other columns that it does not know are noted."""
+    for name, value in values.items():
+        if is_empty(value) or form.knows(name) or name in reading.wanted.attributes:
+            continue
+        if name in ("tools", "functions", "tool_calls"):
+            raise LeftOut(TOOLS)
+        if name in ("images", "image", "videos", "video", "audios", "audio"):
+            raise LeftOut(MEDIA)
+        if name == "weight":
+            _check_weight(value, reading)
+        elif name in ("language", "lang"):
+            if in_another_language(value, reading.wanted.language):
+                raise LeftOut(OTHER_LANGUAGE)
+        elif name == "split":
+            if _in_another_split(value, reading.wanted.split):
+                raise LeftOut(OTHER_SPLIT)
+        elif name in _CHANGES_MEANING:
+            remedy = _CHANGES_MEANING[name].format(section=reading.section)
+            raise reading.refuse(name, f"changes what a row means, and format {form.name!r} does not use it", remedy)
+        else:
+            reading.unused(name)
+
+
+def _check_weight(value: object, reading: Reading) -> None:
+    weight = number(value, "weight") if not isinstance(value, bool) else float(value)
+    if weight == 0:
+        raise LeftOut(ZERO_WEIGHT)
+    if weight != 1:
+        raise reading.refuse("weight", "is neither 0 nor 1, and rows are trained on alike", "write 0 or 1")
+
+
+def _in_another_split(said: object, wanted: str) -> bool:
+    """Whether a row names another split; ``train_sft`` is one of ``train``. An empty `wanted` is any."""
+    wanted = wanted.rpartition("/")[2]  # behind its configuration
+    if not isinstance(said, str) or said == wanted or not wanted:
+        return False
+    here, there = (_SPLITS.get(name.split("_")[0].lower()) for name in (said, wanted))
+    return here is not None and here != there

@@ -1,0 +1,55 @@
+"""What a format of seed data is: the columns that tell it, those that it uses or knows, and what a row of it says."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.readers.exchanges import Exchange, Values
+from selfreward_ray.seed.readers.reading import Reading
+from selfreward_ray.seed.readers.values import ASKING, SYSTEM
+from selfreward_ray.store.user_files import Row
+
+IRRELEVANT = frozenset(
+    "id source sources dataset dataset_name data_source origin model models model_name model_id category categories "
+    "topic domain task task_type prompt_id question_id conversation_id uuid url link license timestamp created_at date "
+    "tag tags metadata meta annotator annotators annotator_id worker_id hash index idx row_id num_turns length "
+    "num_tokens token_count chosen_model rejected_model generator".split()
+)
+"""Columns that say nothing about what to train on, in any format."""
+
+PROMPT = ("input", *ASKING)
+"""The columns of `values.asked`, for formats that read their prompts so."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of rows. Exactly one of `exchanges` and `trees` is given."""
+
+    name: str
+    told_by: tuple[str, ...]
+    """The columns that a row of this format has."""
+    exchanges: Callable[[Values, Reading], Sequence[Exchange]] | None = None
+    """What a row says. Raises `BadRow` or `LeftOut`."""
+    trees: Callable[[Iterable[Row], Reading], Iterator[RankedSet | Dropped]] | None = None
+    """Reads all rows, where a row alone says little."""
+    used: tuple[str, ...] = ()
+    """Further columns that it uses, beside ``system`` and ``history``, which all formats do that have `exchanges`."""
+    irrelevant: tuple[str, ...] = ()
+    """Columns of its public data sets that do not matter here, beside `IRRELEVANT`."""
+    merged: Literal["pairs", "scores"] | None = None
+    """How rows with the same prompt become one set: by who was preferred to whom, or because all replies are rated on
+    one scale. None leaves rows apart."""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The columns that a row of this format may have for its meaning."""
+        common = ("id", "history", *SYSTEM) if self.exchanges is not None else ()
+        return frozenset((*self.told_by, *self.used, *common))
+
+    def knows(self, column: str) -> bool:
+        return column in self.fields or column in IRRELEVANT or column in self.irrelevant or column.startswith("_")
+
+    def fits(self, values: Values, filled: bool) -> bool:
+        """Whether a row has the columns that tell the format; `filled` asks for a value in each."""
+        return all(name in values and not (filled and values[name] is None) for name in self.told_by)

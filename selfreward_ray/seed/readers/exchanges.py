@@ -1,0 +1,58 @@
+"""What a row of any format says, in one form: messages, the replies to the last one, and the order of the replies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfreward_ray.seed.readers.drafts import Role
+
+Values = dict[str, Any]
+"""The columns of a row, under the names that its format gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A message as it was found."""
+
+    role: Role
+    text: str
+    trained: bool = True
+    """Whether the row allows it as a reply to learn from (``"weight": 0`` does not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A reply as it was found."""
+
+    text: str
+    rank: int | None = None
+    """0 is the best. None if nobody ranked it, or if its score decides."""
+    score: float | None = None
+    verdict: str | None = None
+    trained: bool = True
+    fault: str | None = None
+    """Why it may not be used though its text may, as a predicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Messages of which the last one asks, and the replies to it; without replies it is a prompt alone."""
+
+    before: tuple[Spoken, ...]
+    replies: tuple[Given, ...]
+    part: str = ""
+    """Its place in a row that holds several: ``t0`` for the first turn of a chat, ``i0`` for the first instance of an
+    instruction. Empty in a row that holds one."""
+
+
+def exchanges_of(spoken: Sequence[Spoken]) -> list[Exchange]:
+    """The exchanges of a chat, one for each message of the assistant; a last message that is not the assistant's is an
+    exchange without replies."""
+    answers = [i for i, one in enumerate(spoken) if one.role == "assistant"]
+    found = [
+        Exchange(tuple(spoken[:i]), (Given(spoken[i].text, rank=0, trained=spoken[i].trained),), f"t{n}")
+        for n, i in enumerate(answers)
+    ]
+    if spoken and spoken[-1].role != "assistant":
+        found.append(Exchange(tuple(spoken), (), f"t{len(answers)}"))
+    return found

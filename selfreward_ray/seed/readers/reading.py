@@ -1,0 +1,163 @@
+"""One reading of a source: what the recipe says about its rows, which rows are bad, and which columns nobody used."""
+
+import difflib
+import reprlib
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from selfreward_ray.recipe.seed_data import RowReading, SeedData
+from selfreward_ray.records import Dropped
+from selfreward_ray.store.user_files import Row, RowError
+
+_MESSAGE_KEYS = ("role", "content")
+"""What `columns` names inside messages."""
+_SHOWN = 3
+"""How many reasons are shown where there are too many bad rows."""
+
+
+class BadRow(Exception):
+    """A row whose content cannot be used. The message is the reason, a fixed text."""
+
+
+class LeftOut(Exception):
+    """A sound row that gives no set. The message is the reason, a fixed text."""
+
+
+class Reading:
+    """What is known of one reading of a source; its sentences and figures are complete after the last row.
+
+    `section` is the recipe's section that says how rows are read, `source` what names them: a field or an option.
+    """
+
+    def __init__(self, wanted: SeedData, section: str = "seed_data", source: str = ""):
+        self.wanted = wanted
+        self.section = section
+        self.source = source or f"{section}.source"
+        self.format: str | None = None
+        self.asks_only = False
+        """Whether prompts alone are wanted, so that replies are not looked at."""
+        self.where = ""
+        """The place of the row that is being read."""
+        self._rows = 0
+        self._bad: dict[str, list[str]] = {}  # the first place of each reason, and one entry for each further row
+        self._unused: dict[str, str] = {}
+
+    @classmethod
+    def of_prompts(
+        cls, options: RowReading, source: str = "", split: str = "", turns: Literal["first", "any"] = "first"
+    ) -> "Reading":
+        """A reading for prompts alone, which have no language and no ranks. With an empty `split` rows of any are
+        read."""
+        known = {name: getattr(options, name) for name in RowReading.model_fields}
+        return cls(SeedData(**known, language=None, turns=turns, split=split), "prompts", source)
+
+    def begin(self, row: Row) -> dict[str, Any]:
+        """The columns of a row under the names of `columns`, without those of `ignore`. Counts the row."""
+        self.where = row.where
+        self._rows += 1
+        return self.named(row)
+
+    def named(self, row: Row) -> dict[str, Any]:
+        """As `begin`, for a row that is only looked at."""
+        columns = self.wanted.columns
+        moved = {source.partition(".")[0] for source in columns.values()} | {*self.wanted.ignore}
+        fields = {name: value for name, value in row.fields.items() if name not in moved}
+        for target, source in columns.items():
+            found, value = _at(row.fields, source)
+            if found:
+                fields[target] = value
+            elif target not in _MESSAGE_KEYS:
+                fields.pop(target, None)  # another column of that name is not meant
+        return fields
+
+    def check_columns(self, rows: Iterable[Row], known: Iterable[str]) -> None:
+        """Raise `RowError` where `columns` names a field that no format has, or a column that none of `rows` has."""
+        known = sorted(set(known))
+        rows = list(rows)
+        for target, source in self.wanted.columns.items():
+            if target in _MESSAGE_KEYS:
+                continue
+            if target not in known:
+                near = difflib.get_close_matches(target, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                raise RowError(f"{self.section}.columns: no format has a field {target!r}; {hint}")
+            if rows and not any(_at(row.fields, source)[0] for row in rows):
+                there = ", ".join(map(reprlib.repr, rows[0].fields)) or "none"
+                raise RowError(
+                    f"{self.section}.columns: {rows[0].where} has no column {source!r} for {target!r}; its columns: "
+                    f"{there}"
+                )
+
+    def key(self, name: str, usual: tuple[str, ...]) -> tuple[str, ...]:
+        """The keys under which messages may hold `name`: the one of `columns`, or the `usual` ones."""
+        return (self.wanted.columns[name],) if name in self.wanted.columns else usual
+
+    def bad(self, reason: str) -> Dropped:
+        """The row that is being read, left out for `reason`. Raises `RowError` under ``bad_rows=stop``."""
+        if self.wanted.bad_rows == "stop":
+            raise RowError(
+                f"{self.where}: {reason}; correct the row, or leave such rows out with {self.section}.bad_rows=drop"
+            )
+        self._bad.setdefault(reason, []).append(self.where)
+        return Dropped(self.where, "seed", reason)
+
+    def left_out(self, reason: str) -> Dropped:
+        """The row that is being read, left out though nothing is wrong with it."""
+        return Dropped(self.where, "seed", reason)
+
+    def unused(self, name: str) -> None:
+        """Note that nobody uses a column, to be reported once."""
+        if name not in self.wanted.ignore:
+            self._unused.setdefault(name, self.where)
+
+    def refuse(self, name: str, fault: str, remedy: str = "") -> RowError:
+        """The error for a column that changes what a row means and that is not used here."""
+        ignore = f"{self.section}.ignore=[{name}] leaves it out"
+        return RowError(f"{self.where}: column {name!r} {fault}; {f'{remedy}, or ' if remedy else ''}{ignore}")
+
+    def check_share(self) -> None:
+        """Raise `RowError` if more rows are bad than the recipe allows. For the end of the reading."""
+        bad, limit = sum(map(len, self._bad.values())), self.wanted.bad_share
+        if not bad or bad <= limit * self._rows:
+            return
+        reasons = sorted(self._bad.items(), key=lambda item: -len(item[1]))[:_SHOWN]
+        shown = "; ".join(f"{len(places)} × {reason} (first: {places[0]})" for reason, places in reasons)
+        raise RowError(
+            f"{self.source}: {bad} of {self._rows} rows cannot be used, more than {self.section}.bad_share="
+            f"{limit:g} allows: {shown}; correct them, name the format or the columns ({self.section}.format, "
+            f"{self.section}.columns), or raise {self.section}.bad_share to leave them out"
+        )
+
+    def notes(self) -> list[str]:
+        """Sentences for the user, after the last row: which columns nobody used, and what to do with them."""
+        if not self._unused:
+            return []
+        first, where = next(iter(self._unused.items()))
+        names = ", ".join(map(reprlib.repr, self._unused))
+        return [
+            f"{self.source}: not used by the format {self.format!r}: {names} (first in {where}); "
+            f"{self.section}.columns={{FIELD: {first}}} says what a column is, {self.section}.ignore="
+            f"[{', '.join(self._unused)}] leaves it out without this line"
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """For a manifest: the format, the number of bad rows, and the columns that nobody used; empty for no format."""
+        if self.format is None:
+            return {}
+        bad = sum(map(len, self._bad.values()))
+        return {"reading": {"format": self.format, "bad_rows": bad, "unused_columns": list(self._unused)}}
+
+
+def _at(fields: dict[str, Any], column: str) -> tuple[bool, Any]:
+    """Whether there is such a column, and its value; ``a.b`` is the field ``b`` of the object ``a``."""
+    if column in fields:
+        return True, fields[column]
+    value: Any = fields
+    for name in column.split("."):
+        if isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        elif isinstance(value, dict) and name in value:
+            value = value[name]
+        else:
+            return False, None
+    return True, value

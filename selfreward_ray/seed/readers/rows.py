@@ -1,0 +1,183 @@
+"""From rows to ranked sets, in the same way for every format that says what a row means."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from selfreward_ray.records import Dropped, RankedSet, Turn
+from selfreward_ray.seed.readers.columns import check_columns
+from selfreward_ray.seed.readers.declaration import Format
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, message, settle
+from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
+from selfreward_ray.seed.readers.merging import merged
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.transcripts import untangled
+from selfreward_ray.seed.readers.values import opening
+from selfreward_ray.store.user_files import Row, RowError
+
+OUT_OF_TURN = "user and assistant do not take turns"
+NO_REPLY = "no message is the assistant's"
+TWO_SYSTEMS = "it has two system messages"
+UNANSWERED = "nobody answered its last message"
+ZERO_WEIGHT = "reply has weight 0"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a row asks. `id` is the row's own, if it has one; `where` names its file and line."""
+
+    id: str | None
+    where: str
+    history: tuple[Turn, ...]
+    prompt: str
+
+
+@dataclass
+class _Group:
+    """Rows that ask the same."""
+
+    id: str
+    where: str
+    exchanges: list[Exchange] = field(default_factory=list)
+
+
+def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator[RankedSet | Dropped]:
+    """Sets of rows of one format. A row without ``id`` is called by its place among the rows (``seed/000017``).
+
+    Replies are called by their place in the set (``…/r0``), sets by that in a row which holds several (``…/t0``).
+    A row that gives no set is `Dropped` under its file and line. Sets of several rows come last, in the order of their
+    first ones. Raises `RowError` where two rows have the same id, and where too many are bad.
+    """
+    seen: dict[str, str] = {}
+    groups: dict[tuple[Spoken, ...], _Group] = {}
+    for number, row in enumerate(rows):
+        found = read_row(row, form, reading)
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        values, exchanges = found
+        group = groups.get(exchanges[0].before) if form.merged else None
+        if group is None:
+            group = _Group(_set_id(values, number, row, seen, reading), row.where)
+        if form.merged:
+            groups.setdefault(exchanges[0].before, group).exchanges += exchanges
+        else:
+            yield from _sets(group.id, row.where, exchanges, reading)
+    for group in groups.values():
+        assert form.merged is not None
+        try:
+            yield from _sets(group.id, group.where, [merged(group.exchanges, form.merged)], reading)
+        except LeftOut as reason:
+            yield Dropped(group.where, "seed", str(reason))
+    reading.check_share()
+
+
+def asked_rows(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator[Asked | Dropped]:
+    """What rows of one format ask: of a chat whose last message is the user's that one, otherwise its first question,
+    or with ``turns=any`` each. Raises `RowError` where too many rows are bad."""
+    for row in rows:
+        found = read_row(row, form, reading)
+        if isinstance(found, Dropped):
+            yield found
+            continue
+        values, exchanges = found
+        open_ended = [one for one in exchanges if one.part and not one.replies]
+        answered = exchanges if reading.wanted.turns == "any" else exchanges[:1]
+        for exchange in open_ended or answered:
+            *earlier, asked = (message(one.role, one.text, reading.wanted.max_characters) for one in exchange.before)
+            if asked.fault is not None:
+                yield Dropped(row.where, "seed", f"prompt {asked.fault}")
+            elif faults := [one.fault for one in earlier if one.fault is not None]:
+                yield Dropped(row.where, "seed", f"a message before the prompt {faults[0]}")
+            else:
+                yield Asked(own_id(values), row.where, tuple(one.turn for one in earlier), asked.turn.text)
+    reading.check_share()
+
+
+def own_id(values: Values) -> str | None:
+    """The row's own id, a text or a whole number. What else stands there names nothing."""
+    given = values.get("id")
+    if type(given) is int:
+        return str(given)
+    if not isinstance(given, str) or not given.strip():
+        return None
+    return None if any("\ud800" <= character <= "\udfff" for character in given) else given
+
+
+def _set_id(values: Values, number: int, row: Row, seen: dict[str, str], reading: Reading) -> str:
+    name = own_id(values) or f"seed/{number:06d}"
+    first = seen.setdefault(name, row.where)
+    if first != row.where:
+        raise RowError(
+            f"{row.where}: id {name!r} stands in {first} too; rename one, or call the rows by their places with "
+            f"{reading.section}.ignore=[id]"
+        )
+    return name
+
+
+def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exchange]] | Dropped:
+    """The columns of a row and what they say, in plain messages that take turns; or the row as `Dropped`."""
+    assert form.exchanges is not None
+    values = reading.begin(row)
+    try:
+        check_columns(values, form, reading)
+        before = opening(values, (*form.told_by, *form.used), reading)
+        found = [untangled(_after(before, exchange)) for exchange in form.exchanges(values, reading)]
+        if not all(_in_turns(exchange) for exchange in found):
+            raise BadRow(OUT_OF_TURN)
+        if not reading.asks_only and not any(exchange.replies for exchange in found):
+            raise BadRow(NO_REPLY)
+    except BadRow as reason:
+        return reading.bad(str(reason))
+    except LeftOut as reason:
+        return Dropped(row.where, "seed", str(reason))
+    return values, found
+
+
+def _after(before: Sequence[Spoken], exchange: Exchange) -> Exchange:
+    """The exchange after what the row's other columns say; an empty system message is none."""
+    own = exchange.before
+    if own and own[0].role == "system" and not own[0].text.strip():
+        own = own[1:]
+    if own and before and own[0].role == before[0].role == "system":
+        if own[0].text != before[0].text:
+            raise BadRow(TWO_SYSTEMS)
+        own = own[1:]
+    system = own[:1] if own and own[0].role == "system" else ()
+    return Exchange((*system, *before, *own[len(system) :]), exchange.replies, exchange.part)
+
+
+def _in_turns(exchange: Exchange) -> bool:
+    roles = [one.role for one in exchange.before]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    return len(spoken) % 2 == 1 and all(role == ("user", "assistant")[i % 2] for i, role in enumerate(spoken))
+
+
+def _sets(set_id: str, where: str, exchanges: Sequence[Exchange], reading: Reading) -> Iterator[RankedSet | Dropped]:
+    """What a row, or several that ask the same, give; what is dropped as a whole stands under its file and line."""
+    for exchange in exchanges:
+        for found in _set(set_id, exchange, reading):
+            whole = isinstance(found, Dropped) and found.id == set_id
+            yield Dropped(where, found.step, found.reason) if isinstance(found, Dropped) and whole else found
+
+
+def _set(set_id: str, exchange: Exchange, reading: Reading) -> Iterator[RankedSet | Dropped]:
+    only_first = reading.wanted.turns == "first"
+    name = f"{set_id}/{exchange.part}" if exchange.part else set_id
+    if only_first and any(one.role == "assistant" for one in exchange.before):
+        yield Dropped(name, "seed", NOT_FIRST)
+    elif not exchange.replies:
+        yield Dropped(name, "seed", UNANSWERED)
+    elif not any(reply.trained for reply in exchange.replies):
+        yield Dropped(name, "seed", ZERO_WEIGHT)
+    else:
+        name = set_id if only_first and exchange.part.startswith("t") else name
+        yield from settle(_draft(name, None if name == set_id else set_id, exchange, reading.wanted.max_characters))
+
+
+def _draft(name: str, conversation: str | None, exchange: Exchange, max_characters: int) -> Draft:
+    *earlier, asked = (message(one.role, one.text, max_characters) for one in exchange.before)
+    replies = (
+        Reply(f"{name}/r{i}", message("assistant", r.text, max_characters, r.fault), r.rank, r.score, r.verdict)
+        for i, r in enumerate(exchange.replies)
+    )
+    return Draft(name, asked, tuple(replies), tuple(earlier), conversation)

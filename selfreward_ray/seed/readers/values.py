@@ -1,0 +1,245 @@
+"""Reads texts, numbers and messages out of a row's columns. Whatever does not fit makes the row a bad one.
+
+Reasons name a column, without the places of lists in it, so that they can be counted.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from selfreward_ray.seed.readers.drafts import Role
+from selfreward_ray.seed.readers.exchanges import Spoken, Values
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+
+OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
+TOOLS = "it uses tools, which chats here cannot have"
+MEDIA = "it holds images, sound or video"
+NO_MESSAGE = "a message has no role and text"
+
+SYSTEM = ("system", "system_prompt", "system_message")
+ASKING = ("prompt", "question", "instruction", "query")
+_ROLE_KEYS = ("role", "from", "speaker")
+_TEXT_KEYS = ("content", "value", "text")
+_PAIR_KEYS = (("input", "output"), ("human", "assistant"), ("user", "assistant"), ("prompt", "response"))
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
+_TOOL_ROLES = ("tool", "function", "function_call", "function_response", "observation", "tool_call", "ipython")
+_TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
+_TRAINED_KEYS = ("weight", "train", "loss", "trainable")
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+_OTHER_KEYS = (
+    "id", "message_id", "timestamp", "created_at", "model", "prefix", "refusal", "audio", "annotations", "lang",
+    "num_tokens",
+)  # fmt: skip
+_MEDIA_PARTS = ("image", "image_url", "input_image", "audio", "input_audio", "audio_url", "video", "video_url", "file")
+_TOOL_PARTS = ("tool_use", "tool_result", "tool_call")
+
+
+def is_empty(value: object) -> bool:
+    """Whether a column says nothing: null, an empty text, an empty list or object."""
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
+def as_text(value: object, name: str) -> str:
+    """The value of the column `name`, which must be a text."""
+    if value is None:
+        raise BadRow(f"field {name!r} is null")
+    if not isinstance(value, str):
+        raise BadRow(f"field {name!r} is not a text")
+    return value
+
+
+def text(values: Values, name: str) -> str:
+    """A text, which may be empty."""
+    if name not in values:
+        raise BadRow(f"field {name!r} is missing")
+    return as_text(values[name], name)
+
+
+def optional_text(values: Values, name: str) -> str:
+    """A text; empty where the column is missing or null."""
+    return "" if values.get(name) is None else as_text(values[name], name)
+
+
+def number(value: object, name: str) -> float | None:
+    """A number, or a text that is one, as in a CSV file; None for null."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise BadRow(f"field {name!r} is not a number")
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        raise BadRow(f"field {name!r} is not a number") from None
+    if not math.isfinite(found):
+        raise BadRow(f"field {name!r} is not a finite number")
+    return found
+
+
+def whole_number(value: object, name: str) -> int | None:
+    """A whole number from 0 on, also written as ``1.0`` or, in a CSV file, as a text; None for null."""
+    found = number(value, name)
+    if found is None:
+        return None
+    if found != int(found) or not 0 <= found < 2**31:
+        raise BadRow(f"field {name!r} is not a whole number from 0 on")
+    return int(found)
+
+
+def items(values: Values, name: str) -> list[Any]:
+    """A list that is not empty."""
+    if name not in values:
+        raise BadRow(f"field {name!r} is missing")
+    value = values[name]
+    if value is None:
+        raise BadRow(f"field {name!r} is null")
+    if not isinstance(value, list):
+        raise BadRow(f"field {name!r} is not a list")
+    if not value:
+        raise BadRow(f"field {name!r} is empty")
+    return value
+
+
+def objects(values: Values, name: str) -> list[Values]:
+    """A list of objects, not empty."""
+    found = items(values, name)
+    if not all(isinstance(item, dict) for item in found):
+        raise BadRow(f"field {name!r} is not a list of objects")
+    return found
+
+
+def conversation(value: object, name: str, reading: Reading) -> list[Spoken]:
+    """The messages of the column `name`: objects with a role and a text, pairs of a question and its answer, or texts
+    in turns. Raises `LeftOut` for tools and for what is no text."""
+    if isinstance(value, dict):
+        value = [value]
+    if value is not None and not isinstance(value, list):
+        raise BadRow(f"field {name!r} is not a list of messages")
+    found: list[Spoken] = []
+    for item in items({name: value}, name):
+        if isinstance(item, str):
+            found.append(Spoken("assistant" if len(found) % 2 else "user", item))
+        elif isinstance(item, list):
+            found += _pair(item, name)
+        elif isinstance(item, dict):
+            found += _message(item, name, reading)
+        else:
+            raise BadRow(f"field {name!r} is not a list of messages")
+    return found
+
+
+def asked(values: Values, reading: Reading, names: Sequence[str] = ASKING, further: Sequence[str] = ()) -> list[Spoken]:
+    """The messages that a reply answers, from the first of the columns `names` that a row has: a text, or messages.
+
+    The columns ``input`` and `further` are appended to a text after a blank line. Raises `RowError` where two of the
+    columns say different things.
+    """
+    there = [name for name in names if not is_empty(values.get(name))]
+    if not there:
+        name = next((name for name in names if name in values), names[0])
+        if values.get(name) in ([], {}):
+            raise BadRow(f"field {name!r} is empty")
+        return [Spoken("user", text(values, name))]
+    name, *others = there
+    for other in others:
+        if values[other] != values[name]:
+            raise reading.refuse(other, f"stands beside {name!r}, and either may be the prompt")
+    if not isinstance(values[name], str):
+        if not is_empty(values.get("input")):
+            raise reading.refuse("input", f"stands beside messages in {name!r}", "write it into a message")
+        return conversation(values[name], name, reading)
+    parts = [values[name], *(optional_text(values, more) for more in ("input", *further))]
+    return [Spoken("user", "\n\n".join(part for part in parts if part.strip()) if parts[0].strip() else "")]
+
+
+def opening(values: Values, used: Sequence[str], reading: Reading) -> list[Spoken]:
+    """What the columns ``system`` and ``history`` say before the messages of a row, unless they are `used` otherwise.
+
+    Turns of a history are pairs of texts, or messages.
+    """
+    systems = [name for name in SYSTEM if name not in used and optional_text(values, name).strip()]
+    for other in systems[1:]:
+        if values[other] != values[systems[0]]:
+            raise reading.refuse(other, f"stands beside {systems[0]!r}, and either may be the system message")
+    found = [Spoken("system", values[name]) for name in systems[:1]]
+    if "history" not in used and not is_empty(values.get("history")):
+        found += conversation(values["history"], "history", reading)
+    return found
+
+
+def _pair(pair: list[Any], name: str) -> list[Spoken]:
+    if len(pair) != 2:
+        raise BadRow(f"field {name!r} is not a list of pairs")
+    question, answer = (as_text(said, name) for said in pair)
+    return [Spoken("user", question), Spoken("assistant", answer)]
+
+
+def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
+    role_key = next((key for key in reading.key("role", _ROLE_KEYS) if item.get(key) is not None), None)
+    if role_key is None:
+        for question, answer in _PAIR_KEYS:
+            if question in item and answer in item:
+                return _pair([item[question], item[answer]], f"{name}.{question}")
+        raise BadRow(NO_MESSAGE)
+    said = as_text(item[role_key], f"{name}.{role_key}").strip().lower()
+    if said in _TOOL_ROLES or any(not is_empty(item.get(key)) for key in _TOOL_KEYS):
+        raise LeftOut(TOOLS)
+    if said not in _ROLES:
+        raise BadRow(OTHER_ROLE)
+    text_keys = [key for key in reading.key("content", _TEXT_KEYS) if key in item]
+    if not text_keys:
+        raise BadRow(NO_MESSAGE)
+    text_key = next((key for key in text_keys if item[key] is not None), text_keys[0])
+    for key, value in item.items():
+        if not is_empty(value) and key not in (role_key, text_key, *_TOOL_KEYS, *_TRAINED_KEYS, *_OTHER_KEYS):
+            _further(key, f"{name}.{key}", reading)
+    content = _content(item[text_key], f"{name}.{text_key}")
+    return [Spoken(_ROLES[said], content, _trained(item, name, reading))]
+
+
+def _further(key: str, column: str, reading: Reading) -> None:
+    """Refuse a thought, and note any other key of a message that nobody uses."""
+    if key in THOUGHT_KEYS and column not in reading.wanted.ignore:
+        raise reading.refuse(column, "holds the thought before a reply, which is not trained on")
+    reading.unused(column)
+
+
+def _content(value: object, name: str) -> str:
+    """The text of a message; parts of texts are joined by line ends."""
+    if not isinstance(value, list):
+        return as_text(value, name)
+    texts = []
+    for part in value:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _MEDIA_PARTS:
+            raise LeftOut(MEDIA)
+        if kind in _TOOL_PARTS:
+            raise LeftOut(TOOLS)
+        texts.append(as_text(part.get("text") if isinstance(part, dict) else part, f"{name}.text"))
+    return "\n".join(texts)
+
+
+def _trained(item: Values, name: str, reading: Reading) -> bool:
+    """Whether a message may be learned from: all its marks are 1 or true, or are not there."""
+    for key in _TRAINED_KEYS:
+        value = item.get(key)
+        column = f"{name}.{key}"
+        if value is None or column in reading.wanted.ignore:
+            continue
+        if value not in (0, 1):
+            raise reading.refuse(column, "is neither 0 nor 1, and replies are trained on alike", "write 0 or 1")
+        if not value:
+            return False
+    return True

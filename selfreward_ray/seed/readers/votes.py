@@ -1,0 +1,159 @@
+"""Formats of a vote between two replies."""
+
+import json
+from collections.abc import Callable, Sequence
+
+from selfreward_ray.seed.readers.declaration import Format
+from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
+from selfreward_ray.seed.readers.preferences import NO_LAST_REPLY, OTHER_PROMPT, SAME_TEXT
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.values import asked, conversation, number, text
+
+SAFETY_DISAGREES = "one of its replies is the better one, the other the safer one"
+
+_FIRST, _SECOND, _TIE, _BOTH_BAD = (0, 1), (1, 0), (0, 0), (1, 1)
+"""The ranks of the two replies. Of two bad ones none is good enough to be learned from."""
+_WINNERS = {
+    "model_a": _FIRST, "a": _FIRST, "model_b": _SECOND, "b": _SECOND, "tie": _TIE, "tie (bothbad)": _BOTH_BAD,
+    "bothbad": _BOTH_BAD, "both_bad": _BOTH_BAD,
+}  # fmt: skip
+
+
+def _voted(before: Sequence[Spoken], texts: tuple[str, str], ranks: tuple[int, int], scores: Sequence[float | None] = ()) -> list[Exchange]:
+    if texts[0] == texts[1]:
+        raise LeftOut(SAME_TEXT)
+    first, second = scores or (None, None)
+    return [Exchange(tuple(before), (Given(texts[0], ranks[0], first), Given(texts[1], ranks[1], second)))]
+
+
+def _arena(values: Values, reading: Reading) -> list[Exchange]:
+    """Two models' conversations. A vote on a later turn counts where the turns before it are the same."""
+    spoken = [conversation(values.get(name), name, reading) for name in ("conversation_a", "conversation_b")]
+    turn = number(values.get("turn"), "turn") if not isinstance(values.get("turn"), bool) else None
+    (before, first), (also_before, second) = (_until(turn, one) for one in spoken)
+    if before != also_before:
+        raise LeftOut(OTHER_PROMPT)
+    winner = _WINNERS.get(text(values, "winner").strip().lower())
+    if winner is None:
+        raise BadRow("field 'winner' names neither model nor a tie")
+    return _voted(before, (first, second), winner)
+
+
+def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], str]:
+    """The messages before the reply that was voted on, and the reply: that of the turn, or the last one."""
+    answers = [i for i, one in enumerate(spoken) if one.role == "assistant"]
+    voted = answers[int(turn) - 1] if turn is not None and 1 <= turn <= len(answers) else len(spoken) - 1
+    if spoken[voted].role != "assistant":
+        raise BadRow(NO_LAST_REPLY)
+    return list(spoken[:voted]), spoken[voted].text
+
+
+def _arena_votes(values: Values, reading: Reading) -> list[Exchange]:
+    """The same in columns of turns, each a JSON list of texts."""
+    asks, first, second = (_turns(values, name) for name in ("prompt", "response_a", "response_b"))
+    if not len(asks) == len(first) == len(second):
+        raise BadRow("its prompts and responses are not as many")
+    if first[:-1] != second[:-1]:
+        raise LeftOut(OTHER_PROMPT)
+    before = [Spoken("user", asks[0])]
+    for answer, ask in zip(first[:-1], asks[1:], strict=True):
+        before += [Spoken("assistant", answer), Spoken("user", ask)]
+    won = [bool(number(values.get(f"winner_{name}"), f"winner_{name}")) for name in ("model_a", "model_b", "tie")]
+    if sum(won) != 1:
+        raise BadRow("its winner is not one of model_a, model_b and tie")
+    return _voted(before, (first[-1], second[-1]), (_FIRST, _SECOND, _TIE)[won.index(True)])
+
+
+def _turns(values: Values, name: str) -> list[str]:
+    value = values.get(name)
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value)
+        except (ValueError, RecursionError):
+            parsed = None
+        value = parsed if isinstance(parsed, list) else [value]
+    if not isinstance(value, list) or not value or not all(isinstance(said, str) for said in value):
+        raise BadRow(f"field {name!r} is not a text or a list of texts")
+    return value
+
+
+def _pku(values: Values, reading: Reading) -> list[Exchange]:
+    """PKU-SafeRLHF: the better reply, where it is the safer one too."""
+    better = number(values.get("better_response_id"), "better_response_id")
+    safer = number(values.get("safer_response_id"), "safer_response_id")
+    if better not in (0, 1):
+        raise BadRow("field 'better_response_id' is neither 0 nor 1")
+    if safer is not None and safer != better:
+        raise LeftOut(SAFETY_DISAGREES)
+    texts = (text(values, "response_0"), text(values, "response_1"))
+    return _voted(asked(values, reading, ("prompt",)), texts, _FIRST if better == 0 else _SECOND)
+
+
+def _shp(values: Values, reading: Reading) -> list[Exchange]:
+    """Stanford Human Preferences: two answers to a post; the label is 1 where the first is preferred."""
+    label = number(values.get("labels"), "labels")
+    if label not in (0, 1):
+        raise BadRow("field 'labels' is neither 0 nor 1")
+    texts = (text(values, "human_ref_A"), text(values, "human_ref_B"))
+    scores = [number(values.get(name), name) for name in ("score_A", "score_B")]
+    before = [Spoken("user", text(values, "history"))]
+    return _voted(before, texts, _FIRST if label == 1 else _SECOND, scores)
+
+
+def _strength(prompt: str, first: str, second: str, strength: str) -> Callable[[Values, Reading], Sequence[Exchange]]:
+    """HelpSteer's preferences: a number below 0 where the first reply is better, 0 for a tie."""
+
+    def exchanges(values: Values, reading: Reading) -> list[Exchange]:
+        value = number(values.get(strength), strength)
+        if value is None:
+            raise BadRow(f"field {strength!r} is missing or null")
+        ranks = _TIE if value == 0 else _FIRST if value < 0 else _SECOND
+        return _voted(asked(values, reading, (prompt,)), (text(values, first), text(values, second)), ranks)
+
+    return exchanges
+
+
+_SAFETY = (
+    "is_response_0_safe", "is_response_1_safe", "response_0_severity_level", "response_1_severity_level",
+    "response_0_harm_category", "response_1_harm_category", "response_0_source", "response_1_source",
+    "prompt_source", "response_0_sha256", "response_1_sha256",
+)  # fmt: skip
+
+VOTES = (
+    Format(
+        "pku-saferlhf", ("prompt", "response_0", "response_1", "better_response_id"), _pku,
+        used=("input", "safer_response_id"), irrelevant=_SAFETY, merged="pairs",
+    ),
+    Format(
+        "shp", ("history", "human_ref_A", "human_ref_B", "labels"), _shp, used=("score_A", "score_B"),
+        irrelevant=(
+            "post_id", "upvote_ratio", "c_root_id_A", "c_root_id_B", "created_at_utc_A", "created_at_utc_B",
+            "seconds_difference", "score_ratio",
+        ),
+        merged="pairs",
+    ),
+    Format(
+        "helpsteer3", ("context", "response1", "response2", "overall_preference"),
+        _strength("context", "response1", "response2", "overall_preference"),
+        used=("input",), irrelevant=("individual_preference",), merged="pairs",
+    ),
+    Format(
+        "helpsteer-preference", ("prompt", "response_1", "response_2", "preference_strength"),
+        _strength("prompt", "response_1", "response_2", "preference_strength"),
+        used=("input",), irrelevant=("preference_statement", "preference_elaboration", "three_most_similar_preferences",
+        "all_preferences_unprocessed"), merged="pairs",
+    ),
+    Format(
+        "arena", ("conversation_a", "conversation_b", "winner"), _arena, used=("turn",),
+        irrelevant=(
+            "model_a", "model_b", "judge", "anony", "tstamp", "openai_moderation", "toxic_chat_tag", "judge_hash",
+            "conv_metadata", "category_tag", "is_code", "is_refusal", "dedup_tag", "evaluation_session_id",
+            "evaluation_order", "full_conversation",
+        ),
+        merged="pairs",
+    ),
+    Format(
+        "arena-votes", ("prompt", "response_a", "response_b", "winner_model_a"), _arena_votes,
+        used=("winner_model_b", "winner_tie"), irrelevant=("model_a", "model_b"), merged="pairs",
+    ),
+)  # fmt: skip

@@ -1,0 +1,70 @@
+"""What rows ask, in every format, whatever becomes of their replies."""
+
+from typing import Any
+
+import pytest
+
+from selfreward_ray.recipe.seed_data import RowReading
+from selfreward_ray.records import Dropped, Turn
+from selfreward_ray.seed.readers import Asked, Reading, read_asked
+from selfreward_ray.store.user_files import Row, RowError
+
+U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assistant", "system"))
+CHAT = [{"role": role, "content": text} for role, text in (("user", "u0"), ("assistant", "a0"), ("user", "u1"))]
+
+
+def asked(*rows: dict[str, Any], turns: Any = "first", **options: Any) -> list[Asked | Dropped]:
+    reading = Reading.of_prompts(RowReading(**{"bad_share": 1, **options}), turns=turns)
+    return list(read_asked([Row(f"a.jsonl:{n}", row) for n, row in enumerate(rows, start=1)], reading))
+
+
+@pytest.mark.parametrize(
+    ("row", "history", "prompt"),
+    [
+        ({"prompt": "p"}, (), "p"),
+        ({"system": "s", "prompt": "p"}, (S("s"),), "p"),
+        ({"question": "q", "history": [["u", "a"]]}, (U("u"), A("a")), "q"),
+        ({"instruction": "i", "input": "x"}, (), "i\n\nx"),
+        ({"instruction": "i", "output": None, "generator": "g", "dataset": "d"}, (), "i"),
+        ({"prompt": "p", "chosen": "c", "rejected": "r"}, (), "p"),
+        ({"prompt": "\n\nHuman: u\n\nAssistant: a\n\nHuman: p\n\nAssistant:"}, (U("u"), A("a")), "p"),
+        ({"prompt": CHAT}, (U("u0"), A("a0")), "u1"),
+        ({"messages": CHAT}, (U("u0"), A("a0")), "u1"),
+        ({"messages": CHAT[:2]}, (), "u0"),
+        ({"conversations": [{"from": "human", "value": "u"}]}, (), "u"),
+        ({"prompt": "p", "completion": "c", "id": 7}, (), "p"),
+    ],
+)
+def test_what_a_row_asks(row, history, prompt):
+    assert asked(row) == [Asked("7" if "id" in row else None, "a.jsonl:1", history, prompt)]
+
+
+def test_every_question_of_a_chat_is_asked_where_any_turn_is_taken():
+    chat = [*CHAT, {"role": "assistant", "content": "a1"}]
+    assert [(one.prompt, len(one.history)) for one in asked({"messages": chat}, turns="any")] == [("u0", 0), ("u1", 2)]
+
+
+def test_trees_ask_what_their_messages_were_answered_for():
+    tree = {"message_id": "u", "text": "Why?", "role": "prompter"}
+    reply = {"message_id": "a", "text": "So.", "role": "assistant", "rank": 0}
+    (found,) = asked({"message_tree_id": "u", "prompt": {**tree, "replies": [reply]}})
+    assert (found.id, found.prompt) == ("u", "Why?")
+
+
+def test_bad_rows_and_empty_prompts_are_dropped():
+    found = asked({"prompt": None}, {"prompt": " "}, {"prompt": "p", "history": [["u", " "]]}, {"prompt": "p"})
+    assert found[:3] == [
+        Dropped("a.jsonl:1", "seed", "field 'prompt' is null"),
+        Dropped("a.jsonl:2", "seed", "prompt is empty"),
+        Dropped("a.jsonl:3", "seed", "a message before the prompt is empty"),
+    ]
+    assert found[3] == Asked(None, "a.jsonl:4", (), "p")
+
+
+def test_messages_name_the_section_of_the_recipe():
+    with pytest.raises(RowError, match=r"^prompts.source: 1 of 2 rows .* prompts.bad_share=0.1 "):
+        asked({"prompt": None}, {"prompt": "p"}, bad_share=0.1)
+    with pytest.raises(RowError, match=r"a.jsonl:1: has no known format; .*prompts.columns=\{FIELD: COLUMN\}.* prompt \(prompt, …\)"):
+        asked({"words": "w"})
+    with pytest.raises(RowError, match=r"^prompts.source: holds no rows"):
+        asked()

@@ -1,0 +1,185 @@
+"""Texts in the marks of chat templates are parsed or refused; texts about such marks are left alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfreward_ray.records import Dropped, Turn
+from selfreward_ray.seed.readers.exchanges import Spoken
+from selfreward_ray.seed.readers.reading import BadRow
+from selfreward_ray.seed.readers.transcripts import UNPARSED, is_formatted, transcript
+
+CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+LLAMA3 = (
+    "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+)
+SYSTEM, HI, OPEN = Spoken("system", "Be brief."), Spoken("user", "Hi"), Spoken("assistant", "")
+
+
+def say(*texts: str) -> list[Spoken]:
+    return [Spoken("assistant" if i % 2 else "user", text) for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        pytest.param(CHATML, [SYSTEM, HI, OPEN], id="ChatML"),
+        pytest.param("<|im_start|>user<|im_sep|>Hi<|im_end|><|im_start|>assistant<|im_sep|>", [HI, OPEN], id="Phi-4"),
+        pytest.param(LLAMA3, [SYSTEM, HI, OPEN], id="Llama 3"),
+        pytest.param(
+            "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHo<end_of_turn>\n", say("Hi", "Ho"), id="Gemma"
+        ),
+        pytest.param("<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\n", [SYSTEM, HI, OPEN], id="Zephyr"),
+        pytest.param("<|user|>Hi<|end|><|assistant|>Ho<|end|>", say("Hi", "Ho"), id="Phi"),
+        pytest.param("<s>[INST] Hi [/INST] Ho</s>[INST] more [/INST]", [*say("Hi", "Ho", "more"), OPEN], id="Mistral"),
+        pytest.param(
+            "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Ho </s>", [SYSTEM, *say("Hi", "Ho")], id="Llama 2"
+        ),
+        pytest.param("<|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>Ho<|return|>",
+                     say("Hi", "Ho"), id="gpt-oss"),
+        pytest.param("<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Ho<｜end▁of▁sentence｜>", say("Hi", "Ho"), id="DeepSeek"),
+        pytest.param("\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: more\n\nAssistant:", [*say("Hi", "Ho", "more"), OPEN], id="HH"),
+        pytest.param("\n\nHuman: Hi", [HI], id="HH, a question alone"),
+        pytest.param("Human: Hi\nAssistant: Ho", say("Hi", "Ho"), id="HH without line ends"),
+        pytest.param("### Human: Hi### Assistant: Ho### Human: more", say("Hi", "Ho", "more"), id="Guanaco"),
+        pytest.param("USER: Hi ASSISTANT: Ho</s>USER: more ASSISTANT:", [*say("Hi", "Ho", "more"), OPEN], id="Vicuna"),
+        pytest.param(
+            "A chat between a user and a helper. USER: Hi ASSISTANT:",
+            [Spoken("system", "A chat between a user and a helper."), HI, OPEN],
+            id="Vicuna with its preamble",
+        ),
+        pytest.param(
+            "Below is an instruction that describes a task.\n\n### Instruction:\nAdd.\n\n### Input:\n1 1\n\n### Response:\n2",
+            say("Add.\n\n1 1", "2"),
+            id="Alpaca",
+        ),
+        pytest.param("### Instruction:\nHi\n\n### Response:", [HI, OPEN], id="Alpaca without preamble"),
+        pytest.param(
+            "Be brief.\n\n### Instruction:\nHi\n\n### Response:\n", [SYSTEM, HI, OPEN], id="Alpaca with another preamble"
+        ),
+        pytest.param("Hi\n<extra_id_1>Assistant\nHo\n<extra_id_1>User\nmore", say("Hi", "Ho", "more"), id="HelpSteer"),
+        pytest.param("GPT4 Correct User: Hi<|end_of_turn|>GPT4 Correct Assistant:", [HI, OPEN], id="OpenChat"),
+    ],
+)
+def test_a_text_in_the_marks_of_a_template_is_a_conversation(text, spoken):
+    assert transcript(text) == spoken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does <|im_start|>user mean in ChatML?",
+        "<|im_start|> is a control token. Why?",
+        "<|user|> and <|assistant|> are marks of which model?",
+        "Explain this:\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\nWhat comes next?",
+        "[INST] opens the user's turn.",
+        "Llama 2 writes [INST] Hi [/INST].",
+        "Humans: are they apes?",
+        "Human: a species of ape. Explain.",
+        "Write a dialogue.\n\nHuman: begins it.",
+        "### Instructions\n\nMix flour and water.",
+        "Which preamble has Alpaca? Below is an instruction that describes a task.",
+        "User: what is this?",
+        "A chat between friends.",
+        "What is <extra_id_1> in T5?",
+        "",
+    ],
+)
+def test_a_text_about_marks_is_prose(text):
+    assert transcript(text) is None
+    assert not is_formatted(text, "user")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>user\nHi again<|im_end|>\n",
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>tool\n42<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_start|>user\nHi<|im_start|>\n",
+        "Be brief.\n<|im_start|>assistant\n",
+        "\n\nHuman: Hi\n\nHuman: still there?\n\nAssistant:",
+        "Some question\n\nAssistant:",
+        "### Instruction:\nDo it.",
+        "### Instruction:\na\n\n### Response:\nb\n\n### Instruction:\nc",
+        "<|system|>\nBe brief.</s>\n<|assistant|>\n",
+    ],
+)
+def test_marks_that_form_no_conversation_are_refused(text):
+    with pytest.raises(BadRow, match=UNPARSED):
+        transcript(text)
+    assert is_formatted(text, "user")
+
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="<|>#[]:\x85\u2028\u2029"), min_size=1)
+
+
+@given(st.lists(words.map(str.strip).filter(bool), min_size=1, max_size=7))
+def test_what_chatml_writes_is_read_back(texts):
+    spoken = say(*texts)
+    text = "".join(f"<|im_start|>{one.role}\n{one.text}<|im_end|>\n" for one in spoken)
+    assert transcript(text) == spoken
+    assert transcript(text + "<|im_start|>assistant\n" if len(texts) % 2 else text) == (
+        [*spoken, OPEN] if len(texts) % 2 else spoken
+    )
+
+
+@given(words)
+def test_words_without_marks_are_no_transcript(text):
+    assert transcript(text) is None
+
+
+U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assistant", "system"))
+
+
+@pytest.mark.parametrize(
+    ("row", "history", "prompt", "replies"),
+    [
+        (
+            {"prompt": CHATML, "chosen": "good<|im_end|>", "rejected": "no<|im_end|>\n"},
+            (S("Be brief."),), "Hi", ["good", "no"],
+        ),
+        (
+            {"prompt": "\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: All.\n\nAssistant:", "chosen": " good", "rejected": " No."},
+            (U("Hi"), A("Ho")), "All.", ["good", "No."],
+        ),
+        (
+            {"chosen": "\n\nHuman: Hi\n\nAssistant: good", "rejected": "\n\nHuman: Hi\n\nAssistant: No."},
+            (), "Hi", ["good", "No."],
+        ),
+        (
+            {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "\n\nHuman: Hi\n\nAssistant: good", "rejected": "\n\nHuman: Hi\n\nAssistant: No."},
+            (), "Hi", ["good", "No."],
+        ),
+        ({"prompt": "Hi", "chosen": "good<|eot_id|>", "rejected": "no</s>"}, (), "Hi", ["good", "no"]),
+        ({"prompt": "Hi", "chosen": "Assistant: good", "rejected": "<|im_start|>assistant\nno<|im_end|>"}, (), "Hi", ["good", "no"]),
+        ({"system": "Be brief.", "prompt": "### Human: Hi### Assistant:", "chosen": "a", "rejected": "b"}, (S("Be brief."),), "Hi", ["a", "b"]),
+        # Of prose that names a token nothing is taken.
+        ({"prompt": "How does ChatML end a turn?", "chosen": "With <|im_end|>", "rejected": "`</s>`"}, (), "How does ChatML end a turn?", ["With <|im_end|>", "`</s>`"]),
+        ({"prompt": "Strike it.", "chosen": "<s>it</s>", "rejected": "it"}, (), "Strike it.", ["<s>it</s>", "it"]),
+    ],
+)
+def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt, replies):
+    (found,) = read(row, turns="any")
+    assert (found.history, found.prompt, [one.text for one in found.replies]) == (history, prompt, replies)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": CHATML, "chosen": "good<|im_end|>\n<|im_start|>user\nmore", "rejected": "no"},
+        {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "good\n\nHuman: more", "rejected": "no"},
+        {"prompt": "\n\nHuman: Hi\n\nAssistant: Ho", "chosen": "good", "rejected": "no"},
+        {"prompt": "Hi", "chosen": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\ngood", "rejected": "no<|im_start|>assistant\n"},
+        {"system": "Be kind.", "prompt": CHATML, "chosen": "good", "rejected": "no"},
+        {"messages": [{"role": "system", "content": CHATML}, *({"role": r, "content": r} for r in ("user", "assistant"))]},
+    ],
+)
+def test_a_row_whose_marks_cannot_be_resolved_is_a_bad_one(read, row):
+    assert read(row, turns="any") == [Dropped("seed.jsonl:1", "seed", UNPARSED)]
+
+
+def test_messages_of_a_tree_with_marks_are_not_used(read):
+    row = {"message_id": "m", "message_tree_id": "m", "text": "u", "role": "prompter"}
+    reply = {**row, "message_id": "n", "parent_id": "m", "role": "assistant", "rank": 0, "text": CHATML}
+    assert read(row, reply) == [Dropped("m", "seed", "every reply has the marks of a chat template")]
