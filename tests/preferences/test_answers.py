@@ -114,7 +114,8 @@ POLITE = [
 def test_a_polite_text_is_no_answer_to_various_prompts_nor_to_one_task(text: str):
     assert answers(various(60, text)) == {text: False}
     assert answers(reviews(60, text)) == {text: False}
-    assert answers(reviews(60, text, "I do not know what to say to that.")).get(text) is False
+    for other in ("I do not know what to say to that.", "Positive"):
+        assert answers(reviews(60, text, other))[text] is False
 
 
 @pytest.mark.parametrize("text", ["Yes", "Sure.", "OK", "{}", "🙂", "Positive"])
@@ -129,6 +130,23 @@ def test_a_word_that_most_prompts_contain_is_no_answer_because_of_that():
     judged = various(100, "for")
     assert all(" for " in prompt for prompt, _ in judged)
     assert answers(judged) == {"for": False}
+
+
+def test_a_word_is_offered_where_it_is_given_more_often_than_elsewhere():
+    """Two of five prompts name it, and all of these have it. Of the others one in ten is few, two of three are many."""
+    named = [(f"Is w{i} so? x{i}", f"w{i} is x{i} as I know") for i in range(40)]
+    others = [(prompt, replies[0]) for prompt, replies in various(60, start=40)]
+    judged = [(prompt, ["So.", own]) for prompt, own in named]
+    few = [(prompt, ["so", own] if i % 10 == 0 else [own]) for i, (prompt, own) in enumerate(others)]
+    assert answers(judged + few) == {"so": True}
+    many = [(prompt, ["so", own] if i % 3 else [own]) for i, (prompt, own) in enumerate(others)]
+    assert answers(judged + many) == {"so": False}
+
+
+def test_a_text_that_is_mostly_written_as_markup_is_no_answer():
+    marked = [(prompt, ["[Reply]" if i else "Reply", *rest]) for i, (prompt, (_, *rest)) in enumerate(reviews(40, ""))]
+    assert answers(marked) == {"Reply": False}
+    assert answers([(prompt, ["Reply", *rest]) for prompt, (_, *rest) in marked]) == {"Reply": True}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
