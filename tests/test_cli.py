@@ -338,6 +338,29 @@ def test_compare_prints_counts_and_who_won(
     ]
 
 
+def test_pair_prints_what_was_flagged_and_which_replies_many_prompts_share(
+    recipe: str, monkeypatch: pytest.MonkeyPatch
+):
+    def spy(recipe: Recipe, **given: object) -> Manifest:
+        shared = [
+            {"text": "Positive", "prompts": 1200, "is_answer": True},
+            {"text": "I cannot\x1b[31m say.", "prompts": 6, "is_answer": False},
+        ]
+        metrics = {"flagged": {"the same text for many prompts": 6}, "shared_texts": shared}
+        return Manifest("pair", "f", {"rows": 1200, "flagged": 6}, {}, 0, 0.0, metrics)
+
+    monkeypatch.setattr("selfreward_ray.steps.pair.pair", spy)
+    result = CliRunner().invoke(app, ["pair", recipe, "--judged", "j", "--out", "o"])
+    assert result.exit_code == 0
+    assert [line.strip() for line in result.stdout.splitlines()] == [
+        "1,200 rows",
+        "6 in flagged",
+        "6 flagged, which cannot be chosen: the same text for many prompts",
+        "1,200 prompts share the reply 'Positive': an answer, may be chosen",
+        "6 prompts share the reply 'I cannot\\x1b[31m say.': flagged",
+    ]
+
+
 @pytest.mark.parametrize(("rejected", "status"), [([], 0), (["training.workers = 64 asks for more"], 1)])
 def test_a_rehearsal_is_told_what_the_real_run_has_and_its_faults_are_its_status(
     recipe: str, monkeypatch: pytest.MonkeyPatch, rejected: list[str], status: int

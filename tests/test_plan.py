@@ -9,7 +9,8 @@ import pytest
 from selfreward_ray.errors import UserError
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
-from selfreward_ray.recipe.schema import Evaluation, Pairs, Prompts, Recipe
+from selfreward_ray.recipe.pairs import Pairs
+from selfreward_ray.recipe.schema import Evaluation, Prompts, Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.recipe.training import Dpo
 from selfreward_ray.store.run import RunLayout

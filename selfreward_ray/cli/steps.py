@@ -179,9 +179,10 @@ def pair(
 ) -> None:
     """Step: preference pairs from judged candidates."""
     with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.reporting.terminal import print_flags
         from selfreward_ray.steps.pair import pair as step
 
-        show_counts(step(loaded, judged=judged, out=out, cluster=joined_cluster))
+        print_flags(show_counts(step(loaded, judged=judged, out=out, cluster=joined_cluster)).metrics)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from selfreward_ray.preferences.candidate_set import CandidateSet
 from selfreward_ray.preferences.length_controlled import length_controlled
 from selfreward_ray.preferences.positive_only import positive_only
 from selfreward_ray.preferences.preference_strength import preference_strength
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Dropped, Pair, Positive
 
 R = TypeVar("R")

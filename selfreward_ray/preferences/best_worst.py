@@ -1,5 +1,5 @@
 from selfreward_ray.preferences.candidate_set import CandidateSet
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Dropped, Pair
 
 

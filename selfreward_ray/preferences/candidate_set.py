@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences.flags import flag_reason
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.recipe.schema import Judge
 from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair
 
@@ -90,9 +91,11 @@ class CandidateSet:
         return Dropped(self.prompt.id, "pair", reason)
 
 
-def build_candidate_set(judged: JudgedPrompt, judge: Judge, constant: frozenset[bytes]) -> CandidateSet:
-    """Score and flag the candidates of `judged`. `constant` holds the keys of texts that answer too many prompts."""
-    flags = {c.id: flag_reason(c.text, judged.text, constant) for c in judged.candidates}
+def build_candidate_set(
+    judged: JudgedPrompt, judge: Judge, constant: frozenset[bytes], pairs: Pairs | None = None
+) -> CandidateSet:
+    """Score and flag the candidates of `judged`, by `flag_reason` with `constant` and `pairs`."""
+    flags = {c.id: flag_reason(c.text, judged.text, constant, pairs) for c in judged.candidates}
     scored = [
         ScoredCandidate(c, c.mean, flags[c.id])
         for c in judged.candidates

@@ -2,11 +2,12 @@
 
 A text that answers at least `least` of all `prompts` prompts reaches the share ``least / prompts`` in at least one
 block, however the rows are divided into blocks. So each block reports the few texts that reach it (`suspects`), and
-only these are counted exactly over all blocks.
+only these are counted exactly over all blocks (`count_among`). Those that are answers of the task are then told by
+`preferences.answers`.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from fractions import Fraction
 from math import floor
 
@@ -33,3 +34,20 @@ def suspects(replies: list[list[str]], prompts: int, least: int) -> set[bytes]:
     There are at most ``prompts / least`` of them for each candidate of a prompt.
     """
     return {key for key, count in count_texts(replies).items() if count * prompts >= least * len(replies)}
+
+
+def count_among(replies: Iterable[Iterable[str]], keys: Container[bytes]) -> tuple[Counter[bytes], dict[bytes, str]]:
+    """Count the prompts that each of the texts `keys` answers, and give each as it is written, in its shortest form."""
+    counts: Counter[bytes] = Counter()
+    written: dict[bytes, str] = {}
+    for texts in replies:
+        found = {text: key for text in texts if (key := text_key(text)) in keys}
+        counts.update(set(found.values()))
+        for text, key in found.items():
+            written[key] = shorter(text, written.get(key, text))
+    return counts, written
+
+
+def shorter(one: str, other: str) -> str:
+    """The shorter of two forms of a text; of equal lengths the first in alphabetical order."""
+    return min(one, other, key=lambda text: (len(text), text))

@@ -2,52 +2,111 @@
 
 A judge that sees one reply at a time may reward an empty reply, the repeated question, or one polite sentence that
 fits every prompt. Chosen replies are trained on, so a single such reply can teach the next model to give it to every
-prompt. The reasons are constant strings, so that they can be counted.
+prompt. The reasons are constant strings, so that they can be counted. `pairs.flags` of the recipe names the rules.
 """
 
 import hashlib
 import re
+import unicodedata
+from functools import cache
 
-EMPTY = "no letter or digit"
+from selfreward_ray.recipe.pairs import Pairs
+from selfreward_ray.words import has_words, words
+
+EMPTY = "nothing but white space, punctuation or markup"
 OPENING = "an introduction with nothing after it"
 REPEATED = "a repetition of the question"
 CONSTANT = "the same text for many prompts"
 
-_WORD = re.compile(r"[^\W_]+")
 _AFTER_A_COLON = " \t*_#`~>-.…"
 """Characters after the colon of an introduction that are no content: markup and dots."""
+_EMPTY_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n\s*\1[ \t]*$", re.MULTILINE)
+_QUOTE_OR_HEADING = re.compile(r"^[ \t]*(?:>+|#+[ \t])(?=[ \t]*\S)", re.MULTILINE)
+"""Markup at the beginning of a line. Elsewhere ``>`` and ``#`` are symbols."""
+_RULE = re.compile(r"^[ \t]*([-=*_~+|.:#])(?:[ \t]*\1){2,}[ \t]*$", re.MULTILINE)
+_PAIR_OR_FACE = re.compile(r"\{\s*\}|(?<![-*+] )\[\s*\]|\(\s*\)|[:;]-?[()]")
+"""Brackets with nothing in between, such as an empty JSON object, and faces."""
+_SYMBOLS = "%&@/\\§"
+"""Punctuation that may be an answer by itself, as symbols may."""
+_MARKUP = "~|\u2800\ufffc\ufffd◦●○■□▪▫▶►"
+"""Symbols of markup, bullets, and characters without a picture, which may not."""
+_CODE_SYMBOL = re.compile(r"[+=<>&%$@/\\#^|]|(?<!\w)-(?=\d)")
 
 
-def flag_reason(text: str, prompt: str, constant: frozenset[bytes]) -> str | None:
+def flag_reason(text: str, prompt: str, constant: frozenset[bytes], pairs: Pairs | None = None) -> str | None:
     """The reason why a reply to `prompt` may not be chosen, or None.
 
-    `constant` holds the keys of texts that answer too many prompts; see `preferences.constant`.
+    `constant` holds the keys of texts that answer too many prompts; see `preferences.constant`. Without `pairs`, all
+    rules apply.
     """
-    words = _words(text)
-    if not words:
-        return EMPTY
-    if _is_opening(text):
+    pairs = pairs or Pairs()
+    if pairs.labels and text_key(text) in _keys(pairs.labels):
+        return None
+    shown = _EMPTY_BLOCK.sub("", text)
+    if not has_content(shown):
+        return EMPTY if "empty" in pairs.flags else None
+    if "opening" in pairs.flags and _is_opening(shown):
         return OPENING
-    asked = _words(prompt)
-    if asked and words == asked * (len(words) // len(asked)):
+    if "repeated" in pairs.flags and _repeats(shown, prompt):
         return REPEATED
-    return CONSTANT if constant and _key(words) in constant else None
+    return CONSTANT if constant and text_key(text) in constant else None
 
 
 def text_key(text: str) -> bytes:
-    """A hash of 16 bytes that is equal for texts with the same words, whatever their case, punctuation and markup."""
-    return _key(_words(text))
+    """A hash of 16 bytes that is equal for texts with the same words, whatever their case, punctuation and markup.
+
+    The symbols of code and numbers count too: ``C++`` is not ``C``. A text without words is taken as it is, apart from
+    white space.
+    """
+    found = words(text)
+    if not found:
+        return _hash("".join(text.replace("`", "").split()))
+    symbols = _CODE_SYMBOL.findall(_QUOTE_OR_HEADING.sub("", text))
+    return _hash(" ".join(found + symbols))
 
 
-def _key(words: list[str]) -> bytes:
-    return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+@cache
+def _keys(labels: tuple[str, ...]) -> frozenset[bytes]:
+    return frozenset(map(text_key, labels))
+
+
+def has_content(text: str) -> bool:
+    """Whether there is a letter, a digit, a symbol or code in `text`, and not punctuation or markup alone."""
+    if has_words(text):
+        return True
+    if _last_code(text).strip(" \t\n.:…") or _PAIR_OR_FACE.search(text):
+        return True
+    marked_up = _RULE.sub("", _QUOTE_OR_HEADING.sub("", text))
+    return any(map(_is_symbol, marked_up))
+
+
+def _is_symbol(character: str) -> bool:
+    if character in _MARKUP or "\u2500" <= character <= "\u259f":  # the latter draw boxes
+        return False
+    return character in _SYMBOLS or unicodedata.category(character) in ("Sm", "Sc", "So") or character == "^"
+
+
+def _last_code(text: str) -> str:
+    """The code with which a text ends, between backticks; empty if it ends with something else."""
+    text = text.rstrip()
+    ticks = len(text) - len(text.rstrip("`"))
+    inside = text[: len(text) - ticks]
+    before = inside.rfind("`" * ticks) if ticks else -1
+    return inside[before + ticks :] if before >= 0 else ""
 
 
 def _is_opening(text: str) -> bool:
-    # One line such as "Thought process:". A text with other lines before the colon has content.
-    lines = [line for line in text.splitlines() if _WORD.search(line)]
-    return len(lines) == 1 and lines[0].rstrip(_AFTER_A_COLON).endswith((":", "："))
+    # One line such as "Thought process:". A text with other lines before the colon has content, and so has code.
+    lines = [line for line in text.splitlines() if has_words(line)]
+    ends = len(lines) == 1 and lines[0].rstrip(_AFTER_A_COLON).endswith((":", "："))
+    return ends and not _last_code(text).strip(" \t\n.:…")
+
+
+def _repeats(text: str, prompt: str) -> bool:
+    """Whether `text` is the prompt's words, once or several times."""
+    asked, said = words(prompt), words(text)
+    return bool(asked and said) and said == asked * (len(said) // len(asked))

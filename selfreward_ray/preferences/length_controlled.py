@@ -1,5 +1,5 @@
 from selfreward_ray.preferences.candidate_set import CandidateSet, Preference, reaches
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped, Pair
 
 

@@ -1,5 +1,5 @@
 from selfreward_ray.preferences.candidate_set import CandidateSet, reaches
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
 TOO_FEW_VERDICTS = "no candidate with enough valid verdicts"

@@ -3,7 +3,7 @@ from statistics import NormalDist
 
 from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences.candidate_set import CandidateSet, Preference
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Dropped, Pair
 
 TOO_FEW_VERDICTS = "a reply of the pair has one valid verdict, which has no spread"

@@ -1,4 +1,4 @@
-"""Find near-duplicates by ROUGE-L (Lin, 2004) without comparing a text with every other one."""
+"""Find near-duplicates by ROUGE-L (Lin, 2004), in any script, without comparing a text with every other one."""
 
 import re
 from array import array
@@ -9,17 +9,24 @@ from fractions import Fraction
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
+from selfreward_ray.words import CHARACTER, MARKS, UNSPACED
+
 _UNKNOWN = "\0"
 _ANY_SIZE = 2**31 - 1
+_ACCENTED = r"\u00aa-\u02af\u1e00-\u1eff\u2c60-\u2c7f\ua720-\ua7ff\uab30-\uab6f"
+"""Latin letters beyond a-z, at which `rouge-score` divides words."""
+_LATIN_WORD = re.compile(r"[a-z0-9]+")
+_OTHER = rf"[^\W_a-z0-9{_ACCENTED}{UNSPACED}]"
+_ANY_WORD = re.compile(rf"[a-z0-9]+|{CHARACTER}|{_OTHER}+(?:[{MARKS}]+{_OTHER}*)*")
 
 
 class RougeIndex:
     """An index of texts that tells whether another text is near to one of them.
 
     Two texts are near if their ROUGE-L F1 is above `threshold` (above 0, at most 1). The result is exact: the same as
-    by comparison with every text. Words are lower-case sequences of a-z and 0-9 without stemming, as in the package
-    `rouge-score`. For texts of m and n words with a longest common subsequence of L words, F1 is 2L / (m + n). It is
-    compared as a fraction; 0.7 is 7/10. A text without words is near to none.
+    by comparison with every text. Words are those of `rouge_words`, without stemming; for English the values are those
+    of the package `rouge-score`. For texts of m and n words with a longest common subsequence of L words, F1 is
+    2L / (m + n). It is compared as a fraction; 0.7 is 7/10. A text without any character is near to none.
 
     Most texts are excluded by an upper bound on L, with the prefix and position filters of set-similarity joins
     (Chaudhuri et al., 2006; Xiao et al., 2008). L is at most the number of words that two texts share in any order,
@@ -47,7 +54,7 @@ class RougeIndex:
 
     def is_near(self, text: str) -> bool:
         """Whether the ROUGE-L F1 of `text` with any text of the index is above the threshold."""
-        letters = "".join(self._letters.get(word, _UNKNOWN) for word in _words(text))
+        letters = "".join(self._letters.get(word, _UNKNOWN) for word in rouge_words(text))
         for number in self._candidates(letters):
             known = self._known[number]
             least = self._part * (len(letters) + len(known)) // (2 * self._whole) + 1
@@ -57,7 +64,7 @@ class RougeIndex:
 
     def _learn(self, text: str) -> str:
         # One Unicode character for each word, because rapidfuzz compares strings fastest. There are a million of them.
-        return "".join(self._letters.setdefault(word, chr(len(self._letters) + 1)) for word in _words(text))
+        return "".join(self._letters.setdefault(word, chr(len(self._letters) + 1)) for word in rouge_words(text))
 
     def _build(self) -> None:
         """Sort words by their present frequencies. Repeated at every doubling of the index, so that rare words stay in
@@ -105,5 +112,19 @@ class RougeIndex:
         return [int(n) for n in numbers[(shared >= 2) | one_is_enough]]
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
+def rouge_words(text: str) -> list[str]:
+    """The words of `text` that ROUGE-L compares, in lower case.
+
+    If fewer than a quarter of them are of other scripts, they are those of `rouge-score`: sequences of a-z and 0-9,
+    which other letters, such as é, divide. Otherwise the words of other scripts count too, and each character of a
+    script that has no spaces between words. A text without any word has its characters instead, such as emoji.
+    """
+    text = text.lower()
+    if text.isascii():
+        found = _LATIN_WORD.findall(text)
+    else:
+        found = _ANY_WORD.findall(text)
+        latin = [word for word in found if word.isascii()]
+        if 4 * (len(found) - len(latin)) < len(found):
+            found = latin
+    return found or list("".join(text.split()))

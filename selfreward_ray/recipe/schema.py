@@ -4,7 +4,7 @@ Section numbers are those of Yuan et al., 2024 (arXiv 2401.10020). A field's doc
 """
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -17,12 +17,20 @@ from pydantic import (
 
 from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.endpoint import Endpoint
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.recipe.section import Section
 from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.recipe.training import Dpo, Sft, Training
 
 ENDING_TOKENS = 16
 """Tokens of a constrained verdict that are reserved for its ending."""
+
+PromptFilter = Literal["length", "capability", "program", "punctuation", "english", "similar"]
+"""Names of filters for proposed prompts. Self-Instruct has all of them."""
+FILTER_PRESETS: dict[str, tuple[str, ...]] = {
+    "self-instruct": get_args(PromptFilter),
+    "minimal": ("length", "similar"),
+}
 
 
 class Sampling(Section):
@@ -84,11 +92,37 @@ class Prompts(RowReading):
     requests_per_round: PositiveInt = 64
     """Number of proposal requests in a round. New demonstrations are drawn from the prompts accepted in the rounds
     before."""
+    filters: Literal["self-instruct", "minimal"] | tuple[PromptFilter, ...] = "self-instruct"
+    """Which proposals are refused: a preset, or a list of filters. ``self-instruct`` has all of them, as in the paper,
+    and is made for English. ``minimal`` is ``[length, similar]``, for any language.
+
+    ``length``: fewer than 4 or more than 150 words; in scripts without spaces between words, fewer than 6 or more than
+    225 characters. ``capability``: English prompts with one of the words image, graph, picture, file, map, draw, plot
+    and "go to", which also refuses the plot of a novel. ``program``: begins with "Write a program". ``punctuation``:
+    begins with punctuation. ``english``: begins with a character that is not English. ``similar``: more similar to a
+    seed prompt or an accepted prompt than `max_rouge_l`. Proposals that were cut off, are empty, or repeat a prompt word
+    for word are always refused."""
     max_rouge_l: float = Field(0.7, gt=0, le=1)
-    """Maximum ROUGE-L F1 of a proposal with any seed prompt or accepted prompt, 0 to 1. More similar proposals are
-    refused, as in Self-Instruct."""
+    """``similar``: maximum ROUGE-L F1 of a proposal with any seed prompt or accepted prompt, 0 to 1. More similar
+    proposals are refused, as in Self-Instruct. Words are compared, or the characters of scripts without spaces between
+    words."""
     sampling: ProposalSampling = ProposalSampling()
     """Sampling parameters for proposals."""
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _known_filters(cls, filters: object) -> object:
+        names = get_args(PromptFilter)
+        if isinstance(filters, str) and filters in FILTER_PRESETS:
+            return filters
+        if isinstance(filters, list | tuple) and all(name in names for name in filters):
+            return filters
+        raise ValueError(f"must be self-instruct, minimal, or a list of {', '.join(names)}")
+
+    @property
+    def filter_names(self) -> frozenset[str]:
+        """The names of the filters that apply."""
+        return frozenset(FILTER_PRESETS[self.filters] if isinstance(self.filters, str) else self.filters)
 
 
 class Respond(Section):
@@ -131,34 +165,6 @@ class Judge(Section):
         if self.constrained and self.sampling.max_tokens < ENDING_TOKENS:
             raise ValueError(f"constrained needs sampling.max_tokens of at least {ENDING_TOKENS}")
         return self
-
-
-class Pairs(Section):
-    """Preference pairs from judged candidates (section 2.3)."""
-
-    policy: Literal["best-worst", "positive-only", "length-controlled", "all-pairs", "preference-strength"] = (
-        "best-worst"
-    )
-    """Which training rows a judged prompt gives. ``best-worst`` makes the paper's pair, the highest mean score against
-    the lowest. ``positive-only`` takes the best replies as SFT examples (section 2.3). ``length-controlled`` prefers
-    short replies among the best. ``all-pairs`` makes a pair of every two candidates that differ by `margin`.
-    ``preference-strength`` makes the paper's pair if the verdicts support it."""
-    constant_share: float = Field(0.02, gt=0, le=1)
-    """A text that answers more than this share of all prompts, and at least five of them, cannot be chosen."""
-    positive_mean: float = 5
-    """``positive-only``: the minimum mean score, in points of the rubric, of a reply that is trained on. 5 is the best
-    score of the packaged rubrics."""
-    band: float = Field(0.2, ge=0, lt=0.5)
-    """``length-controlled``: replies whose mean is within this fraction of the range of means from its upper or lower
-    end count as equally good or bad. Among these, length decides."""
-    margin: float = Field(1.0, gt=0)
-    """``all-pairs``: the minimum difference of the two means of a pair, in points of the rubric."""
-    min_confidence: float = Field(0.75, ge=0.5, le=1)
-    """``preference-strength``: a pair is weak if the probability that its label is right, estimated from the spread of
-    the verdicts, is below this."""
-    weak: Literal["drop", "soften"] = "drop"
-    """``preference-strength``: what happens to a weak pair. ``drop`` drops it; ``soften`` trains on it with label
-    smoothing."""
 
 
 class Inference(Section):

@@ -26,6 +26,8 @@ ITERATION_COLUMNS = (
     "pairs of", "judge", "prompts", "candidates", "unread.\n%", "ties\n%", "level\n%", "at maximum\n%", "unfinished\n%",
 )  # fmt: skip
 OUTCOME_COLUMNS = ("pairs of", "outcome", "prompts", "%")
+FLAG_COLUMNS = ("pairs of", "reason", "replies", "%")
+SHARED_COLUMNS = ("pairs of", "reply", "taken as", "prompts", "%")
 LENGTH_COLUMNS = (
     "model", "answers\nwords", "chosen\nwords", "rejected\nwords", "chosen\nscore", "rejected\nscore", "unfinished\n%",
     "repetitive\n%", "distinct-1", "distinct-2",
@@ -35,7 +37,7 @@ _STEP_COLUMNS = ("model", "step", "rows", "tokens", "seconds", "tok/s", "dropped
 _START_COLUMN = "of these\nengine start"
 TEXT_COLUMNS = (
     "model", "pairs of", "judge", "step", "dropped", "outcome", "alarm", "measured", "reaction", "comparison", "left",
-    "right",
+    "right", "reason", "reply", "taken as",
 )  # fmt: skip
 """The columns with text. The others contain numbers, which are right-aligned and never wrapped."""
 
@@ -116,6 +118,29 @@ def outcome_rows(iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]
         for i in iterations
         for outcome, count in i.outcomes.items()
     ]
+
+
+def flag_rows(iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]]:
+    """Rows of `FLAG_COLUMNS`: the candidates of each iteration that could not be chosen, by the reason."""
+    return [
+        (i.model, reason, number(count), percent(count / i.candidates))
+        for i in iterations
+        for reason, count in i.flagged.items()
+    ]
+
+
+def shared_rows(iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]]:
+    """Rows of `SHARED_COLUMNS`: the replies of each iteration that many prompts share."""
+    return [
+        (i.model, one.text, taken_as(one.is_answer), number(one.prompts), percent(one.prompts / i.prompts))
+        for i in iterations
+        for one in i.shared
+    ]
+
+
+def taken_as(is_answer: bool) -> str:
+    """How the pair step takes a reply that many prompts share."""
+    return "an answer, may be chosen" if is_answer else "flagged"
 
 
 def length_rows(models: Sequence[ModelSummary], iterations: Sequence[IterationSummary]) -> list[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from selfreward_ray.records import Dropped
 
@@ -37,7 +37,12 @@ def duration(seconds: float) -> str:
 
 def commonest(dropped: Iterable[Dropped]) -> str:
     """The three most common reasons with their counts: ``12 reply is empty; 3 prompt is synthetic``."""
-    return "; ".join(f"{count} {reason}" for reason, count in Counter(d.reason for d in dropped).most_common(3))
+    return counted(dict(Counter(d.reason for d in dropped).most_common(3)))
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with their counts: ``12 reply is empty; 3 prompt is synthetic``."""
+    return "; ".join(f"{count} {reason}" for reason, count in reasons.items())
 
 
 def shortened(text: str, characters: int = 4000) -> str:

@@ -72,6 +72,7 @@ class JudgedFigures:
         self._words: Counter[str] = Counter()
         self._scores: defaultdict[str, float] = defaultdict(float)
         self._means: Counter[float] = Counter()
+        self._flags: Counter[str] = Counter()
 
     def add(self, prompt: ShownPrompt) -> None:
         self._outcomes[prompt.outcome] += 1
@@ -92,6 +93,7 @@ class JudgedFigures:
         self._count["verdicts"] += len(reply.verdicts)
         self._count["unreadable"] += sum(score is None for score, _ in reply.verdicts)
         self._count["unfinished"] += not reply.finished
+        self._flags.update([reply.flag] if reply.flag else [])
         roles = ["candidate"]
         roles += [CHOSEN] if reply.role in (CHOSEN, BOTH, POSITIVE) else []
         roles += [REJECTED] if reply.role in (REJECTED, BOTH) else []
@@ -119,6 +121,7 @@ class JudgedFigures:
             rejected_mean=fraction(self._scores[REJECTED], count[REJECTED]),
             unfinished=fraction(count["unfinished"], count["candidate"]),
             outcomes=dict(self._outcomes.most_common()),
+            flagged=dict(self._flags.most_common()),
         )
 
     def _bins(self) -> dict[str, int]:

@@ -27,7 +27,7 @@ from selfreward_ray.reporting.judged import (
     ShownReply,
 )
 from selfreward_ray.reporting.progress import warn
-from selfreward_ray.reporting.summary import ModelSummary, Training
+from selfreward_ray.reporting.summary import ModelSummary, SharedReply, Training
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.manifest import read_figures, read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout
@@ -199,6 +199,13 @@ def read_iteration(layout: RunLayout, recipe: Recipe, t: int) -> Iterator[ShownP
     for row in read_columns(judged / "rows", _JUDGED_COLUMNS):
         yield _shown(row, outcomes)
     yield from _never_judged(layout, t)
+
+
+def read_shared(layout: RunLayout, t: int) -> tuple[SharedReply, ...]:
+    """The replies that many of the prompts of M(t) share, as the pair step found them."""
+    manifest = read_manifest(layout.pairs(t))
+    found = manifest.metrics.get("shared_texts", []) if manifest else []
+    return tuple(SharedReply(one["text"], one["prompts"], one["is_answer"]) for one in found)
 
 
 def _read_outcomes(layout: RunLayout, recipe: Recipe, t: int) -> _Outcomes:

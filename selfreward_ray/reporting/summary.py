@@ -67,6 +67,16 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
+class SharedReply:
+    """A text that is the reply to more prompts than `pairs.constant_share` allows."""
+
+    text: str
+    prompts: int
+    is_answer: bool
+    """Whether it may be chosen, because it is an answer of the task."""
+
+
+@dataclass(frozen=True)
 class IterationSummary:
     """The candidates that a model wrote and judged, and the pairs that its successor is trained on."""
 
@@ -96,6 +106,10 @@ class IterationSummary:
     """Fraction of the candidates that the length limit cut off."""
     outcomes: Mapping[str, int]
     """Number of judged prompts by what became of them: a pair, or the reason why there is none."""
+    flagged: Mapping[str, int] = field(default_factory=dict)
+    """Number of candidates that could not be chosen, by the rule that flagged them."""
+    shared: tuple[SharedReply, ...] = ()
+    """Replies to many prompts, the most common first."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.alarms.check import Fired
-from selfreward_ray.reporting.columns import TEXT_COLUMNS, model_cells, model_columns, step_cells, step_columns
-from selfreward_ray.reporting.formatting import number, share_with_interval, visible
+from selfreward_ray.reporting.columns import TEXT_COLUMNS, model_cells, model_columns, step_cells, step_columns, taken_as
+from selfreward_ray.reporting.formatting import number, share_with_interval, shortened, visible
 from selfreward_ray.reporting.summary import RunSummary, rejection_notes
 from selfreward_ray.store.rejection import Rejection
 
@@ -48,6 +48,18 @@ def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console
     for count, what in cells:
         table.add_row(Text(count), Text(visible(what)))
     (console or Console()).print(table)
+
+
+def print_flags(metrics: dict[str, Any], console: Console | None = None) -> None:
+    """Print how many replies a pair step flagged and why, and the replies that many prompts share."""
+    flagged = metrics.get("flagged", {})
+    lines = [f"{number(count)} flagged, which cannot be chosen: {reason}" for reason, count in flagged.items()]
+    lines += [
+        f"{number(one['prompts'])} prompts share the reply {shortened(one['text'], 60)!r}: {taken_as(one['is_answer'])}"
+        for one in metrics.get("shared_texts", [])
+    ]
+    for line in lines:
+        (console or Console()).print(Text(visible(line)), soft_wrap=True)
 
 
 def print_outcomes(outcomes: dict[str, Any], console: Console | None = None) -> None:

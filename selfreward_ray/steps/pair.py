@@ -16,10 +16,10 @@ import ray.data
 from selfreward_ray.evaluation.candidates import candidate_figures, count_candidates
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.candidate_set import build_candidate_set
-from selfreward_ray.preferences.constant import count_texts, least_count, suspects
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.steps.shared_texts import constant_keys, find_shared_texts, listed
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
@@ -28,8 +28,6 @@ from selfreward_ray.store.tables import count_reasons, file_rows, read_blocks, w
 
 _ROWS_PER_BLOCK = 1024
 _ROWS_PER_TASK = 4096
-_TEXTS = ["candidates.list.element.text"]
-"""The only column that the search for constant texts reads. Token ids and verdicts, most of a row, are not read."""
 
 
 def pair(
@@ -58,10 +56,11 @@ def pair(
     offered = table.rows
     with cluster(), Progress(label, offered, "prompts") as progress:
         progress.note("looking for replies that many prompts share")
-        constant = _constant_texts(table, recipe.pairs.constant_share)
+        shared = find_shared_texts(table.stream, offered, recipe.pairs)
         progress.note("")
         done = kept = 0
         counts: Counter[str] = Counter()
+        constant = constant_keys(shared)
         write = partial(_pair_block, recipe=recipe, constant=constant, source=judged, out=step.folder.uri)
         for block in table.stream(write):
             done += block["prompts"]
@@ -69,7 +68,7 @@ def pair(
             counts.update(json.loads(block["counts"]))
             progress.update(done)
         flagged = dict(count_reasons(step.folder / "flagged").most_common())
-        metrics = {"flagged": flagged, "candidates": candidate_figures(counts)}
+        metrics = {"flagged": flagged, "shared_texts": listed(shared), "candidates": candidate_figures(counts)}
         return step.finish(offered=offered, kept=kept, metrics=metrics)
 
 
@@ -77,7 +76,7 @@ def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], sou
     """Write the rows, the dropped rows and the flagged replies of one block. Returns only counts."""
     policy = POLICIES[recipe.pairs.policy]
     judged = from_table(batch, JudgedPrompt, source)
-    candidate_sets = [build_candidate_set(prompt, recipe.judge, constant) for prompt in judged]
+    candidate_sets = [build_candidate_set(prompt, recipe.judge, constant, recipe.pairs) for prompt in judged]
     outcomes: list[Any] = [policy.choose(candidates, recipe.pairs) for candidates in candidate_sets]
     rows = [row for o in outcomes if not isinstance(o, Dropped) for row in o]
     dropped = [o for o in outcomes if isinstance(o, Dropped)]
@@ -87,37 +86,6 @@ def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], sou
     return pa.Table.from_pylist(
         [{"prompts": len(candidate_sets), "kept": len(candidate_sets) - len(dropped), "counts": counts}]
     )
-
-
-def _constant_texts(table: "_Table", share: float) -> frozenset[bytes]:
-    """Keys of the texts that answer more than `share` of all prompts, independent of block boundaries."""
-    least = least_count(table.rows, share)
-    if table.rows < least:
-        return frozenset()
-    suspect = partial(_suspect_block, prompts=table.rows, least=least)
-    suspected = frozenset(row["key"] for row in table.stream(suspect, _TEXTS))
-    counts: Counter[bytes] = Counter()
-    if suspected:
-        for row in table.stream(partial(_count_block, among=suspected), _TEXTS):
-            counts[row["key"]] += row["prompts"]
-    return frozenset(key for key, count in counts.items() if count >= least)
-
-
-def _suspect_block(batch: pa.Table, prompts: int, least: int) -> pa.Table:
-    keys = sorted(suspects(_replies(batch), prompts, least))
-    return pa.table({"key": pa.array(keys, pa.binary())})
-
-
-def _count_block(batch: pa.Table, among: frozenset[bytes]) -> pa.Table:
-    counts = {key: count for key, count in count_texts(_replies(batch)).items() if key in among}
-    return pa.table({"key": pa.array(counts.keys(), pa.binary()), "prompts": pa.array(counts.values(), pa.int64())})
-
-
-def _replies(batch: pa.Table) -> list[list[str]]:
-    """The reply texts of each prompt."""
-    candidates = batch["candidates"].combine_chunks()
-    texts = pa.ListArray.from_arrays(candidates.offsets, candidates.values.field("text"))
-    return [list(replies) for replies in texts.to_pylist()]
 
 
 class _Table:

@@ -6,7 +6,8 @@ after an interruption only unanswered requests are sent again.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self
@@ -16,7 +17,7 @@ from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
 from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
-from selfreward_ray.prompts.filters import TooSimilar, admit, length
+from selfreward_ray.prompts.filters import CUT_OFF, FILTER_OF, LENGTHS, TooSimilar, admit, first_refusal, length
 from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
@@ -93,24 +94,27 @@ def propose_by_model(
     seeds = _demonstrable(examples)
     if len(seeds) < wanted.seed_demonstrations:
         raise UserError(
-            f"prompts: {seed_data.uri} has {len(seeds)} IFT prompts of 4 to 150 words that open a conversation, fewer "
-            f"than prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
+            f"prompts: {seed_data.uri} has {len(seeds)} IFT prompts of {LENGTHS} that open a conversation, "
+            f"fewer than prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
         )
-    similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], wanted.max_rouge_l)
+    _check_filters(wanted, seeds)
+    names = wanted.filter_names
+    threshold = wanted.max_rouge_l if "similar" in names else None
+    similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], threshold)
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
     asked, budget = 0, most_rounds(wanted) * wanted.requests_per_round
     answers = _Answers(recipe, step.folder / "proposals", progress, proposer)
     while len(kept) < wanted.count:
         if asked == budget:
-            raise UserError(_spent(budget, len(kept), wanted.count, dropped))
+            raise UserError(_spent(wanted, budget, len(kept), dropped))
         size = wanted.requests_per_round
         rng = random.Random(f"propose {recipe.seed} {iteration} {asked}")
         shown = [_demonstrate(seeds, kept, recipe, rng) for _ in range(size)]
         requests = [Prompt(f"M{iteration + 1}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
         asked += size
         for proposal in answers.to(requests, len(kept)):
-            prompt = _admitted(proposal, similar, full=len(kept) == wanted.count)
+            prompt = _admitted(proposal, similar, names, full=len(kept) == wanted.count)
             if isinstance(prompt, Dropped):
                 dropped.append(prompt)
             else:
@@ -167,11 +171,13 @@ def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: rand
     return demonstration_prompt(shown_seeds, shown_new, rng)
 
 
-def _admitted(proposal: Proposal | Dropped, similar: TooSimilar, full: bool) -> Prompt | Dropped:
+def _admitted(
+    proposal: Proposal | Dropped, similar: TooSimilar, names: Collection[str], full: bool
+) -> Prompt | Dropped:
     """The proposal as a prompt with the same id, or `Dropped` with the reason."""
     if isinstance(proposal, Dropped):
         return proposal
-    reason = admit(proposal.text, proposal.finish_reason, similar)
+    reason = admit(proposal.text, proposal.finish_reason, similar, names)
     if reason is None and full:
         reason = "more prompts than were asked for"
     return Prompt(proposal.id, proposal.text) if reason is None else Dropped(proposal.id, "propose", reason)
@@ -192,8 +198,33 @@ def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Fold
         yield from (prompt.text for prompt in read_rows(folder, Prompt))
 
 
-def _spent(budget: int, kept: int, count: int, dropped: list[Dropped]) -> str:
+def _check_filters(wanted: Prompts, seeds: list[str]) -> None:
+    """Raise `UserError` if the filters would refuse nearly all seed prompts, before an engine is started."""
+    refused = Counter(reason for seed in seeds if (reason := first_refusal(seed, wanted.filter_names)))
+    if seeds and 10 * refused.total() >= 9 * len(seeds):
+        (reason, count), *_ = refused.most_common(1)
+        raise UserError(
+            f"prompts: the filters of prompts.filters refuse {refused.total()} of the {len(seeds)} seed prompts "
+            f"themselves, so they would refuse proposals like them: {count} {reason}, the filter {FILTER_OF[reason]}; "
+            "set prompts.filters=minimal, which suits any language, or list other filters, or give prompts of your own "
+            "with prompts.source=FILE"
+        )
+
+
+def _spent(wanted: Prompts, budget: int, kept: int, dropped: list[Dropped]) -> str:
     return (
-        f"prompts: {budget} proposals gave {kept} of {count} prompts (dropped: {commonest(dropped)}); raise "
-        "prompts.max_requests or prompts.max_rouge_l, lower prompts.count, or give more seeds"
+        f"prompts: {budget} proposals gave {kept} of {wanted.count} prompts (dropped: {commonest(dropped)}); raise "
+        f"prompts.max_requests{_remedy(dropped)}, lower prompts.count, give more seeds, or give prompts of your own "
+        "with prompts.source=FILE"
     )
+
+
+def _remedy(dropped: list[Dropped]) -> str:
+    """What helps against the most common reason; empty if nothing in the recipe does."""
+    reasons = Counter(one.reason for one in dropped).most_common(1)
+    reason = reasons[0][0] if reasons else ""
+    if name := FILTER_OF.get(reason):
+        return f", list prompts.filters without {name} (prompts.filters=minimal suits any language)"
+    if reason == CUT_OFF:
+        return ", raise prompts.sampling.max_tokens"
+    return " or prompts.max_rouge_l" if reason.startswith("ROUGE-L") else ""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from selfreward_ray.reporting.reading import (
     read_evaluated,
     read_iteration,
     read_model,
+    read_shared,
     read_training,
     rubric_scale,
 )
@@ -144,7 +145,7 @@ def _read_judged(layout: RunLayout, recipe: Recipe) -> _Judged:
             figures.add(prompt)
             archive.add(prompt)
             shown.add(prompt)
-        iterations.append(figures.summary())
+        iterations.append(replace(figures.summary(), shared=read_shared(layout, t)))
         samples += shown.samples
     return _Judged(tuple(iterations), tuple(samples), archive.finish())
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.alarms.reactions import Reactions
 from selfreward_ray.plan import POOLED, PlannedStep, plan
-from selfreward_ray.reporting.formatting import visible
+from selfreward_ray.reporting.formatting import counted, visible
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
@@ -56,6 +56,8 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             text = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
             if selected := manifest.metrics.get("selected"):
                 text += f", model of step {selected['step']} (compared: {', '.join(map(str, selected['of']))})"
+            if flagged := manifest.metrics.get("flagged"):
+                text += f", {sum(flagged.values())} replies flagged ({counted(flagged)})"
             mark, style = "✓", "green"
         else:
             # A training step's rows are its encoded examples, which are written before training starts.

@@ -9,7 +9,7 @@ from judged_prompts import CONSTANT_TEXT, PROMPT, candidate, candidate_lists, ca
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.best_worst import best_worst
 from selfreward_ray.preferences.candidate_set import FLAGGED, SAME_MEAN, SAME_TEXT, TOO_FEW_VERDICTS, UNFINISHED
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped
 
 

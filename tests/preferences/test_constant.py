@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.preferences.constant import count_texts, least_count, suspects
+from selfreward_ray.preferences.constant import count_among, count_texts, least_count, suspects
 from selfreward_ray.preferences.flags import text_key
 
 
@@ -48,3 +48,10 @@ def test_a_rare_text_is_no_suspect():
     """1 of 100 in the block is below 6 of 250 overall; 3 of 100 is not."""
     replies = [["rare"], *[["often"]] * 3, *[[f"own {i}"] for i in range(96)]]
     assert suspects(replies, 250, 6) == {text_key("often")}
+
+
+def test_texts_are_counted_among_some_and_given_in_their_shortest_form():
+    replies = [["**Yes.**", "yes"], ["YES!", "No."], ["No", "maybe"], []]
+    counts, written = count_among(replies, {text_key("yes"), text_key("no")})
+    assert counts == {text_key("yes"): 2, text_key("no"): 2}
+    assert written == {text_key("yes"): "yes", text_key("no"): "No"}

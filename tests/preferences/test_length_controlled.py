@@ -5,7 +5,7 @@ from judged_prompts import PROMPT, candidate, candidate_set
 
 from selfreward_ray.preferences.candidate_set import SAME_MEAN
 from selfreward_ray.preferences.length_controlled import length_controlled
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped
 
 

@@ -10,7 +10,7 @@ from judged_prompts import CONSTANT, JUDGE, PROMPT, candidate_lists, candidate_s
 from selfreward_ray.judging.aggregate import valid_scores
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.flags import flag_reason
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
 pairs_sections = st.builds(

@@ -4,7 +4,7 @@ import pytest
 from judged_prompts import PROMPT, candidate, candidate_set
 
 from selfreward_ray.preferences.positive_only import FLAGGED, LOW, TOO_FEW_VERDICTS, UNFINISHED, positive_only
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped, Positive
 
 

@@ -5,7 +5,7 @@ from judged_prompts import PROMPT, candidate, candidate_set
 
 from selfreward_ray.preferences.candidate_set import TOO_FEW_VERDICTS
 from selfreward_ray.preferences.preference_strength import WEAK, preference_strength
-from selfreward_ray.recipe.schema import Pairs
+from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.records import Candidate, Dropped, Pair
 
 

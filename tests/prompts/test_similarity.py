@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenize import tokenize
 
-from selfreward_ray.prompts.similarity import RougeIndex
+from selfreward_ray.prompts.similarity import RougeIndex, rouge_words
 
 SCORER = RougeScorer(["rougeL"])
 
@@ -110,12 +111,6 @@ def test_one_common_word_can_be_enough() -> None:
     assert not RougeIndex(["deep blue sea"], 0.5).is_near("sea")
 
 
-@pytest.mark.parametrize("text", ["", "…", "海の名前"])
-def test_a_text_without_words_is_near_to_none(text: str) -> None:
-    index = RougeIndex([text], 0.1)
-    index.add(text)
-    assert not index.is_near(text)
-    assert not index.is_near("name a sea")
 
 
 def test_a_vocabulary_beyond_sixteen_bits() -> None:
@@ -123,3 +118,47 @@ def test_a_vocabulary_beyond_sixteen_bits() -> None:
     index = RougeIndex(texts, 0.7)
     assert all(index.is_near(text) for text in texts)
     assert not index.is_near(" ".join(f"w{i}x1" for i in range(100)))
+
+
+def test_an_empty_text_is_near_to_none() -> None:
+    index = RougeIndex(["", " "], 0.1)
+    index.add("\n")
+    assert not index.is_near("")
+    assert not index.is_near("name a sea")
+
+
+SCRIPTS = ["长江海山水火", "морекилс", "ابتثجح", "ทะเลคน", "कखगघ", "한국바다", "αβγδ", "abcd", "🍎🍌🍇"]
+
+
+@given(st.data(), st.sampled_from([0.3, 0.5, 0.7, 0.9]))
+def test_answers_as_comparing_with_every_text_in_any_script(data: st.DataObject, threshold: float) -> None:
+    """Texts of one script and of several, with and without spaces; the words are those of `rouge_words`."""
+    alphabet = "".join(data.draw(st.lists(st.sampled_from(SCRIPTS), min_size=1, max_size=2))) + " "
+    texts = data.draw(st.lists(st.text(alphabet, min_size=1, max_size=20), min_size=2, max_size=8))
+    limit = Fraction(str(threshold))
+    index = RougeIndex(texts[:1], threshold)
+    for known in range(1, len(texts)):
+        scores = [exact_rouge_l(rouge_words(text), rouge_words(texts[known])) for text in texts[:known]]
+        assert index.is_near(texts[known]) == any(score > limit for score in scores)
+        index.add(texts[known])
+
+
+@given(st.text(st.characters(max_codepoint=0x24F)))
+def test_words_in_latin_letters_are_those_of_rouge_score(text: str) -> None:
+    """Also where letters have accents, at which `rouge-score` divides."""
+    assert rouge_words(text) == (tokenize(text, None) or [c for c in text.lower() if not c.isspace()])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("What does the letter π mean in a naïve proof?", "what does the letter mean in a na ve proof".split()),
+        ("Что значит π?", ["что", "значит", "π"]),
+        ("Translate 海", ["translate", "海"]),
+        ("用 Python 写诗", ["用", "python", "写", "诗"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("… 🙂", ["…", "🙂"]),
+    ],
+)
+def test_words_of_other_scripts_count_where_they_are_a_quarter(text: str, found: list[str]) -> None:
+    assert rouge_words(text) == found

@@ -24,6 +24,7 @@ LEAST = {"model": "m0"}
         ("judge.verdicts", 3),
         ("judge.sampling.temperature", 0.7),
         ("judge.sampling.top_p", 0.9),
+        ("prompts.filters", "self-instruct"),
         ("pairs.policy", "best-worst"),
         ("sft.learning_rate", 5.5e-6),
         ("sft.final_learning_rate", 1.1e-6),
@@ -52,7 +53,17 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             {"judge": {"sampling": {"temprature": 1}}},
             "unknown recipe field 'judge.sampling.temprature'; did you mean 'judge.sampling.temperature'?",
         ),
-        ({"pairs": {"zzz": 1}}, "unknown recipe field 'pairs.zzz'; known: band, constant_share, margin"),
+        ({"pairs": {"zzz": 1}}, "unknown recipe field 'pairs.zzz'; known: band, constant_share, flags, label_words"),
+        ({"pairs": {"flags": ["blank"]}}, "recipe field 'pairs.flags.0': input should be 'empty', 'opening'"),
+        (
+            {"pairs": {"labels": [True, False]}},
+            "recipe field 'pairs.labels': labels are texts; quote those that YAML reads as something else, such as",
+        ),
+        (
+            {"prompts": {"filters": "minimum"}},
+            "recipe field 'prompts.filters': must be self-instruct, minimal, or a list of length, capability, program,",
+        ),
+        ({"prompts": {"filters": ["length", "plot"]}}, "recipe field 'prompts.filters': must be self-instruct, minimal"),
         (
             {"dpo": {"eft_weight": 0.5}, "seed_data": {"eft": 0}},
             "recipe field 'recipe': dpo.eft_weight needs EFT rows, but seed_data.eft is 0",
@@ -108,3 +119,18 @@ def test_a_field_of_a_sampling_changes_no_other():
     recipe = parse_recipe(LEAST | {"prompts": {"sampling": {"temperature": 1}}, "judge": {"sampling": {"top_p": 1}}})
     assert (recipe.prompts.sampling.seeded, recipe.prompts.sampling.max_tokens) == (True, 256)
     assert recipe.judge.sampling.max_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ("self-instruct", {"length", "capability", "program", "punctuation", "english", "similar"}),
+        ("minimal", {"length", "similar"}),
+        (["capability"], {"capability"}),
+        ([], set()),
+    ],
+)
+def test_filters_of_prompts_are_a_preset_or_a_list(filters: object, names: set[str]):
+    recipe = parse_recipe(LEAST | {"prompts": {"filters": filters}})
+    assert recipe.prompts.filter_names == names
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe

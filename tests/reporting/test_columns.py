@@ -5,21 +5,26 @@ from reporting_examples import COMPARISON, ITERATION, M0, M1, PAIR, SEED
 from selfreward_ray.reporting.columns import (
     ALARM_COLUMNS,
     COMPARISON_COLUMNS,
+    FLAG_COLUMNS,
     ITERATION_COLUMNS,
     JUDGE_COLUMNS,
     LENGTH_COLUMNS,
     OUTCOME_COLUMNS,
+    SHARED_COLUMNS,
     TEXT_COLUMNS,
     comparison_cells,
+    flag_rows,
     iteration_cells,
     judge_cells,
     length_rows,
     model_cells,
     model_columns,
     outcome_rows,
+    shared_rows,
     step_cells,
     step_columns,
 )
+from selfreward_ray.reporting.summary import SharedReply
 
 
 def test_a_model_is_one_cell_a_column() -> None:
@@ -62,7 +67,7 @@ def test_a_step_without_tokens_has_no_speed() -> None:
 
 def test_word_columns_are_columns() -> None:
     tables = [model_columns("demo"), step_columns(), JUDGE_COLUMNS, ITERATION_COLUMNS, OUTCOME_COLUMNS, LENGTH_COLUMNS]
-    tables += [ALARM_COLUMNS, COMPARISON_COLUMNS]
+    tables += [ALARM_COLUMNS, COMPARISON_COLUMNS, FLAG_COLUMNS, SHARED_COLUMNS]
     assert set(TEXT_COLUMNS) <= {column for table in tables for column in table}
 
 
@@ -92,6 +97,18 @@ def test_outcomes_are_shares_of_the_prompts_of_an_iteration() -> None:
         ("M1", "pair", "3,964", "79.3"),
         ("M1", "no lower candidate differs in text", "1,036", "20.7"),
     ]
+
+
+def test_flagged_and_shared_replies_are_shares_of_candidates_and_of_prompts() -> None:
+    shared = (SharedReply("Positive", 1000, True), SharedReply("Sure!", 250, False))
+    found = replace(ITERATION, flagged={"the same text for many prompts": 500}, shared=shared)
+    assert flag_rows([ITERATION, found]) == [("M1", "the same text for many prompts", "500", "2.5")]
+    assert shared_rows([found]) == [
+        ("M1", "Positive", "an answer, may be chosen", "1,000", "20.0"),
+        ("M1", "Sure!", "flagged", "250", "5.0"),
+    ]
+    assert len(flag_rows([found])[0]) == len(FLAG_COLUMNS)
+    assert len(shared_rows([found])[0]) == len(SHARED_COLUMNS)
 
 
 def test_lengths_are_of_models_and_of_the_pairs_that_they_were_trained_on() -> None:

@@ -78,3 +78,10 @@ def test_histograms_are_merged_in_ascending_order():
     labels, shares = merged_histograms((ITERATION, other, replace(ITERATION, judge="M2", histogram={})))
     assert labels == ["0", "5", "10"]
     assert shares == {"M0": [25.0, 75.0, 0.0], "M1": [0.0, 0.0, 100.0]}
+
+
+def test_flagged_replies_are_counted_by_their_reasons():
+    replies = (reply("p/r0", 3.0, flag="empty"), reply("p/r1", 1.0), reply("p/r2", 2.0, flag="too common"))
+    again = ShownPrompt("q", "", "tied", (reply("q/r0", 3.0, flag="too common"),))
+    assert summary(ShownPrompt("p", "", "tied", replies), again).flagged == {"too common": 2, "empty": 1}
+    assert summary(judged(1)).flagged == {}

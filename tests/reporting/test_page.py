@@ -28,7 +28,7 @@ from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.reporting import page as page_module
 from selfreward_ray.reporting.page import content_policy
 from selfreward_ray.reporting.pairs_data import PairArchive
-from selfreward_ray.reporting.summary import RunSummary
+from selfreward_ray.reporting.summary import RunSummary, SharedReply
 
 VOID = {"meta", "img", "input"}
 
@@ -87,7 +87,16 @@ def hostile(text: str) -> RunSummary:
         unfinished=(text,),
         findings=(replace(FINDING, kind=text, models=text, text=text),),
         comparisons=(replace(COMPARISON, name=text, left=text, right=text, judge=text),),
-        iterations=(replace(ITERATION, model=text, judge=text, outcomes={text: 3}),),
+        iterations=(
+            replace(
+                ITERATION,
+                model=text,
+                judge=text,
+                outcomes={text: 3},
+                flagged={text: 2},
+                shared=(SharedReply(text, 40, True),),
+            ),
+        ),
         trainings=(replace(TRAINING, title=text),),
         differences=(replace(DIFFERENCE, field=text, here=text, paper=text, about=text),),
         versions={text: text},
@@ -320,3 +329,16 @@ def test_an_empty_run_is_a_page_too() -> None:
 
 def test_the_same_run_gives_the_same_bytes() -> None:
     assert page_module.render_page(RUN, data(prompt())) == page_module.render_page(RUN, data(prompt()))
+
+
+def test_flagged_replies_and_those_that_many_prompts_share_have_tables() -> None:
+    """Without any, there is no table."""
+    shared = (SharedReply("Positive", 2000, True), SharedReply("I cannot say.", 300, False))
+    iteration = replace(ITERATION, flagged={"the same text for many prompts": 300}, shared=shared)
+    text = Page(render_page(replace(RUN, iterations=(iteration,)))).text
+    for shown in ("Candidates that could not be chosen", "the same text for many prompts", "I cannot say.", "Positive"):
+        assert shown in text
+    assert "an answer, may be chosen" in text
+    plain = Page(render_page(RUN)).text
+    assert "Candidates that could not be chosen" not in plain
+    assert "Replies that many prompts share" not in plain

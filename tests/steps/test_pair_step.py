@@ -11,7 +11,8 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.judging.aggregate import with_verdicts
 from selfreward_ray.preferences.candidate_set import FLAGGED, SAME_MEAN
 from selfreward_ray.preferences.flags import CONSTANT, EMPTY
-from selfreward_ray.recipe.schema import Judge, Pairs, Recipe
+from selfreward_ray.recipe.pairs import Pairs
+from selfreward_ray.recipe.schema import Judge, Recipe
 from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Positive, Verdict
 from selfreward_ray.steps.pair import _pair_block, pair
 from selfreward_ray.store.arrow import to_table
@@ -150,6 +151,59 @@ def test_a_text_that_answers_too_many_prompts_may_lose_but_not_win(
     flagged = read_rows(out, Dropped, "flagged")
     assert {c.id for c in flagged if c.reason == CONSTANT} == {f"M2/p{i:06d}/r0" for i in (0, 1, 2, 3, 18, 19)}
     assert {c.step for c in flagged} == {"pair"}
+
+
+def classified() -> list[JudgedPrompt]:
+    """Forty reviews of which each is positive: the label wins, the other one loses; six have a polite text too."""
+    prompts = [judged(i, (5, 5), (1, 1), (4, 4)) for i in range(40)]
+    return [
+        saying(
+            replace(prompt, text=f"Is the mood of this review good? Film {i} was fun."),
+            "Positive",
+            "Negative." if i % 2 else "negative",
+            "I am happy to help!" if i < 6 else f"Film {i} was seen twice, so it may be good.",
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_a_label_of_many_prompts_wins_and_a_polite_text_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+):
+    """For any block size."""
+    stream(monkeypatch, classified(), size)
+    manifest = pair(RECIPE, judged=respond(tmp_path, classified()), out=str(tmp_path / "out"))
+    rows = read_rows(Folder(str(tmp_path / "out")), Pair)
+    assert len(rows) == 40
+    assert {row.chosen.text for row in rows} == {"Positive"}
+    assert {row.rejected.text for row in rows} == {"Negative.", "negative"}
+    assert manifest.metrics["flagged"] == {CONSTANT: 6}
+    assert manifest.metrics["shared_texts"] == [
+        {"text": "Positive", "prompts": 40, "is_answer": True},
+        {"text": "negative", "prompts": 40, "is_answer": True},
+        {"text": "I am happy to help!", "prompts": 6, "is_answer": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen", "flagged"),
+    [
+        ({"label_words": 0}, set(), {CONSTANT: 86}),
+        ({"label_words": 0, "labels": ["positive"]}, {"Positive"}, {CONSTANT: 46}),
+        ({"flags": ["empty", "opening"]}, {"Positive"}, {}),
+        ({"constant_share": 1}, {"Positive"}, {}),
+    ],
+)
+def test_the_recipe_decides_what_may_answer_many_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], chosen: set[str], flagged: dict[str, int]
+):
+    stream(monkeypatch, classified(), 16)
+    recipe = Recipe.model_validate(RECIPE.model_dump() | {"pairs": settings})
+    manifest = pair(recipe, judged=respond(tmp_path, classified()), out=str(tmp_path / "out"))
+    rows = read_rows(Folder(str(tmp_path / "out")), Pair)
+    assert {row.chosen.text for row in rows if not row.chosen.text.startswith("Film")} == chosen
+    assert manifest.metrics["flagged"] == flagged
 
 
 def test_nothing_is_constant_among_too_few_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,75 @@ def with_blocks(wanted: Recipe, rows: int) -> Recipe:
 def test_seeds_are_looked_for_in_a_seed_step_alone(tmp_path: Path):
     with pytest.raises(UserError, match="holds no finished 'seed' step"):
         propose(recipe(source="demo"), seed_data=str(tmp_path), iteration=1, out=str(tmp_path / "out"))
+
+
+CHINESE = ["请介绍长江的形成过程。", "写一首关于春天的短诗。", "解释什么是机器学习。", "推荐三本科幻小说。"]
+NEW_CHINESE = ["为什么海水是咸的？", "给朋友写一封道歉信。", "如何在家里种西红柿？"]
+
+
+def chinese_seeds(tmp_path: Path) -> str:
+    step = Step("seed", str(tmp_path / "chinese"), {}, {})
+    step.is_done()
+    step.write([SftExample(f"s{i}/ift", "ift", text, "好。") for i, text in enumerate(CHINESE)], SftExample)
+    step.finish(offered=len(CHINESE))
+    return str(tmp_path / "chinese")
+
+
+def propose_from(seed_data: str, model: ScriptedModel, wanted: Recipe, out: Path) -> list[Prompt]:
+    with Proposer(wanted, open_rounds=ScriptedRounds(model)) as proposer:
+        propose(wanted, seed_data=seed_data, iteration=1, out=str(out), proposer=proposer)
+    return read_rows(Folder(str(out)), Prompt)
+
+
+def test_prompts_are_proposed_from_chinese_seeds(tmp_path: Path):
+    """A near repeat of a seed is refused, and so is a text of five characters."""
+    near = "请介绍黄河的形成过程。"
+    said = [f"{NEW_CHINESE[0]}\n任务9：{NEW_CHINESE[1]}", near, "写首短诗。", *NEW_CHINESE[1:]]
+    out = tmp_path / "out"
+    prompts = propose_from(chinese_seeds(tmp_path), numbered(said), recipe(count=3, filters="minimal"), out)
+    assert [p.text for p in prompts] == NEW_CHINESE
+    dropped = read_rows(Folder(str(out)), Dropped, "dropped")
+    assert {d.id[-1]: d.reason for d in dropped if d.id < "M2/q000005"} == {
+        "1": "ROUGE-L above 0.7 with an earlier prompt",
+        "2": "shorter than 6 characters",
+    }
+
+
+def test_filters_that_refuse_the_seeds_are_named_before_an_engine_starts(tmp_path: Path):
+    model = numbered(NEW_CHINESE)
+    message = (
+        "prompts: the filters of prompts.filters refuse 4 of the 4 seed prompts themselves, so they would refuse "
+        "proposals like them: 4 begins with a non-English character, the filter english; set prompts.filters=minimal, "
+        "which suits any language, or list other filters, or give prompts of your own with prompts.source=FILE"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        propose_from(chinese_seeds(tmp_path), model, recipe(count=3), tmp_path / "out")
+    assert model.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("Retell the plot of Hamlet in verse.", r"max_requests, list prompts.filters without capability \(prompts"),
+        ("为什么海水是咸的？", r"max_requests, list prompts.filters without english \(prompts.filters=minimal suits"),
+        (completion("Tell me about bread and", "length"), "max_requests, raise prompts.sampling.max_tokens, lower"),
+        (ValueError("hiccup"), "max_requests, lower prompts.count"),
+    ],
+)
+def test_the_remedy_is_that_of_the_commonest_reason(run: Any, said: Any, remedy: str):
+    with pytest.raises(UserError, match=f"gave 0 of 1 .*{remedy}.*prompts.source=FILE$"):
+        run(ScriptedModel(lambda text, row: said), recipe(count=1, max_requests=4, requests_per_round=2))
+
+
+def test_the_recipe_admits_the_plot_of_hamlet(run: Any):
+    said = ["Retell the plot of Hamlet in verse."]
+    names = ["length", "program", "punctuation", "english", "similar"]
+    _, prompts, _ = run(numbered(said), recipe(count=1, requests_per_round=1, filters=names))
+    assert [p.text for p in prompts] == said
+
+
+def test_without_the_filter_near_repeats_are_admitted_but_not_exact_ones(run: Any):
+    near = f"{SEEDS[0]} Please!"
+    manifest, prompts, _ = run(numbered([SEEDS[0], near]), recipe(count=1, requests_per_round=2, filters=["length"]))
+    assert [p.text for p in prompts] == [near]
+    assert manifest.dropped == {"repeats an earlier prompt": 1}

@@ -11,7 +11,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Candidate, Comparison, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
-from selfreward_ray.reporting.summary import ModelSummary, StepSummary
+from selfreward_ray.reporting.summary import ModelSummary, SharedReply, StepSummary
 from selfreward_ray.steps.report import read_report, report, update_report
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.folder import Folder
@@ -294,3 +294,18 @@ def test_a_run_without_a_finished_step_has_no_report(tmp_path: Path):
     claim_run(Folder(str(tmp_path)), RECIPE)
     with pytest.raises(UserError, match="no step has been finished yet"):
         report(str(tmp_path))
+
+
+def test_status_and_report_say_how_many_replies_were_flagged_and_why(run: RunLayout):
+    shared = [{"text": "I cannot say.", "prompts": 6, "is_answer": False}]
+    metrics = {"flagged": {"the same text for many prompts": 6, "a repetition of the question": 1}}
+    pairs = run.pairs(2)
+    manifest = pairs.read_json("manifest.json")
+    pairs.write_json("manifest.json", manifest | {"metrics": metrics | {"shared_texts": shared}})
+    [line] = [line for line in status(run) if "M2 pair" in line]
+    assert re.sub(r", \d+ s,", ",", line) == (
+        "✓ M2 pair       9 rows, 2 dropped, 7 replies flagged (6 the same text for many prompts; 1 a repetition of the "
+        "question)"
+    )
+    [iteration] = read_report(run)[0].iterations
+    assert iteration.shared == (SharedReply("I cannot say.", 6, False),)
