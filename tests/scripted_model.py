@@ -33,7 +33,7 @@ class ScriptedModel:
         self.samplings: dict[str, Sampling] = {}
         self.patterns: dict[str, str | None] = {}
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         return list("\n".join([*(f"{turn.role}: {turn.text}" for turn in history), text]).encode())
 
     async def generate(

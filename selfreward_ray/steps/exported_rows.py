@@ -32,15 +32,19 @@ _PAIR_SCHEMA = pa.schema(
         ("id", pa.string()),
         *((name, _MESSAGES) for name in ("prompt", "chosen", "rejected")),
         *((name, pa.float64()) for name in ("chosen_score", "rejected_score", "label_smoothing")),
+        *((name, pa.string()) for name in ("chosen_thought", "rejected_thought")),
     ]
 )
-_EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES)])
+_EXAMPLE_SCHEMA = pa.schema(
+    [("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES), ("thought", pa.string())]
+)
 _REPLY_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("id", "prompt", "reply", "generator")),
         ("finished", pa.bool_()),
         ("mean", pa.float64()),
         ("scores", pa.list_(pa.float64())),
+        ("thought", pa.string()),
     ]
 )
 _CONVERSATION_SCHEMA = pa.schema(
@@ -50,6 +54,7 @@ _CONVERSATION_SCHEMA = pa.schema(
         ("messages", _MESSAGES),
         ("generator", pa.string()),
         ("finished", pa.bool_()),
+        ("thoughts", pa.list_(pa.string())),
     ]
 )
 _COMPARISON_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "left", "right", "preferred")])
@@ -104,16 +109,28 @@ def _pair_rows(pair: Pair) -> Iterator[dict[str, Any]]:
         "chosen_score": pair.chosen.mean,
         "rejected_score": pair.rejected.mean,
         "label_smoothing": pair.label_smoothing,
+        "chosen_thought": pair.chosen.thought or None,
+        "rejected_thought": pair.rejected.thought or None,
     }
 
 
 def _example_rows(example: SftExample) -> Iterator[dict[str, Any]]:
     before = [_message(turn.role, turn.text) for turn in example.history]
-    yield {"id": example.id, "kind": example.kind, "messages": before + _exchange(example.prompt, example.target)}
+    yield {
+        "id": example.id,
+        "kind": example.kind,
+        "messages": before + _exchange(example.prompt, example.target),
+        "thought": example.thought or None,
+    }
 
 
 def _positive_rows(row: Positive) -> Iterator[dict[str, Any]]:
-    yield {"id": row.id, "kind": "positive", "messages": _exchange(row.prompt, row.reply.text)}
+    yield {
+        "id": row.id,
+        "kind": "positive",
+        "messages": _exchange(row.prompt, row.reply.text),
+        "thought": row.reply.thought or None,
+    }
 
 
 def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> Iterator[dict[str, Any]]:
@@ -126,6 +143,7 @@ def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> 
             "finished": candidate.finished,
             "mean": candidate.mean,
             "scores": [verdict.score for verdict in candidate.verdicts] or None,
+            "thought": candidate.thought or None,
         }
 
 
@@ -139,6 +157,7 @@ def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any
         "finished": answer.finished,
         "mean": None,
         "scores": None,
+        "thought": answer.thought or None,
     }
 
 
@@ -150,6 +169,7 @@ def _conversation_rows(row: AnsweredQuestion, generator: str) -> Iterator[dict[s
         "messages": [message for turn, answer in turns for message in _exchange(turn, answer.text)],
         "generator": generator,
         "finished": all(answer.finished for answer in row.answers),
+        "thoughts": [answer.thought or None for answer in row.answers],
     }
 
 

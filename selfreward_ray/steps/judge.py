@@ -6,7 +6,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
-from selfreward_ray.steps.pooled import PooledStep, judging
+from selfreward_ray.steps.pooled import PooledStep, judging, switches
 from selfreward_ray.steps.replies import offered_replies
 from selfreward_ray.store.step import Step
 
@@ -23,4 +23,7 @@ def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "j
     row_tokens = recipe.judge.verdicts * recipe.judge.sampling.max_tokens
     job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = offered_replies(step, replies, "--replies")
-    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, only_judges=True)
+    thinking = switches(recipe, "judge")
+    return PooledStep(
+        step, job, recipe, model, rows, unit="prompts", label=label, only_judges=True, thinking=thinking
+    )

@@ -11,6 +11,7 @@ from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files
 from selfreward_ray.store.user_files import Encodable, Fields, Filled, parse, read_some_rows
+from selfreward_ray.thought import part_thought
 
 _ANSWERING = ("sample", "respond", "judge")
 
@@ -64,7 +65,7 @@ def _answers(evaluation: str) -> Iterator[JudgedPrompt]:
     """The answers of a finished evaluate step, with the ids of the held-out sets."""
     for _, rows in read_files(Folder(evaluation) / "rows", EvaluatedSet):
         for row in rows:
-            answer = Candidate(row.answer.id, row.answer.text, (), row.answer.finished)
+            answer = Candidate(row.answer.id, row.answer.text, (), row.answer.finished, thought=row.answer.thought)
             yield JudgedPrompt(row.id, row.answer.prompt, (), (answer,))
 
 
@@ -74,10 +75,17 @@ def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender
         yield prompt.text, Contender(first.id, first.text)
 
 
+def _candidate(row: str, text: str) -> Candidate:
+    """An unjudged reply of a file. A thought at its beginning is no part of it."""
+    found = part_thought(text)
+    return Candidate(row, found.reply, (), found.finished, thought=found.thought)
+
+
 def _read_replies(source: str, option: str) -> Iterator[JudgedPrompt]:
-    """Prompts with unjudged candidates, which count as complete. Ids contain the row number (``given/p000017/r0``)."""
+    """Prompts with unjudged candidates, which count as complete unless their thought has no end. Ids contain the row
+    number (``given/p000017/r0``)."""
     for number, row in enumerate(read_some_rows(source, "train", option)):
         found = parse(_ReplyRow, row.fields, row.where)
         prompt_id = f"given/p{number:06d}"
-        candidates = (Candidate(f"{prompt_id}/r{i}", text, (), True) for i, text in enumerate(found.texts()))
+        candidates = (_candidate(f"{prompt_id}/r{i}", text) for i, text in enumerate(found.texts()))
         yield JudgedPrompt(prompt_id, found.prompt, (), tuple(candidates))

@@ -7,7 +7,7 @@ from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
 from selfreward_ray.steps.given import offered_prompts
-from selfreward_ray.steps.pooled import PooledStep, judging
+from selfreward_ray.steps.pooled import PooledStep, judging, switches
 from selfreward_ray.store.step import Step
 
 
@@ -22,4 +22,5 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens
     job = Job("respond", program, Prompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = offered_prompts(step, prompts, "--prompts")
-    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)
+    thinking = switches(recipe, "respond", "judge")
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, thinking=thinking)

@@ -7,7 +7,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
 from selfreward_ray.steps.given import offered_prompts
-from selfreward_ray.steps.pooled import PooledStep
+from selfreward_ray.steps.pooled import PooledStep, switches
 from selfreward_ray.store.step import Step
 
 
@@ -22,4 +22,5 @@ def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "
     row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens
     job = Job("sample", program, Prompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = offered_prompts(step, prompts, "--prompts")
-    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label)
+    thinking = switches(recipe, "respond")
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, thinking=thinking)

@@ -66,7 +66,7 @@ class Silent:
     def __init__(self) -> None:
         self.tokens = 0
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         return [0]
 
     async def generate(
