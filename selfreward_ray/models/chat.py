@@ -64,6 +64,11 @@ class ChatCodec:
         self._model = model
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         self.template = ChatTemplate(model, self._tokenizer)
+        if self._tokenizer.eos_token_id is None:
+            raise UserError(
+                f"model '{model}' has no end token; name the token that ends a reply as eos_token in its "
+                "tokenizer_config.json"
+            )
         self._speller = Speller(self._tokenizer)
         marks = {text for mark in self.template.marks for text in (mark.opening, mark.closing)}
         self._tokens = any_of({*self._speller.control, *self._speller.marks, *marks})
@@ -234,11 +239,6 @@ class ChatCodec:
     def _end_id(self, end: Ending) -> int:
         if end.controls:
             return self._speller.control[end.controls[-1]]
-        if self._tokenizer.eos_token_id is None:
-            raise UserError(
-                f"model '{self._model}' has no end token: neither does its chat template end a reply with a control "
-                "token, nor has its tokenizer an eos_token; set eos_token in tokenizer_config.json"
-            )
         return int(self._tokenizer.eos_token_id)
 
     def _header_length(self, written: str) -> int:
