@@ -30,6 +30,8 @@ KNOWN_MARKS = (
 )
 """The marks of the model families that are known. A model's own are those that its template or tokenizer names."""
 
+_BLANK = re.compile(r"\s*")
+
 
 @dataclass(frozen=True)
 class Parted:
@@ -97,7 +99,8 @@ def opened_by(prompt: str, marks: Iterable[Marks]) -> Marks | None:
 
 def _opening(text: str, place: int, marks: Iterable[Marks]) -> tuple[Marks, int] | None:
     """The marks that open at `place`, after white space at most, and the place after the opening one."""
-    start = place + len(text[place:]) - len(text[place:].lstrip())
+    blank = _BLANK.match(text, place)
+    start = blank.end() if blank else place
     return next(((m, start + len(m.opening)) for m in marks if text.startswith(m.opening, start)), None)
 
 

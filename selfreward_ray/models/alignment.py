@@ -58,8 +58,8 @@ def lead_after(asked: str, answered: str, tokens: re.Pattern[str], marks: Sequen
         # White space alone: the model goes on with what is not white space.
         return lead.lstrip() if more_asked else lead
     if any(more_asked.rstrip().endswith(mark.closing) for mark in marks):  # an empty thought
-        without = re.sub("|".join(f"{re.escape(m.opening)}\\s*{re.escape(m.closing)}" for m in marks), "", lead)
-        if not without.strip():
+        empty = "|".join(f"(?:{re.escape(mark.opening)})?\\s*{re.escape(mark.closing)}" for mark in marks)
+        if not re.sub(empty, "", lead).strip():
             return ""
     raise NotAligned(f"it writes {more_asked!r} where a reply is to begin, but {lead!r} before a finished reply")
 
