@@ -7,6 +7,7 @@ tokenizer does it for the whole conversation.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 PRIVATE = range(0xE000, 0xF900)
@@ -96,16 +97,18 @@ class Speller:
     def _spelled_ids(self, text: str, spelled: Spelled, control: str) -> list[int]:
         """The ids of a `text` behind `control`; of the tokens that it spells, none is recognized."""
         first, *others = _pieces(text, spelled, self.marks)
-        if not control or self._same_after(control):
+        if not control or self._same_after_control:
             ids = self._as_text(first)
         else:
             ids = _after(self._anchors(""), first, self._as_text)
         return ids + [i for piece in others for i in _after(self._anchors(""), piece, self._as_text)]
 
-    def _same_after(self, control: str) -> bool:
-        """Whether a text is encoded after the control token as it is alone. Some tokenizers put a space before a text
-        that begins the whole, and before no other one."""
-        return self._plain(f"{control}a")[1:] == self._plain("a")
+    @cached_property
+    def _same_after_control(self) -> bool:
+        """Whether a text is encoded after a control token as it is alone. Some tokenizers put a space before a text that
+        begins the whole, and before no other one."""
+        control = next((token for token in self.control if token not in self._eats_after), "")
+        return self._plain(f"{control}\n")[bool(control) :] == self._plain("\n")
 
     def _anchors(self, tail: str) -> Iterator[str]:
         """Texts that can stand before another one without changing it; one of them does not merge with it."""
