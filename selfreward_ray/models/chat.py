@@ -74,9 +74,11 @@ class ChatCodec:
         self._tokens = any_of({*self._speller.control, *self._speller.marks, *marks})
         # Thoughts in earlier replies are left to the template, which may drop them.
         self._reply_marks = any_of({*self._speller.control, *self._speller.marks} - (marks - {*self._speller.control}))
-        shown = self._rendered([{"role": "user", "content": "a"}], "b", Spelled(()), None)
-        self._lead, self._trail = shown.reply.removesuffix("b"), shown.ending.trail
-        self.end_id = self._end_id(shown.ending)
+        asked, switched = [{"role": "user", "content": "a"}], (None, True, False) if self.template.switch else (None,)
+        shown = [self._rendered(asked, "b", Spelled(()), thinking) for thinking in switched]
+        self._leads = {each.reply.removesuffix("b") for each in shown}
+        self._trail = shown[0].ending.trail
+        self.end_id = self._end_id(shown[0].ending)
 
     def prompt_ids(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         """Encode `history` and the user's `text`, up to the point where the assistant's reply begins.
@@ -124,7 +126,11 @@ class ChatCodec:
         before = parted.length or self._header_length(written)
         count = bisect_left(range(len(ids)), before, key=lambda k: len(self._decoded(ids[:k]))) if before else 0
         text = str(self._tokenizer.decode(ids[count:], skip_special_tokens=True))
-        text = text.lstrip() if before else text.removeprefix(self._lead)
+        if before:
+            text = text.lstrip()
+        else:
+            lead = max((lead for lead in self._leads if text.startswith(lead)), key=len, default="")
+            text = text.removeprefix(lead)
         thought = self._speller.control_pattern.sub("", parted.thought)
         return Generated(text.removesuffix(self._trail), thought, count, parted.finished)
 
@@ -174,8 +180,8 @@ class ChatCodec:
             lead = self._lead_before(messages, prompt, before, place, spelled, thinking)
         except NotAligned as error:
             raise TurnsRefused(
-                f"replies cannot be trained with the chat template of {self._model}: {error}; give the folder a chat_template.jinja "
-                "in which a reply begins with its generation prompt"
+                f"replies cannot be trained with the chat template of {self._model}: {error}; give the folder a "
+                "chat_template.jinja in which a reply begins with its generation prompt"
             ) from None
         if prompt + lead == before and said.startswith(prompt) and said.endswith(after):
             return _Rendered(prompt, said[len(prompt) : len(said) - len(after)], end)
@@ -243,8 +249,9 @@ class ChatCodec:
 
     def _header_length(self, written: str) -> int:
         """Length of what the template writes before a reply without a thought, if `written` begins with it."""
-        header, text = self._lead.strip(), written.lstrip()
-        return len(written) - len(text) + len(header) if header and text.startswith(header) else 0
+        text = written.lstrip()
+        headers = [header for lead in self._leads if (header := lead.strip()) and text.startswith(header)]
+        return len(written) - len(text) + max(map(len, headers)) if headers else 0
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=False))
