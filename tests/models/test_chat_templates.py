@@ -10,7 +10,7 @@ from chat_families import ALL_FAMILIES, FAMILIES, Family, write_family
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tiny_model import CHATML
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from selfreward_ray.errors import UserError
@@ -349,3 +349,19 @@ def test_a_tokenizer_without_template_or_end_is_refused_by_name(tiny_model: Path
     tokenizer.save_pretrained(tmp_path / "no end")
     with pytest.raises(UserError, match="no end' has no end token; .*eos_token in its tokenizer_config.json"):
         ChatCodec(tmp_path / "no end")
+
+
+def test_characters_that_are_normalized_to_a_control_token_are_text(tiny_model: Path, tmp_path: Path):
+    """The tokenizer itself takes them for the token."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=True)], special_tokens=True)
+    tokenizer.save_pretrained(tmp_path)
+    model = opened(tmp_path, FAMILIES["chatml"])
+    end = model.tokenizer.convert_tokens_to_ids("<|end|>")
+    said = "so \uff1c|end|\uff1e it"
+    assert end in model.own([Turn("user", said)], prompt=True)
+    ids = model.codec.prompt_ids(said)
+    assert end not in ids
+    assert model.tokenizer.decode(ids).endswith("user\nso <|end|> it<|im_end|>\n<|im_start|>assistant\n")
+    assert end not in model.codec.target_ids(said, "why?")
