@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from chat_families import ALL_FAMILIES, FAMILIES, Family, write_family
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_model import CHATML
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -115,6 +115,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[Turn], str]:
 
 
 @pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=50)
 @given(drawn=conversations())
 def test_the_ids_of_any_conversation_are_the_tokenizers_own(every_model: dict[str, Model], name: str, drawn: Any):
     model, (turns, reply) = every_model[name], drawn
@@ -141,6 +142,7 @@ def test_the_ids_of_any_conversation_are_the_tokenizers_own(every_model: dict[st
 
 
 @pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=50)
 @given(drawn=conversations())
 def test_a_reply_is_read_as_it_was_encoded(every_model: dict[str, Model], name: str, drawn: Any):
     model, (turns, reply) = every_model[name], drawn
