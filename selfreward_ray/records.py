@@ -245,7 +245,7 @@ class TokenSequence:
     prompt_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
     context: int = 0
-    """Number of the first target tokens that the model only reads, such as a thought. They give no log-probabilities."""
+    """Number of the first target tokens that the model only reads, such as a thought. They give no log-probs."""
 
     @property
     def scored_ids(self) -> tuple[int, ...]:

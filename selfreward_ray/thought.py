@@ -1,7 +1,8 @@
 """Where a model's thought ends and its reply begins.
 
-The thought is not the reply: what is judged, compared, exported and shown is the text after it. A thought stands between
-marks at the beginning of a text. Where the chat template already writes the opening mark, a text begins inside it.
+The thought is not the reply: what is judged, compared, exported and shown is the text after it. A thought stands
+between marks at the beginning of a text. Where the chat template already writes the opening mark, a text begins inside
+it.
 """
 
 import re

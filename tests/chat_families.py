@@ -43,9 +43,7 @@ LLAMA_3 = (
 )
 FAMILIES = {
     "chatml": Family(CHATML, ("<|im_start|>", "<|im_end|>"), "<|im_end|>"),
-    "llama 2": Family(
-        LLAMA_2, ("<s>", "</s>"), "</s>", lead=" ", shown=str.strip, trail=" ", has_system=False
-    ),
+    "llama 2": Family(LLAMA_2, ("<s>", "</s>"), "</s>", lead=" ", shown=str.strip, trail=" ", has_system=False),
     "llama 3": Family(
         LLAMA_3,
         ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),

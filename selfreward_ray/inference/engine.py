@@ -65,8 +65,8 @@ class Engine:
 
         if pattern is not None and self._codec.opens_thought(prompt):
             raise UserError(
-                "judge.constrained cannot constrain a verdict that begins inside a thought; set judge.thinking=false if "
-                "the model's chat template has that switch, or judge.constrained=false"
+                "judge.constrained cannot constrain a verdict that begins inside a thought; set judge.thinking=false "
+                "if the model's chat template has that switch, or judge.constrained=false"
             )
         parameters = self._parameters(
             sampling,
@@ -76,9 +76,7 @@ class Engine:
         )
         final = await self._final(prompt, parameters, request_id)
         said = self._codec.read(final.outputs[0].token_ids, prompt)
-        completion = replace(
-            _completion(final, said.text), thought=said.thought, thought_tokens=said.thought_tokens
-        )
+        completion = replace(_completion(final, said.text), thought=said.thought, thought_tokens=said.thought_tokens)
         if said.finished or completion.finish_reason != "stop":
             return completion
         return replace(completion, finish_reason=UNFINISHED_THOUGHT)

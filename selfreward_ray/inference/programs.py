@@ -38,7 +38,6 @@ from selfreward_ray.records import (
 )
 from selfreward_ray.thought import part_thought, without_thoughts
 
-
 UNFINISHED_THOUGHT = "unfinished thought"
 """Finish reason of a completion that ends inside its thought: it holds no reply."""
 

@@ -1,10 +1,9 @@
 """Where a reply begins and ends in the rendered conversation: what follows the prompt that the engine is given.
 
-Strings alone. A template may place, strip or repeat earlier texts as it likes, and need not begin a finished reply as it
-asks for one; the prompt is what it writes to ask for one.
+Strings alone. A template may place, strip or repeat earlier texts as it likes, and need not begin a finished reply as
+it asks for one; the prompt is what it writes to ask for one.
 """
 
-import os.path
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +84,8 @@ def close_of(opened: Marks, asked: str) -> str:
 
 def _common(left: str, right: str, tokens: re.Pattern[str]) -> int:
     """The length of the common beginning of both texts, without a part of a token."""
-    same = len(os.path.commonprefix([left, right]))
+    pairs = enumerate(zip(left, right, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(left), len(right)))
     for text in (left, right):
         for found in tokens.finditer(text):
             if found.start() < same < found.end():

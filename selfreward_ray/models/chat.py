@@ -1,9 +1,9 @@
 """Encode conversations to token ids by the model's chat template, and read what the model wrote.
 
-The ids of a conversation are those that the tokenizer's own `apply_chat_template` gives for it: the very conversation is
-rendered, and the reply is what follows the prompt that the engine is given. Only tokens in the texts of messages differ.
-If one contains the text of a control token, such as ``<|im_end|>``, it is encoded as ordinary characters, so that no text
-can end a turn or begin another one. In the messages to the model this also holds for other added tokens
+The ids of a conversation are those that the tokenizer's own `apply_chat_template` gives for it: the very conversation
+is rendered, and the reply is what follows the prompt that the engine is given. Only tokens in the texts of messages
+differ. If one contains the text of a control token, such as ``<|im_end|>``, it is encoded as ordinary characters, so
+that no text can end a turn or begin another one. In the messages to the model this also holds for other added tokens
 (``<tool_call>``, and in the user's messages ``<think>``); the model's own replies may contain those.
 
 White space at the ends of messages is handled as the template does: that of Llama 3 strips it, that of Llama 2 strips

@@ -105,8 +105,8 @@ class Speller:
 
     @cached_property
     def _same_after_control(self) -> bool:
-        """Whether a text is encoded after a control token as it is alone. Some tokenizers put a space before a text that
-        begins the whole, and before no other one."""
+        """Whether a text is encoded after a control token as it is alone. Some tokenizers put a space before a text
+        that begins the whole, and before no other one."""
         control = next((token for token in self.control if token not in self._eats_after), "")
         return self._plain(f"{control}\n")[bool(control) :] == self._plain("\n")
 

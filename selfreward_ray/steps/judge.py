@@ -24,6 +24,4 @@ def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "j
     job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, row_tokens)
     rows = offered_replies(step, replies, "--replies")
     thinking = switches(recipe, "judge")
-    return PooledStep(
-        step, job, recipe, model, rows, unit="prompts", label=label, only_judges=True, thinking=thinking
-    )
+    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, only_judges=True, thinking=thinking)

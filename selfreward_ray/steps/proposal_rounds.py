@@ -129,9 +129,7 @@ class _Answers:
 
     def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, proposer: Proposer) -> None:
         sampling = recipe.prompts.sampling
-        program = partial(
-            propose_prompt, sampling=sampling, read=read_proposal, thinking=recipe.prompts.thinking
-        )
+        program = partial(propose_prompt, sampling=sampling, read=read_proposal, thinking=recipe.prompts.thinking)
         self._job = Job("propose", program, Prompt, Proposal, folder.uri, sampling.max_tokens)
         self.counted = BlockCounts()
         """Counts since the last interruption."""

@@ -20,6 +20,4 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "eft"
     thinking = switches(recipe, "judge")
-    return PooledStep(
-        step, job, recipe, model, rows, unit="sets", label=label, only_judges=True, thinking=thinking
-    )
+    return PooledStep(step, job, recipe, model, rows, unit="sets", label=label, only_judges=True, thinking=thinking)

@@ -39,9 +39,7 @@ def sft_tokens(example: SftExample, codec: ChatCodec, encoding: Encoding = DEFAU
     thinking = encoding.judge_thinking if example.kind == "eft" else encoding.respond_thinking
     prompt_ids = tuple(codec.prompt_ids(example.prompt, example.history, thinking))
     target_ids = tuple(
-        codec.target_ids(
-            example.target, example.prompt, example.history, thought=example.thought, thinking=thinking
-        )
+        codec.target_ids(example.target, example.prompt, example.history, thought=example.thought, thinking=thinking)
     )
     context = codec.read(target_ids, prompt_ids).thought_tokens if encoding.thoughts == "read" else 0
     return SftTokens(example.id, prompt_ids, target_ids, context)

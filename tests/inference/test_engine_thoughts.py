@@ -1,4 +1,4 @@
-"""The real vLLM under a template that opens a thought and under a plain one: what is sampled, judged, trained, exported.
+"""The real vLLM under a template that opens a thought and under a plain one: what it samples, judges, trains, exports.
 
 The models write a given sequence: each token's embedding is what the head of the next one looks for.
 """

@@ -31,9 +31,7 @@ class Model:
     def own(self, turns: list[Turn], *, prompt: bool, **variables: Any) -> list[int]:
         """The tokenizer's own ids."""
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        ids = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=prompt, return_dict=False, **variables
-        )
+        ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=prompt, return_dict=False, **variables)
         return list(ids)
 
     def text(self, turns: list[Turn], *, prompt: bool) -> str:
@@ -56,10 +54,10 @@ def with_newlines() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core)
 
 
-def sentencepiece(**settings: Any) -> PreTrainedTokenizerFast:
+def sentencepiece(**parts: Any) -> PreTrainedTokenizerFast:
     """A tokenizer of the kind that SentencePiece's models are converted to."""
     core = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
-    normalizer, pre_tokenizer = settings.get("normalizer"), settings.get("pre_tokenizer")
+    normalizer, pre_tokenizer = parts.get("normalizer"), parts.get("pre_tokenizer")
     trainer = trainers.BpeTrainer(
         vocab_size=250,
         special_tokens=["<unk>", "<s>", "</s>"],

@@ -21,7 +21,9 @@ from selfreward_ray.records import Turn
 
 pytestmark = pytest.mark.parity
 
-CONTROL = re.compile(r"<\|[^|<>\s]+\|>|<｜[^｜<>\s]+｜>|<(?:start|end)_of_turn>|\[/?INST\]|\[gMASK\]|<sop>|<\|?turn\|?>")
+CONTROL = re.compile(
+    r"<\|[^|<>\s]+\|>|<｜[^｜<>\s]+｜>|<(?:start|end)_of_turn>|\[/?INST\]|\[gMASK\]|<sop>|<\|?turn\|?>"
+)
 MARKS = ("<think>", "</think>")
 REFUSED = {
     # Lists of parts are expected as content, or the turns must alternate with pictures.
