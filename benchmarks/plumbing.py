@@ -117,7 +117,7 @@ class FreeEngine:
         self._reply = Completion(REPLY, tuple(range(100)), "stop")
         self._verdict = Completion(VERDICT, tuple(range(80)), "stop")
 
-    def encode(self, text, history=()):
+    def encode(self, text, history=(), thinking=None):
         return [0] * (len(text) // 4)
 
     async def generate(self, prompt_ids, sampling, request_id, pattern=None):

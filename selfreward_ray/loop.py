@@ -41,7 +41,7 @@ from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.head_to_head import head_to_head
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pair import pair
-from selfreward_ray.steps.pooled import check_endpoint, judging, run_pooled
+from selfreward_ray.steps.pooled import check_endpoint, check_thinking, judging, run_pooled, switches
 from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.report import report, update_report
@@ -192,8 +192,10 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
-    """Raise `UserError` if a model that `steps` need, and do not make, does not exist."""
+    """Raise `UserError` if a model that `steps` need, and do not make, does not exist, or has no switch for
+    the thinking that the recipe asks for."""
     local_model(recipe.model, weights=False)
+    check_thinking(recipe.model, switches(recipe, "respond", "judge"))
     made = {same_place(f"{step.out}/model") for step in steps}
     asked = {step.inputs["model"] for step in steps if step.name in POOLED}
     asked |= {step.inputs["judge"] for step in steps if "judge" in step.inputs}

@@ -42,6 +42,8 @@ class RankedReply:
     """The annotator's score, if there is one."""
     verdict: str | None = None
     """The annotator's own written verdict, if there is one."""
+    thought: str = ""
+    """What its writer thought before it. Not part of the reply: no judge sees it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Verdict:
     """In points of the rubric. None if no score could be read, which is never replaced by a number."""
     attempts: int
     """How many times the verdict was sampled; 0 if its prompt does not fit into the judge's context."""
+    thought: str = ""
+    """What the judge thought before the verdict. A score in it does not count."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ class SftExample:
     prompt: str
     target: str
     history: tuple[Turn, ...] = ()
+    thought: str = ""
+    """What stands before the target as its thought; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +171,20 @@ class Completion:
     """The output of the engine, or of an endpoint, for a request."""
 
     text: str
+    """The reply, without the thought before it."""
     token_ids: tuple[int, ...]
     """The generated tokens, including the end token if the model generated it. Empty if an endpoint answered."""
     finish_reason: str
-    """``stop`` if the model ended its output, ``length`` if the length limit cut it off, or an endpoint's own
-    reason."""
+    """``stop`` if the model ended its output, ``length`` if the length limit cut it off, ``unfinished thought`` if it
+    ended its output inside a thought, or an endpoint's own reason."""
     cached_tokens: int | None = 0
     """Number of prompt tokens that were in the prefix cache; None if the endpoint does not report it."""
     usage: Usage | None = None
     """The endpoint's counts; None if an engine of this package answered, whose token ids are counted."""
+    thought: str = ""
+    """What the model thought before the reply."""
+    thought_tokens: int = 0
+    """Number of the first `token_ids` that are not the reply: the thought with its marks."""
 
 
 @dataclass(frozen=True)
@@ -182,16 +193,23 @@ class Candidate:
 
     id: str
     text: str
+    """The reply, without the thought before it."""
     token_ids: tuple[int, ...]
-    """The generated tokens. Empty if the reply was imported; it is then encoded by the training step."""
+    """The generated tokens, those of the thought included. Empty if the reply was imported; it is then encoded by the
+    training step."""
     finished: bool
-    """Whether the model ended the reply, rather than the length limit."""
+    """Whether the model ended the reply, rather than the length limit. A thought without an end is no
+    reply."""
     verdicts: tuple[Verdict, ...] = ()
     """Empty before the candidate is judged."""
     mean: float | None = None
     """Mean of the valid scores; None if there is none."""
     variance: float | None = None
     """Population variance of the valid scores; None if there is none."""
+    thought: str = ""
+    """What the model thought before the reply. No judge sees it."""
+    thought_tokens: int = 0
+    """As `Completion.thought_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +267,13 @@ class TokenSequence:
     id: str
     prompt_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
+    context: int = 0
+    """Number of the first target tokens that the model only reads, such as a thought. They give no log-probs."""
+
+    @property
+    def scored_ids(self) -> tuple[int, ...]:
+        """The target tokens whose log-probabilities are computed."""
+        return self.target_ids[self.context :]
 
 
 @dataclass(frozen=True)
@@ -258,10 +283,12 @@ class SftTokens:
     id: str
     prompt_ids: tuple[int, ...]
     target_ids: tuple[int, ...]
+    context: int = 0
+    """As `TokenSequence.context`."""
 
     def sequences(self) -> tuple[TokenSequence, ...]:
         """The sequences that a forward pass needs."""
-        return (TokenSequence(f"{self.id}/target", self.prompt_ids, self.target_ids),)
+        return (TokenSequence(f"{self.id}/target", self.prompt_ids, self.target_ids, self.context),)
 
 
 @dataclass(frozen=True)
@@ -275,14 +302,17 @@ class PairTokens:
     label_smoothing: float = 0.0
     eft: SftTokens | None = None
     """An EFT example that is trained on together with the pair; None if ``dpo.eft_weight`` is 0."""
+    chosen_context: int = 0
+    """As `TokenSequence.context`, of the chosen reply."""
+    rejected_context: int = 0
 
     @property
     def chosen(self) -> TokenSequence:
-        return TokenSequence(f"{self.id}/chosen", self.prompt_ids, self.chosen_ids)
+        return TokenSequence(f"{self.id}/chosen", self.prompt_ids, self.chosen_ids, self.chosen_context)
 
     @property
     def rejected(self) -> TokenSequence:
-        return TokenSequence(f"{self.id}/rejected", self.prompt_ids, self.rejected_ids)
+        return TokenSequence(f"{self.id}/rejected", self.prompt_ids, self.rejected_ids, self.rejected_context)
 
     def sequences(self) -> tuple[TokenSequence, ...]:
         """The sequences that a forward pass needs."""
@@ -302,6 +332,8 @@ class EvaluatedReply:
     """The text that a judge is shown, which includes the earlier messages of the conversation."""
     text: str
     finished: bool
+    thought: str = ""
+    """What the model thought before the answer."""
 
 
 @dataclass(frozen=True)
@@ -344,6 +376,8 @@ class Answer:
     text: str
     finished: bool
     """Whether the model ended the answer, rather than the length limit."""
+    thought: str = ""
+    """What the model thought before the answer."""
 
 
 @dataclass(frozen=True)

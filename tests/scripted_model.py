@@ -32,8 +32,10 @@ class ScriptedModel:
         self.asked: list[str] = []
         self.samplings: dict[str, Sampling] = {}
         self.patterns: dict[str, str | None] = {}
+        self.thinking: list[bool | None] = []
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
+        self.thinking.append(thinking)
         return list("\n".join([*(f"{turn.role}: {turn.text}" for turn in history), text]).encode())
 
     async def generate(

@@ -99,8 +99,8 @@ class _MeteredModel(Generic[P]):
         self.cached_tokens: int | None = 0
         self.generated_tokens = 0
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> P:
-        return self._model.encode(text, history)
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> P:
+        return self._model.encode(text, history, thinking)
 
     async def generate(self, prompt: P, sampling: Sampling, request_id: str, pattern: str | None = None) -> Completion:
         async with self._limiter.acquire(len(prompt) + sampling.max_tokens, self._row):

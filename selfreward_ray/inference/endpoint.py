@@ -197,16 +197,17 @@ class EndpointClient:
         value = _json(content)
         match value:
             case {
-                "choices": [{"message": {"content": str() | None as text}, "finish_reason": reason}, *_],
+                "choices": [{"message": {"content": str() | None as text} as message, "finish_reason": reason}, *_],
                 "usage": {"prompt_tokens": int(prompt), "completion_tokens": int(generated)} as usage,
             } if prompt >= 0 and generated >= 0:
                 return Completion(
-                    # JSON may hold half a character, which no file can.
-                    text=(text or "").encode(errors="replace").decode(),
+                    text=_whole(text),
                     token_ids=(),
                     finish_reason=str(reason),
                     cached_tokens=_cached(usage),
                     usage=Usage(prompt, generated),
+                    # Servers that part the thought from the reply name it in one of two ways.
+                    thought=_whole(message.get("reasoning_content") or message.get("reasoning")),
                 )
         raise _Failed(f"its answer is no chat completion with usage: {self._clean(content)}")
 
@@ -297,6 +298,11 @@ def _json(content: bytes) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole(text: Any) -> str:
+    """`text` without half characters, which JSON may hold and no file can; empty if it is none."""
+    return text.encode(errors="replace").decode() if isinstance(text, str) else ""
 
 
 def _cached(usage: dict[str, Any]) -> int | None:

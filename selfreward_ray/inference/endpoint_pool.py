@@ -87,7 +87,8 @@ class EndpointModel:
         self._identity = f"{address} {seed}"
         self._budget = Budget(settings.max_calls, settings.max_tokens, self.answers.calls, self.answers.tokens)
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> ChatMessages:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> ChatMessages:
+        assert thinking is None, "a step that sets thinking is refused"
         return ChatMessages((*history, Turn("user", text)))
 
     async def generate(

@@ -4,11 +4,13 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from selfreward_ray.cluster.devices import on_gpus
-from selfreward_ray.inference.programs import ContextOverflow, request_seed
+from selfreward_ray.errors import UserError
+from selfreward_ray.inference.programs import UNFINISHED_THOUGHT, ContextOverflow, request_seed
 from selfreward_ray.inference.scoring import Score
 from selfreward_ray.inference.stats import EngineStats
 from selfreward_ray.models.chat import ChatCodec
@@ -48,15 +50,24 @@ class Engine:
         self._log = log_size()
         self._context = self._engine.model_config.max_model_len
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
-        return self._codec.prompt_ids(text, history)
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
+        return self._codec.prompt_ids(text, history, thinking)
 
     async def generate(
         self, prompt: list[int], sampling: Sampling, request_id: str, pattern: str | None = None
     ) -> Completion:
-        """One completion. Raises `ContextOverflow` when it would not fit, and `EngineDead` when the engine is gone."""
+        """One completion, its thought apart from its text.
+
+        Raises `ContextOverflow` when it would not fit, `UserError` for a `pattern` after a prompt that opens a thought,
+        and `EngineDead` when the engine is gone.
+        """
         from vllm.sampling_params import StructuredOutputsParams
 
+        if pattern is not None and self._codec.opens_thought(prompt):
+            raise UserError(
+                "judge.constrained cannot constrain a verdict that begins inside a thought; set judge.thinking=false "
+                "if the model's chat template has that switch, or judge.constrained=false"
+            )
         parameters = self._parameters(
             sampling,
             request_id,
@@ -64,7 +75,11 @@ class Engine:
             detokenize=False,  # it is decoded once, at the end
         )
         final = await self._final(prompt, parameters, request_id)
-        return _completion(final, self._codec.decode(list(final.outputs[0].token_ids)))
+        said = self._codec.read(final.outputs[0].token_ids, prompt)
+        completion = replace(_completion(final, said.text), thought=said.thought, thought_tokens=said.thought_tokens)
+        if said.finished or completion.finish_reason != "stop":
+            return completion
+        return replace(completion, finish_reason=UNFINISHED_THOUGHT)
 
     @property
     def context(self) -> int:

@@ -36,6 +36,10 @@ from selfreward_ray.records import (
     Turn,
     Verdict,
 )
+from selfreward_ray.thought import part_thought, without_thoughts
+
+UNFINISHED_THOUGHT = "unfinished thought"
+"""Finish reason of a completion that ends inside its thought: it holds no reply."""
 
 
 class ContextOverflow(ValueError):
@@ -49,12 +53,14 @@ P = TypeVar("P", bound=Sized)
 class LanguageModel(Protocol[P]):
     """A model as programs see it. The prompt of a replica's engine is ``list[int]``, the token ids."""
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> P:
-        """The prompt of `history` and the user's `text`, up to where the assistant's turn begins."""
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> P:
+        """The prompt of `history` and the user's `text`, up to where the assistant's turn begins. `thinking` turns
+        thinking on or off; None leaves the default of the model's chat template."""
 
     async def generate(self, prompt: P, sampling: Sampling, request_id: str, pattern: str | None = None) -> Completion:
         """One completion. `request_id` encodes the row's lineage; `pattern` is a regular expression that the whole text
-        must match. Raises `ContextOverflow`."""
+        must match. A model that knows its marks parts the thought from the text; programs do it for the others. Raises
+        `ContextOverflow`."""
 
 
 Program = Callable[[Any, Any], Awaitable[Any]]
@@ -68,10 +74,15 @@ def request_seed(seed: int, request_id: str) -> int:
 
 
 async def propose_prompt(
-    request: Prompt, model: LanguageModel[Any], sampling: Sampling, read: Callable[[str], str]
+    request: Prompt,
+    model: LanguageModel[Any],
+    sampling: Sampling,
+    read: Callable[[str], str],
+    thinking: bool | None = None,
 ) -> Proposal:
     """A new prompt: the model continues a list of demonstrations, and `read` extracts the prompt from its text."""
-    completion = await model.generate(model.encode(request.text), sampling, request.id)
+    encoded = model.encode(request.text, thinking=thinking)
+    completion = parted(await model.generate(encoded, sampling, request.id))
     text = read(completion.text)
     # If the model continued with another task, this one is complete even if the length limit was reached.
     continued = not completion.text.rstrip().endswith(text)
@@ -131,25 +142,25 @@ async def verdicts(
     question: str, row: str, count: int, model: LanguageModel[Any], judge: Judge, rubric: Rubric
 ) -> tuple[Verdict, ...]:
     """`count` verdicts, with ids ``{row}/v0`` and so on, on a `question` rendered by `rubric`."""
-    encoded = model.encode(question)
+    encoded = model.encode(question, thinking=judge.thinking)
     return await gather_or_cancel(verdict(encoded, f"{row}/v{k}", model, judge, rubric) for k in range(count))
 
 
 async def verdict(encoded: P, row: str, model: LanguageModel[P], judge: Judge, rubric: Rubric) -> Verdict:
     """One verdict on a question, retried up to ``judge.retries`` times while no score can be read."""
     pattern = rubric.constrained_pattern(judge.sampling.max_tokens - ENDING_TOKENS) if judge.constrained else None
-    text = ""
+    text = thought = ""
     for attempt in range(judge.retries + 1):
         try:
-            completion = await model.generate(encoded, judge.sampling, f"{row}/a{attempt}", pattern)
+            completion = parted(await model.generate(encoded, judge.sampling, f"{row}/a{attempt}", pattern))
         except ContextOverflow as error:
             return Verdict(row, f"not asked: {error}", None, attempt)
-        text = completion.text
-        # A truncated verdict may end in an intermediate score from its reasoning.
-        score = rubric.read_score(text) if completion.finish_reason == "stop" else None
+        text, thought = completion.text, completion.thought
+        # A truncated verdict may end in an intermediate score from its reasoning, and a thought may hold one too.
+        score = rubric.read_score(without_thoughts(text)) if completion.finish_reason == "stop" else None
         if score is not None:
-            return Verdict(row, text, score, attempt + 1)
-    return Verdict(row, text, None, judge.retries + 1)
+            return Verdict(row, text, score, attempt + 1, thought)
+    return Verdict(row, text, None, judge.retries + 1, thought)
 
 
 async def judge_set(
@@ -176,21 +187,25 @@ async def evaluate_set(
 
     async def answer() -> EvaluatedReply:
         row = f"{ranked.id}/answer"
-        completion = await model.generate(model.encode(ranked.prompt, ranked.history), greedy, row)
-        return EvaluatedReply(row, ranked.question, completion.text, completion.finish_reason == "stop")
+        encoded = model.encode(ranked.prompt, ranked.history, respond.thinking)
+        said = parted(await model.generate(encoded, greedy, row))
+        return EvaluatedReply(row, ranked.question, said.text, said.finish_reason == "stop", said.thought)
 
     own, judged = await gather_or_cancel([answer(), judge_set(ranked, model, samples, judge, rubric)])
     return EvaluatedSet(ranked.id, own, judged.replies(), ranked.group)
 
 
-async def answer_question(question: Question, model: LanguageModel[Any], sampling: Sampling) -> AnsweredQuestion:
-    """One answer to each turn of `question`; a later turn is asked after the earlier turns and their answers."""
+async def answer_question(
+    question: Question, model: LanguageModel[Any], sampling: Sampling, thinking: bool | None = None
+) -> AnsweredQuestion:
+    """One answer to each turn of `question`; a later turn is asked after the earlier turns and their answers, without
+    the thoughts before these."""
     history = list(question.history)
     answers: list[Answer] = []
     for number, text in enumerate(question.turns):
         row = f"{question.id}/t{number}"
-        completion = await model.generate(model.encode(text, history), sampling, row)
-        answers.append(Answer(row, completion.text, completion.finish_reason == "stop"))
+        completion = parted(await model.generate(model.encode(text, history, thinking), sampling, row))
+        answers.append(Answer(row, completion.text, completion.finish_reason == "stop", completion.thought))
         history += [Turn("user", text), Turn("assistant", completion.text)]
     return AnsweredQuestion(question.id, question, tuple(answers))
 
@@ -202,15 +217,35 @@ async def _sampled(
     then: Callable[[Candidate], Awaitable[Candidate]],
 ) -> JudgedPrompt:
     """`prompt` with its candidates; each is passed to `then` as soon as it is finished."""
-    prompt_ids = model.encode(prompt.text, prompt.history)
+    prompt_ids = model.encode(prompt.text, prompt.history, respond.thinking)
 
     async def candidate(index: int) -> Candidate:
         row = f"{prompt.id}/r{index}"
-        completion = await model.generate(prompt_ids, respond.sampling, row)
-        return await then(Candidate(row, completion.text, completion.token_ids, completion.finish_reason == "stop"))
+        said = parted(await model.generate(prompt_ids, respond.sampling, row))
+        return await then(
+            Candidate(
+                row,
+                said.text,
+                said.token_ids,
+                said.finish_reason == "stop",
+                thought=said.thought,
+                thought_tokens=said.thought_tokens,
+            )
+        )
 
     candidates = await gather_or_cancel(map(candidate, range(respond.candidates)))
     return JudgedPrompt(prompt.id, prompt.text, tuple(prompt_ids), candidates, prompt.history)
+
+
+def parted(completion: Completion) -> Completion:
+    """`completion` with its thought apart from its text, unless the model has parted them."""
+    if completion.thought or completion.thought_tokens:
+        return completion
+    found = part_thought(completion.text)
+    finish_reason = completion.finish_reason
+    if not found.finished and finish_reason == "stop":
+        finish_reason = UNFINISHED_THOUGHT
+    return replace(completion, text=found.reply, thought=found.thought, finish_reason=finish_reason)
 
 
 async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> tuple[Any, ...]:

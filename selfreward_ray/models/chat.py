@@ -1,50 +1,61 @@
-"""Encode conversations to token ids by the model's chat template.
+"""Encode conversations to token ids by the model's chat template, and read what the model wrote.
 
-Only the template writes control tokens. If a prompt or reply contains the text of one, such as ``<|im_end|>``, it is
-encoded as ordinary characters, so that no text can end a turn or begin another one. In the messages to the model this
-also holds for other added tokens (``<think>``, ``<tool_call>``); the model's own replies may contain those.
+The ids of a conversation are those that the tokenizer's own `apply_chat_template` gives for it: the very conversation
+is rendered, and the reply is what follows the prompt that the engine is given. Only tokens in the texts of messages
+differ. If one contains the text of a control token, such as ``<|im_end|>``, it is encoded as ordinary characters, so
+that no text can end a turn or begin another one. In the messages to the model this also holds for other added tokens
+(``<tool_call>``, and in the user's messages ``<think>``); the model's own replies may contain those.
 
 White space at the ends of messages is handled as the template does: that of Llama 3 strips it, that of Llama 2 strips
 it and puts a space before and after a reply.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed_lead, ending, lead_after
+from selfreward_ray.models.spelling import Spelled, Speller, any_of
+from selfreward_ray.models.template import ChatTemplate, Message, TurnsRefused
 from selfreward_ray.records import Turn
+from selfreward_ray.thought import Marks, opened_by, part_thought
 
-# The placeholder of a message when the template is analysed: a private-use character between two spaces that no
-# template writes. The spaces are missing if the template strips its messages.
-_EDGE, _PRIVATE = "\u2003", "\ue000"
-_MARK = re.compile(f"{_EDGE}?{_PRIVATE}{_EDGE}?")
-
-
-class TurnsRefused(UserError):
-    """The model's chat template cannot represent the conversation."""
+_PROMPT_END = 16
+"""Number of the prompt's last tokens among which the opening mark of a thought is looked for."""
 
 
 @dataclass(frozen=True)
-class _ReplyFrame:
-    """The text that the template puts around a reply."""
+class Generated:
+    """What a model wrote, as text."""
 
-    prompt_end: str
-    """The end of the prompt, after its last control token."""
-    lead: str
-    trail: str
-    end_id: int
+    text: str
+    """The reply, without the thought, control tokens and the white space that the template puts around a reply."""
+    thought: str
+    thought_tokens: int
+    """Number of the first ids that are the thought with its marks, or another header of the reply."""
+    finished: bool
+    """False if the thought has no end. Then there is no reply."""
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """A conversation as the template writes it, with characters in the place of tokens that texts contain."""
+
+    prompt: str
+    reply: str
+    """What follows the prompt, up to the end of the reply."""
+    ending: Ending
 
 
 class ChatCodec:
     """Encodes conversations with the tokenizer and chat template of a model folder.
 
-    Raises `TurnsRefused` if the template cannot represent a user's message and a reply.
+    `thinking` turns thinking on or off by the template's own switch; None leaves the template's default. Raises
+    `TurnsRefused` if the template cannot represent a user's message and a reply, or what it writes before a reply does
+    not go on from what it writes to ask for one. Raises `UserError` if there is no template or no end token.
     """
 
     def __init__(self, model: Path):
@@ -52,104 +63,195 @@ class ChatCodec:
 
         self._model = model
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-        added = self._tokenizer.added_tokens_decoder
-        self._control = {token.content: token_id for token_id, token in added.items() if token.special}
-        self._control_pattern = _any_of(self._control)
-        # Only tokens in brackets: some vocabularies have added tokens of several spaces, which are ordinary text.
-        words = [token.content for token in added.values() if not token.special]
-        self._mark_pattern = _any_of([word for word in words if re.fullmatch(r"<.+>|\[.+\]", word)])
-        self._frames: dict[tuple[str, ...], list[str]] = {}
-        closed = self._render(["user", "assistant"], add_generation_prompt=False)
-        self._strips = _EDGE not in closed
-        self._reply = self._reply_frame(closed)
-        self.end_id = self._reply.end_id
+        self.template = ChatTemplate(model, self._tokenizer)
+        if self._tokenizer.eos_token_id is None:
+            raise UserError(
+                f"model '{model}' has no end token; name the token that ends a reply as eos_token in its "
+                "tokenizer_config.json"
+            )
+        self._speller = Speller(self._tokenizer)
+        marks = {text for mark in self.template.marks for text in (mark.opening, mark.closing)}
+        self._tokens = any_of({*self._speller.control, *self._speller.marks, *marks})
+        # Thoughts in earlier replies are left to the template, which may drop them.
+        self._reply_marks = any_of({*self._speller.control, *self._speller.marks} - (marks - {*self._speller.control}))
+        asked, switched = [{"role": "user", "content": "a"}], (None, True, False) if self.template.switch else (None,)
+        shown = [self._rendered(asked, "b", Spelled(()), thinking) for thinking in switched]
+        self._leads = {each.reply.removesuffix("b") for each in shown}
+        self._trail = shown[0].ending.trail
+        self.end_id = self._end_id(shown[0].ending)
 
-    def prompt_ids(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def prompt_ids(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         """Encode `history` and the user's `text`, up to the point where the assistant's reply begins.
 
-        Raises `TurnsRefused` if the chat template does not accept the roles of the history.
+        Raises `TurnsRefused` if the chat template does not accept the roles of the history, or does not show a message.
         """
-        frame = self._frame((*(turn.role for turn in history), "user"))
-        ids: list[int] = []
-        # Template text next to a message is encoded together with it, as the tokenizer does for the whole text.
-        touching = [""]
-        for rendered, message in zip(frame, [*(turn.text for turn in history), text, ""], strict=True):
-            first, *rest = self._control_pattern.split(rendered)
-            touching[-1] += first
-            for control, after in zip(rest[::2], rest[1::2], strict=True):
-                ids += [i for part in touching for i in self._text_ids(part)] + [self._control[control]]
-                touching = [after]
-            begin, *others = self._without_marks(self._stripped(message))
-            touching[-1] += begin
-            touching += others
-        return ids + [i for part in touching for i in self._text_ids(part)]
+        spelled = Spelled([text, *(turn.text for turn in history)])
+        messages = self._messages(text, history, spelled)
+        prompt = self.template.render(messages, prompt=True, thinking=thinking)
+        self._check_shown(messages, prompt)
+        return self._speller.ids(prompt, spelled)
 
-    def target_ids(self, text: str) -> list[int]:
-        """Encode an assistant's reply and its end token, which is the target of training."""
-        shown = self._reply.lead + self._stripped(text) + self._reply.trail
-        # Encoded after the end of the prompt, because some tokenizers put a space before every text.
-        prompt_end = self._reply.prompt_end
-        prompt_ids, ids = self._text_ids(prompt_end), self._text_ids(prompt_end + shown)
+    def target_ids(
+        self,
+        reply: str,
+        text: str = "",
+        history: Sequence[Turn] = (),
+        *,
+        thought: str = "",
+        thinking: bool | None = None,
+    ) -> list[int]:
+        """Encode an assistant's `reply` to that prompt with its end token, which is the target of training.
+
+        They are what the model generates after `prompt_ids`: what the template writes before a reply is part of them.
+        So are a `thought` and its marks, unless `thinking` is off or the template has no place for a thought. A thought
+        that the prompt opens is closed also if it is empty.
+        """
+        spelled = Spelled([reply, text, thought, *(turn.text for turn in history)])
+        messages = self._messages(text, history, spelled)
+        control = self._speller.control_pattern
+        hidden = spelled.hide(reply, control)
+        shown = self._rendered(messages, hidden, spelled, thinking, spelled.hide(thought, control))
+        written = shown.reply + shown.ending.text
+        prompt_ids = self._speller.ids(shown.prompt, spelled)
+        ids = self._speller.ids(shown.prompt + written, spelled)
         apart = ids[: len(prompt_ids)] == prompt_ids
-        return [*(ids[len(prompt_ids) :] if apart else self._text_ids(shown)), self.end_id]
+        target = ids[len(prompt_ids) :] if apart else self._speller.continued(shown.prompt, written, spelled)
+        return target if shown.ending.controls else [*target, self.end_id]
 
-    def decode(self, token_ids: list[int]) -> str:
-        """Text of generated ids, without control tokens and without the white space that the template puts around a
-        reply."""
-        text = str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
-        return text.removeprefix(self._reply.lead).removesuffix(self._reply.trail)
+    def read(self, token_ids: Sequence[int], prompt_ids: Sequence[int] = ()) -> Generated:
+        """The text of generated ids. `prompt_ids` tell whether they begin inside a thought."""
+        ids = list(token_ids)
+        written = self._decoded(ids)
+        parted = part_thought(written, self.template.marks, self.opens_thought(prompt_ids))
+        before = parted.length or self._header_length(written)
+        count = bisect_left(range(len(ids)), before, key=lambda k: len(self._decoded(ids[:k]))) if before else 0
+        text = str(self._tokenizer.decode(ids[count:], skip_special_tokens=True))
+        if before:
+            text = text.lstrip()
+        else:
+            lead = max((lead for lead in self._leads if text.startswith(lead)), key=len, default="")
+            text = text.removeprefix(lead)
+        thought = self._speller.control_pattern.sub("", parted.thought)
+        return Generated(text.removesuffix(self._trail), thought, count, parted.finished)
 
-    def _frame(self, roles: tuple[str, ...]) -> list[str]:
-        """The template's text before, between and after messages of these `roles`."""
-        if roles not in self._frames:
-            frame = _MARK.split(self._render(roles, add_generation_prompt=True))
-            if len(frame) != len(roles) + 1:
-                shown = ", ".join(roles)
+    def opens_thought(self, prompt_ids: Sequence[int]) -> Marks | None:
+        """The marks of the thought that the prompt ends in; None if its end is outside a thought."""
+        end = list(prompt_ids[-_PROMPT_END:])
+        return opened_by(self._decoded(end), self.template.marks) if end else None
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The reply in generated ids."""
+        return self.read(token_ids).text
+
+    def _messages(self, text: str, history: Sequence[Turn], spelled: Spelled) -> list[Message]:
+        def content(turn: Turn) -> str:
+            pattern = self._reply_marks if turn.role == "assistant" else self._speller.added_pattern
+            return spelled.hide(turn.text, pattern)
+
+        return [{"role": turn.role, "content": content(turn)} for turn in (*history, Turn("user", text))]
+
+    def _check_shown(self, messages: list[Message], prompt: str) -> None:
+        """Raise `TurnsRefused` unless the text of each message is in the prompt; of earlier replies without thought."""
+        for message in messages:
+            text = message["content"]
+            if message["role"] == "assistant":
+                for mark in self.template.marks:
+                    text = text.rpartition(mark.closing)[2]
+            if text.strip() not in prompt:
+                shown = ", ".join(message["role"] for message in messages)
                 raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}")
-            self._frames[roles] = frame
-        return self._frames[roles]
 
-    def _reply_frame(self, closed: str) -> _ReplyFrame:
-        """The reply's frame, from the rendered prompt with its reply (`closed`) and the rendered generation prompt."""
-        prompt = _MARK.split(self._render(["user"], add_generation_prompt=True))[-1]
-        before, after = ["", *_MARK.split(closed)][-2:]
-        lead = before.removeprefix(prompt)
-        trail, *controls = self._control_pattern.split(after)
-        return _ReplyFrame(
-            prompt_end=self._control_pattern.split(prompt)[-1],
-            # Only white space: some templates write an empty thought here, which the model may or may not generate.
-            lead=lead if lead.isspace() else "",
-            trail=trail if controls and trail.isspace() else "",
-            end_id=self._control[controls[0]] if controls else int(self._tokenizer.eos_token_id),
-        )
-
-    def _render(self, roles: Sequence[str], *, add_generation_prompt: bool) -> str:
-        messages = [{"role": role, "content": f"{_EDGE}{_PRIVATE}{_EDGE}"} for role in roles]
+    def _rendered(
+        self, messages: list[Message], reply: str, spelled: Spelled, thinking: bool | None, thought: str = ""
+    ) -> _Rendered:
+        """The conversation with its reply. Of the reply's text only control tokens are hidden."""
+        prompt = self.template.render(messages, prompt=True, thinking=thinking)
+        self._check_shown(messages, prompt)
+        place = spelled.fresh()
+        before, after = self._around_reply(messages, place, thinking)
+        end = ending(after, self._speller.control_pattern, self._tokenizer.eos_token)
+        answer = {"role": "assistant", "content": reply}
+        if thought and thinking is not False:
+            written = self._with_thought(messages, answer, thought, prompt, after, thinking)
+            if written is not None:
+                return _Rendered(prompt, written, end)
+        said = self.template.render([*messages, answer], prompt=False, thinking=thinking)
         try:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        except jinja2.TemplateError as error:
+            lead = self._lead_before(messages, prompt, before, place, spelled, thinking)
+        except NotAligned as error:
             raise TurnsRefused(
-                f"the chat template of {self._model} refuses the turns {', '.join(roles)}: {error}"
+                f"replies cannot be trained with the chat template of {self._model}: {error}; give the folder a "
+                "chat_template.jinja in which a reply begins with its generation prompt"
             ) from None
-        return str(text)
+        if prompt + lead == before and said.startswith(prompt) and said.endswith(after):
+            return _Rendered(prompt, said[len(prompt) : len(said) - len(after)], end)
+        if not (said.startswith(before) and said.endswith(after)):
+            raise TurnsRefused(f"the chat template of {self._model} changes the text of the reply")
+        return _Rendered(prompt, lead + said[len(before) : len(said) - len(after)], end)
 
-    def _stripped(self, text: str) -> str:
-        return text.strip() if self._strips else text
+    def _around_reply(self, messages: list[Message], place: str, thinking: bool | None) -> tuple[str, str]:
+        """What the template writes before and after a reply, for which `place` stands."""
+        closed = self.template.render(
+            [*messages, {"role": "assistant", "content": place}], prompt=False, thinking=thinking
+        )
+        before, *after = closed.split(place)
+        if len(after) != 1:
+            raise TurnsRefused(f"the chat template of {self._model} shows a reply {len(after)} times, not once")
+        return before, after[0]
 
-    def _without_marks(self, text: str) -> list[str]:
-        """Split `text` after the first character of each added token, so that none is encoded as such."""
-        cuts = [match.start() + 1 for match in self._mark_pattern.finditer(text)]
-        return [text[a:b] for a, b in pairwise([0, *cuts, len(text)])]
+    def _lead_before(
+        self,
+        messages: list[Message],
+        prompt: str,
+        before: str,
+        place: str,
+        spelled: Spelled,
+        thinking: bool | None,
+    ) -> str:
+        """What the model writes after the prompt and before the reply. Raises `NotAligned`."""
+        marks = self.template.marks
+        if before.startswith(prompt):
+            lead, opened = before[len(prompt) :], opened_by(prompt, marks)
+            return lead if opened is None else closed_lead(lead, opened, prompt)
+        # The template writes earlier messages in another way, or asks for a reply in another way than it begins one.
+        # What follows the last message can be compared all the same.
+        edge = spelled.fresh()
+        *earlier, last = messages
+        marked = [*earlier, last | {"content": last["content"] + edge}]
+        asked = self.template.render(marked, prompt=True, thinking=thinking).rpartition(edge)[2]
+        answered = self._around_reply(marked, place, thinking)[0].rpartition(edge)[2]
+        return lead_after(asked, answered, self._tokens, marks)
 
-    def _text_ids(self, text: str) -> list[int]:
-        if not text:
-            return []
-        return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    def _with_thought(
+        self,
+        messages: list[Message],
+        answer: Message,
+        thought: str,
+        prompt: str,
+        after: str,
+        thinking: bool | None,
+    ) -> str | None:
+        """A thought and its reply as they follow the prompt: as the template shows them, or else in the marks that the
+        prompt opens. None if there is neither."""
+        if (field := self.template.thought_field) is not None:
+            said = self.template.render([*messages, answer | {field: thought}], prompt=False, thinking=thinking)
+            if said.startswith(prompt) and said.endswith(after):
+                return said[len(prompt) : len(said) - len(after)]
+        opened = opened_by(prompt, self.template.marks)
+        if opened is None:
+            return None
+        return thought + close_of(opened, prompt) + answer["content"]
 
+    def _end_id(self, end: Ending) -> int:
+        if end.controls:
+            return self._speller.control[end.controls[-1]]
+        return int(self._tokenizer.eos_token_id)
 
-def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """A pattern with one group that matches any of `words`, longer ones first; it matches nothing if there are none."""
-    longest_first = sorted(words, key=len, reverse=True)
-    return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else re.compile("((?!))")
+    def _header_length(self, written: str) -> int:
+        """Length of what the template writes before a reply without a thought, if `written` begins with it."""
+        text = written.lstrip()
+        headers = [header for lead in self._leads if (header := lead.strip()) and text.startswith(header)]
+        return len(written) - len(text) + max(map(len, headers)) if headers else 0
+
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False))

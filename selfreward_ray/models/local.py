@@ -22,6 +22,8 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = "*.safetensors"
 _NEVER_READ = ("*.bin", "*.pth", "*.pt", "*.gguf")
 """Pickled weights and formats of other programs, which are never loaded."""
+_NO_DEFAULT_TOKENS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes of tokenizers that have no special tokens but those that their settings name."""
 
 
 @dataclass(frozen=True)
@@ -216,9 +218,34 @@ def _check(here: _Here, uri: str) -> None:
         raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
     if not here.names & {"tokenizer.json", "tokenizer.model"}:
         raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
-    config = here.folder / "tokenizer_config.json"
-    in_config = config.exists() and '"chat_template"' in config.read_text(encoding="utf-8")
-    if not in_config and "chat_template.jinja" not in here.names:
+    config = _tokenizer_config(here.folder, uri)
+    if not config.get("chat_template") and not _has_template_file(here):
         raise lacks(
             "chat template", "add a chat_template.jinja to the folder; base models have none, and need one here"
         )
+    if _without_eos(config):
+        raise lacks("end token", "name the token that ends a reply as eos_token in its tokenizer_config.json")
+
+
+def _has_template_file(here: _Here) -> bool:
+    file = here.folder / "chat_template.jinja"
+    return file.name in here.names and bool(file.read_text(encoding="utf-8").strip())
+
+
+def _tokenizer_config(folder: Path, uri: str) -> dict[str, Any]:
+    """The settings of the folder's tokenizer, those of its special tokens included."""
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        try:
+            settings |= json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (ValueError, TypeError) as error:
+            raise UserError(f"model {uri!r}: its {name} is not a JSON object ({error}); copy it again") from None
+    return settings
+
+
+def _without_eos(config: dict[str, Any]) -> bool:
+    """Whether the tokenizer has no EOS token by its settings. The class of a model family has one by default."""
+    without_default = config.get("tokenizer_class") in _NO_DEFAULT_TOKENS
+    return not config["eos_token"] if "eos_token" in config else without_default

@@ -27,4 +27,4 @@ def _lengths(preference: Preference) -> tuple[int, int]:
 
 
 def _length(candidate: Candidate) -> int:
-    return len(candidate.token_ids) or len(candidate.text)
+    return len(candidate.token_ids) - candidate.thought_tokens or len(candidate.text)

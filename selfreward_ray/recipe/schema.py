@@ -78,6 +78,8 @@ class Prompts(RowReading):
     """The split of `source` that is read, as ``seed_data.split``."""
     count: PositiveInt = 5000
     """Number of new prompts in each iteration."""
+    thinking: bool | None = None
+    """Whether the proposer thinks before it proposes a prompt, as `respond.thinking`."""
     proposer: str | None = None
     """The model that proposes prompts, by folder, hub name or URI; null is M0. The paper uses one fixed chat model for
     all iterations. M1 of the run itself may propose; M2 and later models may not, because they are trained on these
@@ -130,6 +132,12 @@ class Respond(Section):
 
     candidates: PositiveInt = 4
     """Number N of candidates sampled for each prompt. The paper uses 4."""
+    thinking: bool | None = None
+    """Whether the model thinks before it replies: candidates, answers to held-out prompts and to questions of
+    benchmarks. It is turned on or off by the variable ``enable_thinking`` or ``thinking`` of the model's chat template;
+    a template without one is refused. null leaves the template's default. The thought is not the reply: the reply alone
+    is judged, compared and exported. SFT encodes IFT examples in the same way. A reply is cut off by
+    ``sampling.max_tokens``, which counts the thought too."""
     sampling: Sampling = Sampling()
     """Sampling parameters for candidates."""
 
@@ -149,6 +157,10 @@ class Judge(Section):
     """Minimum number of valid verdicts, those with a readable score, that a candidate needs to take part in pairs."""
     retries: NonNegativeInt = 2
     """How many times a verdict without a readable score is sampled again before it counts as invalid."""
+    thinking: bool | None = None
+    """Whether the judge thinks before its verdict, as `respond.thinking`. A score in the thought does not count, and a
+    verdict that ends inside its thought is invalid. ``judge.sampling.max_tokens`` counts the thought too. An endpoint
+    takes only null."""
     constrained: bool = False
     """Constrain decoding, so that every verdict ends with a readable score. The paper does not constrain verdicts.
 

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from selfreward_ray.recipe.section import Section
 
-MODEL_FIELDS = {"dtype", "dropout", "lora", "select", "select_every"}
+MODEL_FIELDS = {"dtype", "dropout", "lora", "thoughts", "select", "select_every"}
 """Fields of `training` that change the trained model. The others only decide where and how fast it is trained."""
 
 PASS_FIELDS = {"micro_batch_tokens"}
@@ -108,6 +108,10 @@ class Training(Section):
     configuration."""
     lora: Lora = Lora()
     """Low-rank adapters; off by default."""
+    thoughts: Literal["train", "read"] = "train"
+    """What SFT and DPO do with the thought before a reply. ``train`` trains on all that the engine generated, thought
+    and reply. ``read`` trains on the reply alone: the thought stands before it as generated, the model reads it, and it
+    gives no loss and no reward. A reply whose thought has no end is then dropped, as there is nothing to train on."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass instead of storing them. Saves memory, costs time."""
     liger_kernels: bool = False

@@ -12,6 +12,7 @@ from itertools import permutations
 from selfreward_ray.judging.rubric import Rubric
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, ReplyVerdicts, SftExample, Verdict
+from selfreward_ray.thought import part_thought, without_thoughts
 
 NO_VERDICT = "no verdict on any reply of its set could be read"
 DISAGREES = "the set's verdicts do not agree with its ranking"
@@ -72,7 +73,7 @@ def eft_rows(judged: JudgedSet, rubric: Rubric) -> tuple[list[EftRow], list[Drop
             dropped.append(Dropped(reply.id, "eft", UNREADABLE))
             continue
         question = rubric.render(judged.ranked.question, reply.text)
-        example = SftExample(f"{reply.id}/eft", "eft", question, verdict.text)
+        example = SftExample(f"{reply.id}/eft", "eft", question, verdict.text, thought=verdict.thought)
         rows.append(EftRow(reply.id, judged.id, example, verdict.score))
     return rows, dropped
 
@@ -80,13 +81,15 @@ def eft_rows(judged: JudgedSet, rubric: Rubric) -> tuple[list[EftRow], list[Drop
 def written_verdicts(ranked: RankedSet, rubric: Rubric) -> JudgedSet:
     """The verdicts that stand in the source as the one draw of the set; a reply without one has an unreadable one."""
     judged = [
-        ReplyVerdicts(
-            reply.id,
-            (Verdict(f"{reply.id}/v0", reply.verdict or "", rubric.read_score(reply.verdict or ""), attempts=1),),
-        )
-        for reply in ranked.replies
+        ReplyVerdicts(reply.id, (_written(f"{reply.id}/v0", reply.verdict or "", rubric),)) for reply in ranked.replies
     ]
     return JudgedSet(ranked.id, ranked, tuple(judged))
+
+
+def _written(row: str, said: str, rubric: Rubric) -> Verdict:
+    found = part_thought(said)
+    score = rubric.read_score(without_thoughts(found.reply)) if found.finished else None
+    return Verdict(row, found.reply, score, attempts=1, thought=found.thought)
 
 
 def thin(rows: list[EftRow], share: float, rng_seed: int) -> tuple[list[EftRow], list[Dropped]]:

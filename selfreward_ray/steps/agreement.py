@@ -12,7 +12,7 @@ from selfreward_ray.records import Dropped, JudgedSet, RankedSet
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.seed.readers import Reading, read_seed
 from selfreward_ray.steps.evaluate import agreement_verdicts
-from selfreward_ray.steps.pooled import PooledStep, judging
+from selfreward_ray.steps.pooled import PooledStep, judging, switches
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files
 
@@ -47,7 +47,7 @@ def agreement(recipe: Recipe, *, model: str, data: str, out: str, label: str = "
 
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="sets", label=label, refused=len(dropped),
-        measure=measure, only_judges=True,
+        measure=measure, only_judges=True, thinking=switches(recipe, "judge"),
     )  # fmt: skip
 
 

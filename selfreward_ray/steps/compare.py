@@ -12,7 +12,7 @@ from selfreward_ray.judging.head_to_head import match_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
 from selfreward_ray.steps.given import reading_part
-from selfreward_ray.steps.pooled import PooledStep, judging
+from selfreward_ray.steps.pooled import PooledStep, judging, switches
 from selfreward_ray.steps.replies import first_replies
 from selfreward_ray.store.folder import Folder, absolute, same_place
 from selfreward_ray.store.step import Step
@@ -46,6 +46,7 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
         measure=lambda: {"left": _place(left), "right": _place(right), **_figures(step)}, only_judges=True,
+        thinking=switches(recipe, "judge"),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet, ScoredReply
-from selfreward_ray.steps.pooled import PooledStep, judging
+from selfreward_ray.steps.pooled import PooledStep, judging, switches
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.tables import read_rows
 
@@ -44,7 +44,10 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
             "scores": score_histogram(judged),  # of all rows, also if the step was interrupted
         }
 
-    return PooledStep(step, job, recipe, model, rows, unit="prompts", label=label, measure=measure)
+    return PooledStep(
+        step, job, recipe, model, rows, unit="prompts", label=label, measure=measure,
+        thinking=switches(recipe, "respond", "judge"),
+    )  # fmt: skip
 
 
 def agreement_verdicts(recipe: Recipe) -> int:

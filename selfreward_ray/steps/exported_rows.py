@@ -34,9 +34,12 @@ _PAIR_SCHEMA = pa.schema(
         ("id", pa.string()),
         *((name, _MESSAGES) for name in ("prompt", "chosen", "rejected")),
         *((name, pa.float64()) for name in ("chosen_score", "rejected_score", "label_smoothing")),
+        *((name, pa.string()) for name in ("chosen_thought", "rejected_thought")),
     ]
 )
-_EXAMPLE_SCHEMA = pa.schema([("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES)])
+_EXAMPLE_SCHEMA = pa.schema(
+    [("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES), ("thought", pa.string())]
+)
 _REPLY_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -45,6 +48,7 @@ _REPLY_SCHEMA = pa.schema(
         ("finished", pa.bool_()),
         ("mean", pa.float64()),
         ("scores", pa.list_(pa.float64())),
+        ("thought", pa.string()),
     ]
 )
 _CONVERSATION_SCHEMA = pa.schema(
@@ -54,6 +58,7 @@ _CONVERSATION_SCHEMA = pa.schema(
         ("messages", _MESSAGES),
         ("generator", pa.string()),
         ("finished", pa.bool_()),
+        ("thoughts", pa.list_(pa.string())),
     ]
 )
 _COMPARISON_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "left", "right", "preferred")])
@@ -115,17 +120,19 @@ def _pair_rows(pair: Pair) -> Iterator[dict[str, Any]]:
         "chosen_score": pair.chosen.mean,
         "rejected_score": pair.rejected.mean,
         "label_smoothing": pair.label_smoothing,
+        "chosen_thought": pair.chosen.thought or None,
+        "rejected_thought": pair.rejected.thought or None,
     }
 
 
 def _example_rows(example: SftExample) -> Iterator[dict[str, Any]]:
     messages = [*_messages(example.history), *_exchange(example.prompt, example.target)]
-    yield {"id": example.id, "kind": example.kind, "messages": messages}
+    yield {"id": example.id, "kind": example.kind, "messages": messages, "thought": example.thought or None}
 
 
 def _positive_rows(row: Positive) -> Iterator[dict[str, Any]]:
     messages = [*_messages(row.history), *_exchange(row.prompt, row.reply.text)]
-    yield {"id": row.id, "kind": "positive", "messages": messages}
+    yield {"id": row.id, "kind": "positive", "messages": messages, "thought": row.reply.thought or None}
 
 
 def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> Iterator[dict[str, Any]]:
@@ -139,6 +146,7 @@ def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> 
             "finished": candidate.finished,
             "mean": candidate.mean,
             "scores": [verdict.score for verdict in candidate.verdicts] or None,
+            "thought": candidate.thought or None,
         }
 
 
@@ -153,6 +161,7 @@ def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any
         "finished": answer.finished,
         "mean": None,
         "scores": None,
+        "thought": answer.thought or None,
     }
 
 
@@ -165,6 +174,7 @@ def _conversation_rows(row: AnsweredQuestion, generator: str) -> Iterator[dict[s
         "messages": [*_messages(row.question.history), *messages],
         "generator": generator,
         "finished": all(answer.finished for answer in row.answers),
+        "thoughts": [answer.thought or None for answer in row.answers],
     }
 
 

@@ -7,7 +7,7 @@ from selfreward_ray.inference.programs import judge_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
 from selfreward_ray.steps.given import reading_part
-from selfreward_ray.steps.pooled import PooledStep, judging
+from selfreward_ray.steps.pooled import PooledStep, judging, switches
 from selfreward_ray.steps.replies import offered_replies
 from selfreward_ray.store.step import Step
 
@@ -27,4 +27,5 @@ def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "j
     return PooledStep(
         step, job, recipe, model, offered.rows, unit="prompts", label=label, refused=offered.refused,
         measure=lambda: offered.figures, only_judges=True,
+        thinking=switches(recipe, "judge"),
     )  # fmt: skip

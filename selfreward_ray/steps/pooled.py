@@ -1,8 +1,8 @@
 """Common parts of the steps that run on a pool of replicas: resume, progress and counts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from selfreward_ray.errors import UserError
@@ -11,6 +11,8 @@ from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.endpoint_pool import open_endpoint
 from selfreward_ray.inference.pool import Workload
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.local import model_and_adapter
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -51,6 +53,29 @@ def check_endpoint(model: str, recipe: Recipe, only_judges: bool = True) -> None
         )
     if recipe.judge.constrained:
         raise UserError(f"judge.constrained: the endpoint {address} takes no constraints; set judge.constrained=false")
+    if recipe.judge.thinking is not None:
+        raise UserError(
+            f"judge.thinking: the endpoint {address} has a chat template of its own; set judge.thinking=null, and turn "
+            "thinking on or off where it is served"
+        )
+
+
+def switches(recipe: Recipe, *sections: str) -> dict[str, bool | None]:
+    """The values of ``thinking`` in `sections` of the recipe, by the names of these fields."""
+    return {f"{name}.thinking": getattr(recipe, name).thinking for name in sections}
+
+
+def check_thinking(model: str, asked: Mapping[str, bool | None]) -> None:
+    """Raise `UserError` if `model` has no switch for thinking and `asked`, the values of recipe fields by name, needs
+    one. Only then are the files of its tokenizer opened."""
+    fields = [name for name, thinking in asked.items() if thinking is not None]
+    if not fields or is_endpoint(model):
+        return
+    folder, _ = model_and_adapter(model, weights=False)
+    try:
+        ChatCodec(folder).template.require_switch()
+    except UserError as error:
+        raise UserError(f"{' and '.join(fields)}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,8 @@ class PooledStep:
     """Computes the manifest's metrics when all rows are written."""
     only_judges: bool = False
     """Whether the model only gives verdicts, so that an endpoint can take its place."""
+    thinking: Mapping[str, bool | None] = field(default_factory=dict)
+    """The values of the recipe's fields for thinking that the step uses, by their names."""
 
 
 def run_pooled(
@@ -85,6 +112,8 @@ def run_pooled(
     for step in steps:
         check_endpoint(step.model, step.recipe, step.only_judges)
     unfinished = [step for step in steps if not step.step.is_done()]
+    for step in unfinished:
+        check_thinking(step.model, step.thinking)
     manifests = []
     with ExitStack() as engines:
         shared = _SharedPool(unfinished, engines, open_pool or pool.open_pool)

@@ -23,7 +23,7 @@ from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExam
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.steps.live import LiveMetrics
-from selfreward_ray.steps.pooled import check_endpoint, figures
+from selfreward_ray.steps.pooled import check_endpoint, check_thinking, figures, switches
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
@@ -59,6 +59,7 @@ class Proposer:
     def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[BlockCounts]:
         """Run `job` on the `requests` of a round, and yield the counts of each finished block."""
         if self._rounds is None:
+            check_thinking(proposer_of(self._recipe), switches(self._recipe, "prompts"))
             note("starting the engine")
             recipe = self._recipe
             opened = self._open_rounds(
@@ -132,7 +133,7 @@ class _Answers:
 
     def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, proposer: Proposer) -> None:
         sampling = recipe.prompts.sampling
-        program = partial(propose_prompt, sampling=sampling, read=read_proposal)
+        program = partial(propose_prompt, sampling=sampling, read=read_proposal, thinking=recipe.prompts.thinking)
         self._job = Job("propose", program, Prompt, Proposal, folder.uri, sampling.max_tokens)
         self.counted = BlockCounts()
         """Counts since the last interruption."""

@@ -14,6 +14,7 @@ from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files
 from selfreward_ray.store.user_files import read_some_rows
+from selfreward_ray.thought import part_thought
 
 _ANSWERING = ("sample", "respond", "judge")
 
@@ -60,7 +61,7 @@ def _answers(evaluation: str) -> Iterator[JudgedPrompt]:
     """The answers of a finished evaluate step, with the ids of the held-out sets."""
     for _, rows in read_files(Folder(evaluation) / "rows", EvaluatedSet):
         for row in rows:
-            answer = Candidate(row.answer.id, row.answer.text, (), row.answer.finished)
+            answer = Candidate(row.answer.id, row.answer.text, (), row.answer.finished, thought=row.answer.thought)
             yield JudgedPrompt(row.id, row.answer.prompt, (), (answer,))
 
 
@@ -70,6 +71,12 @@ def _first_of(answered: Iterable[JudgedPrompt]) -> Iterator[tuple[str, Contender
         yield prompt.question, Contender(first.id, first.text)
 
 
+def _candidate(row: str, text: str, finished: bool) -> Candidate:
+    """An unjudged reply of a file. A thought at its beginning is no part of it."""
+    found = part_thought(text)
+    return Candidate(row, found.reply, (), finished and found.finished, thought=found.thought)
+
+
 def _read_replies(source: str, option: str, reading: Reading) -> Iterator[JudgedPrompt | Dropped]:
     """Prompts with unjudged candidates. Ids contain the row's place (``given/p000017/r0``)."""
     for number, found in enumerate(read_answered(read_some_rows(source, None, option), reading)):
@@ -77,5 +84,5 @@ def _read_replies(source: str, option: str, reading: Reading) -> Iterator[Judged
             yield found
             continue
         name = given_id(number)
-        candidates = (Candidate(f"{name}/r{i}", text, (), found.finished) for i, text in enumerate(found.replies))
+        candidates = (_candidate(f"{name}/r{i}", text, found.finished) for i, text in enumerate(found.replies))
         yield JudgedPrompt(name, found.prompt, (), tuple(candidates), found.history)

@@ -22,7 +22,7 @@ from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.store.step import Step, finished_step, is_step
 from selfreward_ray.store.tables import read_files, write_part
-from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
+from selfreward_ray.training.examples import Encoding, fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.history import History
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
@@ -59,10 +59,12 @@ def sft(
     the training job.
     """
 
-    codec = _codec_of(model)
+    codec, encoding = _codec_of(model), _encoding(recipe)
 
     def encode(row: SftExample | Positive) -> SftTokens:
-        return positive_tokens(row, codec) if isinstance(row, Positive) else sft_tokens(row, codec())
+        if isinstance(row, Positive):
+            return positive_tokens(row, codec, encoding)
+        return sft_tokens(row, codec(), encoding)
 
     given = {"seed": (seed_data, SftExample), "eft": (eft, SftExample), "pair": (positives, Positive)}
     sources = {name: (uri, record) for name, (uri, record) in given.items() if uri is not None}
@@ -98,7 +100,7 @@ def dpo(
             )
         judge = portable(judge, adapters=True)  # validation has another working directory
         selection = Selection(recipe, ModelLayout(absolute(out)), validation, judge, label, run)
-    codec, max_tokens = _codec_of(model), recipe.dpo.max_tokens
+    codec, encoding, max_tokens = _codec_of(model), _encoding(recipe), recipe.dpo.max_tokens
     sources: dict[str, tuple[str, type[Any]]] = {"pair": (pairs, Pair)}
     if recipe.dpo.eft_weight:
         if eft is None:
@@ -106,11 +108,11 @@ def dpo(
         sources["eft"] = (eft, SftExample)
 
     def write(step: Step, tables: _Tables) -> tuple[int, int]:
-        encode: Callable[[Pair], PairTokens] = partial(pair_tokens, codec=codec)
+        encode: Callable[[Pair], PairTokens] = partial(pair_tokens, codec=codec, encoding=encoding)
         if "eft" not in tables:
             return _encode(step, tables, encode, max_tokens, PairTokens)
         given = [row for _, rows in read_files(*tables.pop("eft")) for row in rows]
-        judging, dropped = fitting(given, lambda row: sft_tokens(row, codec()), max_tokens, step.name)
+        judging, dropped = fitting(given, lambda row: sft_tokens(row, codec(), encoding), max_tokens, step.name)
         if not judging:
             raise UserError(f"{label}: no EFT row in {eft} has at most {max_tokens} tokens; raise dpo.max_tokens")
         write_part(step.folder, "dropped", dropped, Dropped, "eft")
@@ -130,6 +132,10 @@ def _codec_of(model: str) -> Callable[[], ChatCodec]:
     return cache(lambda: ChatCodec(local_model(model, weights=False)))
 
 
+def _encoding(recipe: Recipe) -> Encoding:
+    return Encoding(recipe.training.thoughts, recipe.respond.thinking, recipe.judge.thinking)
+
+
 def _train(
     recipe: Recipe,
     name: str,
@@ -144,6 +150,7 @@ def _train(
     selection: Selection | None = None,
 ) -> Manifest:
     part = {name: optimization.model_dump(exclude=PASS_FIELDS), "seed": recipe.seed}
+    part["thinking"] = [recipe.respond.thinking, recipe.judge.thinking]
     part |= recipe.training.model_settings()
     inputs = {name: uri for name, (uri, _) in sources.items()}
     if selection is not None:

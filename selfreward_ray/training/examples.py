@@ -1,39 +1,94 @@
 """Rows to token ids for training: an example that does not fit is dropped with a reason, never cut."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from selfreward_ray.models.chat import ChatCodec, TurnsRefused
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.template import TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.training.packing import longest_sequence
 
-
-def sft_tokens(example: SftExample, codec: ChatCodec) -> SftTokens:
-    """Prompt and target ids by the chat template; the target ends in the end token."""
-    prompt_ids, target_ids = codec.prompt_ids(example.prompt, example.history), codec.target_ids(example.target)
-    return SftTokens(example.id, tuple(prompt_ids), tuple(target_ids))
+NO_REPLY = "the thought before a reply has no end, so there is no reply to train on"
 
 
-def positive_tokens(row: Positive, codec: Callable[[], ChatCodec]) -> SftTokens:
+class NothingToTrain(ValueError):
+    """A row without a token that gives a loss; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How rows become token ids, by the recipe."""
+
+    thoughts: Literal["train", "read"] = "train"
+    """As ``training.thoughts``."""
+    respond_thinking: bool | None = None
+    """As ``respond.thinking``, in which IFT examples, positives and pairs are encoded."""
+    judge_thinking: bool | None = None
+    """As ``judge.thinking``, in which EFT examples are encoded."""
+
+
+DEFAULT = Encoding()
+
+
+def sft_tokens(example: SftExample, codec: ChatCodec, encoding: Encoding = DEFAULT) -> SftTokens:
+    """Prompt and target ids by the chat template; the target ends in the end token.
+
+    The model is asked as it is when it samples: an IFT example as for a reply, an EFT example as for a verdict.
+    """
+    thinking = encoding.judge_thinking if example.kind == "eft" else encoding.respond_thinking
+    prompt_ids = tuple(codec.prompt_ids(example.prompt, example.history, thinking))
+    target_ids = tuple(
+        codec.target_ids(example.target, example.prompt, example.history, thought=example.thought, thinking=thinking)
+    )
+    context = codec.read(target_ids, prompt_ids).thought_tokens if encoding.thoughts == "read" else 0
+    return SftTokens(example.id, prompt_ids, target_ids, context)
+
+
+def positive_tokens(row: Positive, codec: Callable[[], ChatCodec], encoding: Encoding = DEFAULT) -> SftTokens:
     """The very ids that the engine read and wrote, as in `pair_tokens`."""
-    return SftTokens(row.id, _prompt_ids(row, codec), _reply_ids(row.reply, codec))
+    ids, context = _reply_ids(row, row.reply, codec, encoding)
+    return SftTokens(row.id, _prompt_ids(row, codec, encoding), ids, context)
 
 
-def pair_tokens(pair: Pair, codec: Callable[[], ChatCodec]) -> PairTokens:
+def pair_tokens(pair: Pair, codec: Callable[[], ChatCodec], encoding: Encoding = DEFAULT) -> PairTokens:
     """The very ids that the engine read and wrote: nothing is encoded again between sampling and training.
 
-    What no engine wrote has no ids; it alone is encoded, by the `codec` that is opened for it.
+    What no engine wrote has no ids; it alone is encoded, by the `codec` that is opened for it. Raises `NothingToTrain`
+    if thoughts are only read, and that of a reply has no end.
     """
-    chosen, rejected = _reply_ids(pair.chosen, codec), _reply_ids(pair.rejected, codec)
-    return PairTokens(pair.id, _prompt_ids(pair, codec), chosen, rejected, pair.label_smoothing)
+    chosen, chosen_context = _reply_ids(pair, pair.chosen, codec, encoding)
+    rejected, rejected_context = _reply_ids(pair, pair.rejected, codec, encoding)
+    return PairTokens(
+        pair.id,
+        _prompt_ids(pair, codec, encoding),
+        chosen,
+        rejected,
+        pair.label_smoothing,
+        chosen_context=chosen_context,
+        rejected_context=rejected_context,
+    )
 
 
-def _prompt_ids(row: Pair | Positive, codec: Callable[[], ChatCodec]) -> tuple[int, ...]:
-    return row.prompt_ids or tuple(codec().prompt_ids(row.prompt, row.history))
+def _prompt_ids(row: Pair | Positive, codec: Callable[[], ChatCodec], encoding: Encoding) -> tuple[int, ...]:
+    return row.prompt_ids or tuple(codec().prompt_ids(row.prompt, row.history, encoding.respond_thinking))
 
 
-def _reply_ids(reply: Candidate, codec: Callable[[], ChatCodec]) -> tuple[int, ...]:
-    return reply.token_ids or tuple(codec().target_ids(reply.text))
+def _reply_ids(
+    row: Pair | Positive, reply: Candidate, codec: Callable[[], ChatCodec], encoding: Encoding
+) -> tuple[tuple[int, ...], int]:
+    """The ids of a reply with its thought, and how many of the first are only read."""
+    ids, context = reply.token_ids, reply.thought_tokens
+    if not ids:
+        thinking = encoding.respond_thinking
+        said = codec().target_ids(reply.text, row.prompt, row.history, thought=reply.thought, thinking=thinking)
+        ids = tuple(said)
+        context = codec().read(ids, _prompt_ids(row, codec, encoding)).thought_tokens
+    if encoding.thoughts == "train":
+        return ids, 0
+    if context >= len(ids):
+        raise NothingToTrain(NO_REPLY)
+    return ids, context
 
 
 def fitting(
@@ -47,6 +102,9 @@ def fitting(
             example = encode(row)
         except TurnsRefused:
             dropped.append(Dropped(row.id, step, "the model's chat template refuses its turns"))
+            continue
+        except NothingToTrain as error:
+            dropped.append(Dropped(row.id, step, str(error)))
             continue
         if longest_sequence(example) > max_tokens:
             # No length in the reason: reasons are counted.

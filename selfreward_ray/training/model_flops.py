@@ -59,7 +59,7 @@ class ModelFlops:
 
     def forward(self, sequences: Iterable[TokenSequence]) -> float:
         """FLOPs of the forward pass."""
-        return float(sum(self._forward(len(s.prompt_ids) + len(s.target_ids), len(s.target_ids)) for s in sequences))
+        return float(sum(self._forward(len(s.prompt_ids) + len(s.target_ids), len(s.scored_ids)) for s in sequences))
 
     def training(self, sequences: Iterable[TokenSequence]) -> float:
         """FLOPs of the forward and the backward pass."""

@@ -17,7 +17,7 @@ from selfreward_ray.recipe.training import Dpo
 from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
 
 LogProbs = dict[str, Tensor]
-"""Sequence id → log-probs of its target tokens, float32 of shape [target tokens], in nats."""
+"""Sequence id → log-probs of its scored target tokens, float32 of shape [scored tokens], in nats."""
 Reference = dict[str, float]
 """Sequence id → the reference model's summed target log-prob, in nats."""
 
@@ -46,7 +46,7 @@ class SftObjective:
     first_loss = None
 
     def weight(self, example: SftTokens) -> float:
-        return len(example.target_ids)
+        return len(example.target_ids) - example.context
 
     def loss(
         self, examples: tuple[SftTokens, ...], logprobs: LogProbs, reference: Reference
@@ -132,7 +132,7 @@ class DpoObjective:
     ) -> tuple[Tensor, dict[str, float]]:
         def log_ratios(sequences: list[TokenSequence]) -> tuple[Tensor, Tensor]:
             summed = torch.stack([logprobs[s.id].sum() - reference[s.id] for s in sequences])
-            return summed, summed / summed.new_tensor([len(s.target_ids) for s in sequences])
+            return summed, summed / summed.new_tensor([len(s.scored_ids) for s in sequences])
 
         chosen, chosen_averaged = log_ratios([e.chosen for e in examples])
         rejected, rejected_averaged = log_ratios([e.rejected for e in examples])

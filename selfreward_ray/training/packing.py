@@ -31,7 +31,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Packed:
-    """One row of T tokens with N targets, these in the order of `sequences`."""
+    """One row of T tokens with N scored targets, these in the order of `sequences`."""
 
     sequences: tuple[TokenSequence, ...]
     token_ids: Tensor
@@ -41,7 +41,7 @@ class Packed:
     segments: tuple[Segment, ...]
     """They follow each other without a gap."""
     predictors: Tensor
-    """Where in the row each target is predicted, of shape [N]; a prompt's last token predicts the first of both
+    """Where in the row each scored target is predicted, of shape [N]; a prompt's last token predicts the first of both
     branches."""
     target_ids: Tensor
     """Of shape [N]."""
@@ -73,7 +73,8 @@ def pack(examples: tuple[Any, ...]) -> Packed:
             first, stop = len(token_ids), len(token_ids) + len(branch.target_ids)
             token_ids += branch.target_ids
             position_ids += range(end - start, end - start + stop - first)
-            predictors += [end - 1, *range(first, stop - 1)]
+            # What the model only reads gives no log-probabilities.
+            predictors += [end - 1, *range(first, stop - 1)][branch.context :]
             # The first branch goes on where the prompt ends: the two are one segment.
             whole = first == end
             segments.append(Segment(slice(start if whole else first, stop), slice(start, start if whole else end)))
@@ -84,7 +85,7 @@ def pack(examples: tuple[Any, ...]) -> Packed:
         torch.tensor(position_ids),
         tuple(segments),
         torch.tensor(predictors),
-        torch.tensor([i for s in sequences for i in s.target_ids]),
+        torch.tensor([i for s in sequences for i in s.scored_ids]),
     )
 
 

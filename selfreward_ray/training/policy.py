@@ -35,7 +35,7 @@ class Policy(nn.Module):
         self.model = model
 
     def forward(self, packed: Packed) -> Tensor:
-        """Log-probs of all N targets, float32, in the order of `packed.sequences`.
+        """Log-probs of all N scored targets, float32, in the order of `packed.sequences`.
 
         One tensor: ZeRO-3 gathers at each output's backward, so ranks must have equally many outputs, whatever
         the number of their sequences.
@@ -55,5 +55,5 @@ class Policy(nn.Module):
 
 def by_sequence(packed: Packed, logprobs_N: Tensor) -> LogProbs:
     """The output of `Policy` taken apart."""
-    parts = logprobs_N.split([len(s.target_ids) for s in packed.sequences])
+    parts = logprobs_N.split([len(s.scored_ids) for s in packed.sequences])
     return {s.id: part for s, part in zip(packed.sequences, parts, strict=True)}

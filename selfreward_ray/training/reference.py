@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from selfreward_ray.models.local import local_model
+from selfreward_ray.records import TokenSequence
 from selfreward_ray.store.tables import read_rows, write_part
 from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.batches import Batch, MicroBatch
@@ -117,10 +118,15 @@ def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
     In bfloat16 a sequence's log-prob depends on what it is packed with, by more than the first loss may be off.
     """
     passes = [_alone(micro).examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
-    ids = [[(s.id, s.prompt_ids, s.target_ids) for e in examples for s in e.sequences()] for examples in passes]
+    ids = [[_sequence_key(s) for e in examples for s in e.sequences()] for examples in passes]
     how = [job.training.dtype, job.training.gpus_per_worker > 0, job.training.liger_kernels]
     lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
     return _hash(lines)[:16]
+
+
+def _sequence_key(sequence: TokenSequence) -> tuple[Any, ...]:
+    key: tuple[Any, ...] = (sequence.id, sequence.prompt_ids, sequence.target_ids)
+    return (*key, sequence.context) if sequence.context else key
 
 
 def _weights_hash(model: Path) -> str:

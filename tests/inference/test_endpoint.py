@@ -117,6 +117,15 @@ def test_text_and_finish_reason(reply: dict[str, Any], text: str, finish: str):
     assert (asked.outcome.text, asked.outcome.finish_reason, asked.outcome.cached_tokens) == (text, finish, None)
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_a_thought_that_the_server_has_parted_is_kept_apart(field: str):
+    reply = chat("Score: 4")
+    reply["choices"][0]["message"][field] = "Score: 2 \ud83d"
+    asked = ask(one_after(reply))
+    assert (asked.outcome.text, asked.outcome.thought) == ("Score: 4", "Score: 2 ?")
+    assert ask(one_after(chat("Score: 4"))).outcome.thought == ""
+
+
 PASSING = [
     *(error(status, "busy") for status in (408, 409, 425, 429, 500, 502, 503, 529)),
     Reply(reset=True),

@@ -205,7 +205,7 @@ class CountingEngine:
         self._tokens = 0
         self._answered: Counter[str] = Counter()
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         return [0] * 10
 
     async def generate(

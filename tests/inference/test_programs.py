@@ -357,3 +357,86 @@ def test_a_constrained_judge_has_to_end_in_a_score(constrained: bool):
     model = ScriptedModel(lambda text, row: "Score: 4")
     judged(model, JUDGE.model_copy(update={"constrained": constrained}))
     assert model.patterns["r0/v0/a0"] == (RUBRIC.constrained_pattern(34) if constrained else None)
+
+
+THOUGHT = "<think>\nScore: 2, I think.\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "thought", "score"),
+    [
+        (THOUGHT + "Score: 4", "Score: 4", "Score: 2, I think.", 4.0),
+        (THOUGHT, "", "Score: 2, I think.", None),
+        ("<think>Score: 2", "", "Score: 2", None),
+        ("Score: 2\n</think>\nGood.", "Good.", "Score: 2", None),
+        ("Good.\n<think>Score: 2</think>", "Good.\n<think>Score: 2</think>", "", None),
+        ("Good.\n<think>Score: 2", "Good.\n<think>Score: 2", "", None),
+    ],
+)
+def test_a_score_in_a_thought_is_none(said: str, text: str, thought: str, score: float | None):
+    verdict = judged(ScriptedModel(lambda *_: said), JUDGE.model_copy(update={"retries": 0}))
+    assert (verdict.text, verdict.thought, verdict.score) == (text, thought, score)
+
+
+def test_a_reply_is_judged_without_its_thought():
+    shown: dict[str, str] = {}
+
+    def answer(text: str, row: str) -> str:
+        shown[row] = text
+        return THOUGHT + ("Score: 4" if "/v" in row else "The Rhine." if "/r0" in row else "")
+
+    row = answered(ScriptedModel(answer))
+    first, second = row.candidates
+    assert (first.text, first.thought, first.finished) == ("The Rhine.", "Score: 2, I think.", True)
+    assert bytes(first.token_ids).decode() == THOUGHT + "The Rhine.", "all that was generated"
+    assert (second.text, second.finished) == ("", True)
+    assert shown["M2/p000000/r0/v0/a0"] == RUBRIC.render("Name a river.", "The Rhine.")
+    assert [v.thought for v in first.verdicts] == ["Score: 2, I think."] * 2
+
+
+def test_a_thought_without_an_end_is_no_finished_reply():
+    said = {"r0": "<think>The Rhine.", "r1": completion("<think>The", "length")}
+    model = ScriptedModel(lambda text, row: "Score: 4" if "/v" in row else said[row[-2:]])
+    for candidate in answered(model).candidates:
+        assert (candidate.text, candidate.finished) == ("", False)
+        assert candidate.thought.startswith("The")
+
+
+def test_what_a_model_has_parted_is_not_parted_again():
+    given = Completion("<think> is a tag.", (1, 2, 3), "stop", thought="Hm.", thought_tokens=2)
+    row = asyncio.run(sample(PROMPT, ScriptedModel(lambda *_: given), RESPOND))
+    candidate = row.candidates[0]
+    assert (candidate.text, candidate.thought, candidate.thought_tokens) == ("<think> is a tag.", "Hm.", 2)
+
+
+def test_answers_and_proposals_are_without_thoughts_and_so_are_the_turns_before_a_later_one():
+    shown: dict[str, str] = {}
+
+    def says(text: str, row: str) -> str:
+        shown[row] = text
+        return f"{THOUGHT}to {row}"
+
+    made = asyncio.run(answer_question(Question("q", ("One?", "Two?")), ScriptedModel(says), Sampling()))
+    assert [(a.text, a.thought) for a in made.answers] == [(f"to q/t{n}", "Score: 2, I think.") for n in (0, 1)]
+    assert shown["q/t1"] == "user: One?\nassistant: to q/t0\nTwo?"
+    request = Prompt("M2/q000003", "Task 9:")
+    given = asyncio.run(propose_prompt(request, ScriptedModel(lambda *_: THOUGHT + " Name a sea.\n"), Sampling(), str))
+    assert given.text.strip() == "Name a sea."
+    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),))
+    evaluated = asyncio.run(evaluate_set(ranked, ScriptedModel(says), RESPOND, 1, JUDGE, RUBRIC))
+    assert (evaluated.answer.text, evaluated.answer.thought) == ("to s/answer", "Score: 2, I think.")
+
+
+def test_each_request_is_encoded_with_its_own_switch():
+    model = ScriptedModel(lambda *_: "Score: 4")
+    respond, judge = RESPOND.model_copy(update={"thinking": True}), JUDGE.model_copy(update={"thinking": False})
+    asyncio.run(respond_and_judge(PROMPT, model, respond, judge, RUBRIC))
+    assert model.thinking == [True, False, False]
+    ranked = RankedSet("s", "Why?", (RankedReply("s/r0", "So.", 0),))
+    model.thinking.clear()
+    asyncio.run(evaluate_set(ranked, model, respond, 1, judge, RUBRIC))
+    assert model.thinking == [True, False]
+    model.thinking.clear()
+    asyncio.run(answer_question(Question("q", ("One?",)), model, Sampling(), thinking=False))
+    asyncio.run(propose_prompt(Prompt("q", "Task 9:"), model, Sampling(), str, thinking=True))
+    assert model.thinking == [False, True]

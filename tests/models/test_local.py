@@ -294,3 +294,40 @@ def test_an_endpoint_may_be_asked_and_is_nowhere_fetched():
     for fetched in (local_model, model_and_adapter):
         with pytest.raises(UserError, match="http://127.0.0.1:9/v1#judge is an endpoint, which has no weights here"):
             fetched(name)
+
+
+@pytest.mark.parametrize("template", ["null", '""', "[]"])
+def test_a_template_that_is_null_is_none(copy: Path, template: str):
+    (copy / "chat_template.jinja").unlink()
+    (copy / "tokenizer_config.json").write_text(f'{{"chat_template": {template}, "eos_token": "<|im_end|>"}}')
+    with pytest.raises(UserError, match="has no chat template; add a chat_template.jinja"):
+        local_model(str(copy))
+
+
+def test_an_empty_template_file_is_no_template(copy: Path):
+    (copy / "chat_template.jinja").write_text(" \n")
+    with pytest.raises(UserError, match="has no chat template; add a chat_template.jinja"):
+        local_model(str(copy))
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_tokenizer_without_an_end_token_is_named(copy: Path, left_out: bool):
+    """Its class, the one of no family in particular, has none by default; that of a family has."""
+    path = copy / "tokenizer_config.json"
+    config = json.loads(path.read_text()) | {"eos_token": None}
+    if left_out:
+        del config["eos_token"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError) as error:
+        local_model(str(copy))
+    assert str(error.value).startswith(f"model '{copy}' has no end token; name the token that ends a reply as eos_tok")
+    if left_out:
+        path.write_text(json.dumps(config | {"tokenizer_class": "LlamaTokenizer"}))
+        assert local_model(str(copy)) == copy
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "null"])
+def test_a_configuration_of_the_tokenizer_that_cannot_be_read_is_named(copy: Path, content: str):
+    (copy / "tokenizer_config.json").write_text(content)
+    with pytest.raises(UserError, match="its tokenizer_config.json is not a JSON object"):
+        local_model(str(copy))

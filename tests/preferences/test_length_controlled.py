@@ -1,5 +1,7 @@
 """Length control: the shortest of the best against the longest of the worst."""
 
+from dataclasses import replace
+
 import pytest
 from judged_prompts import PROMPT, candidate, candidate_set
 
@@ -79,3 +81,9 @@ def test_a_band_reaches_thirds_from_below_too():
 )
 def test_rules(candidates: list[Candidate], outcome: tuple[str, str] | str):
     assert names(*candidates, band=0.2) == outcome
+
+
+def test_a_thought_does_not_count_in_the_length_of_its_reply():
+    """Of its nine tokens eight are the thought, so that it is the shorter one of the two best."""
+    first, *others = RANGE_OF_5
+    assert names(replace(first, thought_tokens=8), *others, band=0.2) == ("a", "c")

@@ -46,7 +46,7 @@ class StandIn:
             progress(min(tick, stuck), ticks)
             time.sleep(0.1)
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         return list(text.encode())
 
     async def generate(

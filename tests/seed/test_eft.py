@@ -203,3 +203,19 @@ def test_every_reply_becomes_a_row_or_is_dropped_once(sets, wanted, share):
         kept = {r.id: r.score for r in rows if r.set_id == s.id}
         ranks = {reply.id: reply.rank for reply in s.ranked.replies}
         assert all(kept[a] > kept[b] for a in kept for b in kept if ranks[a] < ranks[b])
+
+
+def test_a_written_verdicts_thought_is_no_part_of_it_but_stays_with_it():
+    said = ["<think>Score: 1</think>\nScore: 5", "<think>Score: 5</think>", "<think>Score: 5", "Score: 1"]
+    replies = tuple(RankedReply(f"s/r{i}", f"text {i}", i, None, text) for i, text in enumerate(said))
+    rows, dropped = eft_rows(written_verdicts(RankedSet("s", "Why?", replies), Marks()), Marks())
+    assert [(r.id, r.example.target, r.example.thought) for r in rows] == [
+        ("s/r0", "Score: 5", "Score: 1"),
+        ("s/r3", "Score: 1", ""),
+    ]
+    assert [(d.id, d.reason) for d in dropped] == [("s/r1", UNREADABLE), ("s/r2", UNREADABLE)]
+
+
+def test_a_ranked_replys_thought_goes_into_its_instruction_row():
+    best = RankedReply("s/r0", "So.", 0, thought="Hm.")
+    assert ift_example(RankedSet("s", "Why?", (best, RankedReply("s/r1", "No.", 1)))).thought == "Hm."

@@ -398,3 +398,9 @@ def test_constrained_verdicts_are_refused_before_anything_starts(tmp_path: Path,
     with pytest.raises(UserError, match=message):
         check_recipe(Recipe.model_validate(values))
     check_recipe(Recipe.model_validate(values | {"judge": {}}))
+
+
+def test_thinking_is_the_endpoints_own_affair(tmp_path: Path, replies: str):
+    asked = Recipe.model_validate({"model": "m0", "judge": {"thinking": False}})
+    with pytest.raises(UserError, match="judge.thinking: the endpoint .* set judge.thinking=null"):
+        run_pooled(judge(asked, model=ENDPOINT, replies=replies, out=str(tmp_path / "out")))

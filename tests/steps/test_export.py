@@ -21,7 +21,7 @@ PAIRS = [
         f"p{i}/pair",
         f"Why {i}?",
         (1,),
-        Candidate("c", TEXT, (2,), True, (), 4.5, 0.25),
+        Candidate("c", TEXT, (2,), True, (), 4.5, 0.25, thought="Hm."),
         Candidate("r", "", (3,), True, (), 1.0, 0.0),
         0.25,
     )
@@ -36,6 +36,8 @@ MESSAGES = [
         "chosen_score": 4.5,
         "rejected_score": 1.0,
         "label_smoothing": 0.25,
+        "chosen_thought": "Hm.",
+        "rejected_thought": None,
     }
     for i in range(3)
 ]
@@ -78,16 +80,22 @@ def test_both_files_are_read_by_the_library_that_trainers_use(tmp_path: Path):
     ("row", "expected"),
     [
         (
-            SftExample("s/ift", "ift", "Why?", "So.", (Turn("system", "Be brief."),)),
+            SftExample("s/ift", "ift", "Why?", "So.", (Turn("system", "Be brief."),), "Hm."),
             {
                 "id": "s/ift",
                 "kind": "ift",
                 "messages": [("system", "Be brief."), ("user", "Why?"), ("assistant", "So.")],
+                "thought": "Hm.",
             },
         ),
         (
             Positive("p/r0", "Why?", (1,), Candidate("p/r0", "So.", (2,), True)),
-            {"id": "p/r0", "kind": "positive", "messages": [("user", "Why?"), ("assistant", "So.")]},
+            {
+                "id": "p/r0",
+                "kind": "positive",
+                "messages": [("user", "Why?"), ("assistant", "So.")],
+                "thought": None,
+            },
         ),
     ],
 )

@@ -50,12 +50,12 @@ JUDGED = [
     ),
     JudgedPrompt("p1", "How?", (1,), (candidate("p1/r0", "d", None, finished=False), candidate("p1/r1", "e", None))),
 ]
-EVALUATED = [EvaluatedSet("s0", EvaluatedReply("s0/answer", "Why?", "So.", False), ())]
+EVALUATED = [EvaluatedSet("s0", EvaluatedReply("s0/answer", "Why?", "So.", False, "Hm."), ())]
 ANSWERED = [
     AnsweredQuestion(
         f"given/p{i:06d}",
         Question(f"given/p{i:06d}", ("Hello?", "Again?"), question_id),
-        (Answer("t0", TEXT, True), Answer("t1", "two", i != 2)),
+        (Answer("t0", TEXT, True), Answer("t1", "two", i != 2, "Hm.")),
     )
     for i, question_id in ((2, "81"), (0, '"w-1"'), (1, "111"))
 ]
@@ -99,6 +99,7 @@ def test_candidates_become_rows_with_their_scores(step: MakeStep, tmp_path: Path
         "finished": True,
         "mean": 4.0,
         "scores": [4.0, None],
+        "thought": None,
     }
     assert (found[3]["finished"], found[3]["mean"], found[3]["scores"]) == (False, None, [None])
 
@@ -136,6 +137,7 @@ def test_answers_to_held_out_prompts_become_rows(step: MakeStep, tmp_path: Path)
             "finished": False,
             "mean": None,
             "scores": None,
+            "thought": "Hm.",
         }
     ]
 
@@ -150,7 +152,13 @@ def test_conversations_become_messages(step: MakeStep, tmp_path: Path):
         ("user", "Again?"),
         ("assistant", "two"),
     ]
-    assert found == {"id": "given/p000002", "question_id": "81", "generator": "mine", "finished": False}
+    assert found == {
+        "id": "given/p000002",
+        "question_id": "81",
+        "generator": "mine",
+        "finished": False,
+        "thoughts": [None, "Hm."],
+    }
 
 
 def test_comparisons_become_rows(step: MakeStep, tmp_path: Path):

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.schema import Recipe, Sampling
@@ -66,7 +67,7 @@ class Silent:
     def __init__(self) -> None:
         self.tokens = 0
 
-    def encode(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
+    def encode(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
         return [0]
 
     async def generate(
@@ -155,3 +156,28 @@ def test_a_manifest_has_every_count_but_the_rows_and_the_prefix_caches_hit_rate(
 def test_without_prompts_there_is_no_hit_rate():
     assert figures(BlockCounts())["prefix_hit_rate"] is None
     assert figures(BlockCounts(prompt_tokens=5))["prefix_hit_rate"] == 0.0
+
+
+def test_thinking_is_refused_before_the_engine_for_a_template_without_a_switch(tmp_path: Path, tiny_model: Path):
+    """By the names of the fields that ask for it, and only for those that the step uses."""
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Why?"}')
+    asked = RECIPE.model_copy(
+        update={
+            "respond": RECIPE.respond.model_copy(update={"thinking": False}),
+            "judge": RECIPE.judge.model_copy(update={"thinking": True}),
+        }
+    )
+
+    def run(step: Any, recipe: Recipe, name: str) -> None:
+        pooled = step(recipe, model=str(tiny_model), prompts=str(prompts), out=str(tmp_path / name))
+        run_pooled(pooled, open_pool=lambda *_: Refusing())
+
+    reason = f"model '{tiny_model}' has no switch for thinking: the template has no variable"
+    with pytest.raises(UserError, match=f"respond.thinking and judge.thinking: {reason}"):
+        run(respond, asked, "both")
+    with pytest.raises(UserError, match=f"respond.thinking: {reason}"):
+        run(sample, asked, "one")
+    judge_only = RECIPE.model_copy(update={"judge": asked.judge})
+    with pytest.raises(Looked):
+        run(sample, judge_only, "none")

@@ -268,3 +268,18 @@ def test_a_step_that_is_not_finished_or_has_no_replies_is_refused(tmp_path: Path
         pool.run(judge(RECIPE, model="m1", replies=str(tmp_path / "begun"), out=str(tmp_path / "out")))
     with pytest.raises(UserError, match=f"holds a 'propose' step, but a {needed} is needed here"):
         pool.run(judge(RECIPE, model="m1", replies=prompts, out=str(tmp_path / "out")))
+
+
+def test_the_thought_of_a_reply_in_a_file_is_no_part_of_it(tmp_path: Path, pool: ScriptedPools):
+    source = tmp_path / "replies.jsonl"
+    source.write_bytes(
+        lines({"prompt": "Why?", "reply": "<think>Hm.</think>\n\nSo."}, {"prompt": "How?", "reply": "<think>Hm."})
+    )
+    shown: list[str] = []
+    pools = ScriptedPools(lambda text, row: shown.append(text) or "Score: 4")
+    pools()
+    pools.run(judge(RECIPE, model="m1", replies=str(source), out=str(tmp_path / "out")))
+    first, second = (row.candidates[0] for row in rows(tmp_path / "out"))
+    assert (first.text, first.thought, first.finished) == ("So.", "Hm.", True)
+    assert (second.text, second.thought, second.finished) == ("", "Hm.", False)
+    assert not any("Hm." in text for text in shown)

@@ -51,6 +51,7 @@ def test_a_run_refuses_another_recipe_naming_the_field(tmp_path: Path):
         ({"dtype": "float32"}, "training.dtype: bfloat16 → float32"),
         ({"dropout": 0.1}, "training.dropout: None → 0.1"),
         ({"lora": {"rank": 8}}, "training.lora.rank: 0 → 8"),
+        ({"thoughts": "read"}, "training.thoughts: train → read"),
     ],
 )
 def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(

@@ -4,13 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_families import FAMILIES
+from chat_families import ALL_FAMILIES, FAMILIES, write_family
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from selfreward_ray.models.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
-from selfreward_ray.training.examples import fitting, pair_tokens, positive_tokens, sft_tokens
+from selfreward_ray.training.examples import (
+    NO_REPLY,
+    Encoding,
+    fitting,
+    pair_tokens,
+    positive_tokens,
+    sft_tokens,
+)
 
 
 def pair(chosen: int, rejected: int) -> Pair:
@@ -40,7 +47,7 @@ def test_what_no_engine_wrote_is_encoded_by_the_chat_template(tiny_model: Path):
     """A prompt and one reply come without ids; the other reply keeps those that an engine wrote."""
     codec = ChatCodec(tiny_model)
     mixed = replace(pair(0, 1), prompt_ids=())
-    prompt_ids, chosen_ids = tuple(codec.prompt_ids("Hm?")), tuple(codec.target_ids("not these words"))
+    prompt_ids, chosen_ids = tuple(codec.prompt_ids("Hm?")), tuple(codec.target_ids("not these words", "Hm?"))
     assert pair_tokens(mixed, lambda: codec) == PairTokens("p0-1", prompt_ids, chosen_ids, (6,))
     positive = Positive("c", "Hm?", (), mixed.chosen)
     assert positive_tokens(positive, lambda: codec) == SftTokens("c", prompt_ids, chosen_ids)
@@ -172,3 +179,52 @@ def test_a_control_token_that_somebody_spells_is_a_few_words(words: tuple[str, C
     prompt, target = ONE_TURN[family]
     assert show(row.prompt_ids) == prompt.replace("?", f"?·\n·{spelt}")
     assert show(row.target_ids) == target.replace(".", f".·\n·{spelt}")
+
+
+@pytest.fixture
+def thoughtful(tiny_model: Path, tmp_path: Path) -> ChatCodec:
+    """A model whose template opens a thought, unless thinking is off."""
+    family = ALL_FAMILIES["qwen 3.5"]
+    return ChatCodec(write_family(AutoTokenizer.from_pretrained(tiny_model), family, tmp_path))
+
+
+def shown(codec: ChatCodec, ids: tuple[int, ...]) -> str:
+    return str(codec._tokenizer.decode(list(ids)))
+
+
+def test_instructions_and_judge_prompts_are_encoded_as_the_model_is_asked(thoughtful: ChatCodec):
+    """Thinking for replies and none for verdicts."""
+    encoding = Encoding("train", True, False)
+    ends = {}
+    for kind in ("ift", "eft"):
+        row = sft_tokens(SftExample("e", kind, "Why?", "So.", thought="Hm."), thoughtful, encoding)
+        ends[kind] = (shown(thoughtful, row.prompt_ids[-5:]), shown(thoughtful, row.target_ids), row.context)
+    assert ends["ift"][0].endswith("<think>\n")
+    assert ends["ift"][1:] == ("Hm.\n</think>\n\nSo.<|im_end|>", 0)
+    assert ends["eft"][0].endswith("</think>\n\n")
+    assert ends["eft"][1:] == ("So.<|im_end|>", 0)
+
+
+def test_a_thought_that_is_only_read_stands_before_what_is_trained(thoughtful: ChatCodec):
+    encoding = Encoding("read")
+    row = sft_tokens(SftExample("e", "ift", "Why?", "So.", thought="Hm."), thoughtful, encoding)
+    assert shown(thoughtful, row.target_ids[: row.context]) == "Hm.\n</think>"
+    assert shown(thoughtful, row.target_ids[row.context :]) == "\n\nSo.<|im_end|>"
+    generated = Candidate("c", "So.", (5, 5, 5, 6), True, thought="Hm.", thought_tokens=3)
+    mixed = Pair("p", "Why?", (8,), generated, Candidate("r", "No.", (), True, thought="Hm?"))
+    read = pair_tokens(mixed, lambda: thoughtful, encoding)
+    assert (read.chosen_ids, read.chosen_context) == ((5, 5, 5, 6), 3)
+    assert shown(thoughtful, read.rejected_ids[: read.rejected_context]) == "Hm?\n</think>"
+    trained = pair_tokens(mixed, lambda: thoughtful)
+    assert (trained.chosen_context, trained.rejected_context) == (0, 0)
+    assert (trained.chosen_ids, trained.rejected_ids) == (read.chosen_ids, read.rejected_ids)
+    positive = positive_tokens(Positive("c", "Why?", (8,), generated), unopened, encoding)
+    assert positive == SftTokens("c", (8,), (5, 5, 5, 6), 3)
+
+
+def test_a_thought_without_an_end_is_dropped_where_only_replies_are_trained():
+    endless = replace(pair(2, 2), rejected=Candidate("r", "", (6, 6), False, thought="Hm", thought_tokens=2))
+    encode = partial(pair_tokens, codec=unopened, encoding=Encoding("read"))
+    assert fitting([endless], encode, 9, "dpo") == ([], [Dropped("p2-2", "dpo", NO_REPLY)])
+    (kept,), dropped = fitting([endless], partial(pair_tokens, codec=unopened), 9, "dpo")
+    assert (kept.rejected_ids, dropped) == ((6, 6), [])

@@ -308,3 +308,17 @@ def test_of_single_tokens_sum_and_mean_are_one(beta: float, chosen: float, rejec
         preference(loss, beta, [chosen], [rejected], smoothing) for loss in ("sigmoid", "length-normalized")
     )
     assert summed == averaged
+
+
+def test_tokens_that_are_only_read_have_no_weight_and_no_share_in_a_mean():
+    """β = 1, one scored token of three: the mean log-ratio is that of the token, −1 + 3 = 2, against −1 + 1 = 0.
+
+    −ln σ(2) = 0.1269280. An SFT example weighs its one scored token.
+    """
+    pair = PairTokens("p", (1,), (7, 8, 2), (4,), chosen_context=2)
+    logprobs = {"p/chosen": tensor(-1.0), "p/rejected": tensor(-1.0)}
+    objective = DpoObjective(Dpo(loss="length-normalized", beta=1))
+    loss, metrics = objective.loss((pair,), logprobs, {"p/chosen": -3.0, "p/rejected": -1.0})
+    assert loss.item() == pytest.approx(0.1269280, abs=1e-6)
+    assert metrics["chosen_nll"] == 1.0
+    assert SftObjective().weight(SftTokens("s", (1,), (7, 8, 2), context=2)) == 1

@@ -1,7 +1,10 @@
 from dataclasses import replace
 
+import torch
+
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.packing import Segment, longest_sequence, pack, packed_length
+from selfreward_ray.training.policy import by_sequence
 
 SFT = SftTokens("s", (1, 2), (3, 4, 5))
 PAIR = PairTokens("p", (6, 7, 8), (9, 10), (11,))
@@ -38,3 +41,14 @@ def test_a_pair_that_carries_a_judging_row_is_the_two_beside_each_other():
     for name in ("token_ids", "position_ids", "predictors", "target_ids"):
         assert getattr(together, name).tolist() == getattr(apart, name).tolist()
     assert (packed_length(carrying), longest_sequence(carrying)) == (6 + 5, 5)
+
+
+def test_what_is_only_read_stands_in_the_row_and_gives_no_targets():
+    """Of the chosen reply two of three tokens are a thought: the token before the last one predicts the only target."""
+    packed = pack((PairTokens("p", (1, 2), (3, 4, 5), (6, 7), chosen_context=2),))
+    assert packed.token_ids.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert packed.predictors.tolist() == [3, 1, 5]
+    assert packed.target_ids.tolist() == [5, 6, 7]
+    parts = by_sequence(packed, torch.tensor([0.5, 0.25, 0.125]))
+    assert {name: part.tolist() for name, part in parts.items()} == {"p/chosen": [0.5], "p/rejected": [0.25, 0.125]}
+    assert longest_sequence(PairTokens("p", (1, 2), (3, 4, 5), (6,), chosen_context=2)) == 5
