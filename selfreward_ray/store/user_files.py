@@ -281,5 +281,5 @@ def _fault(detail: Any) -> str:
     """What is wrong with a value, in words of the manual, not of the library that checks it."""
     if detail["type"] in _FAULTS:
         return _FAULTS[detail["type"]]
-    message = detail["msg"].removeprefix("Value error, ")
+    message: str = detail["msg"].removeprefix("Value error, ")
     return (message[0].lower() + message[1:]).replace("input should", "must")

@@ -143,7 +143,9 @@ def test_the_examples_of_seed_data_give_what_the_manual_prints(tmp_path: Path, m
 def test_the_manual_shows_a_row_of_every_format_of_seed_data(tmp_path: Path):
     """Each is read as the format that it is named after, and every column of it is known."""
     named = {form.name for form in FORMATS}
-    shown = {title.removesuffix(".jsonl"): text for language, title, text in blocks("seed-data.md") if language == "json"}
+    shown = {
+        title.removesuffix(".jsonl"): text for language, title, text in blocks("seed-data.md") if language == "json"
+    }
     assert named <= shown.keys()
     for name in named:
         file = tmp_path / f"{name}.jsonl"

@@ -120,9 +120,21 @@ def test_ranked_sets_without_verdicts_are_refused_where_verdicts_are_to_be_writt
 def test_sets_without_a_best_reply_are_explained(tmp_path: Path):
     """They may still teach judging, but nothing is ranked 0 for IFT."""
     said = {"role": "assistant", "lang": "en"}
-    replies = [{**said, "message_id": f"{i}{text}", "text": text, "rank": rank} for i in range(10) for rank, text in ((1, "a"), (2, "b"))]
+    replies = [
+        {**said, "message_id": f"{i}{text}", "text": text, "rank": rank}
+        for i in range(10)
+        for rank, text in ((1, "a"), (2, "b"))
+    ]
     rows = [
-        {"message_tree_id": f"{i}", "prompt": {"message_id": f"{i}", "role": "prompter", "text": f"p{i}", "replies": replies[2 * i : 2 * i + 2]}}
+        {
+            "message_tree_id": f"{i}",
+            "prompt": {
+                "message_id": f"{i}",
+                "role": "prompter",
+                "text": f"p{i}",
+                "replies": replies[2 * i : 2 * i + 2],
+            },
+        }
         for i in range(10)
     ]
     source = jsonl(tmp_path / "sets.jsonl", rows)
@@ -133,7 +145,9 @@ def test_sets_without_a_best_reply_are_explained(tmp_path: Path):
 
 def test_prompts_after_earlier_messages_have_the_remedy_that_helps(tmp_path: Path):
     said = [{"role": role, "content": role} for role in ("user", "assistant", "user")]
-    rows = [{"prompt": [*said[:2], {"role": "user", "content": f"p{i}"}], "chosen": "a", "rejected": "b"} for i in range(4)]
+    rows = [
+        {"prompt": [*said[:2], {"role": "user", "content": f"p{i}"}], "chosen": "a", "rejected": "b"} for i in range(4)
+    ]
     source = jsonl(tmp_path / "sets.jsonl", rows)
     with pytest.raises(UserError, match=r"\(left out: 4 its prompt .*; set seed_data.turns=any to take prompts"):
         seed(recipe(source=source), out=str(tmp_path / "out"))
@@ -189,7 +203,10 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_read_again(tmp_pa
     ("row", "message"),
     [
         ("{", r"sets\.jsonl:2: is not JSON"),
-        ({"prompt": "p", "responses": [{"text": "t", "rank": "first"}]}, r"1 × field 'responses.rank' .*sets\.jsonl:2\)"),
+        (
+            {"prompt": "p", "responses": [{"text": "t", "rank": "first"}]},
+            r"1 × field 'responses.rank' .*sets\.jsonl:2\)",
+        ),
     ],
 )
 def test_a_malformed_row_names_file_and_line(tmp_path: Path, row: Any, message: str):

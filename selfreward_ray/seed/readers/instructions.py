@@ -21,9 +21,7 @@ def reply_of(values: Values, name: str, reading: Reading) -> str:
     return spoken[0].text
 
 
-def _answered(
-    prompt: str, reply: str, further: Sequence[str] = ()
-) -> Callable[[Values, Reading], Sequence[Exchange]]:
+def _answered(prompt: str, reply: str, further: Sequence[str] = ()) -> Callable[[Values, Reading], Sequence[Exchange]]:
     """Rows with a prompt and a reply in the columns of these names; `further` ones are appended to the prompt."""
 
     def exchanges(values: Values, reading: Reading) -> list[Exchange]:
@@ -50,7 +48,7 @@ def _instruction(values: Values, reading: Reading) -> list[Exchange]:
     ]
 
 
-def _text(values: Values, reading: Reading) -> list[Exchange]:
+def _text(values: Values, _: Reading) -> list[Exchange]:
     """Rows that are one text: a whole conversation in the marks of a template."""
     spoken = transcript(text(values, "text"))
     if spoken is None:
@@ -67,7 +65,9 @@ def _prompt(name: str) -> Callable[[Values, Reading], Sequence[Exchange]]:
 INSTRUCTIONS = (
     Format("prompt-completion", ("prompt", "completion"), _answered("prompt", "completion"), used=("input",)),
     Format("prompt-response", ("prompt", "response"), _answered("prompt", "response"), used=("input",)),
-    Format("orca", ("question", "response"), _answered("question", "response", ("context",)), used=("input", "context")),
+    Format(
+        "orca", ("question", "response"), _answered("question", "response", ("context",)), used=("input", "context"),
+    ),
     Format(
         "question-answer", ("question", "answer"), _answered("question", "answer", ("context",)),
         used=("input", "context"),
@@ -86,4 +86,3 @@ INSTRUCTIONS = (
 
 PROMPTS = tuple(Format(name, (name,), _prompt(name), used=("input",)) for name in ("prompt", "question", "query"))
 """Formats of prompts alone, which are no seed data."""
-

@@ -19,7 +19,9 @@ _WINNERS = {
 }  # fmt: skip
 
 
-def _voted(before: Sequence[Spoken], texts: tuple[str, str], ranks: tuple[int, int], scores: Sequence[float | None] = ()) -> list[Exchange]:
+def _voted(
+    before: Sequence[Spoken], texts: tuple[str, str], ranks: tuple[int, int], scores: Sequence[float | None] = ()
+) -> list[Exchange]:
     if texts[0] == texts[1]:
         raise LeftOut(SAME_TEXT)
     first, second = scores or (None, None)
@@ -48,7 +50,7 @@ def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], 
     return list(spoken[:voted]), spoken[voted].text
 
 
-def _arena_votes(values: Values, reading: Reading) -> list[Exchange]:
+def _arena_votes(values: Values, _: Reading) -> list[Exchange]:
     """The same in columns of turns, each a JSON list of texts."""
     asks, first, second = (_turns(values, name) for name in ("prompt", "response_a", "response_b"))
     if not len(asks) == len(first) == len(second):
@@ -89,7 +91,7 @@ def _pku(values: Values, reading: Reading) -> list[Exchange]:
     return _voted(asked(values, reading, ("prompt",)), texts, _FIRST if better == 0 else _SECOND)
 
 
-def _shp(values: Values, reading: Reading) -> list[Exchange]:
+def _shp(values: Values, _: Reading) -> list[Exchange]:
     """Stanford Human Preferences: two answers to a post; the label is 1 where the first is preferred."""
     label = number(values.get("labels"), "labels")
     if label not in (0, 1):

@@ -61,7 +61,13 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
             {"chosen": say("p", "c"), "rejected": say("p", "r")}, one("p", "c", "r"), id="preference without prompt"
         ),
         pytest.param(
-            {"prompt": "p", "chosen": say("p", "c"), "rejected": say("p", "r"), "messages": say("p", "c"), "rated_by": 3},
+            {
+                "prompt": "p",
+                "chosen": say("p", "c"),
+                "rejected": say("p", "r"),
+                "messages": say("p", "c"),
+                "rated_by": 3,
+            },
             one("p", "c", "r"),
             id="preference with its prompt twice, and other fields",
         ),
@@ -140,9 +146,15 @@ def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
         ({"messages": say(LONG, "u", "a", roles="sua")}, "a message before the prompt is longer than "),
         ({"messages": say("u", "\udfff")}, "every reply holds a lone surrogate"),
         ({"prompt": "p", "chosen": "c", "rejected": "c"}, "its replies are the same"),
-        ({"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")}, "its replies do not answer the same messages"),
+        (
+            {"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")},
+            "its replies do not answer the same messages",
+        ),
         ({"chosen": say("p", "c"), "rejected": say("q", "r")}, "its replies do not answer the same messages"),
-        ({"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")}, "its replies do not answer the same messages"),
+        (
+            {"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")},
+            "its replies do not answer the same messages",
+        ),
         ({"prompt": [], "chosen": "c", "rejected": "r"}, "it has no prompt: "),
         ({"chosen": say("p"), "rejected": say("p")}, "the last message is not the assistant's"),
         ({"instruction": "", "output": "2"}, "prompt is empty"),
@@ -217,7 +229,11 @@ def test_a_system_text_of_its_own_column_opens_the_conversation(read):
     rows = [
         {"system": "be kind", "prompt": "p", "chosen": "c", "rejected": "r"},
         {"system_prompt": "be kind", "prompt": "q", "chosen": "c", "rejected": "r"},
-        {"system": "be kind", "chosen": say("be kind", "o", "c", roles="sua"), "rejected": say("be kind", "o", "r", roles="sua")},
+        {
+            "system": "be kind",
+            "chosen": say("be kind", "o", "c", roles="sua"),
+            "rejected": say("be kind", "o", "r", roles="sua"),
+        },
     ]
     for row in rows:
         (found,) = read(row)
@@ -228,7 +244,11 @@ def test_a_system_text_of_its_own_column_opens_the_conversation(read):
 
 def test_a_history_stands_before_the_prompt(read):
     expected = (S("s"), U("u0"), A("a0"))
-    for history in ([["u0", "a0"]], say("u0", "a0"), [{"from": "human", "value": "u0"}, {"from": "gpt", "value": "a0"}]):
+    for history in (
+        [["u0", "a0"]],
+        say("u0", "a0"),
+        [{"from": "human", "value": "u0"}, {"from": "gpt", "value": "a0"}],
+    ):
         row = {"system": "s", "history": history, "instruction": "now", "output": "yes"}
         (found,) = read(row, turns="any")
         assert (found.history, found.prompt) == (expected, "now")
