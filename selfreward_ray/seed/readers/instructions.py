@@ -11,14 +11,14 @@ from selfreward_ray.seed.readers.values import asked, conversation, objects, tex
 OTHER_TEXT = "its text is not a conversation in the marks of a known template"
 
 
-def reply_of(values: Values, name: str, reading: Reading) -> str:
+def reply_of(values: Values, name: str, reading: Reading) -> Spoken:
     """The reply in the column `name`: a text, or messages that are the assistant's alone."""
     if not isinstance(values.get(name), list | dict):
-        return text(values, name)
+        return Spoken("assistant", text(values, name))
     spoken = conversation(values[name], name, reading)
     if [one.role for one in spoken] != ["assistant"]:
         raise BadRow(f"field {name!r} is not one message of the assistant")
-    return spoken[0].text
+    return spoken[0]
 
 
 def _answered(prompt: str, reply: str, further: Sequence[str] = ()) -> Callable[[Values, Reading], Sequence[Exchange]]:
@@ -26,7 +26,10 @@ def _answered(prompt: str, reply: str, further: Sequence[str] = ()) -> Callable[
 
     def exchanges(values: Values, reading: Reading) -> list[Exchange]:
         before = tuple(asked(values, reading, (prompt,), further))
-        return [Exchange(before, () if reading.asks_only else (Given(reply_of(values, reply, reading), rank=0),))]
+        if reading.asks_only:
+            return [Exchange(before, ())]
+        last = reply_of(values, reply, reading)
+        return [Exchange(before, (Given(last.text, rank=0, thought=last.thought),))]
 
     return exchanges
 

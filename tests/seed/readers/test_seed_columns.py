@@ -79,9 +79,6 @@ def test_a_source_that_nobody_read_has_no_figures():
     assert Reading(SeedData()).figures() == {}
 
 
-THOUGHT = {"messages": [CHAT["messages"][0], {**CHAT["messages"][1], "reasoning_content": "Hm."}]}
-
-
 @pytest.mark.parametrize(
     ("row", "column"),
     [
@@ -93,7 +90,6 @@ THOUGHT = {"messages": [CHAT["messages"][0], {**CHAT["messages"][1], "reasoning_
         ({"prompt": CHAT["messages"][:1], "input": "i", "completion": "a"}, "input"),
         ({**PREFERENCE, "question": "another one"}, "question"),
         ({**PREFERENCE, "system": "a", "system_prompt": "b"}, "system_prompt"),
-        (THOUGHT, "messages.reasoning_content"),
         ({"messages": [CHAT["messages"][0], {**CHAT["messages"][1], "weight": 0.5}]}, "messages.weight"),
     ],
 )

@@ -277,3 +277,23 @@ def test_a_label_against_its_scores_is_left_out(read):
     assert [(one.rank, one.score) for one in tie.replies] == [(0, 7.5), (0, 7.5)]
     (against,) = read({**row, "chosen_rating": 1, "rejected_rating": 2})
     assert against == Dropped("seed.jsonl:1", "seed", "the rejected reply has the higher score")
+
+
+def test_a_thought_is_not_the_reply(read):
+    """Whether it stands in the text, between marks, or apart from it; those of earlier messages are left out."""
+    apart = say("u0", "a0", "u1", "a1")
+    apart[1]["reasoning_content"] = apart[3]["reasoning_content"] = "Hm."
+    inside = say("u0", "<think>Hm.</think>\n\na0", "u1", "<think>Hm.</think>\n\na1")
+    for messages in (apart, inside):
+        first, second = read({"messages": messages}, turns="any")
+        assert [(one.replies[0].text, one.replies[0].thought) for one in (first, second)] == [("a0", "Hm."), ("a1", "Hm.")]
+        assert second.history == (U("u0"), A("a0"))
+    (ignored, _) = read({"messages": apart}, turns="any", ignore=["messages.reasoning_content"])
+    assert ignored.replies[0].thought == ""
+    row = {"prompt": "p", "chosen": [{**apart[1]}], "rejected": "<think>So.</think>r"}
+    assert [(one.text, one.thought) for one in read(row)[0].replies] == [("a0", "Hm."), ("r", "So.")]
+
+
+def test_a_thought_without_an_end_is_no_reply(read):
+    row = {"instruction": "i", "output": "<think>Hm. Score: 2"}
+    assert read(row) == [Dropped("seed.jsonl:1", "seed", "the thought before a reply has no end")]
