@@ -105,7 +105,8 @@ def test_gradients_are_those_of_the_plain_model(model: Any, checkpointing: bool)
     expected = gradients(model, torch.cat([plain(model, s) for s in SEQUENCES]))
     assert max(g.abs().max() for g in expected.values()) > 0.1
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=2e-5, rtol=1e-4, msg=name)
+        # Rounding follows the largest summands of a tensor, not its small entries, and differs between CPUs.
+        torch.testing.assert_close(found[name], gradient, atol=2e-5 * float(gradient.abs().max()), rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
