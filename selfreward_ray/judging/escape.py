@@ -20,17 +20,22 @@ def escape_tags(text: str, names: Iterable[str]) -> str:
     return re.sub(rf"[<＜﹤](?={between}(?:{spelt})\b)", "&lt;", text, flags=re.IGNORECASE)
 
 
-def quote_scores(text: str, pattern: str, is_score: Callable[[str], bool]) -> str:
-    """Quote the scores in `text`: ``Score: 5`` becomes ``Score: "5"``.
+def quote_scores(
+    text: str, searched: str, pattern: str, is_score: Callable[[str], bool], marks: tuple[str, str] = ('"', '"')
+) -> str:
+    """Put the scores in `text` between quotation marks: ``Score: 5`` becomes ``Score: "5"``.
 
-    `pattern` does not match a quoted score, even if the judge copies it into its verdict. Its one group is the score;
-    `is_score` tells whether a matched group is one.
+    `pattern` is looked for in `searched`, which is `text` or the form of it that a rubric reads, as long and with the
+    same characters at the places of scores. Its one group is the score; `is_score` tells whether a matched group is
+    one. A rubric reads no score between `marks`, even if the judge copies it into its verdict.
     """
     compiled, position = re.compile(pattern), 0
-    while found := compiled.search(text, position):
+    before, after = marks
+    while found := compiled.search(searched, position):
+        position = found.start() + 1
         if found[1] and is_score(found[1]):
-            text = f'{text[: found.start(1)]}"{found[1]}"{text[found.end(1) :]}'
-            position = found.end(1) + 2
-        else:
-            position = found.start() + 1
+            start, end = found.span(1)
+            text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
+            searched = f"{searched[:start]}{before}{searched[start:end]}{after}{searched[end:]}"
+            position = max(position, end) + len(before) + len(after)
     return text

@@ -1,46 +1,79 @@
-"""Read the score that follows "Score:" in a verdict. An ambiguous one is read as no score, never guessed."""
+"""Read the score of a verdict by its rubric's pattern alone (`reading: pattern`).
+
+The pattern decides what is a score. A match is no score only where the pattern cuts a number or a word in two, where it
+finds different grades in one line, or where the text is quoted from what is judged.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-_OPEN, _CLOSE, _MARKUP = r"[ \t*_`<(\[]*", r"[ \t*_`>)\]]*", r"[ \t*_`<>()\[\]]*"  # as in "**4** / 5" or "<4>"
-# "Score: 5" in quotation marks is a quotation from the judged reply.
-_QUOTED = re.compile(r"[*_`>)\]]*[.,!]?[\"'“”‘’«»]")
-_DENOMINATOR = re.compile(
-    rf"{_MARKUP}(?:points?\b{_MARKUP})?(?:[/／⁄]|(?:out )?of\b){_OPEN}(\d+(?:\.\d+)?)?{_CLOSE}", re.IGNORECASE
-)
-# The number is a part of something else: "4th", "4,5", "4%", "4-5", "1+1", "3 or 4", "0, 1, 2".
-_NUMBER_RUNS_ON = re.compile(
-    rf"[^\W_]|[.,٫．，]\d|[ \t]*[%％]|{_CLOSE}(?:(?:[-–—−+=×/／,|&]|to\b|or\b|and\b){_OPEN})?\d", re.IGNORECASE
-)
-# The letter is a word, or has a sign: "A good reply", "B+", "B-".
-_GRADE_RUNS_ON = re.compile(r"[^\W_]|[ \t]+[^\W_]|[+−-](?!\w)")
-_ANOTHER = re.compile(rf"{_CLOSE}(?:[-–—−+=/／,|&]|to\b|or\b|and\b){_OPEN}(\w+)", re.IGNORECASE)
+MARKS = ("‹", "›")
+"""Quotation marks around a score in a judged text, if the rubric is read by its pattern alone. Rubrics have no other
+use for them, as they may have for other quotation marks: ``"score": "4"`` is a score in JSON."""
+
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+|\d+,\d{1,2})")
+_DECIMAL_BEFORE, _DECIMAL_AFTER = re.compile(r"\d\.\Z"), re.compile(r"\.\d")
+# Signs that a pattern may also match on purpose: "7,8" may be two numbers, and "- 4" an item of a list.
+_SIGN_BEFORE, _SIGN_AFTER = re.compile(r"\d,\Z|(?<![^\W_])[-−]\Z"), re.compile(r"[,٫]\d")
 
 
-def read_number(found: str, rest: str, maximum: float) -> float | None:
-    """The number `found` as a score, given the text `rest` right after it; None if it is ambiguous.
+def value(found: str, scores: Mapping[str, float]) -> float | None:
+    """The score that `found` writes: the points of a grade in any case, or a number if `scores` has no grades.
 
-    Digits of any script are read. ``4/5`` and ``4 out of 5`` are 4 if `maximum` is 5, and ambiguous otherwise.
+    Digits of any script are read. None if it is neither.
     """
-    if denominator := _DENOMINATOR.match(rest):
-        if denominator[1] is None or float(denominator[1]) != maximum:
+    written = found.strip()
+    if scores:
+        grade = written.casefold()
+        return next((points for name, points in scores.items() if name.casefold() == grade), None)
+    written = written.replace("−", "-")
+    return float(written.replace(",", ".")) if _NUMBER.fullmatch(written) else None
+
+
+def names_score(found: str, scores: Mapping[str, float]) -> bool:
+    """Whether a part of `found` between word boundaries may be a score. A judge may copy only that part."""
+    if not scores:
+        return re.search(r"\d", found) is not None
+    grades = "|".join(re.escape(name.casefold()) for name in scores)
+    return re.search(rf"(?<!\w)(?:{grades})(?!\w)", found.casefold()) is not None
+
+
+def is_part(match: re.Match[str]) -> bool:
+    """Whether the group of `match` is only a part of a number or a word: the 1 of "10", the B of "Bad"."""
+    text, (start, end) = match.string, match.span(1)
+    before, after = text[max(0, start - 2) : start], text[end : end + 2]
+    if _joined(before[-1:], text[start]) or _joined(text[end - 1], after[:1]):
+        return True
+    if text[start].isdecimal() and (
+        _DECIMAL_BEFORE.search(before) or (start == match.start() and _SIGN_BEFORE.search(before))
+    ):
+        return True
+    return text[end - 1].isdecimal() and bool(
+        _DECIMAL_AFTER.match(after) or (end == match.end() and _SIGN_AFTER.match(after))
+    )
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two characters in a row belong to one number or one word.
+
+    Only letters of scripts with capitals count: others, such as Chinese, are often written without blanks.
+    """
+    return (left.isdecimal() and right.isdecimal()) or (_is_cased(left) and _is_cased(right))
+
+
+def _is_cased(letter: str) -> bool:
+    return letter.isalpha() and letter.lower() != letter.upper()
+
+
+def pattern_score(matches: Sequence[re.Match[str]], scores: Mapping[str, float]) -> float | None:
+    """The score of the last of `matches`, all matches of a rubric's pattern in a verdict; None if it is no score."""
+    last = matches[-1]
+    text, (start, end) = last.string, last.span(1)
+    if text[start - 1 : start] == MARKS[0] or text[end : end + 1] == MARKS[1] or is_part(last):
+        return None
+    if scores:
+        line = text.rfind("\n", 0, start) + 1
+        grades = {value(match[1], scores) for match in matches if match[1] and match.start(1) >= line}
+        if len(grades) > 1:  # "[[A]] is better than [[B]]"
             return None
-        rest = rest[denominator.end() :]
-    if _QUOTED.match(rest) or _NUMBER_RUNS_ON.match(rest):
-        return None
-    try:
-        return float(found)
-    except ValueError:
-        return None
-
-
-def read_grade(found: str, rest: str, grades: Mapping[str, float]) -> float | None:
-    """The value of the grade `found`, in any case; None if it is not in `grades`, or one of several.
-
-    A grade is followed by punctuation or the end of the line: in ``Choice: A good reply`` the A is a word.
-    """
-    another = _ANOTHER.match(rest)
-    if _QUOTED.match(rest) or _GRADE_RUNS_ON.match(rest) or (another and another[1].casefold() in grades):
-        return None
-    return grades.get(found.casefold())
+    return value(last[1], scores)

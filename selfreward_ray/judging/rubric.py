@@ -1,20 +1,25 @@
 """Rubrics: the judge's prompt, and how to read the score of its verdict (paper, section 2.2, figure 2)."""
 
+import difflib
 import re
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.escape import escape_tags, quote_scores
-from selfreward_ray.judging.reading import read_grade, read_number
+from selfreward_ray.judging.probe import frames, repeats_a_repetition
+from selfreward_ray.judging.prose import plain, prose_matches, prose_score
+from selfreward_ray.judging.reading import MARKS, names_score, pattern_score
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 _PACKAGED = resources.files(__package__) / "rubrics"
 _ONE_REPLY = ("prompt", "reply")
 _TWO_REPLIES = ("prompt", "first", "second")
+_THOUGHT = re.compile(r"</?think(?:ing)?>|\[/?THINK\]|<\|channel\|>", re.IGNORECASE)
 
 
 class RubricError(UserError):
@@ -36,10 +41,17 @@ class Rubric(BaseModel):
     max_score: FiniteFloat
     score_pattern: str
     """Regular expression that finds a score in a verdict. Its one group is the number or the grade."""
+    reading: Literal["pattern", "prose"] = "pattern"
+    """How strictly a verdict is read. ``pattern``: what `score_pattern` finds is the score, whatever surrounds it.
+    ``prose``: the pattern is looked for in the verdict without its markup, and the words after a score may make it
+    ambiguous, see `prose`."""
     scores: dict[str, FiniteFloat] = {}
     """The number of points for each grade, in any case; empty if the judge writes a number."""
     endings: tuple[str, ...] = ()
     """Every text that a verdict may end with if ``judge.constrained`` is set. Each contains a readable score."""
+    reads: dict[str, FiniteFloat | None] = Field(default={}, exclude=True)
+    """Examples: verdicts with their scores, None for a verdict that has none. They are checked when the rubric is
+    loaded. They are no part of what identifies a step, since they change no score."""
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -51,19 +63,25 @@ class Rubric(BaseModel):
     def _one_group(cls, pattern: str) -> str:
         try:
             groups = re.compile(pattern).groups
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if groups != 1:
-            raise ValueError(f"must have exactly one group, the score, but has {groups}")
+            raise ValueError(
+                f"must have exactly one group, the score, but has {groups}; other groups are written (?:…)"
+            )
+        if repeats_a_repetition(pattern):
+            raise ValueError(
+                "repeats a repetition, as in (…+)*, and may take for ever on a long verdict; use one repetition, such "
+                r"as [*\s]* in the place of (\*+\s*)*"
+            )
         return pattern
 
     @field_validator("scores")
     @classmethod
     def _any_case(cls, scores: dict[str, float]) -> dict[str, float]:
-        folded = {grade.casefold(): score for grade, score in scores.items()}
-        if len(folded) < len(scores):
+        if len({grade.casefold() for grade in scores}) < len(scores):
             raise ValueError("two grades differ only in case")
-        return folded
+        return scores
 
     @model_validator(mode="after")
     def _usable(self) -> "Rubric":
@@ -77,9 +95,11 @@ class Rubric(BaseModel):
         for grade, score in self.scores.items():
             if not self.min_score <= score <= self.max_score:
                 raise ValueError(f"scores: {grade} is {score:g}, which is not between min_score and max_score")
+        self._check_examples()
         for ending in self.endings:
             if self.read_score("x" + ending) is None:
                 raise ValueError(f"endings: no score can be read from a verdict that ends with {ending!r}")
+        self._check_reach()
         return self
 
     def _check_placeholders(self) -> None:
@@ -90,6 +110,42 @@ class Rubric(BaseModel):
             enclosed = re.findall(rf"<(\w+)>\s*\{{{name}\}}\s*</\1>", self.template)
             if not enclosed or len(enclosed) != self.template.count(f"{{{name}}}"):
                 raise ValueError(f"template: {{{name}}} must stand between tags, as in <text>{{{name}}}</text>")
+
+    def _check_examples(self) -> None:
+        for text, stated in self.reads.items():
+            if thought := _THOUGHT.search(text):
+                raise ValueError(
+                    f"reads: the example {text!r} has a thought ({thought[0]}), which is removed before a verdict is "
+                    "read; write the example without it"
+                )
+            score = self.read_score(text)
+            if score != stated:
+                raise ValueError(
+                    f"reads: from the example {text!r} {_said(score)} is read, but {_said(stated)} is stated; correct "
+                    "the example, score_pattern or reading"
+                )
+
+    def _check_reach(self) -> None:
+        """Raise `ValueError` if no verdict is found that gives a grade, or one of the ends of the range.
+
+        It is looked for among the examples and the endings with another score in the place of theirs, and among texts
+        that `score_pattern` matches.
+        """
+        texts = [text for text, score in self.reads.items() if score is not None]
+        texts += [f"x{ending}" for ending in self.endings]
+        spans = [(text, self._matches(text)[-1].span(1)) for text in texts]
+        surroundings = [(text[:start], text[end:]) for text, (start, end) in spans] + frames(self.score_pattern)
+        for name, score in (self.scores or {"min_score": self.min_score, "max_score": self.max_score}).items():
+            written = [name, name.lower(), name.upper()] if self.scores else _forms(score)
+            verdicts = [f"{before}{form}{after}" for before, after in surroundings for form in written]
+            if any(self.read_score(verdict) == score for verdict in verdicts):
+                continue
+            what = f"the grade {name}" if self.scores else f"{score:g}, the {name}"
+            tried = f" (tried: {', '.join(map(repr, verdicts[:3]))})" if verdicts else ""
+            raise ValueError(
+                f"score_pattern: no verdict is found that gives {what}{tried}; let its group find all scores from "
+                "min_score to max_score, each as a whole, or state a verdict with its score in reads"
+            )
 
     def render(self, prompt: str, *replies: str) -> str:
         """The judge's prompt for one reply, or for two if the template compares two.
@@ -107,11 +163,13 @@ class Rubric(BaseModel):
         The text does not tell whether a verdict was cut off by the length limit. The caller must pass finished ones
         only.
         """
-        found = list(re.finditer(self.score_pattern, verdict))
-        if not found or not found[-1][1]:
+        matches = self._matches(verdict)
+        if not matches or not matches[-1][1]:
             return None
-        text, rest = found[-1][1], verdict[found[-1].end() :]
-        score = read_grade(text, rest, self.scores) if self.scores else read_number(text, rest, self.max_score)
+        if self.reading == "prose":
+            score = prose_score(matches[-1], verdict, self.scores, self.max_score)
+        else:
+            score = pattern_score(matches, self.scores)
         return score if score is not None and self.min_score <= score <= self.max_score else None
 
     def constrained_pattern(self, max_tokens: int) -> str:
@@ -130,9 +188,27 @@ class Rubric(BaseModel):
         literal = [re.sub(r"[\\.^$*+?{}()|\[\]]", r"\\\g<0>", ending).replace("\n", r"\n") for ending in self.endings]
         return rf"([\x00-\x7f]{{0,{max_tokens}}}|[\s\S]{{0,{max_tokens // 4}}})({'|'.join(literal)})"
 
+    def _matches(self, verdict: str) -> list[re.Match[str]]:
+        """All matches of `score_pattern`. Their places are those in `verdict`."""
+        if self.reading == "pattern":
+            return list(re.finditer(self.score_pattern, verdict))
+        return prose_matches(self.score_pattern, verdict, self.scores)
+
     def _escaped(self, text: str) -> str:
         text = escape_tags(text, set(re.findall(r"<(\w+)>", self.template)))
-        return quote_scores(text, self.score_pattern, lambda found: not self.scores or found.casefold() in self.scores)
+        searched, marks = (text, MARKS) if self.reading == "pattern" else (plain(text), ('"', '"'))
+        return quote_scores(text, searched, self.score_pattern, lambda found: names_score(found, self.scores), marks)
+
+
+def _forms(score: float) -> list[str]:
+    """Ways to write a number: 4, 4.0, 4.00, 4,0, 04, 004 and +4."""
+    plainly = repr(score).removesuffix(".0")
+    tenths, hundredths = f"{score:.1f}", f"{score:.2f}"
+    return [plainly, tenths, hundredths, tenths.replace(".", ","), plainly.zfill(2), plainly.zfill(3), f"+{plainly}"]
+
+
+def _said(score: float | None) -> str:
+    return "no score" if score is None else f"{score:g}"
 
 
 def load_rubric(name_or_path: str) -> Rubric:
@@ -177,8 +253,7 @@ def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
     try:
         rubric = Rubric.model_validate({"name": path.stem, **values})
     except ValidationError as error:
-        lines = [_explain(detail["loc"], detail["msg"]) for detail in error.errors()]
-        raise RubricError(f"rubric {name_or_path}: {'; '.join(lines)}") from None
+        raise RubricError(f"rubric {name_or_path}: {'; '.join(map(_explain, error.errors()))}") from None
     if rubric.placeholders != placeholders:
         shown, needed = (
             " and ".join(f"{{{name}}}" for name in names[1:]) for names in (rubric.placeholders, placeholders)
@@ -187,6 +262,27 @@ def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
     return rubric
 
 
-def _explain(location: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return ": ".join([*map(str, location), message])
+_WANTED = {
+    "float": "must be a number",
+    "finite_number": "must be a finite number",
+    "string": "must be text; put it in quotation marks",
+    "dict": "must be a mapping",
+    "tuple": "must be a list",
+    "literal_error": "must be pattern or prose",
+    "invalid_key": "is no name of a field",
+}
+"""What a field must be, by the kind of error or its first word."""
+
+
+def _explain(detail: Any) -> str:
+    """A wrong field as text: its name, and what is wrong."""
+    kind, location = detail["type"], [str(part) for part in detail["loc"] if part != "[key]"]
+    if kind == "missing":
+        return f"{location[0]} is missing"
+    if kind == "extra_forbidden":
+        known = [name for name in Rubric.model_fields if name != "name"]
+        near = difflib.get_close_matches(location[0], known, n=1)
+        return f"unknown field {location[0]}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(known)}"
+    wanted = _WANTED.get(kind) or _WANTED.get(kind.partition("_")[0])
+    message = f"{wanted} (got {detail['input']!r})" if wanted else detail["msg"].removeprefix("Value error, ")
+    return ": ".join([*location, message])

@@ -146,11 +146,11 @@ class Judge(Section):
     """LLM-as-a-judge: k verdicts on each candidate, whose scores are averaged (section 2.2, step 3)."""
 
     rubric: str = "additive"
-    """The rubric of the judge prompt: the name of a packaged one (`additive`, `checklist`, `multiple-choice`) or the
-    path of a rubric file. `additive` follows the paper's prompt (figure 2)."""
+    """The rubric of the judge prompt: the name of a packaged one (`additive`, `checklist`, `json`, `mt-bench`,
+    `multiple-choice`, `prometheus`) or the path of a rubric file. `additive` follows the paper's prompt (figure 2)."""
     pairwise_rubric: str = "pairwise"
-    """The rubric of `selfreward compare`, which asks which of two replies is better (section 3.1): `pairwise` or the
-    path of a rubric file."""
+    """The rubric of `selfreward compare`, which asks which of two replies is better (section 3.1): `pairwise`,
+    `mt-bench-pairwise` or the path of a rubric file."""
     verdicts: PositiveInt = 3
     """Number k of verdicts sampled on each candidate. The paper averages 3."""
     min_valid: PositiveInt = 2
