@@ -113,7 +113,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[Turn], str]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(drawn=conversations())
 def test_the_ids_of_any_conversation_are_the_tokenizers_own(every_model: dict[str, Model], name: str, drawn: Any):
     model, (turns, reply) = every_model[name], drawn
@@ -140,7 +140,7 @@ def test_the_ids_of_any_conversation_are_the_tokenizers_own(every_model: dict[st
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(drawn=conversations())
 def test_a_reply_is_read_as_it_was_encoded(every_model: dict[str, Model], name: str, drawn: Any):
     model, (turns, reply) = every_model[name], drawn
@@ -195,7 +195,7 @@ def test_a_token_over_the_border_is_generated_anew(every_model: dict[str, Model]
     close = model.tokenizer.convert_tokens_to_ids("</think>")
     assert whole[whole.index(close) - 1] == pair
     assert prompt == model.own([Turn("user", "a")], prompt=True)
-    assert (prompt[-1], target[:3]) == (single, [single, close, pair])
+    assert (prompt[-1], target[:2]) == (single, [single, close])
     assert [*prompt[:-1], pair, *target[1:]] == whole[: len(prompt) + len(target) - 1]
 
 

@@ -32,7 +32,7 @@ REFUSED = {
     "llava_next": "does not show|shows a reply",
     "smolvlm": "does not show|shows a reply",
 }
-EXAMPLES = 30
+EXAMPLES = 20
 texts = st.text(st.characters(exclude_categories=["Cs", "Co"], max_codepoint=0x4FFF), max_size=20)
 
 
