@@ -30,7 +30,7 @@ from selfreward_ray.words import MARKS, has_words, text_length, words
 _MOST_SYMBOLS = 8
 _MOST_WORDS = 8
 _MOST_CHARACTERS = 400
-"""Limits of what may be an answer: characters of symbols alone, words of a text that prompts name, characters of JSON."""
+"""Limits of an answer: characters of symbols alone, words of a text that prompts name, characters of JSON."""
 _SAMPLED_PROMPTS = 32
 _SAMPLED_WORDS = 24
 """Prompts of each text that are compared, and words at the beginning and at the end of each."""
@@ -144,7 +144,7 @@ class Evidence:
 def gather(
     prompts: Iterable[tuple[str, list[str]]], shared: Mapping[bytes, str], label_words: int
 ) -> dict[bytes, Evidence]:
-    """The evidence of a block of prompts, each with its replies, for each of the texts `shared`, given by their keys."""
+    """The evidence of a block of prompts, each with its replies, for each of the texts `shared`, by their keys."""
     answers = {key: read_answer(text, label_words) for key, text in shared.items()}
     found = {key: Evidence() for key in shared}
     asked_of: dict[bytes, dict[int, str]] = {key: {} for key in shared}

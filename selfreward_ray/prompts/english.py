@@ -2,27 +2,25 @@
 
 from selfreward_ray.words import words
 
-_ENGLISH = frozenset(
-    "about and any are be by can could does each explain for from give has have how if into it its list make my of"
-    " please should some than that the their them then there these they this to use what when where which who why"
-    " with would write you your".split()
-)
+_ENGLISH = """
+    about and any are be by can could does each explain for from give has have how if into it its list make my of please
+    should some than that the their them then there these they this to use what when where which who why with would
+    write you your
+"""
 """Common words of English prompts that are rare in other languages."""
-_FOREIGN = frozenset(
-    # French, German, Dutch, Italian, Spanish and Portuguese, Scandinavian languages, Polish, Turkish, Indonesian,
-    # Tagalog: where "image", "file", "map" and "plot" are words too, or are borrowed.
-    "au aux avec ce cette dans des du elle est et il la le les ma mes nous qu que qui ses sur un une vos vous"
-    " auf das dem den der ein eine einen einer für ich ist nicht oder sich und von wie zu zum zur"
-    " de dat deze dit een het hoe maak mijn naar niet uit voor wat wordt"
-    " che degli del della di gli lo nel nella questo quello uno"
-    " al el em en esta este num numa para por um uma una"
-    " att det eller för hur och som på"
-    " czy dla jak jest nie się"
-    " bir için"
-    " adalah dan dari dengan ke pada sebuah untuk yang"
-    " ang mga ng sa".split()
-)
-"""Common words of other languages that are rare in English."""
+_FOREIGN = """
+    au aux avec ce cette dans des du elle est et il la le les ma mes nous qu que qui ses sur un une vos vous
+    auf das dem den der ein eine einen einer für ich ist nicht oder sich und von wie zu zum zur
+    de dat deze dit een het hoe maak mijn naar niet uit voor wat wordt
+    che degli del della di gli lo nel nella questo quello uno
+    al el em en esta este num numa para por um uma
+    att det eller hur och som på
+    czy dla jak jest nie się bir için
+    adalah dan dari dengan ke pada sebuah untuk yang ang mga ng sa
+"""
+"""Common words of other languages that are rare in English: of French, German, Dutch, Italian, Spanish and Portuguese,
+Scandinavian languages, Polish and Turkish, Indonesian and Tagalog, in which "image", "file" or "plot" occur too."""
+_ENGLISH_WORDS, _FOREIGN_WORDS = frozenset(_ENGLISH.split()), frozenset(_FOREIGN.split())
 
 
 def is_english(text: str) -> bool:
@@ -32,5 +30,5 @@ def is_english(text: str) -> bool:
     ones are.
     """
     found = words(text)
-    foreign = sum(word in _FOREIGN or not word.isascii() for word in found)
-    return foreign <= sum(word in _ENGLISH for word in found)
+    foreign = sum(word in _FOREIGN_WORDS or not word.isascii() for word in found)
+    return foreign <= sum(word in _ENGLISH_WORDS for word in found)

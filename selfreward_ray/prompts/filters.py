@@ -75,7 +75,7 @@ FILTERS: dict[str, Callable[[str], str | None]] = {
     "punctuation": punctuation,
     "english": english,
 }
-"""The filters of a prompt's text by the names that the recipe gives them, in the order in which they apply. The recipe's
+"""The filters of a prompt's text by their names in the recipe, in the order in which they apply. The recipe's
 ``similar`` is `TooSimilar`, which knows other prompts."""
 FILTER_OF = {
     SHORT: "length",

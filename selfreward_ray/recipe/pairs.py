@@ -35,8 +35,8 @@ class Pairs(Section):
     Two characters count as a word where no spaces are written between words. Longer texts must be in the prompts
     themselves to count as an answer. 0 finds no answers: then only `labels` may be given to many prompts."""
     labels: tuple[str, ...] = ()
-    """Replies that are never flagged, for example ``[Positive, Negative]``. Case, white space, punctuation and markup do
-    not matter."""
+    """Replies that are never flagged, for example ``[Positive, Negative]``. Case, white space, punctuation and markup
+    do not matter."""
     positive_mean: float = 5
     """``positive-only``: the minimum mean score, in points of the rubric, of a reply that is trained on. 5 is the best
     score of the packaged rubrics."""

@@ -102,8 +102,8 @@ class Prompts(RowReading):
     225 characters. ``capability``: English prompts with one of the words image, graph, picture, file, map, draw, plot
     and "go to", which also refuses the plot of a novel. ``program``: begins with "Write a program". ``punctuation``:
     begins with punctuation. ``english``: begins with a character that is not English. ``similar``: more similar to a
-    seed prompt or an accepted prompt than `max_rouge_l`. Proposals that were cut off, are empty, or repeat a prompt word
-    for word are always refused."""
+    seed prompt or an accepted prompt than `max_rouge_l`. Proposals that were cut off, are empty, or repeat a prompt
+    word for word are always refused."""
     max_rouge_l: float = Field(0.7, gt=0, le=1)
     """``similar``: maximum ROUGE-L F1 of a proposal with any seed prompt or accepted prompt, 0 to 1. More similar
     proposals are refused, as in Self-Instruct. Words are compared, or the characters of scripts without spaces between

@@ -9,7 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.alarms.check import Fired
-from selfreward_ray.reporting.columns import TEXT_COLUMNS, model_cells, model_columns, step_cells, step_columns, taken_as
+from selfreward_ray.reporting.columns import (
+    TEXT_COLUMNS,
+    model_cells,
+    model_columns,
+    step_cells,
+    step_columns,
+    taken_as,
+)
 from selfreward_ray.reporting.formatting import number, share_with_interval, shortened, visible
 from selfreward_ray.reporting.summary import RunSummary, rejection_notes
 from selfreward_ray.store.rejection import Rejection

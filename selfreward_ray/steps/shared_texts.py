@@ -45,9 +45,7 @@ def find_shared_texts(stream: Stream, prompts: int, pairs: Pairs) -> list[Shared
     least = least_count(prompts, pairs.constant_share)
     if "constant" not in pairs.flags or prompts < least:
         return []
-    suspected = frozenset(
-        row["key"] for row in stream(partial(_suspect_block, prompts=prompts, least=least), _REPLIES)
-    )
+    suspected = frozenset(row["key"] for row in stream(partial(_suspect_block, prompts=prompts, least=least), _REPLIES))
     counts: Counter[bytes] = Counter()
     written: dict[bytes, str] = {}
     if suspected:

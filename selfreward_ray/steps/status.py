@@ -61,8 +61,8 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             mark, style = "✓", "green"
         else:
             # A training step's rows are its encoded examples, which are written before training starts.
-            is_pooled = not next_shown and step.name in POOLED
-            written = count_rows(step.folder / "rows") if is_pooled else 0
+            pooled = not next_shown and step.name in POOLED
+            written = count_rows(step.folder / "rows") if pooled else 0
             text = ("next" if not next_shown else "") + (f", {written} rows so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True

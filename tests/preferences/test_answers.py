@@ -52,7 +52,9 @@ def test_forty_reviews_that_are_all_positive(other: str):
     assert answers(reviews(40, "Positive", other))["Positive"]
 
 
-@pytest.mark.parametrize("label", ["積極", "Позитивный", "👍", "{}", "[]", "5", "not_spam", "**Positive**", "(B)", "-1"])
+@pytest.mark.parametrize(
+    "label", ["積極", "Позитивный", "👍", "{}", "[]", "5", "not_spam", "**Positive**", "(B)", "-1"]
+)
 def test_labels_of_any_script_and_symbols(label: str):
     assert list(answers(reviews(40, label)).values()) == [True]
 
@@ -67,7 +69,10 @@ def test_labels_that_stand_against_each_other_among_various_prompts():
 def test_labels_that_the_prompts_name():
     """Among other prompts: named three times out of four, and given where they are named."""
     named = [
-        (f"Is w{i} a question, an entity or not enough information? x{i}", [label, f"I believe that w{i} is one of them"])
+        (
+            f"Is w{i} a question, an entity or not enough information? x{i}",
+            [label, f"I believe that w{i} is one of them"],
+        )
         for i, label in enumerate(["Question", "Not enough information", "entity"] * 10)
     ]
     judged = named + various(200)
@@ -192,7 +197,19 @@ def test_the_form_of_an_answer(text: str, label: bool):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "...", "Sure!", "Why?", "</b>", "{reply}", "[INST]", "Mood: good: bad", "one\ntwo", "a b c d e f g h i", "[[A]]"],
+    [
+        "",
+        "...",
+        "Sure!",
+        "Why?",
+        "</b>",
+        "{reply}",
+        "[INST]",
+        "Mood: good: bad",
+        "one\ntwo",
+        "a b c d e f g h i",
+        "[[A]]",
+    ],
 )
 def test_no_form_of_an_answer(text: str):
     assert read_answer(text, 2) is None

@@ -111,8 +111,6 @@ def test_one_common_word_can_be_enough() -> None:
     assert not RougeIndex(["deep blue sea"], 0.5).is_near("sea")
 
 
-
-
 def test_a_vocabulary_beyond_sixteen_bits() -> None:
     texts = [" ".join(f"w{i}x{j}" for j in range(700)) for i in range(100)]
     index = RougeIndex(texts, 0.7)
@@ -152,7 +150,7 @@ def test_words_in_latin_letters_are_those_of_rouge_score(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("What does the letter π mean in a naïve proof?", "what does the letter mean in a na ve proof".split()),
+        ("Why is π in a naïve proof?", ["why", "is", "in", "a", "na", "ve", "proof"]),
         ("Что значит π?", ["что", "значит", "π"]),
         ("Translate 海", ["translate", "海"]),
         ("用 Python 写诗", ["用", "python", "写", "诗"]),

@@ -63,7 +63,10 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             {"prompts": {"filters": "minimum"}},
             "recipe field 'prompts.filters': must be self-instruct, minimal, or a list of length, capability, program,",
         ),
-        ({"prompts": {"filters": ["length", "plot"]}}, "recipe field 'prompts.filters': must be self-instruct, minimal"),
+        (
+            {"prompts": {"filters": ["length", "plot"]}},
+            "recipe field 'prompts.filters': must be self-instruct, minimal",
+        ),
         (
             {"dpo": {"eft_weight": 0.5}, "seed_data": {"eft": 0}},
             "recipe field 'recipe': dpo.eft_weight needs EFT rows, but seed_data.eft is 0",
