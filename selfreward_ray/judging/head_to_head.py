@@ -18,8 +18,8 @@ def match_replies(
 ) -> tuple[list[ReplyPair], list[Dropped]]:
     """Pair the replies of both sides by their prompts, in the order of `left`.
 
-    Each item is a prompt, with its earlier messages as a judge is shown them, and a reply. The first reply to a prompt is
-    taken on each side; further ones, and replies to prompts of one side only, are dropped. A dropped row has the id
+    Each item is a prompt, with its earlier messages as a judge is shown them, and a reply. The first reply to a prompt
+    is taken on each side; further ones, and replies to prompts of one side only, are dropped. A dropped row has the id
     ``{side}/{reply id}``, a pair that of its left reply.
     """
     lefts, left_twice = _by_prompt("left", left)

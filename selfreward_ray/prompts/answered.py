@@ -48,8 +48,8 @@ def read_answered(rows: Iterable[Row], reading: Reading) -> Iterator[AnsweredPro
     """The prompts of `rows` with their replies, in order. A row that cannot be used is `Dropped`, with file and line as
     its id.
 
-    Raises `RowError` for a row of which two columns may be the prompt, or two the reply, and where more rows are bad than
-    the recipe allows.
+    Raises `RowError` for a row of which two columns may be the prompt, or two the reply, and where more rows are bad
+    than the recipe allows.
     """
     rows = iter(rows)
     first = list(islice(rows, 1))

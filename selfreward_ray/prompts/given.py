@@ -1,7 +1,7 @@
 """Prompts and questions that users give: whatever seed data may be, prompts alone, and the questions of MT-Bench.
 
-A question of MT-Bench is ``{"question_id": 81, "turns": ["…", "…"]}``: turns of the user, of which each but the first is
-asked after the answer to the one before.
+A question of MT-Bench is ``{"question_id": 81, "turns": ["…", "…"]}``: turns of the user, of which each but the first
+is asked after the answer to the one before.
 """
 
 import json
@@ -33,8 +33,10 @@ class GivenPrompt:
 
 
 def prompt_reading(options: RowReading, source: str, split: str = "") -> Reading:
-    """How prompts are read from rows by `options`, the recipe's section ``prompts``. `source` is the field or the option
-    that names the rows; with an empty `split` rows that say that they are of any are read."""
+    """How prompts are read from rows by `options`, the recipe's section ``prompts``.
+
+    `source` is the field or the option that names the rows. With an empty `split` rows of any split are read.
+    """
     return Reading.of_prompts(options, source, split)
 
 

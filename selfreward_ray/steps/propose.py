@@ -90,7 +90,7 @@ def _from_file(
         progress.say(note)
     if place < last:
         raise UserError(
-            f"prompts.source: {source} has {place} prompts; iteration {iteration} needs rows {first + 1} to {last}: give "
-            "a longer file, or lower prompts.count in a new run"
+            f"prompts.source: {source} has {place} prompts; iteration {iteration} needs rows {first + 1} to {last}: "
+            "give a longer file, or lower prompts.count in a new run"
         )
     return prompts, dropped, reading.figures()

@@ -1,4 +1,4 @@
-"""Which files of a folder are read: the split that is asked for and no other, nothing hidden, nothing left out silently."""
+"""Which files of a folder are read: the split that is asked for and no other, nothing hidden, nothing lost silently."""
 
 import json
 from pathlib import Path
@@ -83,8 +83,16 @@ def test_files_beside_named_splits_are_read_for_none_of_them(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "name",
-    [".git/a.jsonl", ".cache/huggingface/a.jsonl", ".a.jsonl", "_temporary/0/a.jsonl", "_metadata", "_SUCCESS", "_log/0.json"],
-)  # fmt: skip
+    [
+        ".git/a.jsonl",
+        ".cache/huggingface/a.jsonl",
+        ".a.jsonl",
+        "_temporary/0/a.jsonl",
+        "_metadata",
+        "_SUCCESS",
+        "_log/0.json",
+    ],
+)
 def test_what_is_hidden_is_never_read(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]):
     assert read(write(tmp_path, "a.jsonl", name)) == ["a.jsonl"]
     assert capsys.readouterr().err == ""
