@@ -34,7 +34,7 @@ _TEXT_KEYS = ("text", "content", "response", "reply", "answer", "completion", "o
 @dataclass(frozen=True)
 class AnsweredPrompt:
     """A prompt with at least one reply. `where` names the row's file and line. A reply may be empty, as models write
-    such replies."""
+    such replies, and begins with its thought if it has one."""
 
     where: str
     history: tuple[Turn, ...]
@@ -132,4 +132,5 @@ _REPLIES = Format(
     exchanges=_said,
     used=(*PROMPT, *REPLY_COLUMNS, *CHAT_COLUMNS, "context", "finished"),
     irrelevant=("mean", "scores", "datasplit", "finish_reason", "samples", "raw_output"),
+    whole_replies=True,
 )

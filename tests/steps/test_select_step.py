@@ -303,6 +303,7 @@ def test_only_a_judged_training_depends_on_how_it_is_judged(given: dict[str, Any
     last = of(select="last")
     known = {"dpo": last.dpo.model_dump(exclude={"micro_batch_tokens"}), "seed": 0}
     known |= {"dtype": "bfloat16", "dropout": None, "lora": last.training.lora.model_dump()}
+    known |= {"thoughts": "train", "thinking": [None, None]}
     before = Step("dpo", given["out"], known, {"model": "m1", "pair": given["pairs"]}).fingerprint
     assert fingerprint(given, last) == before, "a training without a choice is the one of earlier versions"
     assert fingerprint(given, of(select="last", select_every=7)) == before

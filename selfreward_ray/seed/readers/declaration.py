@@ -43,6 +43,9 @@ class Format:
     merged: Literal["pairs", "scores"] | None = None
     """How rows with the same prompt become one set: by who was preferred to whom, or because all replies are rated on
     one scale. None leaves rows apart."""
+    whole_replies: bool = False
+    """Replies are given as a model wrote them, with their thoughts. Otherwise a thought is apart from its reply, and one
+    without an end is a bad row."""
 
     @property
     def fields(self) -> frozenset[str]:

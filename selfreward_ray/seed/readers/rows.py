@@ -123,7 +123,7 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
     try:
         check_columns(values, form, reading)
         before = opening(values, (*form.told_by, *form.used), reading)
-        found = [_parted(untangled(_after(before, exchange))) for exchange in form.exchanges(values, reading)]
+        found = [_parted(untangled(_after(before, exchange)), form) for exchange in form.exchanges(values, reading)]
         if not all(_in_turns(exchange) for exchange in found):
             raise BadRow(OUT_OF_TURN)
         if not reading.asks_only and not any(exchange.replies for exchange in found):
@@ -148,12 +148,14 @@ def _after(before: Sequence[Spoken], exchange: Exchange) -> Exchange:
     return Exchange((*system, *before, *own[len(system) :]), exchange.replies, exchange.part)
 
 
-def _parted(exchange: Exchange) -> Exchange:
+def _parted(exchange: Exchange, form: Format) -> Exchange:
     """The exchange with thoughts apart from its replies, and without those of earlier messages."""
     before = [
         replace(one, text=part_thought(one.text).reply if one.role == "assistant" else one.text, thought="")
         for one in exchange.before
     ]
+    if form.whole_replies:
+        return replace(exchange, before=tuple(before))
     replies = []
     for reply in exchange.replies:
         parted = part_thought(reply.text)
