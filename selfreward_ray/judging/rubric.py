@@ -133,8 +133,8 @@ class Rubric(BaseModel):
         """
         texts = [text for text, score in self.reads.items() if score is not None]
         texts += [f"x{ending}" for ending in self.endings]
-        spans = [(text, self._matches(text)[-1].span(1)) for text in texts]
-        surroundings = [(text[:start], text[end:]) for text, (start, end) in spans] + frames(self.score_pattern)
+        places = [(text, self._matches(text)[-1].span(1)) for text in texts]
+        surroundings = [(text[:start], text[end:]) for text, (start, end) in places] + frames(self.score_pattern)
         for name, score in (self.scores or {"min_score": self.min_score, "max_score": self.max_score}).items():
             written = [name, name.lower(), name.upper()] if self.scores else _forms(score)
             verdicts = [f"{before}{form}{after}" for before, after in surroundings for form in written]
