@@ -45,7 +45,7 @@ class Speller:
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        self.control = {token.content: token_id for token_id, token in added.items() if token.special}
+        self.control: dict[str, int] = {token.content: token_id for token_id, token in added.items() if token.special}
         self._control_ids = set(self.control.values()) - {tokenizer.unk_token_id}
         self.control_pattern = any_of(self.control)
         # Only tokens in brackets: some vocabularies have added tokens of several spaces, which are ordinary text.

@@ -75,6 +75,9 @@ def check(codec: ChatCodec, tokenizer: Any, turns: list[Turn], reply: str, count
         counted.aligned += 1
         written = whole[len(prompt) :][: len(target)]
         counted.differing += target[: len(written)] != written
+    else:  # the template begins a reply otherwise than it asks for one
+        said = codec.read(target, prompt)
+        counted.differing += (said.text.split(), said.thought, said.finished) != (reply.split(), "", True)
 
 
 def checked(folder: Path) -> Counted:
