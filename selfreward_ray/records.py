@@ -42,6 +42,8 @@ class RankedReply:
     """The annotator's score, if there is one."""
     verdict: str | None = None
     """The annotator's own written verdict, if there is one."""
+    thought: str = ""
+    """What its writer thought before it. Not part of the reply: no judge sees it."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class SftExample:
     prompt: str
     target: str
     history: tuple[Turn, ...] = ()
+    thought: str = ""
+    """What stands before the target as its thought; empty if there is none."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def best_reply(ranked: RankedSet) -> RankedReply:
 def ift_example(ranked: RankedSet) -> SftExample:
     """The prompt, after what was said before it, with its best-ranked reply."""
     best = best_reply(ranked)
-    return SftExample(f"{best.id}/ift", "ift", ranked.prompt, best.text, ranked.history)
+    return SftExample(f"{best.id}/ift", "ift", ranked.prompt, best.text, ranked.history, best.thought)
 
 
 def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:

@@ -134,7 +134,12 @@ def test_a_cpu_that_is_slow_in_bfloat16_computes_in_float32(
 
 def test_made_up_rows_are_not_read_as_the_recipes_own(tmp_path: Path):
     """They have a format of their own, and no columns to rename."""
-    data = {"source": str(tmp_path / "rows.jsonl"), "format": "sharegpt", "columns": {"conversations": "c"}, "ignore": ["x"]}
+    data = {
+        "source": str(tmp_path / "rows.jsonl"),
+        "format": "sharegpt",
+        "columns": {"conversations": "c"},
+        "ignore": ["x"],
+    }
     recipe = parse_recipe({"model": "none", "seed_data": data})
     rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS).seed_data
     assert (rehearsed.format, rehearsed.columns, rehearsed.ignore) == (None, {}, ())

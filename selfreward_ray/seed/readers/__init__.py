@@ -26,7 +26,9 @@ _LOOKED_AT = 100
 """How many rows are looked at for one that tells the format: the first ones may be bad."""
 
 
-def read_seed(wanted: SeedData, reading: Reading | None = None, most: int | None = None) -> Iterator[RankedSet | Dropped]:
+def read_seed(
+    wanted: SeedData, reading: Reading | None = None, most: int | None = None
+) -> Iterator[RankedSet | Dropped]:
     """Every ranked set of ``wanted.source``, in its order, and what is left out of it as `Dropped`.
 
     `reading` then knows the format and which columns nobody used. `most` is the number of rows after which reading
@@ -35,7 +37,7 @@ def read_seed(wanted: SeedData, reading: Reading | None = None, most: int | None
     row of another one, where too many rows are bad, and where there is no row at all.
     """
     reading = reading or Reading(wanted)
-    rows = islice(read_user_rows(wanted.named(), wanted.split, "seed_data.source"), most)
+    rows: Iterator[Row] = islice(read_user_rows(wanted.named(), wanted.split, "seed_data.source"), most)
     form, rows = _told(rows, FORMATS, reading, wanted.named())
     if form.trees is not None:
         yield from form.trees(rows, reading)

@@ -41,6 +41,7 @@ class Reply:
     rank: int | None
     score: float | None = None
     verdict: str | None = None
+    thought: str = ""
 
     @property
     def fault(self) -> str | None:
@@ -78,7 +79,7 @@ def settle(draft: Draft) -> Iterator[RankedSet | Dropped]:
         id=draft.id,
         prompt=draft.prompt.turn.text,
         replies=tuple(
-            RankedReply(reply.id, reply.message.turn.text, reply.rank, reply.score, reply.verdict)
+            RankedReply(reply.id, reply.message.turn.text, reply.rank, reply.score, reply.verdict, reply.thought)
             for reply in draft.replies
             if reply.fault is None and reply.rank is not None
         ),

@@ -18,6 +18,8 @@ class Spoken:
     text: str
     trained: bool = True
     """Whether the row allows it as a reply to learn from (``"weight": 0`` does not)."""
+    thought: str = ""
+    """What was thought before it, where the row holds that apart from its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Given:
     score: float | None = None
     verdict: str | None = None
     trained: bool = True
+    thought: str = ""
     fault: str | None = None
     """Why it may not be used though its text may, as a predicate."""
 
@@ -50,7 +53,7 @@ def exchanges_of(spoken: Sequence[Spoken]) -> list[Exchange]:
     exchange without replies."""
     answers = [i for i, one in enumerate(spoken) if one.role == "assistant"]
     found = [
-        Exchange(tuple(spoken[:i]), (Given(spoken[i].text, rank=0, trained=spoken[i].trained),), f"t{n}")
+        Exchange(tuple(spoken[:i]), (Given(spoken[i].text, rank=0, trained=spoken[i].trained, thought=spoken[i].thought),), f"t{n}")
         for n, i in enumerate(answers)
     ]
     if spoken and spoken[-1].role != "assistant":

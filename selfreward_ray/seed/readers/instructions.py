@@ -11,24 +11,25 @@ from selfreward_ray.seed.readers.values import asked, conversation, objects, tex
 OTHER_TEXT = "its text is not a conversation in the marks of a known template"
 
 
-def reply_of(values: Values, name: str, reading: Reading) -> str:
+def reply_of(values: Values, name: str, reading: Reading) -> Spoken:
     """The reply in the column `name`: a text, or messages that are the assistant's alone."""
     if not isinstance(values.get(name), list | dict):
-        return text(values, name)
+        return Spoken("assistant", text(values, name))
     spoken = conversation(values[name], name, reading)
     if [one.role for one in spoken] != ["assistant"]:
         raise BadRow(f"field {name!r} is not one message of the assistant")
-    return spoken[0].text
+    return spoken[0]
 
 
-def _answered(
-    prompt: str, reply: str, further: Sequence[str] = ()
-) -> Callable[[Values, Reading], Sequence[Exchange]]:
+def _answered(prompt: str, reply: str, further: Sequence[str] = ()) -> Callable[[Values, Reading], Sequence[Exchange]]:
     """Rows with a prompt and a reply in the columns of these names; `further` ones are appended to the prompt."""
 
     def exchanges(values: Values, reading: Reading) -> list[Exchange]:
         before = tuple(asked(values, reading, (prompt,), further))
-        return [Exchange(before, () if reading.asks_only else (Given(reply_of(values, reply, reading), rank=0),))]
+        if reading.asks_only:
+            return [Exchange(before, ())]
+        last = reply_of(values, reply, reading)
+        return [Exchange(before, (Given(last.text, rank=0, thought=last.thought),))]
 
     return exchanges
 
@@ -50,7 +51,7 @@ def _instruction(values: Values, reading: Reading) -> list[Exchange]:
     ]
 
 
-def _text(values: Values, reading: Reading) -> list[Exchange]:
+def _text(values: Values, _: Reading) -> list[Exchange]:
     """Rows that are one text: a whole conversation in the marks of a template."""
     spoken = transcript(text(values, "text"))
     if spoken is None:
@@ -67,7 +68,9 @@ def _prompt(name: str) -> Callable[[Values, Reading], Sequence[Exchange]]:
 INSTRUCTIONS = (
     Format("prompt-completion", ("prompt", "completion"), _answered("prompt", "completion"), used=("input",)),
     Format("prompt-response", ("prompt", "response"), _answered("prompt", "response"), used=("input",)),
-    Format("orca", ("question", "response"), _answered("question", "response", ("context",)), used=("input", "context")),
+    Format(
+        "orca", ("question", "response"), _answered("question", "response", ("context",)), used=("input", "context"),
+    ),
     Format(
         "question-answer", ("question", "answer"), _answered("question", "answer", ("context",)),
         used=("input", "context"),
@@ -86,4 +89,3 @@ INSTRUCTIONS = (
 
 PROMPTS = tuple(Format(name, (name,), _prompt(name), used=("input",)) for name in ("prompt", "question", "query"))
 """Formats of prompts alone, which are no seed data."""
-

@@ -35,11 +35,15 @@ def _preference(values: Values, reading: Reading) -> list[Exchange]:
     (before, chosen), (also_before, rejected) = (_reply(prompt, answer) for answer in answers)
     if before != also_before:
         raise LeftOut(OTHER_PROMPT)
-    if chosen == rejected:
+    if chosen.text == rejected.text:
         raise LeftOut(SAME_TEXT)
     better, worse = _scores(values)
     ranks = (0, 0) if better is not None and better == worse else (0, 1)
-    return [Exchange(before, (Given(chosen, ranks[0], better), Given(rejected, ranks[1], worse)))]
+    replies = (
+        Given(chosen.text, ranks[0], better, thought=chosen.thought),
+        Given(rejected.text, ranks[1], worse, thought=rejected.thought),
+    )
+    return [Exchange(before, replies)]
 
 
 def _answer(values: Values, name: str, reading: Reading) -> list[Spoken]:
@@ -66,7 +70,7 @@ def _prompt(values: Values, answers: Sequence[Sequence[Spoken]], reading: Readin
     return conversation(values[name], name, reading)
 
 
-def _reply(prompt: Sequence[Spoken], answer: Sequence[Spoken]) -> tuple[tuple[Spoken, ...], str]:
+def _reply(prompt: Sequence[Spoken], answer: Sequence[Spoken]) -> tuple[tuple[Spoken, ...], Spoken]:
     """The messages before a reply, and the reply."""
     if _is_whole(answer):
         if any(said not in answer for said in _parsed(prompt)):
@@ -75,7 +79,7 @@ def _reply(prompt: Sequence[Spoken], answer: Sequence[Spoken]) -> tuple[tuple[Sp
     *before, last = (*prompt, *answer)
     if last.role != "assistant":
         raise BadRow(NO_LAST_REPLY)
-    return tuple(before), last.text
+    return tuple(before), last
 
 
 def _parsed(prompt: Sequence[Spoken]) -> Sequence[Spoken]:
@@ -108,14 +112,16 @@ def _liked(values: Values, reading: Reading) -> list[Exchange]:
         *before, last = conversation(values[chat], chat, reading)
         if last.role != "assistant":
             raise BadRow(NO_LAST_REPLY)
-        return [Exchange(tuple(before), (Given(last.text, rank),))]
-    name = "completion" if "completion" in values else "output"
-    return [Exchange(tuple(asked(values, reading)), (Given(reply_of(values, name, reading), rank),))]
+    else:
+        before = asked(values, reading)
+        last = reply_of(values, "completion" if "completion" in values else "output", reading)
+    return [Exchange(tuple(before), (Given(last.text, rank, thought=last.thought),))]
 
 
 def _scored(values: Values, reading: Reading) -> list[Exchange]:
     """A reply with its score, which is compared with those of other rows with the same prompt."""
-    reply = Given(reply_of(values, "response", reading), score=number(values.get("score"), "score"))
+    said = reply_of(values, "response", reading)
+    reply = Given(said.text, score=number(values.get("score"), "score"), thought=said.thought)
     return [Exchange(tuple(asked(values, reading)), (reply,))]
 
 

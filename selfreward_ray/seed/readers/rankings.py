@@ -71,7 +71,8 @@ def _nectar(values: Values, reading: Reading) -> list[Exchange]:
 def _ultrafeedback(values: Values, reading: Reading) -> list[Exchange]:
     """UltraFeedback before it was made binary: completions with the annotators' scores."""
     replies = [
-        Given(text(completion, "response"), score=_annotated(completion)) for completion in objects(values, "completions")
+        Given(text(completion, "response"), score=_annotated(completion))
+        for completion in objects(values, "completions")
     ]
     return [Exchange(tuple(asked(values, reading, ("instruction",))), tuple(_from_best(replies)))]
 

@@ -1,7 +1,7 @@
 """From rows to ranked sets, in the same way for every format that says what a row means."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selfreward_ray.records import Dropped, RankedSet, Turn
 from selfreward_ray.seed.readers.columns import check_columns
@@ -13,12 +13,14 @@ from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import untangled
 from selfreward_ray.seed.readers.values import opening
 from selfreward_ray.store.user_files import Row, RowError
+from selfreward_ray.thought import part_thought
 
 OUT_OF_TURN = "user and assistant do not take turns"
 NO_REPLY = "no message is the assistant's"
 TWO_SYSTEMS = "it has two system messages"
 UNANSWERED = "nobody answered its last message"
 ZERO_WEIGHT = "reply has weight 0"
+ENDLESS_THOUGHT = "the thought before a reply has no end"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
     try:
         check_columns(values, form, reading)
         before = opening(values, (*form.told_by, *form.used), reading)
-        found = [untangled(_after(before, exchange)) for exchange in form.exchanges(values, reading)]
+        found = [_parted(untangled(_after(before, exchange))) for exchange in form.exchanges(values, reading)]
         if not all(_in_turns(exchange) for exchange in found):
             raise BadRow(OUT_OF_TURN)
         if not reading.asks_only and not any(exchange.replies for exchange in found):
@@ -146,6 +148,21 @@ def _after(before: Sequence[Spoken], exchange: Exchange) -> Exchange:
     return Exchange((*system, *before, *own[len(system) :]), exchange.replies, exchange.part)
 
 
+def _parted(exchange: Exchange) -> Exchange:
+    """The exchange with thoughts apart from its replies, and without those of earlier messages."""
+    before = [
+        replace(one, text=part_thought(one.text).reply if one.role == "assistant" else one.text, thought="")
+        for one in exchange.before
+    ]
+    replies = []
+    for reply in exchange.replies:
+        parted = part_thought(reply.text)
+        if not parted.finished:
+            raise BadRow(ENDLESS_THOUGHT)
+        replies.append(replace(reply, text=parted.reply, thought=reply.thought or parted.thought))
+    return replace(exchange, before=tuple(before), replies=tuple(replies))
+
+
 def _in_turns(exchange: Exchange) -> bool:
     roles = [one.role for one in exchange.before]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
@@ -157,7 +174,7 @@ def _sets(set_id: str, where: str, exchanges: Sequence[Exchange], reading: Readi
     for exchange in exchanges:
         for found in _set(set_id, exchange, reading):
             whole = isinstance(found, Dropped) and found.id == set_id
-            yield Dropped(where, found.step, found.reason) if isinstance(found, Dropped) and whole else found
+            yield replace(found, id=where) if whole else found
 
 
 def _set(set_id: str, exchange: Exchange, reading: Reading) -> Iterator[RankedSet | Dropped]:
@@ -177,7 +194,9 @@ def _set(set_id: str, exchange: Exchange, reading: Reading) -> Iterator[RankedSe
 def _draft(name: str, conversation: str | None, exchange: Exchange, max_characters: int) -> Draft:
     *earlier, asked = (message(one.role, one.text, max_characters) for one in exchange.before)
     replies = (
-        Reply(f"{name}/r{i}", message("assistant", r.text, max_characters, r.fault), r.rank, r.score, r.verdict)
+        Reply(
+            f"{name}/r{i}", message("assistant", r.text, max_characters, r.fault), r.rank, r.score, r.verdict, r.thought
+        )
         for i, r in enumerate(exchange.replies)
-    )
+    )  # fmt: skip
     return Draft(name, asked, tuple(replies), tuple(earlier), conversation)

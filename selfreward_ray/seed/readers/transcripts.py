@@ -28,9 +28,7 @@ _END = (
     r"(?:<\|im_end\|>|<\|eot_id\|>|<\|eot\|>|<end_of_turn>|<\|end\|>|<\|return\|>|<\|endoftext\|>|<\|end_of_text\|>"
     r"|<\|end_of_turn\|>|<\|END_OF_TURN_TOKEN\|>|<｜end▁of▁sentence｜>|</s>|<eos>)"
 )
-_BEGIN = (
-    r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)"
-)
+_BEGIN = r"(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|<\|startoftext\|>|<BOS_TOKEN>|<｜begin▁of▁sentence｜>)"
 _CLOSED = re.compile(rf"(?:\s*{_END})+\s*\Z")
 # Right behind a word; after a blank or a quote it is prose that names the token.
 _WORD = r"(?<=[^\s`'\"(\[:=])"
@@ -69,9 +67,7 @@ def _words(header: str, begins: str, open_end: str | None = None) -> _Style:
     return _Style(re.compile(header), re.compile(begins, re.DOTALL), opened, blanks=True)
 
 
-_VICUNA = _words(
-    r"(?:\A|\s|(?<=</s>))(USER|ASSISTANT):", r"USER:.*\sASSISTANT:|ASSISTANT:", r"\sASSISTANT:\s*\Z"
-)
+_VICUNA = _words(r"(?:\A|\s|(?<=</s>))(USER|ASSISTANT):", r"USER:.*\sASSISTANT:|ASSISTANT:", r"\sASSISTANT:\s*\Z")
 _STYLES = (
     _tokens(r"<\|im_start\|>(system|user|assistant)(?:\n|<\|im_sep\|>)", r"<\|im_start\|>assistant(?:<\|im_sep\|>)?"),
     _tokens(

@@ -203,17 +203,17 @@ def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
         raise BadRow(NO_MESSAGE)
     text_key = next((key for key in text_keys if item[key] is not None), text_keys[0])
     for key, value in item.items():
-        if not is_empty(value) and key not in (role_key, text_key, *_TOOL_KEYS, *_TRAINED_KEYS, *_OTHER_KEYS):
-            _further(key, f"{name}.{key}", reading)
+        known = (role_key, text_key, *_TOOL_KEYS, *_TRAINED_KEYS, *THOUGHT_KEYS, *_OTHER_KEYS)
+        if not is_empty(value) and key not in known:
+            reading.unused(f"{name}.{key}")
     content = _content(item[text_key], f"{name}.{text_key}")
-    return [Spoken(_ROLES[said], content, _trained(item, name, reading))]
+    return [Spoken(_ROLES[said], content, _trained(item, name, reading), _thought(item, name, reading))]
 
 
-def _further(key: str, column: str, reading: Reading) -> None:
-    """Refuse a thought, and note any other key of a message that nobody uses."""
-    if key in THOUGHT_KEYS and column not in reading.wanted.ignore:
-        raise reading.refuse(column, "holds the thought before a reply, which is not trained on")
-    reading.unused(column)
+def _thought(item: Values, name: str, reading: Reading) -> str:
+    """What a message says was thought before its text, in the first of the keys that have it."""
+    named = [key for key in THOUGHT_KEYS if f"{name}.{key}" not in reading.wanted.ignore]
+    return next((thought for key in named if (thought := optional_text(item, key))), "")
 
 
 def _content(value: object, name: str) -> str:

@@ -19,11 +19,22 @@ _WINNERS = {
 }  # fmt: skip
 
 
-def _voted(before: Sequence[Spoken], texts: tuple[str, str], ranks: tuple[int, int], scores: Sequence[float | None] = ()) -> list[Exchange]:
-    if texts[0] == texts[1]:
+def _voted(
+    before: Sequence[Spoken],
+    replies: Sequence[Spoken],
+    ranks: tuple[int, int],
+    scores: Sequence[float | None] = (None, None),
+) -> list[Exchange]:
+    """The exchange of two replies, which must differ."""
+    if replies[0].text == replies[1].text:
         raise LeftOut(SAME_TEXT)
-    first, second = scores or (None, None)
-    return [Exchange(tuple(before), (Given(texts[0], ranks[0], first), Given(texts[1], ranks[1], second)))]
+    rated = zip(replies, ranks, scores, strict=True)
+    given = tuple(Given(reply.text, rank, score, thought=reply.thought) for reply, rank, score in rated)
+    return [Exchange(tuple(before), given)]
+
+
+def _texts(values: Values, *names: str) -> list[Spoken]:
+    return [Spoken("assistant", text(values, name)) for name in names]
 
 
 def _arena(values: Values, reading: Reading) -> list[Exchange]:
@@ -39,16 +50,16 @@ def _arena(values: Values, reading: Reading) -> list[Exchange]:
     return _voted(before, (first, second), winner)
 
 
-def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], str]:
+def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], Spoken]:
     """The messages before the reply that was voted on, and the reply: that of the turn, or the last one."""
     answers = [i for i, one in enumerate(spoken) if one.role == "assistant"]
     voted = answers[int(turn) - 1] if turn is not None and 1 <= turn <= len(answers) else len(spoken) - 1
     if spoken[voted].role != "assistant":
         raise BadRow(NO_LAST_REPLY)
-    return list(spoken[:voted]), spoken[voted].text
+    return list(spoken[:voted]), spoken[voted]
 
 
-def _arena_votes(values: Values, reading: Reading) -> list[Exchange]:
+def _arena_votes(values: Values, _: Reading) -> list[Exchange]:
     """The same in columns of turns, each a JSON list of texts."""
     asks, first, second = (_turns(values, name) for name in ("prompt", "response_a", "response_b"))
     if not len(asks) == len(first) == len(second):
@@ -61,7 +72,8 @@ def _arena_votes(values: Values, reading: Reading) -> list[Exchange]:
     won = [bool(number(values.get(f"winner_{name}"), f"winner_{name}")) for name in ("model_a", "model_b", "tie")]
     if sum(won) != 1:
         raise BadRow("its winner is not one of model_a, model_b and tie")
-    return _voted(before, (first[-1], second[-1]), (_FIRST, _SECOND, _TIE)[won.index(True)])
+    replies = [Spoken("assistant", turns[-1]) for turns in (first, second)]
+    return _voted(before, replies, (_FIRST, _SECOND, _TIE)[won.index(True)])
 
 
 def _turns(values: Values, name: str) -> list[str]:
@@ -85,19 +97,19 @@ def _pku(values: Values, reading: Reading) -> list[Exchange]:
         raise BadRow("field 'better_response_id' is neither 0 nor 1")
     if safer is not None and safer != better:
         raise LeftOut(SAFETY_DISAGREES)
-    texts = (text(values, "response_0"), text(values, "response_1"))
-    return _voted(asked(values, reading, ("prompt",)), texts, _FIRST if better == 0 else _SECOND)
+    replies = _texts(values, "response_0", "response_1")
+    return _voted(asked(values, reading, ("prompt",)), replies, _FIRST if better == 0 else _SECOND)
 
 
-def _shp(values: Values, reading: Reading) -> list[Exchange]:
+def _shp(values: Values, _: Reading) -> list[Exchange]:
     """Stanford Human Preferences: two answers to a post; the label is 1 where the first is preferred."""
     label = number(values.get("labels"), "labels")
     if label not in (0, 1):
         raise BadRow("field 'labels' is neither 0 nor 1")
-    texts = (text(values, "human_ref_A"), text(values, "human_ref_B"))
-    scores = [number(values.get(name), name) for name in ("score_A", "score_B")]
+    replies = _texts(values, "human_ref_A", "human_ref_B")
+    scores = (number(values.get("score_A"), "score_A"), number(values.get("score_B"), "score_B"))
     before = [Spoken("user", text(values, "history"))]
-    return _voted(before, texts, _FIRST if label == 1 else _SECOND, scores)
+    return _voted(before, replies, _FIRST if label == 1 else _SECOND, scores)
 
 
 def _strength(prompt: str, first: str, second: str, strength: str) -> Callable[[Values, Reading], Sequence[Exchange]]:
@@ -108,7 +120,7 @@ def _strength(prompt: str, first: str, second: str, strength: str) -> Callable[[
         if value is None:
             raise BadRow(f"field {strength!r} is missing or null")
         ranks = _TIE if value == 0 else _FIRST if value < 0 else _SECOND
-        return _voted(asked(values, reading, (prompt,)), (text(values, first), text(values, second)), ranks)
+        return _voted(asked(values, reading, (prompt,)), _texts(values, first, second), ranks)
 
     return exchanges
 

@@ -76,7 +76,11 @@ def known(told: list[tuple[str, str, str]]) -> set[tuple[str, str]]:
     return {both for both, strict in chains.items() if strict}
 
 
-@given(st.lists(st.tuples(names, st.sampled_from(">="), names).filter(lambda one: one[0] != one[2]), min_size=1, max_size=9))
+@given(
+    st.lists(
+        st.tuples(names, st.sampled_from(">="), names).filter(lambda one: one[0] != one[2]), min_size=1, max_size=9
+    )
+)
 def test_no_order_is_made_up(told):
     """Of every two replies with different ranks, pairs say which is better, by themselves or through others; of two
     with the same rank they do not; and what a pair says is kept if both of its replies are."""
@@ -136,6 +140,8 @@ def test_liked_and_disliked_replies_are_one_ranking(read):
 
 
 def test_scores_of_rows_are_one_scale(read):
-    rows = [{"prompt": "p", "response": reply, "score": score} for reply, score in (("a", 2), ("b", 5), ("c", 2), ("b", 4))]
+    rows = [
+        {"prompt": "p", "response": reply, "score": score} for reply, score in (("a", 2), ("b", 5), ("c", 2), ("b", 4))
+    ]
     (found,) = read(*rows)
     assert [(one.text, one.rank, one.score) for one in found.replies] == [("a", 1, 2), ("b", 0, 4.5), ("c", 1, 2)]

@@ -64,7 +64,9 @@ def test_bad_rows_and_empty_prompts_are_dropped():
 def test_messages_name_the_section_of_the_recipe():
     with pytest.raises(RowError, match=r"^prompts.source: 1 of 2 rows .* prompts.bad_share=0.1 "):
         asked({"prompt": None}, {"prompt": "p"}, bad_share=0.1)
-    with pytest.raises(RowError, match=r"a.jsonl:1: has no known format; .*prompts.columns=\{FIELD: COLUMN\}.* prompt \(prompt, …\)"):
+    with pytest.raises(
+        RowError, match=r"a.jsonl:1: has no known format; .*prompts.columns=\{FIELD: COLUMN\}.* prompt \(prompt, …\)"
+    ):
         asked({"words": "w"})
     with pytest.raises(RowError, match=r"^prompts.source: holds no rows"):
         asked()

@@ -177,14 +177,18 @@ def test_a_format_may_be_named(read):
     reading = Reading(SeedData())
     assert read(row, format="instruction", reading=reading)[0].prompt == "i"
     assert "not used by the format 'instruction': 'messages'" in reading.notes()[0]
-    with pytest.raises(RowError, match=r"seed.jsonl:1: is no row of seed_data.format=sharegpt, which has the fields conv"):
+    with pytest.raises(
+        RowError, match=r"seed.jsonl:1: is no row of seed_data.format=sharegpt, which has the fields conv"
+    ):
         read(row, format="sharegpt")
 
 
 @pytest.mark.parametrize("name", ["a", "seed/000001"])
 def test_a_doubled_id_names_both_lines(read, name):
     rows = {**RANKED, "id": name}, {**RANKED, "id": "a"} if name == "a" else RANKED
-    with pytest.raises(RowError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one, or .*=\[id"):
+    with pytest.raises(
+        RowError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one, or .*=\[id"
+    ):
         read(*rows)
     assert [item.id for item in read(*rows, ignore=["id"])] == ["seed/000000", "seed/000001"]
 

@@ -30,7 +30,10 @@ def test_the_keys_of_messages_may_be_named_too(read):
     ("columns", "message"),
     [
         ({"promt": "q"}, "seed_data.columns: no format has a field 'promt'; did you mean 'prompt'?"),
-        ({"prompt": "question"}, "seed_data.columns: seed.jsonl:1 has no column 'question' for 'prompt'; its columns: 'prompt'"),
+        (
+            {"prompt": "question"},
+            "seed_data.columns: seed.jsonl:1 has no column 'question' for 'prompt'; its columns: 'prompt'",
+        ),
     ],
 )
 def test_a_wrong_name_is_told(read, columns, message):
@@ -51,12 +54,10 @@ def test_columns_that_nobody_uses_are_reported_once_with_what_to_do(read):
     read(*rows, reading=reading)
     assert reading.notes() == [
         "seed_data.source: not used by the format 'preference': 'mood', 'tone' (first in seed.jsonl:2); "
-        "seed_data.columns={FIELD: mood} says what a column is, seed_data.ignore=[mood, tone] leaves it out without this "
-        "line"
+        "seed_data.columns={FIELD: mood} says what a column is, seed_data.ignore=[mood, tone] leaves it out without "
+        "this line"
     ]
-    assert reading.figures() == {
-        "reading": {"format": "preference", "bad_rows": 0, "unused_columns": ["mood", "tone"]}
-    }
+    assert reading.figures() == {"reading": {"format": "preference", "bad_rows": 0, "unused_columns": ["mood", "tone"]}}
     ignoring = Reading(SeedData())
     read(*rows, ignore=["mood", "tone"], reading=ignoring)
     assert ignoring.notes() == []
@@ -78,9 +79,6 @@ def test_a_source_that_nobody_read_has_no_figures():
     assert Reading(SeedData()).figures() == {}
 
 
-THOUGHT = {"messages": [CHAT["messages"][0], {**CHAT["messages"][1], "reasoning_content": "Hm."}]}
-
-
 @pytest.mark.parametrize(
     ("row", "column"),
     [
@@ -92,7 +90,6 @@ THOUGHT = {"messages": [CHAT["messages"][0], {**CHAT["messages"][1], "reasoning_
         ({"prompt": CHAT["messages"][:1], "input": "i", "completion": "a"}, "input"),
         ({**PREFERENCE, "question": "another one"}, "question"),
         ({**PREFERENCE, "system": "a", "system_prompt": "b"}, "system_prompt"),
-        (THOUGHT, "messages.reasoning_content"),
         ({"messages": [CHAT["messages"][0], {**CHAT["messages"][1], "weight": 0.5}]}, "messages.weight"),
     ],
 )
@@ -138,9 +135,19 @@ def test_the_split_and_the_language_are_the_recipes(read):
 @pytest.mark.parametrize(
     ("said", "wanted", "other"),
     [
-        ("en", "en", False), ("EN_us", "en", False), ("English", "en", False), ("de", "en", True), ("German", "en", True),
-        ("zh-Hans", "en", True), ("python", "en", False), ("go", "en", False), ("xx", "en", False), (7, "en", False),
-        ("de", None, False), ("english", "German", True), ("german", "German", False),
+        ("en", "en", False),
+        ("EN_us", "en", False),
+        ("English", "en", False),
+        ("de", "en", True),
+        ("German", "en", True),
+        ("zh-Hans", "en", True),
+        ("python", "en", False),
+        ("go", "en", False),
+        ("xx", "en", False),
+        (7, "en", False),
+        ("de", None, False),
+        ("english", "German", True),
+        ("german", "German", False),
     ],
 )
 def test_another_language_is_told_by_its_code_or_name(said: Any, wanted: str | None, other: bool):

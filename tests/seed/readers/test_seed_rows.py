@@ -61,7 +61,13 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
             {"chosen": say("p", "c"), "rejected": say("p", "r")}, one("p", "c", "r"), id="preference without prompt"
         ),
         pytest.param(
-            {"prompt": "p", "chosen": say("p", "c"), "rejected": say("p", "r"), "messages": say("p", "c"), "rated_by": 3},
+            {
+                "prompt": "p",
+                "chosen": say("p", "c"),
+                "rejected": say("p", "r"),
+                "messages": say("p", "c"),
+                "rated_by": 3,
+            },
             one("p", "c", "r"),
             id="preference with its prompt twice, and other fields",
         ),
@@ -140,9 +146,15 @@ def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
         ({"messages": say(LONG, "u", "a", roles="sua")}, "a message before the prompt is longer than "),
         ({"messages": say("u", "\udfff")}, "every reply holds a lone surrogate"),
         ({"prompt": "p", "chosen": "c", "rejected": "c"}, "its replies are the same"),
-        ({"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")}, "its replies do not answer the same messages"),
+        (
+            {"prompt": "p", "chosen": say("p", "c"), "rejected": say("q", "r")},
+            "its replies do not answer the same messages",
+        ),
         ({"chosen": say("p", "c"), "rejected": say("q", "r")}, "its replies do not answer the same messages"),
-        ({"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")}, "its replies do not answer the same messages"),
+        (
+            {"prompt": "q", "chosen": say("p", "c"), "rejected": say("p", "r")},
+            "its replies do not answer the same messages",
+        ),
         ({"prompt": [], "chosen": "c", "rejected": "r"}, "it has no prompt: "),
         ({"chosen": say("p"), "rejected": say("p")}, "the last message is not the assistant's"),
         ({"instruction": "", "output": "2"}, "prompt is empty"),
@@ -217,7 +229,11 @@ def test_a_system_text_of_its_own_column_opens_the_conversation(read):
     rows = [
         {"system": "be kind", "prompt": "p", "chosen": "c", "rejected": "r"},
         {"system_prompt": "be kind", "prompt": "q", "chosen": "c", "rejected": "r"},
-        {"system": "be kind", "chosen": say("be kind", "o", "c", roles="sua"), "rejected": say("be kind", "o", "r", roles="sua")},
+        {
+            "system": "be kind",
+            "chosen": say("be kind", "o", "c", roles="sua"),
+            "rejected": say("be kind", "o", "r", roles="sua"),
+        },
     ]
     for row in rows:
         (found,) = read(row)
@@ -228,7 +244,11 @@ def test_a_system_text_of_its_own_column_opens_the_conversation(read):
 
 def test_a_history_stands_before_the_prompt(read):
     expected = (S("s"), U("u0"), A("a0"))
-    for history in ([["u0", "a0"]], say("u0", "a0"), [{"from": "human", "value": "u0"}, {"from": "gpt", "value": "a0"}]):
+    for history in (
+        [["u0", "a0"]],
+        say("u0", "a0"),
+        [{"from": "human", "value": "u0"}, {"from": "gpt", "value": "a0"}],
+    ):
         row = {"system": "s", "history": history, "instruction": "now", "output": "yes"}
         (found,) = read(row, turns="any")
         assert (found.history, found.prompt) == (expected, "now")
@@ -257,3 +277,23 @@ def test_a_label_against_its_scores_is_left_out(read):
     assert [(one.rank, one.score) for one in tie.replies] == [(0, 7.5), (0, 7.5)]
     (against,) = read({**row, "chosen_rating": 1, "rejected_rating": 2})
     assert against == Dropped("seed.jsonl:1", "seed", "the rejected reply has the higher score")
+
+
+def test_a_thought_is_not_the_reply(read):
+    """Whether it stands in the text, between marks, or apart from it; those of earlier messages are left out."""
+    apart = say("u0", "a0", "u1", "a1")
+    apart[1]["reasoning_content"] = apart[3]["reasoning_content"] = "Hm."
+    inside = say("u0", "<think>Hm.</think>\n\na0", "u1", "<think>Hm.</think>\n\na1")
+    for messages in (apart, inside):
+        first, second = read({"messages": messages}, turns="any")
+        assert [(one.replies[0].text, one.replies[0].thought) for one in (first, second)] == [("a0", "Hm."), ("a1", "Hm.")]
+        assert second.history == (U("u0"), A("a0"))
+    (ignored, _) = read({"messages": apart}, turns="any", ignore=["messages.reasoning_content"])
+    assert ignored.replies[0].thought == ""
+    row = {"prompt": "p", "chosen": [{**apart[1]}], "rejected": "<think>So.</think>r"}
+    assert [(one.text, one.thought) for one in read(row)[0].replies] == [("a0", "Hm."), ("r", "So.")]
+
+
+def test_a_thought_without_an_end_is_no_reply(read):
+    row = {"instruction": "i", "output": "<think>Hm. Score: 2"}
+    assert read(row) == [Dropped("seed.jsonl:1", "seed", "the thought before a reply has no end")]

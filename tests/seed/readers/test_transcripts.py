@@ -28,7 +28,9 @@ def say(*texts: str) -> list[Spoken]:
         pytest.param("<|im_start|>user<|im_sep|>Hi<|im_end|><|im_start|>assistant<|im_sep|>", [HI, OPEN], id="Phi-4"),
         pytest.param(LLAMA3, [SYSTEM, HI, OPEN], id="Llama 3"),
         pytest.param(
-            "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHo<end_of_turn>\n", say("Hi", "Ho"), id="Gemma"
+            "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHo<end_of_turn>\n",
+            say("Hi", "Ho"),
+            id="Gemma",
         ),
         pytest.param("<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\n", [SYSTEM, HI, OPEN], id="Zephyr"),
         pytest.param("<|user|>Hi<|end|><|assistant|>Ho<|end|>", say("Hi", "Ho"), id="Phi"),
@@ -36,10 +38,17 @@ def say(*texts: str) -> list[Spoken]:
         pytest.param(
             "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Ho </s>", [SYSTEM, *say("Hi", "Ho")], id="Llama 2"
         ),
-        pytest.param("<|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>Ho<|return|>",
-                     say("Hi", "Ho"), id="gpt-oss"),
-        pytest.param("<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Ho<｜end▁of▁sentence｜>", say("Hi", "Ho"), id="DeepSeek"),
-        pytest.param("\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: more\n\nAssistant:", [*say("Hi", "Ho", "more"), OPEN], id="HH"),
+        pytest.param(
+            "<|start|>user<|message|>Hi<|end|><|start|>assistant<|channel|>final<|message|>Ho<|return|>",
+            say("Hi", "Ho"),
+            id="gpt-oss",
+        ),
+        pytest.param(
+            "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Ho<｜end▁of▁sentence｜>", say("Hi", "Ho"), id="DeepSeek"
+        ),
+        pytest.param(
+            "\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: more\n\nAssistant:", [*say("Hi", "Ho", "more"), OPEN], id="HH"
+        ),
         pytest.param("\n\nHuman: Hi", [HI], id="HH, a question alone"),
         pytest.param("Human: Hi\nAssistant: Ho", say("Hi", "Ho"), id="HH without line ends"),
         pytest.param("### Human: Hi### Assistant: Ho### Human: more", say("Hi", "Ho", "more"), id="Guanaco"),
@@ -50,13 +59,15 @@ def say(*texts: str) -> list[Spoken]:
             id="Vicuna with its preamble",
         ),
         pytest.param(
-            "Below is an instruction that describes a task.\n\n### Instruction:\nAdd.\n\n### Input:\n1 1\n\n### Response:\n2",
+            "Below is an instruction for a task.\n\n### Instruction:\nAdd.\n\n### Input:\n1 1\n\n### Response:\n2",
             say("Add.\n\n1 1", "2"),
             id="Alpaca",
         ),
         pytest.param("### Instruction:\nHi\n\n### Response:", [HI, OPEN], id="Alpaca without preamble"),
         pytest.param(
-            "Be brief.\n\n### Instruction:\nHi\n\n### Response:\n", [SYSTEM, HI, OPEN], id="Alpaca with another preamble"
+            "Be brief.\n\n### Instruction:\nHi\n\n### Response:\n",
+            [SYSTEM, HI, OPEN],
+            id="Alpaca with another preamble",
         ),
         pytest.param("Hi\n<extra_id_1>Assistant\nHo\n<extra_id_1>User\nmore", say("Hi", "Ho", "more"), id="HelpSteer"),
         pytest.param("GPT4 Correct User: Hi<|end_of_turn|>GPT4 Correct Assistant:", [HI, OPEN], id="OpenChat"),
@@ -111,7 +122,10 @@ def test_marks_that_form_no_conversation_are_refused(text):
     assert is_formatted(text, "user")
 
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="<|>#[]:\x85\u2028\u2029"), min_size=1)
+words = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="<|>#[]:\x85\u2028\u2029"),
+    min_size=1,
+)
 
 
 @given(st.lists(words.map(str.strip).filter(bool), min_size=1, max_size=7))
@@ -137,25 +151,56 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
     [
         (
             {"prompt": CHATML, "chosen": "good<|im_end|>", "rejected": "no<|im_end|>\n"},
-            (S("Be brief."),), "Hi", ["good", "no"],
+            (S("Be brief."),),
+            "Hi",
+            ["good", "no"],
         ),
         (
-            {"prompt": "\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: All.\n\nAssistant:", "chosen": " good", "rejected": " No."},
-            (U("Hi"), A("Ho")), "All.", ["good", "No."],
+            {
+                "prompt": "\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: All.\n\nAssistant:",
+                "chosen": " good",
+                "rejected": " No.",
+            },
+            (U("Hi"), A("Ho")),
+            "All.",
+            ["good", "No."],
         ),
         (
             {"chosen": "\n\nHuman: Hi\n\nAssistant: good", "rejected": "\n\nHuman: Hi\n\nAssistant: No."},
-            (), "Hi", ["good", "No."],
+            (),
+            "Hi",
+            ["good", "No."],
         ),
         (
-            {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "\n\nHuman: Hi\n\nAssistant: good", "rejected": "\n\nHuman: Hi\n\nAssistant: No."},
-            (), "Hi", ["good", "No."],
+            {
+                "prompt": "\n\nHuman: Hi\n\nAssistant:",
+                "chosen": "\n\nHuman: Hi\n\nAssistant: good",
+                "rejected": "\n\nHuman: Hi\n\nAssistant: No.",
+            },
+            (),
+            "Hi",
+            ["good", "No."],
         ),
         ({"prompt": "Hi", "chosen": "good<|eot_id|>", "rejected": "no</s>"}, (), "Hi", ["good", "no"]),
-        ({"prompt": "Hi", "chosen": "Assistant: good", "rejected": "<|im_start|>assistant\nno<|im_end|>"}, (), "Hi", ["good", "no"]),
-        ({"system": "Be brief.", "prompt": "### Human: Hi### Assistant:", "chosen": "a", "rejected": "b"}, (S("Be brief."),), "Hi", ["a", "b"]),
+        (
+            {"prompt": "Hi", "chosen": "Assistant: good", "rejected": "<|im_start|>assistant\nno<|im_end|>"},
+            (),
+            "Hi",
+            ["good", "no"],
+        ),
+        (
+            {"system": "Be brief.", "prompt": "### Human: Hi### Assistant:", "chosen": "a", "rejected": "b"},
+            (S("Be brief."),),
+            "Hi",
+            ["a", "b"],
+        ),
         # Of prose that names a token nothing is taken.
-        ({"prompt": "How does ChatML end a turn?", "chosen": "With <|im_end|>", "rejected": "`</s>`"}, (), "How does ChatML end a turn?", ["With <|im_end|>", "`</s>`"]),
+        (
+            {"prompt": "How does ChatML end a turn?", "chosen": "With <|im_end|>", "rejected": "`</s>`"},
+            (),
+            "How does ChatML end a turn?",
+            ["With <|im_end|>", "`</s>`"],
+        ),
         ({"prompt": "Strike it.", "chosen": "<s>it</s>", "rejected": "it"}, (), "Strike it.", ["<s>it</s>", "it"]),
     ],
 )
@@ -170,9 +215,18 @@ def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt
         {"prompt": CHATML, "chosen": "good<|im_end|>\n<|im_start|>user\nmore", "rejected": "no"},
         {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "good\n\nHuman: more", "rejected": "no"},
         {"prompt": "\n\nHuman: Hi\n\nAssistant: Ho", "chosen": "good", "rejected": "no"},
-        {"prompt": "Hi", "chosen": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\ngood", "rejected": "no<|im_start|>assistant\n"},
+        {
+            "prompt": "Hi",
+            "chosen": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\ngood",
+            "rejected": "no<|im_start|>assistant\n",
+        },
         {"system": "Be kind.", "prompt": CHATML, "chosen": "good", "rejected": "no"},
-        {"messages": [{"role": "system", "content": CHATML}, *({"role": r, "content": r} for r in ("user", "assistant"))]},
+        {
+            "messages": [
+                {"role": "system", "content": CHATML},
+                *({"role": r, "content": r} for r in ("user", "assistant")),
+            ]
+        },
     ],
 )
 def test_a_row_whose_marks_cannot_be_resolved_is_a_bad_one(read, row):

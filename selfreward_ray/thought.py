@@ -1,0 +1,119 @@
+"""Where a model's thought ends and its reply begins.
+
+The thought is not the reply: what is judged, compared, exported and shown is the text after it. A thought stands
+between marks at the beginning of a text. Where the chat template already writes the opening mark, a text begins inside
+it.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The texts that begin and end a thought."""
+
+    opening: str
+    closing: str
+
+
+THINK = Marks("<think>", "</think>")
+KNOWN_MARKS = (
+    THINK,
+    Marks("[THINK]", "[/THINK]"),
+    Marks("<seed:think>", "</seed:think>"),
+    Marks("<mm:think>", "</mm:think>"),
+    Marks("<|START_THINKING|>", "<|END_THINKING|>"),
+    Marks("<|channel>thought\n", "<channel|>"),
+    # A channel of its own. The reply's channel begins with the header that closes it.
+    Marks("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+)
+"""The marks of the model families that are known. A model's own are those that its template or tokenizer names."""
+
+_BLANK = re.compile(r"\s*")
+
+
+@dataclass(frozen=True)
+class Parted:
+    """A text as its thought and its reply."""
+
+    thought: str
+    """Without marks and without white space around it; empty if there is none."""
+    reply: str
+    finished: bool = True
+    """False if the thought has no end. Then there is no reply."""
+    length: int = 0
+    """Number of the text's first characters that are the thought with its marks."""
+
+
+def part_thought(text: str, marks: Sequence[Marks] = KNOWN_MARKS, opened: Marks | None = None) -> Parted:
+    """`text` as thought and reply. `opened` are the marks of a thought that has begun before the text.
+
+    Thoughts that follow each other at the beginning are one. A closing mark alone, at the end or the beginning of a
+    line and with no opening mark before it, ends a thought that began with the text, as models write whose template
+    opens it. Further on in the text marks are ordinary text: a reply may speak about them.
+    """
+    thoughts: list[str] = []
+    place, inside = 0, opened
+    while True:
+        if found := _opening(text, place, marks):
+            inside, place = found
+        if inside is None:
+            break
+        end = text.find(inside.closing, place)
+        if end < 0:
+            return Parted(_joined([*thoughts, text[place:]]), "", False, len(text))
+        thoughts.append(text[place:end])
+        place, inside = end + len(inside.closing), None
+    if not place and (closed := _closed_alone(text, marks)):
+        end, place = closed
+        thoughts.append(text[:end])
+    return Parted(_joined(thoughts), text[place:].lstrip() if place else text, True, place)
+
+
+def without_thoughts(text: str, marks: Iterable[Marks] = KNOWN_MARKS) -> str:
+    """`text` without anything that is marked as a thought, wherever it stands.
+
+    This is what a verdict's score is read from. A thought that begins a line and has no end reaches to the end.
+    """
+    for mark in marks:
+        kept: list[str] = []
+        place = 0
+        while (start := text.find(mark.opening, place)) >= 0:
+            end = text.find(mark.closing, start)
+            if end < 0:
+                break
+            kept.append(text[place:start])
+            place = end + len(mark.closing)
+        rest = text[place:]
+        endless = re.search(rf"^[ \t]*{re.escape(mark.opening)}", rest, re.MULTILINE)
+        text = "".join(kept) + (rest[: endless.start()] if endless else rest)
+    return text
+
+
+def opened_by(prompt: str, marks: Iterable[Marks]) -> Marks | None:
+    """The marks of the thought that `prompt` ends in; None if its end is outside a thought."""
+    end = prompt.rstrip()
+    return next((mark for mark in marks if end.endswith(mark.opening.rstrip())), None)
+
+
+def _opening(text: str, place: int, marks: Iterable[Marks]) -> tuple[Marks, int] | None:
+    """The marks that open at `place`, after white space at most, and the place after the opening one."""
+    blank = _BLANK.match(text, place)
+    start = blank.end() if blank else place
+    return next(((m, start + len(m.opening)) for m in marks if text.startswith(m.opening, start)), None)
+
+
+def _closed_alone(text: str, marks: Iterable[Marks]) -> tuple[int, int] | None:
+    """The begin and the end of the first closing mark at an edge of a line, with no opening mark before it."""
+    for mark in marks:
+        closing = re.escape(mark.closing)
+        found = re.search(rf"^[ \t]*(?P<first>{closing})|(?P<last>{closing})[ \t]*$", text, re.MULTILINE)
+        if found and mark.opening not in text[: found.start()]:
+            return found.span(found.lastgroup or 0)
+    return None
+
+
+def _joined(thoughts: Iterable[str]) -> str:
+    return "\n\n".join(stripped for thought in thoughts if (stripped := thought.strip()))
