@@ -104,3 +104,12 @@ def test_the_folder_of_a_step_is_no_file_of_questions(tmp_path: Path):
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="--questions: cannot read .*no.jsonl: there is no such file or folder"):
         answer(RECIPE, model="m", questions=str(tmp_path / "no.jsonl"), out=str(tmp_path / "out"))
+
+
+def test_one_question_that_cannot_be_used_stops_the_step(tmp_path: Path):
+    """A benchmark without one of its questions is another one."""
+    rows = [{"turns": [f"Why {n}?"]} for n in range(20)]
+    rows[7] = {"turns": [None]}
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"q.jsonl:8: field 'prompt' is null"):
+        answer(RECIPE, model="m1", questions=str(tmp_path / "q.jsonl"), out=str(tmp_path / "out"))
