@@ -73,7 +73,7 @@ def test_what_the_readers_leave_out_is_dropped_with_their_reasons(tmp_path: Path
     assert manifest.metrics["agreement"]["verdicts"] == 2
     assert [d.id for d in read_rows(Folder(str(tmp_path / "out")), Dropped, "dropped")] == [
         "seed/000000/r1",
-        "seed/000001",
+        f"{data}:2",
     ]
 
 
