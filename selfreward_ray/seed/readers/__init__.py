@@ -84,9 +84,11 @@ def _told(
                 "which column is which field"
             )
         listed = "; ".join(f"{form.name} ({', '.join(form.told_by)}, …)" for form in formats)
+        alone = _format_of(first[0], PROMPTS, reading) is not None
         raise RowError(
             f"{first[0].where}: has no known format; its fields: {fields}; {reading.section}.columns={{FIELD: COLUMN}} "
-            f"says which column is which field, for example {{prompt: question}}; known: {listed}"
+            f"says which column is which field, for example {{prompt: question}}; "
+            f"{'prompts without replies are for prompts.source; ' if alone else ''}known: {listed}"
         )
     reading.format = form.name
     return form, _of_one_format(chain(first, rows), form, known, reading, first[0].where)

@@ -14,9 +14,9 @@ IRRELEVANT = frozenset(
     (
         "id", "source", "sources", "dataset", "dataset_name", "data_source", "origin", "model", "models", "model_name",
         "model_id", "chosen_model", "rejected_model", "generator", "category", "categories", "topic", "domain", "task",
-        "task_type", "prompt_id", "question_id", "conversation_id", "uuid", "hash", "index", "idx", "row_id", "url", "link",
-        "license", "timestamp", "created_at", "date", "tag", "tags", "metadata", "meta", "annotator", "annotators",
-        "annotator_id", "worker_id", "num_turns", "length", "num_tokens", "token_count",
+        "task_type", "prompt_id", "question_id", "conversation_id", "uuid", "hash", "index", "idx", "row_id", "url",
+        "link", "license", "timestamp", "created_at", "date", "tag", "tags", "metadata", "meta", "annotator",
+        "annotators", "annotator_id", "worker_id", "num_turns", "length", "num_tokens", "token_count",
     )
 )  # fmt: skip
 """Columns that say nothing about what to train on, in any format."""

@@ -53,7 +53,11 @@ def exchanges_of(spoken: Sequence[Spoken]) -> list[Exchange]:
     exchange without replies."""
     answers = [i for i, one in enumerate(spoken) if one.role == "assistant"]
     found = [
-        Exchange(tuple(spoken[:i]), (Given(spoken[i].text, rank=0, trained=spoken[i].trained, thought=spoken[i].thought),), f"t{n}")
+        Exchange(
+            tuple(spoken[:i]),
+            (Given(spoken[i].text, rank=0, trained=spoken[i].trained, thought=spoken[i].thought),),
+            f"t{n}",
+        )
         for n, i in enumerate(answers)
     ]
     if spoken and spoken[-1].role != "assistant":

@@ -101,10 +101,6 @@ class Reading:
         self._bad.setdefault(reason, []).append(self.where)
         return Dropped(self.where, "seed", reason)
 
-    def left_out(self, reason: str) -> Dropped:
-        """The row that is being read, left out though nothing is wrong with it."""
-        return Dropped(self.where, "seed", reason)
-
     def unused(self, name: str) -> None:
         """Note that nobody uses a column, to be reported once."""
         if name not in self.wanted.ignore:

@@ -209,3 +209,8 @@ def test_reading_may_stop_after_some_rows(tmp_path):
 def test_a_source_without_rows_is_refused(read, lines):
     with pytest.raises(RowError, match=r"seed.jsonl: holds no rows; write one JSON object a line"):
         read(*lines)
+
+
+def test_prompts_without_replies_are_sent_where_they_belong(read):
+    with pytest.raises(RowError, match=r"; prompts without replies are for prompts.source; known: "):
+        read({"system": "s", "prompt": "p"})

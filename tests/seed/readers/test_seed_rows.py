@@ -286,7 +286,10 @@ def test_a_thought_is_not_the_reply(read):
     inside = say("u0", "<think>Hm.</think>\n\na0", "u1", "<think>Hm.</think>\n\na1")
     for messages in (apart, inside):
         first, second = read({"messages": messages}, turns="any")
-        assert [(one.replies[0].text, one.replies[0].thought) for one in (first, second)] == [("a0", "Hm."), ("a1", "Hm.")]
+        assert [(one.replies[0].text, one.replies[0].thought) for one in (first, second)] == [
+            ("a0", "Hm."),
+            ("a1", "Hm."),
+        ]
         assert second.history == (U("u0"), A("a0"))
     (ignored, _) = read({"messages": apart}, turns="any", ignore=["messages.reasoning_content"])
     assert ignored.replies[0].thought == ""
