@@ -77,7 +77,7 @@ def _requests(
     """`requests` → `TaskAnswer` rows. Other requests, as of changed data, are another step."""
     asked = hashlib.sha256("\n".join(request.id for request in requests).encode()).hexdigest()
     step = Step("benchmark-requests", (parent.folder / "requests").uri, part | {"asked": asked}, {"model": model})
-    rows = write_offered(step, requests, TaskRequest)
+    rows = write_offered(step, requests, TaskRequest).rows
     tokens = sum(len(one.prompt_ids) + len(one.target_ids) + one.max_tokens for one in requests)
     row_tokens = tokens // len(requests)  # the mean: rows differ much, and for the smallest the pool would be too small
     job = Job(step.name, answer_task_request, TaskRequest, TaskAnswer, step.folder.uri, row_tokens)

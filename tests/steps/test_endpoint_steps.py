@@ -101,6 +101,7 @@ def test_an_endpoint_judges_and_its_tokens_are_counted(tmp_path: Path, replies: 
         "verdicts": CALLS, "invalid_verdicts": 0, "verdicts_asked_again": 0,
         "endpoint_retries": 0, "answers_reused": 0, "model": endpoint.address,
         "scores": {str(score): 2 * sum(number % 5 == score for number in range(ROWS)) for score in range(5)},
+        "reading": {"format": "replies", "unused_columns": [], "bad_rows": 0},
     }  # fmt: skip
     assert not (tmp_path / "out" / endpoint_pool.ANSWERS).exists()
     with serving(verdict) as again:
