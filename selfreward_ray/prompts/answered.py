@@ -12,10 +12,10 @@ from typing import Any
 from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.drafts import message
-from selfreward_ray.seed.readers.exchanges import Exchange, Given, Values
+from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
 from selfreward_ray.seed.readers.reading import BadRow, Reading
 from selfreward_ray.seed.readers.rows import read_row
-from selfreward_ray.seed.readers.values import as_text, asked, conversation, is_empty
+from selfreward_ray.seed.readers.values import ASKING, as_text, asked, conversation, is_empty
 from selfreward_ray.store.user_files import Row
 
 REPLY_COLUMNS = (
@@ -91,11 +91,21 @@ def _said(values: Values, reading: Reading) -> list[Exchange]:
         before = asked(values, reading, further=_further(values, reading))
         return [Exchange(tuple(before), tuple(map(Given, _texts(values[held[0]], held[0], reading))))]
     spoken = conversation(values[chats[0]], chats[0], reading)
+    _check_beside(chats[0], spoken, values, reading)
     if held:
         return [Exchange(tuple(spoken), tuple(map(Given, _texts(values[held[0]], held[0], reading))))]
     if spoken[-1].role != "assistant":
         raise BadRow(NOT_THE_LAST)
     return [Exchange(tuple(spoken[:-1]), (Given(spoken[-1].text),))]
+
+
+def _check_beside(chat: str, spoken: Sequence[Spoken], values: Values, reading: Reading) -> None:
+    """Raise `RowError` for a column that may be a part of the prompt, unless it repeats a message of the chat."""
+    said = {one.text.strip() for one in spoken}
+    for name in (*ASKING, "input", "context"):
+        value = values.get(name)
+        if not is_empty(value) and not (isinstance(value, str) and value.strip() in said):
+            raise reading.refuse(name, f"stands beside {chat!r}, and is none of its messages")
 
 
 def _further(values: Values, reading: Reading) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class Splits:
 def splits_by_name(files: Iterable[str]) -> Splits:
     """The splits that the names of `files`, relative to the folder, tell; none if no name does."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    apart = []
+    apart: list[str] = []
     for file in files:
         split = _split_of(PurePosixPath(file))
         (apart if split is None else found[split]).append(file)

@@ -66,6 +66,7 @@ CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "S
         ({"prompt": "Why?", "outputs": [{"generated_text": "So."}]}, "Why?", ("So.",)),
         ({"prompt": "Why?", "response": {"role": "assistant", "content": "So."}}, "Why?", ("So.",)),
         ({"messages": CHAT}, "Why?", ("So.",)),
+        ({"messages": CHAT, "prompt": "Why?"}, "Why?", ("So.",)),
         ({"messages": CHAT[:1], "response": "So."}, "Why?", ("So.",)),
         ({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}, "Why?", ("So.",)),
     ],
@@ -105,6 +106,8 @@ def test_system_text_and_earlier_turns_are_kept(row: dict[str, Any]):
             "'conversations' stands beside 'messages', and either may be the conv",
         ),
         ({"prompt": "Why?", "context": "Long.", "reply": "a"}, "'context' may belong to the prompt"),
+        ({"messages": CHAT, "prompt": "How?"}, "'prompt' stands beside 'messages', and is none of its messages"),
+        ({"messages": CHAT, "context": "Long."}, "'context' stands beside 'messages', and is none of its messages"),
     ],
 )
 def test_a_row_that_may_mean_two_things_is_refused_by_the_name_of_its_column(row: dict[str, Any], message: str):
