@@ -133,8 +133,8 @@ class Rubric(BaseModel):
         """
         texts = [text for text, score in self.reads.items() if score is not None]
         texts += [f"x{ending}" for ending in self.endings]
-        spans = [(text, self._matches(text)[-1].span(1)) for text in texts]
-        surroundings = [(text[:start], text[end:]) for text, (start, end) in spans] + frames(self.score_pattern)
+        places = [(text, self._matches(text)[-1].span(1)) for text in texts]
+        surroundings = [(text[:start], text[end:]) for text, (start, end) in places] + frames(self.score_pattern)
         for name, score in (self.scores or {"min_score": self.min_score, "max_score": self.max_score}).items():
             written = [name, name.lower(), name.upper()] if self.scores else _forms(score)
             verdicts = [f"{before}{form}{after}" for before, after in surroundings for form in written]
@@ -142,9 +142,10 @@ class Rubric(BaseModel):
                 continue
             what = f"the grade {name}" if self.scores else f"{score:g}, the {name}"
             tried = f" (tried: {', '.join(map(repr, verdicts[:3]))})" if verdicts else ""
+            without = ", in verdicts without markup such as **" if self.reading == "prose" else ""
             raise ValueError(
                 f"score_pattern: no verdict is found that gives {what}{tried}; let its group find all scores from "
-                "min_score to max_score, each as a whole, or state a verdict with its score in reads"
+                f"min_score to max_score, each as a whole{without}, or state a verdict with its score in reads"
             )
 
     def render(self, prompt: str, *replies: str) -> str:
