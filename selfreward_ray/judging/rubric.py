@@ -142,9 +142,10 @@ class Rubric(BaseModel):
                 continue
             what = f"the grade {name}" if self.scores else f"{score:g}, the {name}"
             tried = f" (tried: {', '.join(map(repr, verdicts[:3]))})" if verdicts else ""
+            without = ", in verdicts without markup such as **" if self.reading == "prose" else ""
             raise ValueError(
                 f"score_pattern: no verdict is found that gives {what}{tried}; let its group find all scores from "
-                "min_score to max_score, each as a whole, or state a verdict with its score in reads"
+                f"min_score to max_score, each as a whole{without}, or state a verdict with its score in reads"
             )
 
     def render(self, prompt: str, *replies: str) -> str:
