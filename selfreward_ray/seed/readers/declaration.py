@@ -44,8 +44,8 @@ class Format:
     """How rows with the same prompt become one set: by who was preferred to whom, or because all replies are rated on
     one scale. None leaves rows apart."""
     whole_replies: bool = False
-    """Replies are given as a model wrote them, with their thoughts. Otherwise a thought is apart from its reply, and one
-    without an end is a bad row."""
+    """Replies are kept as a model wrote them, with their thoughts. Otherwise a thought is apart from its reply, and a
+    row with a thought without an end is a bad one."""
 
     @property
     def fields(self) -> frozenset[str]:
