@@ -67,11 +67,11 @@ def _answered(values: Values, exchanges: Sequence[Exchange], where: str, reading
     *earlier, prompt = (message(one.role, one.text, limit) for one in exchange.before)
     for one, what in [(prompt, "prompt"), *((one, "a message before the prompt") for one in earlier)]:
         if one.fault:
-            return reading.left_out(f"{what} {one.fault}")
+            return Dropped(where, "seed", f"{what} {one.fault}")
     replies = [message("assistant", one.text, limit) for one in exchange.replies]
     for one in replies:
         if one.fault and one.turn.text.strip():
-            return reading.left_out(f"reply {one.fault}")
+            return Dropped(where, "seed", f"reply {one.fault}")
     if values.get("finished") not in (None, True, False):
         return reading.bad(NO_TRUTH)
     texts = tuple(one.turn.text for one in replies)
