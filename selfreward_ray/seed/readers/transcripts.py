@@ -35,6 +35,8 @@ _WORD = r"(?<=[^\s`'\"(\[:=])"
 _BEHIND = rf"(?:\A|\n|{_WORD})"
 _TAIL = re.compile(rf"{_WORD}(?:{_END})+\s*\Z")
 _LAST_LINE = re.compile(rf"(?:\A|\n)(?:{_END})+\s*\Z")
+_LONGEST_HEADER = 100
+"""More characters than the longest header of the assistant has, and what is before it."""
 _LEFTOVER = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<\|header_start\|>|<start_of_turn>|<\|start_of_role\|>|<\|im_end\|>"
     r"|<\|START_OF_TURN_TOKEN\|>|<\|start\|>|<\|channel\|>|<\|eot_id\|>|<end_of_turn>"
@@ -130,9 +132,16 @@ def transcript(text: str) -> list[Spoken] | None:
             if not _in_order(spoken):
                 raise BadRow(UNPARSED)
             return spoken
-    if any(style.open_end and style.open_end.search(text) for style in _STYLES) or _ALPACA_OPEN.search(text):
+    if _ends_open(text):
         raise BadRow(UNPARSED)  # it ends as a template ends a prompt, and begins as none does
     return None
+
+
+def _ends_open(text: str) -> bool:
+    end = text.rstrip()[-_LONGEST_HEADER:]
+    if not end.endswith((">", ":", "assistant", "model")):  # as most texts do not
+        return False
+    return any(style.open_end and style.open_end.search(end) for style in _STYLES) or bool(_ALPACA_OPEN.search(end))
 
 
 def is_formatted(text: str, role: Role) -> bool:
@@ -189,7 +198,7 @@ def _reply(text: str, parsed: bool) -> str:
         if [one.role for one in spoken] != ["assistant"]:
             raise BadRow(UNPARSED)
         text, parsed = spoken[0].text, True
-    plain = _CLOSED.sub("", text) if parsed else _LAST_LINE.sub("", _without_end(text))
+    plain = _without_ends(text, _CLOSED) if parsed else _without_ends(_without_end(text), _LAST_LINE)
     if (parsed or plain != text) and _LEFTOVER.search(plain):
         raise BadRow(UNPARSED)
     if parsed and _LEFTOVER_WORDS.search(plain):
@@ -201,7 +210,11 @@ def _without_end(text: str) -> str:
     """The text without the end token of a template right behind its last word."""
     if text.rstrip().endswith("</s>") and "<s>" in text:  # HTML
         return text
-    return _TAIL.sub("", text)
+    return _without_ends(text, _TAIL)
+
+
+def _without_ends(text: str, ends: re.Pattern[str]) -> str:
+    return ends.sub("", text) if text.rstrip().endswith(">") else text  # as every end token does
 
 
 def _in_order(spoken: Sequence[Spoken]) -> bool:
@@ -224,7 +237,7 @@ def _by_headers(style: _Style) -> Callable[[str], list[Spoken]]:
 
 
 def _body(text: str, blanks: bool) -> str:
-    plain = _CLOSED.sub("", text)
+    plain = _without_ends(text, _CLOSED)
     if _LEFTOVER.search(plain):
         raise BadRow(UNPARSED)
     return plain.strip() if blanks else plain.rstrip("\n")
@@ -282,7 +295,7 @@ def _inst(text: str) -> list[Spoken]:
 _PARSERS: tuple[tuple[Callable[[str], object], Callable[[str], list[Spoken]]], ...] = (
     *((style.begins.match, _by_headers(style)) for style in _STYLES),
     (_VICUNA_PREAMBLE.match, _vicuna),
-    (_NEMO.search, _nemo),
+    (lambda text: "<extra_id_" in text and _NEMO.search(text), _nemo),
     (_begins_alpaca, _alpaca),
     (_INST_BEGINS.match, _inst),
 )
