@@ -16,11 +16,12 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 _WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"), "test"),
 }
-_SEPARATORS = re.compile(r"[-._ 0-9]+")
+_WORDS |= {f"{word}{end}": split for word, split in _WORDS.items() for end in ("set", "data", "split")}
+_SEPARATORS = re.compile(r"[-._ =0-9]+")
 _SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*", re.ASCII)
 _HEAD = re.compile(r"\A\ufeff?---[ \t\r]*\n(.*?)^---[ \t\r]*$", re.DOTALL | re.MULTILINE)
 _MAGIC = re.compile(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])")
@@ -141,9 +142,14 @@ def _split_of(file: PurePosixPath) -> str | None:
     return _told(reversed(file.parent.parts)) or _told([file.name])
 
 
-def _told(names: Iterable[str]) -> str | None:
-    words = (word for name in names for word in _SEPARATORS.split(name.lower()))
+def split_told_by(name: str) -> str | None:
+    """The split (``train``, ``validation`` or ``test``) that a word of a name tells: ``my_dev-2`` is ``validation``."""
+    words = _SEPARATORS.split(name.lower().replace("held_out", "heldout").replace("held-out", "heldout"))
     return next((_WORDS[word] for word in words if word in _WORDS), None)
+
+
+def _told(names: Iterable[str]) -> str | None:
+    return next((split for name in names if (split := split_told_by(name))), None)
 
 
 def _pattern(given: str) -> re.Pattern[str]:

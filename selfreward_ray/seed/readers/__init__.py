@@ -73,7 +73,7 @@ def _told(
     reading.check_columns(first, (name for form in formats for name in form.fields))
     asked_for = reading.wanted.format
     known = [form for form in formats if asked_for in (None, form.name)]
-    form = next((form for row in first if (form := _format_of(row, known, reading))), None)
+    form, place = _told_by(first, known, reading)
     if form is None:
         fields = ", ".join(map(reprlib.repr, reading.named(first[0]))) or "none"
         if asked_for is not None:
@@ -91,7 +91,18 @@ def _told(
             f"{'prompts without replies are for prompts.source; ' if alone else ''}known: {listed}"
         )
     reading.format = form.name
-    return form, _of_one_format(chain(first, rows), form, known, reading, first[0].where)
+    return form, _of_one_format(chain(first, rows), form, known, reading, place)
+
+
+def _told_by(rows: Sequence[Row], known: Sequence[Format], reading: Reading) -> tuple[Format | None, str]:
+    """The format of the first row that has the columns of any, and that row's place. Of several, the first of which
+    some row has a value in each column: a label may be null in one row, and a column in all rows."""
+    for row in rows:
+        there = [form for form in known if form.fits(reading.named(row), filled=False)]
+        if there:
+            filled = (form for form in there if any(form.fits(reading.named(one), filled=True) for one in rows))
+            return next(filled, there[0]), row.where
+    return None, ""
 
 
 def _of_one_format(

@@ -5,17 +5,20 @@ from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.seed.readers.reading import LeftOut, Reading
 from selfreward_ray.seed.readers.values import MEDIA, SYSTEM, THOUGHT_KEYS, TOOLS, is_empty, number
+from selfreward_ray.store.splits import split_told_by
 
 OTHER_SPLIT = "it belongs to another split"
 OTHER_LANGUAGE = "it is in another language"
 ZERO_WEIGHT = "it has weight 0"
 
-_SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _CHANGES_MEANING = {
     "context": "{section}.columns={{input: context}} appends it to a prompt that is a text",
     "input": "write it into the prompt",
     "history": "write it into the messages",
     **dict.fromkeys(SYSTEM, "write it into the messages"),
+    **dict.fromkeys(
+        ("options", "choices", "documents", "passage", "article", "background", "persona"), "write it into the prompt"
+    ),
     **dict.fromkeys(THOUGHT_KEYS, "write it into the reply if it is to be trained on"),
 }
 
@@ -27,6 +30,8 @@ def check_columns(values: Values, form: Format, reading: Reading) -> None:
         if is_empty(value) or form.knows(name) or name in reading.wanted.attributes:
             continue
         if name in ("tools", "functions", "tool_calls"):
+            if value in ("[]", "{}", "null"):  # as texts, as in a CSV file
+                continue
             raise LeftOut(TOOLS)
         if name in ("images", "image", "videos", "video", "audios", "audio"):
             raise LeftOut(MEDIA)
@@ -35,7 +40,7 @@ def check_columns(values: Values, form: Format, reading: Reading) -> None:
         elif name in ("language", "lang"):
             if in_another_language(value, reading.wanted.language):
                 raise LeftOut(OTHER_LANGUAGE)
-        elif name == "split":
+        elif name in ("split", "subset", "partition"):
             if _in_another_split(value, reading.wanted.split):
                 raise LeftOut(OTHER_SPLIT)
         elif name in _CHANGES_MEANING:
@@ -58,5 +63,5 @@ def _in_another_split(said: object, wanted: str) -> bool:
     wanted = wanted.rpartition("/")[2]  # behind its configuration
     if not isinstance(said, str) or said == wanted or not wanted:
         return False
-    here, there = (_SPLITS.get(name.split("_")[0].lower()) for name in (said, wanted))
+    here, there = map(split_told_by, (said, wanted))
     return here is not None and here != there

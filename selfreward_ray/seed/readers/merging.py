@@ -89,13 +89,38 @@ def _by_pairs(exchanges: Sequence[Exchange]) -> list[Given]:
             given[number[reply.text]] = replace(given[number[reply.text]], score=reply.score)
     for exchange in exchanges:
         _note(exchange.replies, number, order)
-    below = order.below()
-    ranks = _ranks(below)
-    best = min((r.rank for exchange in exchanges for r in exchange.replies if r.rank is not None), default=0)
+    ranks = _ranks(_largest_connected(order.below()))
+    # Replies that are both bad have rank 1 in their row, and no row makes one of them a best one.
+    worst = {
+        order.find(number[reply.text]): min(r.rank for r in exchange.replies if r.rank is not None)
+        for exchange in exchanges
+        for reply in exchange.replies
+        if reply.rank is not None and reply.rank == min(r.rank for r in exchange.replies if r.rank is not None) > 0
+    }
+    best = max((least - ranks[group] for group, least in worst.items() if group in ranks), default=0)
     return [
-        replace(reply, rank=best + ranks[group]) if (group := order.find(i)) in ranks else _unplaced(reply)
+        replace(reply, rank=max(best, 0) + ranks[group]) if (group := order.find(i)) in ranks else _unplaced(reply)
         for i, reply in enumerate(given)
     ]
+
+
+def _largest_connected(below: dict[int, set[int]]) -> dict[int, set[int]]:
+    """The largest part of groups that pairs lead between, of equal ones the first: those of two parts were never
+    compared. All, if no group is above another."""
+    if not any(below.values()):
+        return below
+    parts: list[set[int]] = []
+    for group, lower in below.items():
+        joined = {group} | lower
+        apart = []
+        for part in parts:
+            if part & joined:
+                joined |= part
+            else:
+                apart.append(part)
+        parts = [*apart, joined]
+    largest = max(parts, key=lambda part: (len(part), -min(part)))
+    return {group: below[group] for group in below if group in largest}
 
 
 def _note(replies: Sequence[Given], number: dict[str, int], order: _Order) -> None:

@@ -10,7 +10,6 @@ from selfreward_ray.seed.readers.transcripts import transcript
 from selfreward_ray.seed.readers.values import ASKING, asked, conversation, is_empty, number, text
 
 OTHER_PROMPT = "its replies do not answer the same messages"
-SAME_TEXT = "its replies are the same"
 NO_PROMPT = "it has no prompt: chosen and rejected are no whole conversations, and no column is their prompt"
 NO_LAST_REPLY = "the last message is not the assistant's"
 SCORES_DISAGREE = "the rejected reply has the higher score"
@@ -35,8 +34,6 @@ def _preference(values: Values, reading: Reading) -> list[Exchange]:
     (before, chosen), (also_before, rejected) = (_reply(prompt, answer) for answer in answers)
     if before != also_before:
         raise LeftOut(OTHER_PROMPT)
-    if chosen.text == rejected.text:
-        raise LeftOut(SAME_TEXT)
     better, worse = _scores(values)
     ranks = (0, 0) if better is not None and better == worse else (0, 1)
     replies = (

@@ -1,6 +1,9 @@
 """One reading of a source: what the recipe says about its rows, which rows are bad, and which columns nobody used."""
 
+import ast
 import difflib
+import json
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -11,6 +14,8 @@ from selfreward_ray.store.user_files import Row, RowError
 
 _MESSAGE_KEYS = ("role", "content")
 """What `columns` names inside messages."""
+_MESSAGE_TELLS = frozenset(("role", "from", "speaker"))
+"""Keys of which each message has one."""
 _SHOWN = 3
 """How many reasons are shown where there are too many bad rows."""
 
@@ -68,7 +73,7 @@ class Reading:
                 fields[target] = value
             elif target not in _MESSAGE_KEYS:
                 fields.pop(target, None)  # another column of that name is not meant
-        return fields
+        return {name: _messages_in(value) for name, value in fields.items()}
 
     def check_columns(self, rows: Iterable[Row], known: Iterable[str]) -> None:
         """Raise `RowError` where `columns` names a field that no format has, or a column that none of `rows` has."""
@@ -142,6 +147,20 @@ class Reading:
             return {}
         bad = sum(map(len, self._bad.values()))
         return {"reading": {"format": self.format, "bad_rows": bad, "unused_columns": list(self._unused)}}
+
+
+def _messages_in(value: Any) -> Any:
+    """The messages that a text holds as JSON or in Python's form, as in a CSV file; any other value as it is."""
+    if not isinstance(value, str) or not re.match(r"\s*\[\s*\{", value):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list) and all(isinstance(one, dict) and _MESSAGE_TELLS & one.keys() for one in found):
+            return found
+    return value
 
 
 def _at(fields: dict[str, Any], column: str) -> tuple[bool, Any]:

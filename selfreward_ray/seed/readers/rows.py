@@ -20,6 +20,7 @@ NO_REPLY = "no message is the assistant's"
 TWO_SYSTEMS = "it has two system messages"
 UNANSWERED = "nobody answered its last message"
 ZERO_WEIGHT = "reply has weight 0"
+SAME_TEXT = "its replies are the same"
 ENDLESS_THOUGHT = "the thought before a reply has no end"
 
 
@@ -126,6 +127,8 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
         found = [_parted(untangled(_after(before, exchange)), form) for exchange in form.exchanges(values, reading)]
         if not all(_in_turns(exchange) for exchange in found):
             raise BadRow(OUT_OF_TURN)
+        if form.merged == "pairs" and any(len({r.text.strip() for r in one.replies}) == 1 for one in found):
+            raise LeftOut(SAME_TEXT)  # perhaps only without their thoughts and end tokens
         if not reading.asks_only and not any(exchange.replies for exchange in found):
             raise BadRow(NO_REPLY)
     except BadRow as reason:

@@ -5,6 +5,7 @@ Reasons name a column, without the places of lists in it, so that they can be co
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from selfreward_ray.seed.readers.drafts import Role
@@ -15,6 +16,7 @@ OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
 TOOLS = "it uses tools, which chats here cannot have"
 MEDIA = "it holds images, sound or video"
 NO_MESSAGE = "a message has no role and text"
+OTHER_PART = "a part of a message is of an unknown type"
 
 SYSTEM = ("system", "system_prompt", "system_message")
 ASKING = ("prompt", "question", "instruction", "query")
@@ -37,12 +39,14 @@ _ROLES: dict[str, Role] = {
 }
 _TOOL_ROLES = ("tool", "function", "function_call", "function_response", "observation", "tool_call", "ipython")
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
-_TRAINED_KEYS = ("weight", "train", "loss", "trainable")
+_TRAINED_KEYS = ("weight", "train", "training", "loss", "loss_mask", "trainable", "output_with_loss")
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 _OTHER_KEYS = (
     "id", "message_id", "timestamp", "created_at", "model", "prefix", "refusal", "audio", "annotations", "lang",
     "num_tokens",
 )  # fmt: skip
+_TEXT_PARTS = (None, "text", "input_text", "output_text")
+_THOUGHT_PARTS = ("thinking", "reasoning")
 _MEDIA_PARTS = ("image", "image_url", "input_image", "audio", "input_audio", "audio_url", "video", "video_url", "file")
 _TOOL_PARTS = ("tool_use", "tool_result", "tool_call")
 
@@ -121,14 +125,17 @@ def objects(values: Values, name: str) -> list[Values]:
 
 
 def conversation(value: object, name: str, reading: Reading) -> list[Spoken]:
-    """The messages of the column `name`: objects with a role and a text, pairs of a question and its answer, or texts
-    in turns. Raises `LeftOut` for tools and for what is no text."""
+    """The messages of the column `name`: objects with a role and a text, or pairs of the two; pairs of a question and
+    its answer; or texts in turns. Raises `LeftOut` for tools and for what is no text."""
     if isinstance(value, dict):
         value = [value]
     if value is not None and not isinstance(value, list):
         raise BadRow(f"field {name!r} is not a list of messages")
     found: list[Spoken] = []
-    for item in items({name: value}, name):
+    given = items({name: value}, name)
+    if all(map(_is_role_and_text, given)):
+        given = [{"role": role, "content": said} for role, said in given]
+    for item in given:
         if isinstance(item, str):
             found.append(Spoken("assistant" if len(found) % 2 else "user", item))
         elif isinstance(item, list):
@@ -186,12 +193,35 @@ def _pair(pair: list[Any], name: str) -> list[Spoken]:
     return [Spoken("user", question), Spoken("assistant", answer)]
 
 
+def _is_role_and_text(item: object) -> bool:
+    """Whether a pair is a role and its text, and not a question and its answer."""
+    if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str):
+        return False
+    return item[0].strip().lower() in {*_ROLES, *_TOOL_ROLES}
+
+
+def _exchange(item: Values, question: str, answer: str, name: str, reading: Reading) -> list[Spoken]:
+    """An object with a question and its answer, and perhaps the system message before them."""
+    _note_others(item, (question, answer, "system"), name, reading)
+    asked, said = _pair([item[question], item[answer]], f"{name}.{question}")
+    said = replace(said, trained=_trained(item, name, reading), thought=_thought(item, name, reading))
+    system = optional_text(item, "system")
+    return [*([Spoken("system", system)] if system.strip() else []), asked, said]
+
+
+def _note_others(item: Values, used: Sequence[str], name: str, reading: Reading) -> None:
+    known = {*used, *_TOOL_KEYS, *_TRAINED_KEYS, *THOUGHT_KEYS, *_OTHER_KEYS}
+    for key, value in item.items():
+        if not is_empty(value) and key not in known:
+            reading.unused(f"{name}.{key}")
+
+
 def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
     role_key = next((key for key in reading.key("role", _ROLE_KEYS) if item.get(key) is not None), None)
     if role_key is None:
         for question, answer in _PAIR_KEYS:
             if question in item and answer in item:
-                return _pair([item[question], item[answer]], f"{name}.{question}")
+                return _exchange(item, question, answer, name, reading)
         raise BadRow(NO_MESSAGE)
     said = as_text(item[role_key], f"{name}.{role_key}").strip().lower()
     if said in _TOOL_ROLES or any(not is_empty(item.get(key)) for key in _TOOL_KEYS):
@@ -202,12 +232,9 @@ def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
     if not text_keys:
         raise BadRow(NO_MESSAGE)
     text_key = next((key for key in text_keys if item[key] is not None), text_keys[0])
-    for key, value in item.items():
-        known = (role_key, text_key, *_TOOL_KEYS, *_TRAINED_KEYS, *THOUGHT_KEYS, *_OTHER_KEYS)
-        if not is_empty(value) and key not in known:
-            reading.unused(f"{name}.{key}")
-    content = _content(item[text_key], f"{name}.{text_key}")
-    return [Spoken(_ROLES[said], content, _trained(item, name, reading), _thought(item, name, reading))]
+    _note_others(item, (role_key, text_key), name, reading)
+    content, thought = _content(item[text_key], f"{name}.{text_key}")
+    return [Spoken(_ROLES[said], content, _trained(item, name, reading), _thought(item, name, reading) or thought)]
 
 
 def _thought(item: Values, name: str, reading: Reading) -> str:
@@ -216,19 +243,25 @@ def _thought(item: Values, name: str, reading: Reading) -> str:
     return next((thought for key in named if (thought := optional_text(item, key))), "")
 
 
-def _content(value: object, name: str) -> str:
-    """The text of a message; parts of texts are joined by line ends."""
+def _content(value: object, name: str) -> tuple[str, str]:
+    """The text of a message and its thought; parts of each are joined by line ends."""
     if not isinstance(value, list):
-        return as_text(value, name)
-    texts = []
+        return as_text(value, name), ""
+    texts: list[str] = []
+    thoughts: list[str] = []
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind in _MEDIA_PARTS:
             raise LeftOut(MEDIA)
         if kind in _TOOL_PARTS:
             raise LeftOut(TOOLS)
-        texts.append(as_text(part.get("text") if isinstance(part, dict) else part, f"{name}.text"))
-    return "\n".join(texts)
+        if kind in _THOUGHT_PARTS:
+            thoughts.append(as_text(part.get(kind, part.get("text")), f"{name}.{kind}"))
+        elif kind in _TEXT_PARTS:
+            texts.append(as_text(part.get("text") if isinstance(part, dict) else part, f"{name}.text"))
+        else:
+            raise BadRow(OTHER_PART)
+    return "\n".join(texts), "\n".join(thoughts)
 
 
 def _trained(item: Values, name: str, reading: Reading) -> bool:

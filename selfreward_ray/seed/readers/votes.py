@@ -1,11 +1,13 @@
 """Formats of a vote between two replies."""
 
+import ast
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
-from selfreward_ray.seed.readers.preferences import NO_LAST_REPLY, OTHER_PROMPT, SAME_TEXT
+from selfreward_ray.seed.readers.preferences import NO_LAST_REPLY, OTHER_PROMPT
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.values import asked, conversation, number, text
 
@@ -25,9 +27,7 @@ def _voted(
     ranks: tuple[int, int],
     scores: Sequence[float | None] = (None, None),
 ) -> list[Exchange]:
-    """The exchange of two replies, which must differ."""
-    if replies[0].text == replies[1].text:
-        raise LeftOut(SAME_TEXT)
+    """The exchange of two replies."""
     rated = zip(replies, ranks, scores, strict=True)
     given = tuple(Given(reply.text, rank, score, thought=reply.thought) for reply, rank, score in rated)
     return [Exchange(tuple(before), given)]
@@ -79,14 +79,19 @@ def _arena_votes(values: Values, _: Reading) -> list[Exchange]:
 def _turns(values: Values, name: str) -> list[str]:
     value = values.get(name)
     if isinstance(value, str):
-        try:
-            parsed = json.loads(value)
-        except (ValueError, RecursionError):
-            parsed = None
-        value = parsed if isinstance(parsed, list) else [value]
+        value = next((found for read in (json.loads, ast.literal_eval) if (found := _listed(value, read))), [value])
     if not isinstance(value, list) or not value or not all(isinstance(said, str) for said in value):
         raise BadRow(f"field {name!r} is not a text or a list of texts")
     return value
+
+
+def _listed(text: str, read: Callable[[str], Any]) -> list[Any] | None:
+    """The list that a text is in JSON or in Python's form; None if it is none."""
+    try:
+        found = read(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _pku(values: Values, reading: Reading) -> list[Exchange]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.records import Dropped
+from selfreward_ray.seed.readers import merging
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken
 from selfreward_ray.seed.readers.merging import CONTRADICTS, NOT_COMPARED, merged
 from selfreward_ray.seed.readers.reading import LeftOut
@@ -145,3 +146,36 @@ def test_scores_of_rows_are_one_scale(read):
     ]
     (found,) = read(*rows)
     assert [(one.text, one.rank, one.score) for one in found.replies] == [("a", 1, 2), ("b", 0, 4.5), ("c", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "expected"),
+    [
+        ("a", "c", {"a": 1, "b": 1, "c": 2}),
+        ("c", "a", {"a": 1, "b": 1, "c": 0}),
+    ],
+)
+def test_no_other_row_makes_bad_replies_good(better: str, worse: str, expected: dict[str, int]):
+    """Both of the first row are bad, however they do against others."""
+    bad = Exchange(ASK, (Given("a", 1), Given("b", 1)))
+    assert {r.text: r.rank for r in merged([bad, pair(better, worse)], "pairs").replies} == expected
+    assert {r.text: r.rank for r in merged([pair(better, worse), bad], "pairs").replies} == expected
+    tied = merged([bad, pair("a", "b", tie=True)], "pairs").replies
+    assert [reply.rank for reply in tied] == [1, 1]
+
+
+def test_of_many_pairs_that_were_never_compared_one_is_kept(monkeypatch: pytest.MonkeyPatch):
+    """The work is that of the largest part, not of all together."""
+    asked = 0
+    compared = merging._compared
+
+    def counted(*arguments: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        return compared(*arguments)
+
+    monkeypatch.setattr(merging, "_compared", counted)
+    pairs = [pair(f"better {n}", f"worse {n}") for n in range(300)]
+    found = merged(pairs, "pairs").replies
+    assert [reply.text for reply in found if reply.fault is None] == ["better 0", "worse 0"]
+    assert asked < 10
