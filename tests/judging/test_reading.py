@@ -150,6 +150,8 @@ NUMBERS = [
     ("Score:\u00a04", 4.0),
     ("Score:\u202f4\u00a0/\u00a05", 4.0),
     ("Score:\u30004", 4.0),
+    ("Score: 4\u00a0/\u00a010", None),
+    ("Score: 3\u202for\u20094", None),
     ("Score:\u200b4", 4.0),
     ("Score :\t4", 4.0),
     ("Score:\n4", 4.0),
