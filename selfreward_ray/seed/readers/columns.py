@@ -1,5 +1,7 @@
 """Every column of a row is used, known not to matter, reported, or refused because it changes what the row means."""
 
+import re
+
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
@@ -22,6 +24,9 @@ _CHANGES_MEANING = {
     **dict.fromkeys(THOUGHT_KEYS, "write it into the reply if it is to be trained on"),
 }
 
+_JUDGES = ("label", "chosen", "rank", "score", "rating", "reward", "is_safe", "is_response_safe")
+"""Columns that may say how good the reply of a row is."""
+
 
 def check_columns(values: Values, form: Format, reading: Reading) -> None:
     """Raise `LeftOut` for a row that its columns rule out, and `RowError` for one that changes what the row means and
@@ -43,11 +48,21 @@ def check_columns(values: Values, form: Format, reading: Reading) -> None:
         elif name in ("split", "subset", "partition"):
             if _in_another_split(value, reading.wanted.split):
                 raise LeftOut(OTHER_SPLIT)
+        elif name in _JUDGES and _is_judgement(value) and form.is_unranked and not reading.asks_only:
+            fault = f"may say that a reply is bad, and format {form.name!r} takes every reply for a good one"
+            raise reading.refuse(name, fault, f"name a format that ranks by it ({reading.section}.format)")
         elif name in _CHANGES_MEANING:
             remedy = _CHANGES_MEANING[name].format(section=reading.section)
             raise reading.refuse(name, f"changes what a row means, and format {form.name!r} does not use it", remedy)
         else:
             reading.unused(name)
+
+
+def _is_judgement(value: object) -> bool:
+    """Whether a value is a number or a truth value, also as the text of a CSV file, and so no class or name."""
+    return isinstance(value, int | float) or bool(
+        isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?|true|false", value.strip(), re.IGNORECASE)
+    )
 
 
 def _check_weight(value: object, reading: Reading) -> None:

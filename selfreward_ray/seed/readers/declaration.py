@@ -43,6 +43,8 @@ class Format:
     merged: Literal["pairs", "scores"] | None = None
     """How rows with the same prompt become one set: by who was preferred to whom, or because all replies are rated on
     one scale. None leaves rows apart."""
+    ranks: bool = False
+    """A row itself holds several replies with their order."""
     whole_replies: bool = False
     """Replies are kept as a model wrote them, with their thoughts. Otherwise a thought is apart from its reply, and a
     row with a thought without an end is a bad one."""
@@ -52,6 +54,11 @@ class Format:
         """The columns that a row of this format may have for its meaning."""
         common = ("id", "history", *SYSTEM) if self.exchanges is not None else ()
         return frozenset((*self.told_by, *self.used, *common))
+
+    @property
+    def is_unranked(self) -> bool:
+        """Whether a reply counts as good because it is there."""
+        return self.exchanges is not None and self.merged is None and not self.ranks and not self.whole_replies
 
     def knows(self, column: str) -> bool:
         return column in self.fields or column in IRRELEVANT or column in self.irrelevant or column.startswith("_")

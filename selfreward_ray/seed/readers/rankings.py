@@ -107,12 +107,12 @@ def _helpsteer(values: Values, reading: Reading) -> list[Exchange]:
 RANKINGS = (
     Format(
         "ultrafeedback", ("instruction", "completions"), _ultrafeedback, used=("input",),
-        irrelevant=("correct_answers", "incorrect_answers"),
+        irrelevant=("correct_answers", "incorrect_answers"), ranks=True,
     ),
     Format(
         "nectar", ("prompt", "answers"), _nectar, used=("input",),
-        irrelevant=("turns", "num_responses", "good_natured"),
+        irrelevant=("turns", "num_responses", "good_natured"), ranks=True,
     ),
-    Format("ranked", ("responses",), _ranked, used=(*PROMPT, "rank", "ranks", "score", "scores")),
+    Format("ranked", ("responses",), _ranked, used=(*PROMPT, "rank", "ranks", "score", "scores"), ranks=True),
     Format("helpsteer", ("response", "helpfulness"), _helpsteer, used=("prompt", "input", *_WEIGHTS), merged="scores"),
 )  # fmt: skip

@@ -132,6 +132,26 @@ def test_a_column_that_is_a_part_of_the_question_is_refused(read, column: str):
     assert exchange(read(row, ignore=[column])) == ((), "Which?", ["B"])
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("label", False),
+        ("score", 1),
+        ("rating", 2.5),
+        ("reward", -1),
+        ("rank", 3),
+        ("chosen", False),
+        ("is_safe", False),
+    ],
+)
+def test_a_judgement_on_the_only_reply_is_not_passed_over(read, column: str, value: object):
+    rows = {"instruction": "Why?", "output": "So."}, {"messages": [ASKED, SAID]}, {"question": "Why?", "answer": "So."}
+    for row in rows:
+        with pytest.raises(RowError, match=f"column '{column}' may say that a reply is bad, and format "):
+            read({**row, column: value})
+        assert exchange(read({**row, column: value}, ignore=[column])) == ((), "Why?", ["So."])
+
+
 @pytest.mark.parametrize("tools", ["[]", "{}", "null", []])
 def test_a_list_of_no_tools_is_none(read, tools: object):
     assert exchange(read({"messages": [ASKED, SAID], "tools": tools})) == ((), "Why?", ["So."])
