@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
+from selfreward_ray.seed.readers.columns import check_columns
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
 from selfreward_ray.seed.readers.exchanges import Values
-from selfreward_ray.seed.readers.reading import BadRow, Reading
+from selfreward_ray.seed.readers.languages import in_another_language
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import is_formatted
 from selfreward_ray.seed.readers.values import OTHER_ROLE, is_empty, objects, text, whole_number
 from selfreward_ray.store.user_files import Row
+from selfreward_ray.thought import part_thought
 
 NOT_READY = "tree is not ready for export"
 SAME_ID = "another message has the same id"
@@ -39,6 +42,7 @@ class _Node:
     parent: str | None
     rank: int | None
     message: Message
+    thought: str
 
 
 def nested_trees(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | Dropped]:
@@ -47,11 +51,14 @@ def nested_trees(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | 
     for row in rows:
         tree = reading.begin(row)
         try:
-            _note(tree, _TREE, reading)
+            check_columns(tree, _OF_TREES, reading)
             tree_id, ready = _id(tree, "message_tree_id"), _is_ready(tree)
             nodes = _flattened(tree.get("prompt"), reading)
         except BadRow as reason:
             yield reading.bad(str(reason))
+            continue
+        except LeftOut as reason:
+            yield Dropped(row.where, "seed", str(reason))
             continue
         yield from _tree_sets(tree_id, ready, nodes, known, reading.wanted)
     reading.check_share()
@@ -64,10 +71,14 @@ def flat_messages(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet |
     for row in rows:
         fields = reading.begin(row)
         try:
+            check_columns(fields, _OF_MESSAGES, reading)
             tree_id, parent = _id(fields, "message_tree_id"), fields.get("parent_id")
             node = _node(fields, None if is_empty(parent) else _id(fields, "parent_id"), reading)
         except BadRow as reason:
             yield reading.bad(str(reason))
+            continue
+        except LeftOut as reason:
+            yield Dropped(row.where, "seed", str(reason))
             continue
         trees[tree_id].append(node)
         if not _is_ready(fields):
@@ -90,6 +101,7 @@ def _flattened(prompt: object, reading: Reading) -> list[_Node]:
         fields, parent = waiting.pop()
         if not isinstance(fields, dict):
             raise BadRow("field 'prompt' is not a message with its replies")
+        _note(fields, _MESSAGE, reading)
         nodes.append(_node(fields, parent, reading))
         replies = [] if is_empty(fields.get("replies")) else objects(fields, "replies")
         waiting.extend((reply, nodes[-1].id) for reply in reversed(replies))
@@ -97,13 +109,17 @@ def _flattened(prompt: object, reading: Reading) -> list[_Node]:
 
 
 def _node(fields: Values, parent: str | None, reading: Reading) -> _Node:
-    _note(fields, _MESSAGE, reading)
     name, said = _id(fields, "message_id"), text(fields, "text")
     role = _ROLES.get(text(fields, "role"))
     if role is None:
         raise BadRow(OTHER_ROLE)
-    turn = message(role, said, reading.wanted.max_characters, _mark(fields, role, reading.wanted))
-    return _Node(name, parent, whole_number(fields.get("rank"), "rank"), turn)
+    mark, thought = _mark(fields, role, reading.wanted), ""
+    if role == "assistant":
+        parted = part_thought(said)
+        said, thought = parted.reply, parted.thought
+        mark = mark or (None if parted.finished else "has a thought without an end")
+    turn = message(role, said, reading.wanted.max_characters, mark)
+    return _Node(name, parent, whole_number(fields.get("rank"), "rank"), turn, thought)
 
 
 def _id(fields: Values, name: str) -> str:
@@ -118,7 +134,7 @@ def _mark(fields: Values, role: Role, options: SeedData) -> str | None:
         return "is deleted"
     if _says(fields, "synthetic", "true") and not options.synthetic:
         return "is synthetic"
-    if options.language and fields.get("lang") and fields["lang"] != options.language:
+    if in_another_language(fields.get("lang"), options.language):
         return "is in another language"
     if _says(fields, "review_result", "false"):
         return "failed its review"
@@ -153,7 +169,7 @@ def _tree_sets(
             continue
         placed[node.id] = node
         if node.parent is not None and node.message.turn.role == "assistant":
-            replies[node.parent].append(Reply(node.id, node.message, node.rank))
+            replies[node.parent].append(Reply(node.id, node.message, node.rank, thought=node.thought))
     for node in placed.values():
         if node.id not in replies:
             continue
@@ -205,7 +221,7 @@ def _history(node: _Node, placed: dict[str, _Node]) -> tuple[Message, ...]:
     return tuple(reversed(path))
 
 
-TREES = (
+TREES = _OF_TREES, _OF_MESSAGES = (
     Format("oasst-tree", ("message_tree_id", "prompt"), trees=nested_trees, used=_TREE),
-    Format("oasst-message", ("message_id",), trees=flat_messages, used=_MESSAGE),
+    Format("oasst-message", ("message_id", "message_tree_id"), trees=flat_messages, used=_MESSAGE),
 )

@@ -359,3 +359,33 @@ def test_any_messages_are_sets_or_dropped_whatever_their_order(rows, rng: random
         if count > 1:
             assert found.count(Dropped(name, "seed", "another message has the same id")) == count
     assert unordered(from_flat(*rng.sample(rows, len(rows)), turns="any")) == unordered(found)
+
+
+def one_row(name: str, parent: str | None, text: str, **more: object) -> dict[str, object]:
+    role = "assistant" if parent else "prompter"
+    return {"message_id": name, "message_tree_id": "t", "parent_id": parent, "text": text, "role": role, **more}
+
+
+def test_the_rules_of_all_formats_hold_for_messages_too(read):
+    """Thoughts are no replies, rows of another split or of weight 0 are left out, languages have several names."""
+    rows = [
+        one_row("ask", None, "Why?", lang="en-US"),
+        one_row("good", "ask", "<think>hm</think>So.", rank=0, lang="English"),
+        one_row("worse", "ask", "<think>hm", rank=1),
+        one_row("other", "ask", "No.", rank=2, lang="Telugu"),
+        one_row("test", "ask", "Never.", rank=3, split="test"),
+        one_row("zero", "ask", "Nothing.", rank=4, weight=0),
+    ]
+    *dropped, found = read(*rows)
+    assert [(reply.id, reply.text, reply.thought) for reply in found.replies] == [("good", "So.", "hm")]
+    assert sorted(one.reason for one in dropped) == [
+        "it belongs to another split",
+        "it has weight 0",
+        "reply has a thought without an end",
+        "reply is in another language",
+    ]
+
+
+def test_a_row_with_an_id_of_its_message_alone_is_of_another_format(read):
+    (found,) = read({"message_id": "m1", "prompt": "Why?", "response": "So."})
+    assert (found.prompt, found.replies[0].text) == ("Why?", "So.")
