@@ -267,6 +267,20 @@ def test_a_thought_stands_where_the_model_writes_it(every_model: dict[str, Model
         )
 
 
+def test_with_thinking_off_no_thought_is_trained(tiny_model: Path, tmp_path: Path):
+    """Not even where the switch is elsewhere, and the template would show the thought."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    shown = "{{ '<think>' + message['reasoning_content'] + '</think>' if message['reasoning_content'] else '' }}"
+    before = "{{ '<|im_start|>system\\nthink<|im_end|>' if enable_thinking is defined and enable_thinking else '' }}"
+    template = before + CHATML.replace("+ message['content'] +", "}}" + shown + "{{ message['content'] +")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path)
+    codec = ChatCodec(tmp_path)
+    for thinking, expected in ((True, "<think>hm</think>so<|im_end|>"), (False, "so<|im_end|>")):
+        ids = codec.target_ids("so", "why?", thought="hm", thinking=thinking)
+        assert tokenizer.decode(ids) == expected
+
+
 def test_earlier_thoughts_are_left_to_the_template(every_model: dict[str, Model]):
     for name in ("qwen 3", "qwen 3.5", "deepseek r1"):
         model = every_model[name]
