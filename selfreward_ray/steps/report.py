@@ -68,7 +68,7 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
     made = range(1, recipe.iterations + 2)
     evaluated = [found for t in made if (found := read_evaluated(layout, t)) is not None]
     held_out = bool(recipe.seed_data.held_out)
-    comparisons = tuple(read_comparisons(layout))
+    comparisons = tuple(read_comparisons(layout, recipe.alarms.position_bias.threshold))
     judged = _read_judged(layout, recipe)
     summary = RunSummary(
         name=recipe.name,

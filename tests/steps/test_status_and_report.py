@@ -153,10 +153,40 @@ def test_a_comparison_in_the_runs_folder_is_reported_apart_from_the_loops_own(tm
     )
     assert (second.models, second.outcome) == ("paper-judge: M3 against M1", "not significant")
     page = (tmp_path / "report.html").read_text()
-    for shown in ("against-base: M3 against base/answers", "/elsewhere/base/answers", "gpt-judge"):
+    for shown in (
+        "against-base: M3 against base/answers",
+        ' title="/elsewhere/base/answers">base/answers<',
+        "gpt-judge",
+    ):
         assert shown in page
+    assert "says little" not in page
+    assert str(tmp_path) not in re.sub(r' title="[^"]*"', "", page)
     assert "not significant  paper-judge: M3 against M1, comparison: By the judge gpt-judge" in console.file.getvalue()
     assert "under-way" not in page
+
+
+def test_a_comparison_that_the_order_decided_says_little(tmp_path: Path):
+    """Above the alarm's threshold, half of the comparisons, and not at it. The judge's name is short too."""
+    layout = write_run(tmp_path, until=2)
+    sides = layout.evaluation(2).uri, layout.evaluation(1).uri
+    add_comparison(layout, "even", *sides, left=3, right=3, ties=6, first_in_both=5, second_in_both=1)
+    add_comparison(layout, "biased", *sides, left=3, right=2, ties=7, first_in_both=6, second_in_both=1)
+    manifest = layout.comparisons / "biased"
+    metrics = manifest.read_json("manifest.json")["metrics"] | {"model": layout.model(1).uri}
+    manifest.write_json("manifest.json", manifest.read_json("manifest.json") | {"metrics": metrics})
+    report(layout.uri, Console(file=StringIO()))
+    biased, even = read_report(layout)[0].findings[-2:]
+    assert biased.text.startswith("By the judge M1, M2 wins 75.0 % against M1 ")
+    said = (
+        "This says little: the order of presentation decided 58.3 % of the comparisons, which count as ties "
+        "(alarms.position_bias expects at most 50.0 %)."
+    )
+    assert biased.text.endswith(said)
+    assert "says little" not in even.text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count(said) == 2
+    assert f"biased: {said}" in page
+    assert str(tmp_path) not in re.sub(r' title="[^"]*"', "", page)
 
 
 def test_what_is_no_comparison_is_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
