@@ -17,6 +17,7 @@ from selfreward_ray.steps.exported_rows import ANSWERS, Conversion, Pick, conver
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
+from selfreward_ray.store.step import missing_rows
 from selfreward_ray.store.tables import read_blocks, read_rows
 
 Form = Literal["parquet", "jsonl", "hub"] | Benchmark
@@ -66,6 +67,8 @@ def export(
     step = Folder(source)
     files = (step / "rows").files(".parquet")
     manifest = read_manifest(step)
+    if manifest is not None and (faults := missing_rows(step, manifest)):
+        raise UserError(faults[0])
     if manifest is None or not files:
         raise UserError(f"{source} holds no rows of a finished step; give a folder such as RUN/M2/pairs or RUN/M1/seed")
     generator = _generator(manifest, source, out, to, name)

@@ -12,12 +12,13 @@ from selfreward_ray.reporting.formatting import counted, visible
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.step import missing_rows
 from selfreward_ray.store.tables import count_rows
 
 
 def print_status(run: str, console: Console | None = None) -> None:
     """Print one line per step: finished with counts, started with its rows so far, next, or pending; then the alarms
-    that fired, and the rejected models."""
+    that fired, and the rejected models, or the damage that keeps the alarms from being measured."""
     console = console or Console()
     layout = RunLayout(run).current()
     recipe = layout.recipe()
@@ -27,6 +28,11 @@ def print_status(run: str, console: Console | None = None) -> None:
     for step, line in status_lines(steps):
         console.print(line)
         following = following or step
+    damage = list(_damage(steps))
+    for text in damage:
+        console.print(Text(visible(text), style="yellow"), soft_wrap=True)
+    if damage:
+        return  # alarms are measured of these rows, and the run goes on when they are there again
     alarms = alarms_of(steps, recipe, layout)
     for line in alarm_lines(alarms, layout.rejections, recipe.iterations + 1):
         console.print(line, soft_wrap=True)
@@ -38,6 +44,14 @@ def print_status(run: str, console: Console | None = None) -> None:
         )
     else:
         console.print(f"complete; the report is {run.rstrip('/')}/report.html")
+
+
+def _damage(steps: list[PlannedStep]) -> Iterator[str]:
+    """A message for each table of a finished step that is damaged or has lost rows."""
+    for step in steps:
+        manifest = read_manifest(step.folder)
+        for fault in missing_rows(step.folder, manifest) if manifest else ():
+            yield f"{step.label}: {fault}"
 
 
 def heading(layout: RunLayout) -> Text:

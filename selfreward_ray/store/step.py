@@ -35,6 +35,25 @@ def finished_step(uri: str, *names: str) -> Folder:
     return folder
 
 
+def missing_rows(folder: Folder, manifest: Manifest) -> list[str]:
+    """A message for each table of a complete step that has not the rows which its `manifest` counts, or whose files
+    are damaged. Reads the files' footers."""
+    counted = {**manifest.rows, "dropped": sum(manifest.dropped.values())}
+    found = []
+    for table, rows in counted.items():
+        try:
+            there = count_rows(folder / table)
+        except UserError as error:
+            found.append(str(error))
+            continue
+        if there != rows:
+            found.append(
+                f"{(folder / table).uri} holds {there:,} of the {rows:,} rows that the step counted; put back its "
+                f"files, or remove {folder.uri} and make that step again"
+            )
+    return found
+
+
 def is_step(folder: Folder) -> bool:
     """Whether a step wrote the folder, complete or not."""
     return folder.is_file(MANIFEST) or folder.is_file(_STARTED)

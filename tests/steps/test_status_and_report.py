@@ -1,4 +1,5 @@
 import re
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Candidate, Comparison, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, SharedReply, StepSummary
+from selfreward_ray.steps.export import export
 from selfreward_ray.steps.report import read_report, report, update_report
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.folder import Folder
@@ -311,7 +313,62 @@ def test_an_update_that_fails_is_one_line_and_ends_nothing(tmp_path: Path, capsy
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
-    assert line.startswith("the report could not be written and the run continues (ArrowInvalid: ")
+    assert line.startswith("the report could not be written and the run continues (M2 · respond and judge: ")
+    assert "is damaged" in line
+
+
+def truncate(folder: Path) -> str:
+    path = min(folder.glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-20])
+    return path.name
+
+
+@pytest.mark.parametrize(
+    ("table", "label"),
+    [
+        ("M1/seed/rows", "M1 · seed data"),
+        ("M2/judged/rows", "M2 · respond and judge"),
+        ("M2/judged/dropped", "M2 · respond and judge"),
+        ("M2/pairs/rows", "M2 · pairs"),
+        ("M2/pairs/dropped", "M2 · pairs"),
+        ("M2/evaluation/rows", "M2 · evaluate"),
+        ("M2/evaluation/scores", "M2 · evaluate"),
+        ("M2/against-M1/rows", "M2 · against M1"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["removed", "truncated", "one file less"])
+def test_rows_that_are_damaged_or_not_there_are_named_with_the_remedy(
+    tmp_path: Path, table: str, label: str, damage: str
+):
+    layout = write_run(tmp_path, until=2)
+    folder, step = tmp_path / table, re.escape(str((tmp_path / table).parent))
+    if damage == "removed":
+        shutil.rmtree(folder)
+        said = rf"{re.escape(str(folder))} holds 0 of the [1-9]\d* rows that the step counted; put back its files"
+    elif damage == "truncated":
+        said = rf"{re.escape(str(folder / truncate(folder)))} is damaged \([^\n]*\); put back a copy of the file"
+    else:
+        min(folder.glob("*.parquet")).unlink()
+        said = rf"{re.escape(str(folder))} holds \d+ of the [1-9]\d* rows that the step counted; put back its files"
+    said += rf", or remove {step} and make that step again"
+    with pytest.raises(UserError, match=f"^{re.escape(label)}: {said}$"):
+        report(layout.uri, Console(file=StringIO()))
+    assert not (tmp_path / "report.html").exists()
+    shown = status(layout)
+    assert [line for line in shown if re.fullmatch(f"{re.escape(label)}: {said}", line)] == shown[-1:]
+    with pytest.raises(UserError, match=f"^{said}$"):
+        export(str(folder.parent), str(tmp_path / "out.jsonl"))
+
+
+def test_damage_within_a_file_is_named_too(tmp_path: Path):
+    """The footer is whole, so the number of rows is known."""
+    layout = write_run(tmp_path, until=2)
+    path = min((tmp_path / "M2" / "judged" / "rows").glob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{re.escape(path.name)} is damaged .*make that step again"):
+        report(layout.uri, Console(file=StringIO()))
 
 
 @pytest.mark.parametrize("show", [print_status, report])
