@@ -8,7 +8,7 @@ from rich.text import Text
 from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.alarms.reactions import Reactions
 from selfreward_ray.plan import POOLED, PlannedStep, plan
-from selfreward_ray.reporting.formatting import counted, visible
+from selfreward_ray.reporting.formatting import amount, counted, visible
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
@@ -67,7 +67,7 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
         manifest = read_manifest(step.folder)
         if manifest is not None:
             dropped = sum(manifest.dropped.values())
-            text = f"{manifest.rows.get('rows', 0)} rows, {dropped} dropped, {manifest.seconds:.0f} s"
+            text = f"{amount(manifest.rows.get('rows', 0), 'row')}, {dropped} dropped, {manifest.seconds:.0f} s"
             if selected := manifest.metrics.get("selected"):
                 text += f", model of step {selected['step']} (compared: {', '.join(map(str, selected['of']))})"
             if flagged := manifest.metrics.get("flagged"):
@@ -77,7 +77,7 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             # A training step's rows are its encoded examples, which are written before training starts.
             pooled = not next_shown and step.name in POOLED
             written = count_rows(step.folder / "rows") if pooled else 0
-            text = ("next" if not next_shown else "") + (f", {written} rows so far" if written else "")
+            text = ("next" if not next_shown else "") + (f", {amount(written, 'row')} so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
         line = Text.assemble((mark, style), f" {step.model} {step.short:<9}  ", text)

@@ -60,8 +60,8 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
     write_part(run.training(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert status(run) == [
         "toy: m0 → M2",
-        "✓ M1 seed       1 rows, 0 dropped",
-        "✓ M2 propose    1 rows, 0 dropped",
+        "✓ M1 seed       1 row, 0 dropped",
+        "✓ M2 propose    1 row, 0 dropped",
         "✓ M1 sft        0 rows, 0 dropped",
         "✓ M1 evaluate   0 rows, 0 dropped",
         "✓ M2 respond    0 rows, 0 dropped",
@@ -373,8 +373,22 @@ def test_damage_within_a_file_is_named_too(tmp_path: Path):
 
 @pytest.mark.parametrize("show", [print_status, report])
 def test_a_folder_of_no_run_is_the_users_error(tmp_path: Path, show: Any):
-    with pytest.raises(UserError, match="is no run's folder"):
+    with pytest.raises(UserError, match="is no run's folder: it has no recipe.yaml; `selfreward run` makes one"):
         show(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["report.html", "M1", "M1/", "M1/evaluation/rows"])
+@pytest.mark.parametrize("show", [print_status, report])
+def test_what_is_in_a_run_is_named_with_the_runs_folder(run: RunLayout, show: Any, place: str):
+    run.root.write_bytes("report.html", b"")
+    with pytest.raises(UserError, match=f"/{place} is no run's folder: .*; the run's folder is {run.uri}$"):
+        show(f"{run.uri}/{place}")
+
+
+def test_a_recipe_file_above_is_no_run(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text("model: m0\n")
+    with pytest.raises(UserError, match="`selfreward run` makes one"):
+        report(str(tmp_path / "runs"))
 
 
 def test_a_run_without_a_finished_step_has_no_report(tmp_path: Path):
