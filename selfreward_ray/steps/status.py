@@ -63,6 +63,7 @@ def heading(layout: RunLayout) -> Text:
 def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None, Text]]:
     """A line for each step, and the step itself unless it is finished."""
     next_shown = False
+    width = max((len(step.short) for step in steps), default=0)
     for step in steps:
         manifest = read_manifest(step.folder)
         if manifest is not None:
@@ -80,5 +81,5 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             text = ("next" if not next_shown else "") + (f", {amount(written, 'row')} so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
-        line = Text.assemble((mark, style), f" {step.model} {step.short:<9}  ", text)
+        line = Text.assemble((mark, style), f" {step.model} {step.short:<{width}}  ", text)
         yield (None if manifest else step), line

@@ -60,13 +60,13 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
     write_part(run.training(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert status(run) == [
         "toy: m0 → M2",
-        "✓ M1 seed       1 row, 0 dropped",
-        "✓ M2 propose    1 row, 0 dropped",
-        "✓ M1 sft        0 rows, 0 dropped",
-        "✓ M1 evaluate   0 rows, 0 dropped",
-        "✓ M2 respond    0 rows, 0 dropped",
-        "✓ M2 pair       9 rows, 2 dropped",
-        "→ M2 dpo        next",  # its rows are encoded examples, not progress
+        "✓ M1 seed           1 row, 0 dropped",
+        "✓ M2 propose        1 row, 0 dropped",
+        "✓ M1 sft            0 rows, 0 dropped",
+        "✓ M1 evaluate       0 rows, 0 dropped",
+        "✓ M2 respond        0 rows, 0 dropped",
+        "✓ M2 pair           9 rows, 2 dropped",
+        "→ M2 dpo            next",  # its rows are encoded examples, not progress
         "· M2 evaluate",
         "· M1 score answers",
         "· M2 score answers",
@@ -79,7 +79,7 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
     (run.judged(2) / "rows").delete()
     Path(f"{run.judged(2).uri}/manifest.json").unlink()
     write_part(run.judged(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
-    assert "→ M2 respond    next, 3 rows so far" in status(run)
+    assert "→ M2 respond        next, 3 rows so far" in status(run)
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):
@@ -405,8 +405,8 @@ def test_status_and_report_say_how_many_replies_were_flagged_and_why(run: RunLay
     pairs.write_json("manifest.json", manifest | {"metrics": metrics | {"shared_texts": shared}})
     [line] = [line for line in status(run) if "M2 pair" in line]
     assert re.sub(r", \d+ s,", ",", line) == (
-        "✓ M2 pair       9 rows, 2 dropped, 7 replies flagged (6 the same text for many prompts; 1 a repetition of the "
-        "question)"
+        "✓ M2 pair           9 rows, 2 dropped, 7 replies flagged (6 the same text for many prompts; 1 a "
+        "repetition of the question)"
     )
     [iteration] = read_report(run)[0].iterations
     assert iteration.shared == (SharedReply("I cannot say.", 6, False),)
