@@ -442,6 +442,29 @@ def test_no_cluster_is_started_for_a_step_that_is_not_there(
     assert failed(command, recipe, option, "no", "--out", "o").startswith(f"error: no holds no finished '{step}'")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--validation", "seed", "--judge", "j"], "DPO: --validation and --judge would choose a checkpoint, but"),
+        (
+            ["--judge", "j"],
+            "DPO: --judge would choose a checkpoint, but training.select is last; add training.select=j",
+        ),
+        (["--validation", "seed"], "training.select is last; add training.select=judged, or leave out --validation"),
+        (["training.select=judged"], "training.select=judged needs prompts and a judge: give --validation"),
+        (["--judge", "j", "training.select=judged"], "training.select=judged needs prompts and a judge"),
+        (["--validation", "no", "--judge", "j", "training.select=judged"], "no holds no finished 'seed' step"),
+    ],
+)
+def test_no_cluster_is_started_for_a_choice_of_a_checkpoint_that_cannot_be_made(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    no_cluster_may_start(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert message in failed("dpo", recipe, "--model", "m", "--pairs", "p", "--out", "o", *arguments)
+    assert not (tmp_path / "o").exists()
+
+
 def test_export_says_how_many_rows_and_where(monkeypatch: pytest.MonkeyPatch):
     seen = []
     exported = Exported(12, ["2 of 12 answers were cut off"])

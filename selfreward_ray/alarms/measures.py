@@ -112,10 +112,14 @@ def _entropy(step: Finished) -> float | None:
     return sum(-share * log2(share) for share in shares) if shares else None
 
 
-def _position_bias(step: Finished) -> float | None:
-    outcomes = step.metrics.get("outcomes", {})
+def position_bias(outcomes: Mapping[str, Any]) -> float | None:
+    """The share of compared pairs for which both orders prefer the reply at one place; None without a pair."""
     counts = [outcomes.get(name, 0) for name in ("left", "right", "ties")]
     return fraction(outcomes.get("first_in_both", 0) + outcomes.get("second_in_both", 0), sum(counts))
+
+
+def _position_bias(step: Finished) -> float | None:
+    return position_bias(step.metrics.get("outcomes", {}))
 
 
 def _chosen_length(step: Finished) -> float | None:

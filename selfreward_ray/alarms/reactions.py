@@ -1,5 +1,6 @@
 """What a run does when alarms fire: it warns, stops, or rejects a model."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 from selfreward_ray.alarms.check import Fired, fired_after, rejection_of
@@ -67,12 +68,19 @@ class Reactions:
         overrides = " ".join(f"alarms.{alarm.alarm}.reaction=warn" for alarm in alarms)
         more = any(read_manifest(step.folder) is None for step in self._steps)
         aim = "continue in spite of it" if more else "accept the finished run in spite of it"
-        # The run may have more iterations than its recipe's file: `selfreward iterate` adds them.
-        command = f"selfreward run RECIPE --run-dir {uri} iterations={self._recipe.iterations}"
         return (
             f"the run is stopped after {alarms[0].step} by an alarm. {said} Everything finished is kept, and "
-            f"{uri}/report.html shows it. To {aim}, add {overrides} to the command ({command})"
+            f"{uri}/report.html shows it. To {aim}: {self._command(uri)} {overrides}"
         )
+
+    def _command(self, uri: str) -> str:
+        """The command that goes on with the run, as it can be typed. Only a local run's recipe can be named."""
+        place = shlex.quote(uri)
+        # `selfreward iterate` makes one iteration, of perhaps several in the run's recipe.
+        fewer = self._recipe.iterations != self._layout.recipe().iterations
+        iterations = f" iterations={self._recipe.iterations}" if fewer or "://" in uri else ""
+        recipe = "RECIPE" if "://" in uri else shlex.quote(f"{uri}/recipe.yaml")
+        return f"selfreward run {recipe} --run-dir {place}{iterations}"
 
     def _reject(self, alarm: Fired, step: PlannedStep) -> None:
         rejection = rejection_of(alarm, step)

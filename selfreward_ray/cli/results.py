@@ -31,10 +31,11 @@ def export(
 ) -> None:
     """Export pairs and examples as TRL reads them, or answers, also as AlpacaEval and MT-Bench read them."""
     with explained():
+        from selfreward_ray.reporting.formatting import amount
         from selfreward_ray.steps.export import export as write
 
         exported = write(source, out, to, private=not public, name=name, pick=pick)
-    typer.echo(f"{exported.rows} rows: {out}")
+    typer.echo(f"{amount(exported.rows, 'row')}: {out}")
     for note in exported.notes:
         typer.echo(f"note: {note}")
 

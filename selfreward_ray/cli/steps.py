@@ -204,9 +204,11 @@ def dpo(
 ) -> None:
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
     with prepared(recipe, overrides) as loaded:
+        from selfreward_ray.steps.train import check_selection
         from selfreward_ray.steps.train import dpo as step
         from selfreward_ray.training.trainer import fit
 
+        check_selection(loaded, validation, judge)  # before a cluster is started for it
         # The judges of snapshots need the cluster of the training, and after it.
         judged = loaded.training.select == "judged"
         with joined_cluster() if judged else nullcontext():

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from selfreward_ray.inference.block import with_retries
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
+from selfreward_ray.store.tables import whole_file
 
 BlockSpec = dict[str, Any]
 """``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``; paths are those of the table's file system."""
@@ -23,13 +24,14 @@ BlockSpec = dict[str, Any]
 def partition_table(table: Folder, finished: Container[str], rows_per_block: int) -> list[BlockSpec]:
     """Blocks of `rows_per_block` rows, the last one possibly smaller, of the rows of `table` that are not `finished`.
 
-    Raises `OSError` when the table cannot be read.
+    Raises `OSError` when the table cannot be read, and `UserError` for a damaged file.
     """
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
 
     def ids_of(path: str) -> list[str]:
-        ids: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
+        with whole_file(path):
+            ids: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
         return ids
 
     blocks: list[BlockSpec] = []

@@ -164,7 +164,8 @@ def _from_hub(name: str, weights: bool, progress: FetchProgress) -> _Here:
         if status == 429 or status >= 500:
             raise  # the hub is busy: a restart may succeed
         raise UserError(
-            f"cannot fetch model {name!r} from the hub, and there is no local folder of that name: {error}"
+            f"cannot fetch model {name!r} from the hub, and there is no local folder of that name: "
+            + " ".join(str(error).split())  # the client's messages have several lines
         ) from error
 
 

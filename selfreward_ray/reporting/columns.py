@@ -80,14 +80,25 @@ def judge_cells(model: ModelSummary) -> tuple[str, ...]:
     )
 
 
+class Abbreviated(str):
+    """A cell with a short name; the page shows the `whole` one where a reader points at it."""
+
+    whole: str
+
+    def __new__(cls, short: str, whole: str) -> "Abbreviated":
+        made = super().__new__(cls, short)
+        made.whole = whole
+        return made
+
+
 def comparison_cells(comparison: AddedComparison) -> tuple[str, ...]:
     """One cell for each of `COMPARISON_COLUMNS`."""
     found = comparison.outcomes
     return (
         comparison.name,
-        comparison.left,
-        comparison.right,
-        comparison.judge,
+        Abbreviated(comparison.left_title, comparison.left),
+        Abbreviated(comparison.right_title, comparison.right),
+        Abbreviated(comparison.judge_title, comparison.judge),
         number(compared_pairs(found)),
         *(number(found[name]) for name in ("left", "right", "ties")),
         share_with_interval(found["left_win_rate"], found["left_win_interval"]),

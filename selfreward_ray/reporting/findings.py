@@ -4,7 +4,7 @@ To add a kind of finding, write a function that makes one from two `Evaluated` m
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -58,6 +58,10 @@ class AddedComparison:
     judge: str
     outcomes: Mapping[str, Any]
     """The fields of `evaluation.outcomes.Outcomes`."""
+    judge_title: str
+    """The end of the path of `judge`."""
+    caution: str = ""
+    """Why the result says little; empty if there is no reason."""
 
 
 def findings(
@@ -105,7 +109,10 @@ def head_to_head_finding(before: Evaluated, after: Evaluated, scorer: str | None
 def _added(comparison: AddedComparison) -> Finding:
     sides = (comparison.left_title, comparison.right_title)
     names = f"{comparison.name}: {sides[0]} against {sides[1]}"
-    return _win_finding("Comparison", names, f"the judge {comparison.judge}", sides, comparison.outcomes, "prompts")
+    found = _win_finding(
+        "Comparison", names, f"the judge {comparison.judge_title}", sides, comparison.outcomes, "prompts"
+    )
+    return replace(found, text=f"{found.text} {comparison.caution}".rstrip())
 
 
 def compared_pairs(outcomes: Mapping[str, Any]) -> int:

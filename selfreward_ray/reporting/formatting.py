@@ -28,6 +28,11 @@ def share_with_interval(share: float | None, interval: Sequence[float] | None) -
     return percent(share) if interval is None else f"{percent(share)} ({'–'.join(map(percent, interval))})"
 
 
+def amount(count: int, unit: str) -> str:
+    """A count with its unit, which is given in the singular: ``1 row``, ``1,234 rows``."""
+    return f"{number(count)} {unit}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as minutes or hours: ``0:41``, ``12:05``, ``3:02:11``."""
     minutes, rest = divmod(round(seconds), 60)

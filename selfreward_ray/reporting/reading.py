@@ -2,10 +2,11 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from selfreward_ray.alarms.measures import position_bias
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
 from selfreward_ray.evaluation.course import read_log
@@ -15,6 +16,7 @@ from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply, Turn, conversation_text
 from selfreward_ray.reporting.findings import AddedComparison, Evaluated
+from selfreward_ray.reporting.formatting import percent
 from selfreward_ray.reporting.judged import (
     BOTH,
     CHOSEN,
@@ -97,21 +99,22 @@ def _against(layout: RunLayout, t: int) -> dict[str, dict[str, Any]]:
     return {model: outcomes for model, outcomes in found.items() if outcomes is not None}
 
 
-def read_comparisons(layout: RunLayout) -> Iterator[AddedComparison]:
-    """The finished comparisons that users added to the run, in the order of their names.
+def read_comparisons(layout: RunLayout, bias: float) -> Iterator[AddedComparison]:
+    """The finished comparisons that users added to the run, in the order of their names. One with a position bias
+    above `bias` has a caution.
 
     What is none is left out with a warning: the report of the run does not depend on it.
     """
     for name in layout.comparisons.folders():
         try:
-            added = _read_comparison(layout.comparisons / name, layout)
+            added = _read_comparison(layout.comparisons / name, layout, bias)
         except UserError as error:
             warn(f"not in the report: {error}; move it out of {layout.comparisons.uri}")
         else:
             yield from added
 
 
-def _read_comparison(folder: Folder, layout: RunLayout) -> list[AddedComparison]:
+def _read_comparison(folder: Folder, layout: RunLayout, bias: float) -> list[AddedComparison]:
     """The comparison in `folder`; none if it is not finished. Raises `UserError` for another step."""
     manifest = read_manifest(folder)
     if manifest is None:
@@ -119,16 +122,30 @@ def _read_comparison(folder: Folder, layout: RunLayout) -> list[AddedComparison]
     outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
     left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
     name = folder.uri.rpartition("/")[2]
-    return [AddedComparison(name, _title(left, layout), _title(right, layout), left, right, judge, outcomes)]
+    titles = (_title(side, layout, "evaluation") for side in (left, right))
+    return [
+        AddedComparison(
+            name, *titles, left, right, judge, outcomes, _title(judge, layout, "model"), _caution(outcomes, bias)
+        )
+    ]
 
 
-def _title(side: str, layout: RunLayout) -> str:
-    """``M2`` for the answers of M2 of this run; of another place the end of its path."""
-    in_run = same_place(side).removeprefix(f"{same_place(layout.uri)}/").split("/")
-    match in_run:
-        case [model, "evaluation"]:
-            return model
-    return "/".join(side.rstrip("/").split("/")[-2:])
+def _title(place: str, layout: RunLayout, of_model: str) -> str:
+    """``M2`` for the folder `of_model` of M2 of this run; of another place the end of its path."""
+    in_run = same_place(place).removeprefix(f"{same_place(layout.uri)}/").split("/")
+    if len(in_run) == 2 and in_run[1] == of_model:
+        return in_run[0]
+    return "/".join(place.rstrip("/").split("/")[-2:])
+
+
+def _caution(outcomes: Mapping[str, Any], bias: float) -> str:
+    share = position_bias(outcomes)
+    if share is None or share <= bias:
+        return ""
+    return (
+        f"This says little: the order of presentation decided {percent(share)} % of the comparisons, which count as "
+        f"ties (alarms.position_bias expects at most {percent(bias)} %)."
+    )
 
 
 def read_training(title: str, series: str, made: ModelLayout, run: str) -> Training | None:

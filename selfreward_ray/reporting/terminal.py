@@ -47,8 +47,10 @@ def alarm_lines(alarms: Iterable[Fired], rejections: Sequence[Rejection], last: 
 def print_counts(rows: dict[str, int], dropped: dict[str, int], console: Console | None = None) -> None:
     """Print the number of rows in each table of a step, and of dropped rows by reason, the most common first."""
     reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
-    cells = [(number(rows.get("rows", 0)), "rows")]
-    cells += [(number(count), f"in {table}") for table, count in rows.items() if table != "rows"]
+    kept = rows.get("rows", 0)
+    cells = [(number(kept), "row" if kept == 1 else "rows")]
+    # The table `offered` holds what the step was given: its rows and the dropped ones say how many that were.
+    cells += [(number(count), f"in {table}") for table, count in rows.items() if table not in ("rows", "offered")]
     cells += [(number(count), f"dropped: {reason}") for reason, count in reasons]
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", no_wrap=True)

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.records import ScoredReply
 from selfreward_ray.steps.benchmark_files import Benchmark, benchmark_file, benchmark_notes, benchmark_row
 from selfreward_ray.steps.exported_rows import ANSWERS, Conversion, Pick, conversion
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
-from selfreward_ray.store.tables import read_blocks
+from selfreward_ray.store.step import missing_rows
+from selfreward_ray.store.tables import read_blocks, read_rows
 
 Form = Literal["parquet", "jsonl", "hub"] | Benchmark
 
@@ -53,7 +55,8 @@ def export(
 
     Pairs become ``prompt, chosen, rejected``, each a list of messages, with their scores beside them. IFT, EFT and
     positive rows become ``messages``. Answers become ``prompt, reply``, or ``messages`` if an answer step made them, or
-    a benchmark's file. Comparisons become ``prompt, left, right, preferred``. On the hub the data set is `private`.
+    a benchmark's file. Those of an evaluate step have the score of the recipe's scorer beside them. Comparisons, also
+    the run's own, become ``prompt, left, right, preferred``. On the hub the data set is `private`.
 
     `name` is that of the model that answered. By default it is that of the step's model, of the step's folder if that
     model is unknown, and of the file for MT-Bench. `pick` takes one of several replies to a prompt.
@@ -64,6 +67,8 @@ def export(
     step = Folder(source)
     files = (step / "rows").files(".parquet")
     manifest = read_manifest(step)
+    if manifest is not None and (faults := missing_rows(step, manifest)):
+        raise UserError(faults[0])
     if manifest is None or not files:
         raise UserError(f"{source} holds no rows of a finished step; give a folder such as RUN/M2/pairs or RUN/M1/seed")
     generator = _generator(manifest, source, out, to, name)
@@ -88,11 +93,13 @@ def export(
 
 def _conversion(step: Folder, file: str, generator: str, pick: Pick | None) -> Conversion:
     filesystem, _ = step.filesystem()
-    how = conversion(pq.read_schema(file, filesystem=filesystem), generator, pick)
+    schema = pq.read_schema(file, filesystem=filesystem)
+    scores = {reply.id: reply for reply in read_rows(step, ScoredReply, "scores")}
+    how = conversion(schema, generator, pick, scores)
     if how is None:
         raise UserError(
             f"{step.uri} holds no pairs, examples, answers or comparisons; exported are the steps seed, eft, pair, "
-            "sample, respond, judge, evaluate, answer and compare"
+            "sample, respond, judge, evaluate, answer and compare, and a run's own comparisons (RUN/M3/against-M1)"
         )
     return how
 

@@ -1,7 +1,7 @@
 """How records become rows of exported tables: pairs and examples for trainers, answers and comparisons for readers."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -17,6 +17,8 @@ from selfreward_ray.records import (
     JudgedPrompt,
     Pair,
     Positive,
+    ScoredPair,
+    ScoredReply,
     SftExample,
     Turn,
 )
@@ -51,6 +53,7 @@ _REPLY_SCHEMA = pa.schema(
         ("thought", pa.string()),
     ]
 )
+_EVALUATED_SCHEMA = pa.schema([*_REPLY_SCHEMA, *((name, pa.float64()) for name in ("scorer_score", "scorer_maximum"))])
 _CONVERSATION_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -73,19 +76,23 @@ class Conversion:
     rows: Callable[[Any], Iterable[dict[str, Any]]]
 
 
-def conversion(table: pa.Schema, generator: str, pick: Pick | None) -> Conversion | None:
+def conversion(
+    table: pa.Schema, generator: str, pick: Pick | None, scores: Mapping[str, ScoredReply] | None = None
+) -> Conversion | None:
     """The conversion for the records of a table with the schema `table`; None if such records are not exported.
 
-    `generator` is the name of the model that wrote the answers.
+    `generator` is the name of the model that wrote the answers. `scores` are those of the recipe's scorer, by the
+    answers' ids.
     """
     known = [
         Conversion(Pair, _PAIR_SCHEMA, _pair_rows),
         Conversion(SftExample, _EXAMPLE_SCHEMA, _example_rows),
         Conversion(Positive, _EXAMPLE_SCHEMA, _positive_rows),
         Conversion(JudgedPrompt, _REPLY_SCHEMA, partial(_candidate_rows, generator=generator, pick=pick)),
-        Conversion(EvaluatedSet, _REPLY_SCHEMA, partial(_evaluated_rows, generator=generator)),
+        Conversion(EvaluatedSet, _EVALUATED_SCHEMA, partial(_evaluated_rows, generator=generator, scores=scores or {})),
         Conversion(AnsweredQuestion, _CONVERSATION_SCHEMA, partial(_conversation_rows, generator=generator)),
         Conversion(Comparison, _COMPARISON_SCHEMA, _comparison_rows),
+        Conversion(ScoredPair, _COMPARISON_SCHEMA, _scored_pair_rows),
     ]
     return next((each for each in known if _fits(table.names, each.record)), None)
 
@@ -150,8 +157,9 @@ def _candidate_rows(prompt: JudgedPrompt, generator: str, pick: Pick | None) -> 
         }
 
 
-def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any]]:
+def _evaluated_rows(row: EvaluatedSet, generator: str, scores: Mapping[str, ScoredReply]) -> Iterator[dict[str, Any]]:
     answer = row.answer
+    score = scores.get(answer.id)  # the recipe may have no scorer, and a scorer may leave answers without a score
     yield {
         "id": answer.id,
         "history": None,  # its prompt is the whole conversation as a judge is shown it
@@ -162,6 +170,8 @@ def _evaluated_rows(row: EvaluatedSet, generator: str) -> Iterator[dict[str, Any
         "mean": None,
         "scores": None,
         "thought": answer.thought or None,
+        "scorer_score": score and score.score,
+        "scorer_maximum": score and score.maximum,
     }
 
 
@@ -185,6 +195,16 @@ def _comparison_rows(row: Comparison) -> Iterator[dict[str, Any]]:
         "prompt": pair.prompt,
         "left": pair.left.text,
         "right": pair.right.text,
+        "preferred": row.preferred,
+    }
+
+
+def _scored_pair_rows(row: ScoredPair) -> Iterator[dict[str, Any]]:
+    yield {
+        "id": row.id,
+        "prompt": row.prompt,
+        "left": row.left.text,
+        "right": row.right.text,
         "preferred": row.preferred,
     }
 

@@ -132,12 +132,18 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
     step, out = pooled.step, pooled.job.out
     shared.begin(out)
     tokens_before = shared.counted[out].generated_tokens
-    offered = count_rows(pooled.rows) + pooled.refused
-    with Progress(pooled.label, offered, pooled.unit) as progress:
-        progress.update(shared.done(out))
+    asked = count_rows(pooled.rows)
+    offered = asked + pooled.refused
+    with Progress(pooled.label, asked, pooled.unit) as progress:  # what was refused may be parts of a row
+
+        def show() -> None:
+            done = max(0, shared.done(out) - pooled.refused)
+            progress.update(done, shared.counted[out].generated_tokens - tokens_before)
+
+        show()
         live = LiveMetrics(progress, tokens_before)
         while shared.done(out) < offered and shared.next_block(progress):
-            progress.update(shared.done(out), shared.counted[out].generated_tokens - tokens_before)
+            show()
             live.update(shared.counted[out], shared.done(out), offered)
         _check_some_kept(step, offered, pooled.label)
         counted = shared.counted[out]

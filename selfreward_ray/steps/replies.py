@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.prompts.answered import read_answered
 from selfreward_ray.prompts.given import given_id, prompt_reading
 from selfreward_ray.recipe.schema import Recipe
@@ -29,6 +30,7 @@ def offered_replies(step: Step, source: str, option: str, recipe: Recipe) -> Off
         return write_offered(step, _answers(source), JudgedPrompt)
     if is_step(Folder(source)):
         return Offered(finished_step(source, *_ANSWERING) / "rows")
+    _check_no_model(source, option)
     reading = prompt_reading(recipe.prompts, option)
     return write_offered(step, _read_replies(source, option, reading), JudgedPrompt, reading)
 
@@ -42,6 +44,7 @@ def first_replies(source: str, option: str, recipe: Recipe, dropped: list[Droppe
         folder = finished_step(source, "evaluate", *_ANSWERING)
         yield from _first_of(row for _, rows in read_files(folder / "rows", JudgedPrompt) for row in rows)
     else:
+        _check_no_model(source, option)
         reading = prompt_reading(recipe.prompts, option)
         for row in _read_replies(source, option, reading):
             if isinstance(row, Dropped):
@@ -55,6 +58,26 @@ def first_replies(source: str, option: str, recipe: Recipe, dropped: list[Droppe
 def _is_evaluation(source: str) -> bool:
     manifest = read_manifest(Folder(source))
     return manifest is not None and manifest.step == "evaluate"
+
+
+def _check_no_model(source: str, option: str) -> None:
+    """Raise `UserError` if `source` is a model, or holds one as a folder of a run does: its answers are elsewhere."""
+    folder = Folder(source.rstrip("/"))
+    is_model = folder.is_file("config.json")
+    around = Folder(folder.uri.removesuffix("/model")) if is_model else folder
+    answers = around / "evaluation"
+    if _is_evaluation(answers.uri):
+        what = "a model" if is_model else "the folder of a run's model"
+        raise UserError(
+            f"{option}: {source} is {what}, not its replies; its answers to held-out prompts: {answers.uri}"
+        )
+    if is_model:
+        raise UserError(
+            f"{option}: {source} is a model, not its replies; make some with selfreward sample or evaluate, and name "
+            "that step's folder"
+        )
+    if folder.is_file("recipe.yaml") and "M1" in folder.folders():
+        raise UserError(f"{option}: {source} is a run; name the answers of one of its models: {source}/M1/evaluation")
 
 
 def _answers(evaluation: str) -> Iterator[JudgedPrompt]:

@@ -30,6 +30,7 @@ from selfreward_ray.reporting.summary import IterationSummary, RunSummary, Sampl
 from selfreward_ray.reporting.terminal import print_summary
 from selfreward_ray.store.manifest import Manifest, read_manifest
 from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.step import missing_rows
 
 _SAMPLES = 4
 """Pairs of each model that stand in the page without its script."""
@@ -53,7 +54,8 @@ def update_report(layout: RunLayout) -> None:
     try:
         _write(layout)
     except Exception as error:  # the run goes on without its page
-        fault = f"{type(error).__name__}: {error}".split("\n")[0]
+        named = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        fault = f"{named}{error}".split("\n")[0]
         warn(f"the report could not be written and the run continues ({fault})")
 
 
@@ -63,12 +65,15 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
     planned = plan(recipe, layout)
     steps = [(step, read_manifest(step.folder)) for step in planned]
     finished = [(step, manifest) for step, manifest in steps if manifest is not None]
+    for step, manifest in finished:
+        if faults := missing_rows(step.folder, manifest):
+            raise UserError(f"{step.label}: {faults[0]}")
     if not finished:
         raise UserError(f"{layout.uri}: no step has been finished yet; `selfreward status` shows what is next")
     made = range(1, recipe.iterations + 2)
     evaluated = [found for t in made if (found := read_evaluated(layout, t)) is not None]
     held_out = bool(recipe.seed_data.held_out)
-    comparisons = tuple(read_comparisons(layout))
+    comparisons = tuple(read_comparisons(layout, recipe.alarms.position_bias.threshold))
     judged = _read_judged(layout, recipe)
     summary = RunSummary(
         name=recipe.name,

@@ -15,6 +15,7 @@ from selfreward_ray.reporting.formatting import duration, number, percent
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.steps.status import heading, status_lines
 from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.step import is_step
 from selfreward_ray.tracking.json_lines import MetricsReader, add_line
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -64,7 +65,9 @@ class _View:
         for step, line in status_lines(steps):
             shown.append(line)
             unfinished += step is not None
-            if step is not None and (points := self._series.get(f"{step.model}/{step.short}")):
+            points = self._series.get(f"{step.model}/{step.short}") if step is not None else None
+            # A step whose folder was removed is to be made again: its metrics are those of the one that is gone.
+            if step is not None and points and is_step(step.folder):
                 shown += [Text(f"    {text}", style="dim") for text in _lines_of(points)]
         shown += alarm_lines(self._alarms(steps, unfinished, recipe, layout), layout.rejections, recipe.iterations + 1)
         self.complete = not unfinished

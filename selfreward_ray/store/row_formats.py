@@ -51,6 +51,15 @@ def file_rows(filesystem: fs.FileSystem, path: str, name: str, field: str) -> It
         raise RowError(f"{field}: cannot read {name}: {error}; is the file whole?") from None
 
 
+def how_to_write(source: str) -> str:
+    """How rows are written into the file `source`, or into files of the folder, for the message that it has none."""
+    if source.endswith(_packed(".csv", ".tsv")):
+        return "write a line with the names of the columns, and below it one line for each row"
+    if source.endswith((".parquet", ".arrow")):
+        return "write the file again, with its rows"
+    return "write one JSON object a line"
+
+
 def _refuse_pointer(filesystem: fs.FileSystem, path: str, name: str) -> None:
     """Raise `RowError` for what a clone holds in the place of a large file that was not fetched."""
     size = filesystem.get_file_info(path).size

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import RecipeError, parse_recipe
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.rejection import Rejection, read_rejections
 from selfreward_ray.store.step import is_step
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
@@ -127,7 +127,9 @@ class RunLayout:
         """The recipe as the run resolved it. Raises `UserError` for no run's folder, and for an earlier version's."""
         check_layout(self.root)
         if not self.root.is_file("recipe.yaml"):
-            raise UserError(f"{self.uri} is no run's folder: it has no recipe.yaml; `selfreward run` makes one")
+            run = _run_around(self.uri)
+            remedy = f"the run's folder is {run}" if run else "`selfreward run` makes one"
+            raise UserError(f"{self.uri} is no run's folder: it has no recipe.yaml; {remedy}")
         return self.root.read_bytes("recipe.yaml").decode(errors="replace")
 
     def recipe(self) -> Recipe:
@@ -138,6 +140,18 @@ class RunLayout:
         except (*YAML_FAULTS, RecipeError) as error:
             fault = " ".join(str(error).split())
             raise UserError(f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote") from None
+
+
+def _run_around(uri: str) -> str | None:
+    """The run's folder that the file or folder `uri` is in; None if there is none close above it."""
+    place = same_place(uri)
+    for _ in range(3):  # RUN/M3/evaluation/rows
+        place = place.rpartition("/")[0]
+        if not place or place.endswith(":/"):
+            return None
+        if Folder(place).is_file("recipe.yaml") and "M1" in Folder(place).folders():
+            return place
+    return None
 
 
 def check_layout(run: Folder) -> None:

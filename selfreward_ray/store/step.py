@@ -27,12 +27,37 @@ def finished_step(uri: str, *names: str) -> Folder:
     """The folder of a complete step. Raises `UserError` where `uri` holds none of any of the `names`."""
     folder = Folder(uri)
     manifest = read_manifest(folder)
-    wanted = " or ".join(map(repr, names))
+    *others, last = map(repr, names)
+    wanted = f"{', '.join(others)} or {last}" if others else last
     if manifest is None:
         raise UserError(f"{uri} holds no finished {wanted} step; is the path right, and has that step ended?")
     if manifest.step not in names:
-        raise UserError(f"{uri} holds a {manifest.step!r} step, but a {wanted} step is needed here")
+        raise UserError(f"{uri} holds {_a(repr(manifest.step))} step, but {_a(wanted)} step is needed here")
     return folder
+
+
+def _a(quoted: str) -> str:
+    """A quoted name with its article."""
+    return f"{'an' if quoted[1] in 'aeiou' else 'a'} {quoted}"
+
+
+def missing_rows(folder: Folder, manifest: Manifest) -> list[str]:
+    """A message for each table of a complete step that has not the rows which its `manifest` counts, or whose files
+    are damaged. Reads the files' footers."""
+    counted = {**manifest.rows, "dropped": sum(manifest.dropped.values())}
+    found = []
+    for table, rows in counted.items():
+        try:
+            there = count_rows(folder / table)
+        except UserError as error:
+            found.append(str(error))
+            continue
+        if there != rows:
+            found.append(
+                f"{(folder / table).uri} holds {there:,} of the {rows:,} rows that the step counted; put back its "
+                f"files, or remove {folder.uri} and make that step again"
+            )
+    return found
 
 
 def is_step(folder: Folder) -> bool:

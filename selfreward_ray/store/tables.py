@@ -5,11 +5,14 @@ import io
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.records import Dropped
 from selfreward_ray.store.arrow import from_table, to_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
@@ -19,16 +22,41 @@ R = TypeVar("R")
 _ROWS_PER_GROUP = 256
 """What a reader of a few rows of a large file reads at the most."""
 
+_DAMAGE = ("thrift", "end of stream", "orrupt", "ecompress", "Parquet")
+"""In the messages of Arrow's OSErrors where a file's bytes are wrong. Others are the storage's, and may pass."""
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[None]:
+    """Raise `UserError` where what is done in the block fails because the Parquet file `path` is damaged."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and (error.errno or not any(word in str(error) for word in _DAMAGE)):
+            raise
+        fault = " ".join(str(error).split())
+        raise UserError(
+            f"{path} is damaged ({fault}); put back a copy of the file, or remove {step_of(path)} and make that step "
+            "again"
+        ) from None
+
+
+def step_of(path: str) -> str:
+    """The step's folder of a file of one of its tables."""
+    return path.rsplit("/", 2)[0]
+
 
 def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
     """Each file of a table of `record`, by its path, with its rows: one file in memory at a time.
 
-    Raises `UserError` if a row is no `record` of this version.
+    Raises `UserError` if a row is no `record` of this version, and for a damaged file.
     """
     filesystem, _ = table.filesystem()
     for path in table.files(".parquet"):
         if path not in skip:
-            yield path, from_table(pq.read_table(path, filesystem=filesystem), record, path)
+            with whole_file(path):
+                found = pq.read_table(path, filesystem=filesystem)
+            yield path, from_table(found, record, path)
 
 
 def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
@@ -42,43 +70,62 @@ def count_rows(table: Folder) -> int:
 
 
 def file_rows(table: Folder) -> list[tuple[str, int]]:
-    """The files of a table, by their paths, and how many rows each has, from their footers alone."""
+    """The files of a table, by their paths, and how many rows each has, from their footers alone.
+
+    Raises `UserError` for a file whose footer is damaged.
+    """
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
+
+    def count(path: str) -> int:
+        with whole_file(path):
+            return int(pq.read_metadata(path, filesystem=filesystem).num_rows)
+
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        counts = pool.map(lambda path: pq.read_metadata(path, filesystem=filesystem).num_rows, paths)
-        return list(zip(paths, counts, strict=True))
+        return list(zip(paths, pool.map(count, paths), strict=True))
 
 
 def read_blocks(table: Folder, paths: list[str], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The rows of the files `paths` of a table in blocks of `rows` to twice as many. The last block, and the last one
-    before a file with other columns, may be smaller."""
+    before a file with other columns, may be smaller. Raises `UserError` for a damaged file."""
     filesystem, _ = table.filesystem()
     waiting: list[pa.RecordBatch] = []
     for path in paths:
-        with filesystem.open_input_file(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(rows, columns=columns, use_threads=False):
-                if waiting and batch.schema != waiting[0].schema:  # a file of an earlier version, with fewer columns
-                    yield pa.Table.from_batches(waiting)
-                    waiting = []
-                waiting.append(batch)
-                if sum(b.num_rows for b in waiting) >= rows:
-                    yield pa.Table.from_batches(waiting)
-                    waiting = []
+        for batch in _batches(filesystem, path, rows, columns):
+            if waiting and batch.schema != waiting[0].schema:  # a file of an earlier version, with fewer columns
+                yield pa.Table.from_batches(waiting)
+                waiting = []
+            waiting.append(batch)
+            if sum(b.num_rows for b in waiting) >= rows:
+                yield pa.Table.from_batches(waiting)
+                waiting = []
     if waiting:
         yield pa.Table.from_batches(waiting)
+
+
+def _batches(filesystem: fs.FileSystem, path: str, rows: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    with filesystem.open_input_file(path) as file:
+        with whole_file(path):
+            batches = pq.ParquetFile(file).iter_batches(rows, columns=columns, use_threads=False)
+        while True:
+            with whole_file(path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
 def read_columns(table: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Some columns of all rows of a table, as plain dicts, in the order of the files' names.
 
-    A few files are read side by side and are in memory together. ``a.b`` names a field of a struct.
+    A few files are read side by side and are in memory together. ``a.b`` names a field of a struct. Raises `UserError`
+    for a damaged file.
     """
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
 
     def read(path: str) -> pa.Table:
-        with filesystem.open_input_file(path) as file:
+        with filesystem.open_input_file(path) as file, whole_file(path):
             return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
@@ -92,7 +139,8 @@ def count_reasons(table: Folder) -> Counter[str]:
     filesystem, _ = table.filesystem()
     counts: Counter[str] = Counter()
     for path in table.files(".parquet"):
-        reasons = pq.read_table(path, columns=["reason"], filesystem=filesystem)["reason"]
+        with whole_file(path):
+            reasons = pq.read_table(path, columns=["reason"], filesystem=filesystem)["reason"]
         counts.update({row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()})
     return counts
 
@@ -134,7 +182,8 @@ def finished_ids(folder: Folder) -> set[str]:
     paths = [*(folder / "rows").files(".parquet"), *(folder / "dropped").files(".parquet")]
 
     def ids(path: str) -> list[str]:
-        found: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
+        with whole_file(path):
+            found: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
         return found
 
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:

@@ -5,7 +5,7 @@ from functools import cache
 
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.store.data_folder import find_files
-from selfreward_ray.store.row_formats import file_rows
+from selfreward_ray.store.row_formats import file_rows, how_to_write
 from selfreward_ray.store.user_rows import Row as Row
 from selfreward_ray.store.user_rows import RowError as RowError
 
@@ -34,7 +34,7 @@ def read_some_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
     rows = read_user_rows(source, split, field)
     first = next(rows, None)
     if first is None:
-        raise RowError(f"{field}: {source} holds no rows; write one JSON object a line")
+        raise RowError(f"{field}: {source} holds no rows; {how_to_write(source)}")
     yield first
     yield from rows
 

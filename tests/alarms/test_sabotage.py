@@ -16,6 +16,7 @@ from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.alarms.reactions import StoppedByAlarm
 from selfreward_ray.plan import plan
 from selfreward_ray.recipe.alarms import Alarms
+from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.steps.status import print_status
 
 ALWAYS_5 = """\
@@ -104,8 +105,10 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
     run.judge = inverted
     with pytest.raises(StoppedByAlarm) as error:
         run.run()
-    override = "add alarms.judge_at_chance.reaction=warn to the command"
-    assert str(error.value).endswith(f"{override} (selfreward run RECIPE --run-dir {run.layout.uri} iterations=2)")
+    uri = run.layout.uri
+    command = f"selfreward run {uri}/recipe.yaml --run-dir {uri} alarms.judge_at_chance.reaction=warn"
+    assert str(error.value).endswith(f"To continue in spite of it: {command}")
+    load_recipe(f"{uri}/recipe.yaml", ["alarms.judge_at_chance.reaction=warn"])  # as that command does
     assert "correlation with the human rankings is −1.000, not better than chance (expected: above 0.000)" in str(
         error.value
     )
@@ -118,7 +121,7 @@ def test_the_gate_stops_before_sampling_and_the_override_goes_on(run: SmallLoop,
     assert reports == len({"seed", "prompts", "sft", "evaluate"})
     printed = io.StringIO()
     print_status(run.layout.uri, Console(file=printed, width=200))
-    assert printed.getvalue().strip().endswith(f"(selfreward run RECIPE --run-dir {run.layout.uri} iterations=2)")
+    assert printed.getvalue().strip().endswith(command)
     with pytest.raises(StoppedByAlarm):
         run.run()
     assert (len(run.asked), len(run.reports)) == (before, reports + 1), "the same command stops at once"

@@ -58,10 +58,11 @@ def test_a_name_that_is_nothing_says_what_it_could_be(name: str):
 
 def test_a_hub_that_can_not_be_asked_is_the_users_error(monkeypatch: pytest.MonkeyPatch):
     def offline(*_: object, **__: object) -> str:
-        raise OSError("no network")
+        raise OSError("no network\n\nIs the cable in?\n")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(UserError, match="cannot fetch model 'owner/model' from the hub.*no network"):
+    said = "cannot fetch model 'owner/model' from the hub, and there is .*: no network Is the cable in[?]$"
+    with pytest.raises(UserError, match=said):
         local_model("owner/model")
 
 

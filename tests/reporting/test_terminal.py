@@ -6,7 +6,7 @@ from reporting_examples import M1, RUN, SEED
 from rich.console import Console
 
 from selfreward_ray.reporting.summary import RunSummary
-from selfreward_ray.reporting.terminal import print_summary
+from selfreward_ray.reporting.terminal import print_counts, print_summary
 
 
 def printed(run: RunSummary, width: int) -> str:
@@ -29,6 +29,16 @@ def test_on_a_narrow_terminal_words_fold_and_figures_do_not() -> None:
         SEED, step="respond and judge once more", tokens=19_123_456, dropped={"a reason of many words " * 3: 1}
     )
     assert "4,830  19,123,456    1,033  18,505" in printed(replace(RUN, steps=(step,)), 60)
+
+
+def test_the_counts_of_a_step_are_those_of_its_results() -> None:
+    out = StringIO()
+    print_counts({"offered": 9, "rows": 1, "held_out": 1200}, {"too long": 8}, Console(file=out, width=80))
+    assert [line.strip() for line in out.getvalue().splitlines()] == [
+        "1 row",
+        "1,200 in held_out",
+        "8 dropped: too long",
+    ]
 
 
 def test_drop_reasons_are_printed_with_their_counts() -> None:

@@ -65,12 +65,16 @@ def test_a_reply_with_too_few_readable_verdicts_has_no_mean(tmp_path: Path, pool
     assert (means["pairwise_accuracy"], means["unreadable"]) == (0.5, 0.25)
 
 
-def test_what_the_readers_leave_out_is_dropped_with_their_reasons(tmp_path: Path, pool: ScriptedPools):
+def test_what_the_readers_leave_out_is_dropped_with_their_reasons(
+    tmp_path: Path, pool: ScriptedPools, capsys: pytest.CaptureFixture[str]
+):
     pool()
     data = ranked(tmp_path / "d.jsonl", {"good": 0, "fair": None, "bad": 1}, {"good": None})
     manifest = pool.run(agreement(RECIPE, model="m", data=data, out=str(tmp_path / "out")))
     assert manifest.dropped == {"reply has no rank": 1, "no reply is ranked": 1}
     assert manifest.metrics["agreement"]["verdicts"] == 2
+    [ended] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("✓ agreement")]
+    assert ended.split("  ")[1] == "1 sets", "one set was judged; a dropped reply is none"
     assert [d.id for d in read_rows(Folder(str(tmp_path / "out")), Dropped, "dropped")] == [
         "seed/000000/r1",
         f"{data}:2",

@@ -1,6 +1,7 @@
 """Head-to-head comparison of two sets of replies."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,28 @@ def test_other_folders_and_files_are_refused_as_sides(tmp_path: Path, pool: Scri
     pool()
     good, prompts = file(tmp_path / "l", ("a?", "good")), step(tmp_path / "p", "propose", [Prompt("p", "a?")])
     out = str(tmp_path / "out")
-    with pytest.raises(UserError, match="holds a 'propose' step, but a 'evaluate' or 'sample' or 'respond' or 'judge'"):
+    with pytest.raises(UserError, match="holds a 'propose' step, but an 'evaluate', 'sample', 'respond' or 'judge'"):
         pool.run(compare(RECIPE, model="judge", left=prompts, right=good, out=out))
+    run, evaluated = tmp_path / "run", [EvaluatedSet("s", EvaluatedReply("s/answer", "a?", "So.", True), ())]
+    (run / "M1").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("model: m0")
+    finished = Step("evaluate", str(run / "M2" / "evaluation"), {}, {})
+    finished.is_done()
+    finished.write(evaluated, EvaluatedSet)
+    finished.finish(offered=1)
+    for model in (run / "M1" / "model", run / "M2" / "model"):
+        model.mkdir()
+        (model / "config.json").write_text("{}")
+    answers = re.escape(str(run / "M2" / "evaluation"))
+    for wrong, message in (
+        (run / "M2", f"M2 is the folder of a run's model, not its replies; .*: {answers}"),
+        (f"{run}/M2/", f"M2/ is the folder of a run's model, not its replies; .*: {answers}"),
+        (run / "M2" / "model", f"M2/model is a model, not its replies; .*: {answers}"),
+        (run / "M1" / "model", "M1/model is a model, not its replies; make some with selfreward sample or evaluate"),
+        (run, "run is a run; name the answers of one of its models: .*/run/M1/evaluation"),
+    ):
+        with pytest.raises(UserError, match=f"^--left: .*{message}"):
+            pool.run(compare(RECIPE, model="judge", left=str(wrong), right=good, out=out))
     with pytest.raises(UserError, match="--right: cannot read .*/no.jsonl: there is no such file"):
         pool.run(compare(RECIPE, model="judge", left=good, right=str(tmp_path / "no.jsonl"), out=out))
 

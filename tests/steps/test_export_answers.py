@@ -24,9 +24,12 @@ from selfreward_ray.records import (
     Pair,
     Question,
     ReplyPair,
+    ScoredPair,
+    ScoredReply,
     Verdict,
 )
 from selfreward_ray.steps.export import export
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import write_part
 
@@ -165,6 +168,29 @@ def test_comparisons_become_rows(step: MakeStep, tmp_path: Path):
     out = tmp_path / "compared.jsonl"
     export(step(COMPARED, "compare", "judge"), str(out))
     assert lines(out) == [{"id": "left/r", "prompt": "Why?", "left": "So.", "right": "Thus.", "preferred": "first"}]
+
+
+def test_a_runs_own_comparison_by_scores_becomes_the_same_rows(step: MakeStep, tmp_path: Path):
+    out = tmp_path / "against.jsonl"
+    sides = [(candidate("l", TEXT, 2), candidate("r", "Thus.", 4)), (candidate("l", "a", 3), candidate("r", "b", 3))]
+    rows = [ScoredPair(f"s{i}", "Why?", *sides[i], ("right", "neither")[i]) for i in (0, 1)]
+    assert export(step(rows, "head_to_head"), str(out)).rows == 2
+    assert lines(out) == [
+        {"id": "s0", "prompt": "Why?", "left": TEXT, "right": "Thus.", "preferred": "right"},
+        {"id": "s1", "prompt": "Why?", "left": "a", "right": "b", "preferred": "neither"},
+    ]
+
+
+def test_evaluated_answers_have_the_scorers_score(step: MakeStep, tmp_path: Path):
+    """Null for an answer that the scorer left without a score. The judge's columns stay empty."""
+    rows = [EvaluatedSet(f"s{i}", EvaluatedReply(f"s{i}/answer", "Why?", "So.", True), ()) for i in range(3)]
+    source = step(rows, "evaluate")
+    scores = [ScoredReply("s2/answer", 0.0, 4.0), ScoredReply("s0/answer", 3.0, 4.0)]
+    write_part(Folder(source), "scores", scores, ScoredReply, "part-0")
+    export(source, str(tmp_path / "answers.jsonl"))
+    found = [(row["id"], row["scorer_score"], row["scorer_maximum"]) for row in lines(tmp_path / "answers.jsonl")]
+    assert found == [("s0/answer", 3.0, 4.0), ("s1/answer", None, None), ("s2/answer", 0.0, 4.0)]
+    assert {(row["mean"], row["scores"]) for row in lines(tmp_path / "answers.jsonl")} == {(None, None)}
 
 
 @pytest.mark.parametrize(

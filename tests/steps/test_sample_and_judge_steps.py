@@ -263,7 +263,7 @@ def test_a_step_that_is_not_finished_or_has_no_replies_is_refused(tmp_path: Path
     pool(stop_after=1)
     with pytest.raises(KeyboardInterrupt):
         pool.run(sample(RECIPE, model="m1", prompts=prompts, out=str(tmp_path / "begun")))
-    needed = "'sample' or 'respond' or 'judge' step"
+    needed = "'sample', 'respond' or 'judge' step"
     with pytest.raises(UserError, match=f"begun holds no finished {needed}"):
         pool.run(judge(RECIPE, model="m1", replies=str(tmp_path / "begun"), out=str(tmp_path / "out")))
     with pytest.raises(UserError, match=f"holds a 'propose' step, but a {needed} is needed here"):

@@ -305,9 +305,11 @@ def test_only_a_judged_training_depends_on_how_it_is_judged(given: dict[str, Any
     known |= {"dtype": "bfloat16", "dropout": None, "lora": last.training.lora.model_dump()}
     known |= {"thoughts": "train", "thinking": [None, None]}
     before = Step("dpo", given["out"], known, {"model": "m1", "pair": given["pairs"]}).fingerprint
-    assert fingerprint(given, last) == before, "a training without a choice is the one of earlier versions"
-    assert fingerprint(given, of(select="last", select_every=7)) == before
-    assert fingerprint(given | {"judge": "other"}, last) == before
+    plain = {name: value for name, value in given.items() if name not in ("validation", "judge")}
+    assert fingerprint(plain, last) == before, "a training without a choice is the one of earlier versions"
+    assert fingerprint(plain, of(select="last", select_every=7)) == before
+    with pytest.raises(UserError, match="M2 · DPO: --validation and --judge would choose a checkpoint, but"):
+        fingerprint(given, last)
     judged = [
         fingerprint(given, recipe()),
         fingerprint(given, of(select_every=7)),

@@ -1,4 +1,5 @@
 import re
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Candidate, Comparison, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, SharedReply, StepSummary
+from selfreward_ray.steps.export import export
 from selfreward_ray.steps.report import read_report, report, update_report
 from selfreward_ray.steps.status import print_status
 from selfreward_ray.store.folder import Folder
@@ -58,13 +60,13 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
     write_part(run.training(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert status(run) == [
         "toy: m0 → M2",
-        "✓ M1 seed       1 rows, 0 dropped",
-        "✓ M2 propose    1 rows, 0 dropped",
-        "✓ M1 sft        0 rows, 0 dropped",
-        "✓ M1 evaluate   0 rows, 0 dropped",
-        "✓ M2 respond    0 rows, 0 dropped",
-        "✓ M2 pair       9 rows, 2 dropped",
-        "→ M2 dpo        next",  # its rows are encoded examples, not progress
+        "✓ M1 seed           1 row, 0 dropped",
+        "✓ M2 propose        1 row, 0 dropped",
+        "✓ M1 sft            0 rows, 0 dropped",
+        "✓ M1 evaluate       0 rows, 0 dropped",
+        "✓ M2 respond        0 rows, 0 dropped",
+        "✓ M2 pair           9 rows, 2 dropped",
+        "→ M2 dpo            next",  # its rows are encoded examples, not progress
         "· M2 evaluate",
         "· M1 score answers",
         "· M2 score answers",
@@ -77,7 +79,7 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
     (run.judged(2) / "rows").delete()
     Path(f"{run.judged(2).uri}/manifest.json").unlink()
     write_part(run.judged(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
-    assert "→ M2 respond    next, 3 rows so far" in status(run)
+    assert "→ M2 respond        next, 3 rows so far" in status(run)
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):
@@ -153,10 +155,40 @@ def test_a_comparison_in_the_runs_folder_is_reported_apart_from_the_loops_own(tm
     )
     assert (second.models, second.outcome) == ("paper-judge: M3 against M1", "not significant")
     page = (tmp_path / "report.html").read_text()
-    for shown in ("against-base: M3 against base/answers", "/elsewhere/base/answers", "gpt-judge"):
+    for shown in (
+        "against-base: M3 against base/answers",
+        ' title="/elsewhere/base/answers">base/answers<',
+        "gpt-judge",
+    ):
         assert shown in page
+    assert "says little" not in page
+    assert str(tmp_path) not in re.sub(r' title="[^"]*"', "", page)
     assert "not significant  paper-judge: M3 against M1, comparison: By the judge gpt-judge" in console.file.getvalue()
     assert "under-way" not in page
+
+
+def test_a_comparison_that_the_order_decided_says_little(tmp_path: Path):
+    """Above the alarm's threshold, half of the comparisons, and not at it. The judge's name is short too."""
+    layout = write_run(tmp_path, until=2)
+    sides = layout.evaluation(2).uri, layout.evaluation(1).uri
+    add_comparison(layout, "even", *sides, left=3, right=3, ties=6, first_in_both=5, second_in_both=1)
+    add_comparison(layout, "biased", *sides, left=3, right=2, ties=7, first_in_both=6, second_in_both=1)
+    manifest = layout.comparisons / "biased"
+    metrics = manifest.read_json("manifest.json")["metrics"] | {"model": layout.model(1).uri}
+    manifest.write_json("manifest.json", manifest.read_json("manifest.json") | {"metrics": metrics})
+    report(layout.uri, Console(file=StringIO()))
+    biased, even = read_report(layout)[0].findings[-2:]
+    assert biased.text.startswith("By the judge M1, M2 wins 75.0 % against M1 ")
+    said = (
+        "This says little: the order of presentation decided 58.3 % of the comparisons, which count as ties "
+        "(alarms.position_bias expects at most 50.0 %)."
+    )
+    assert biased.text.endswith(said)
+    assert "says little" not in even.text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count(said) == 2
+    assert f"biased: {said}" in page
+    assert str(tmp_path) not in re.sub(r' title="[^"]*"', "", page)
 
 
 def test_what_is_no_comparison_is_left_out_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -281,13 +313,82 @@ def test_an_update_that_fails_is_one_line_and_ends_nothing(tmp_path: Path, capsy
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
-    assert line.startswith("the report could not be written and the run continues (ArrowInvalid: ")
+    assert line.startswith("the report could not be written and the run continues (M2 · respond and judge: ")
+    assert "is damaged" in line
+
+
+def truncate(folder: Path) -> str:
+    path = min(folder.glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-20])
+    return path.name
+
+
+@pytest.mark.parametrize(
+    ("table", "label"),
+    [
+        ("M1/seed/rows", "M1 · seed data"),
+        ("M2/judged/rows", "M2 · respond and judge"),
+        ("M2/judged/dropped", "M2 · respond and judge"),
+        ("M2/pairs/rows", "M2 · pairs"),
+        ("M2/pairs/dropped", "M2 · pairs"),
+        ("M2/evaluation/rows", "M2 · evaluate"),
+        ("M2/evaluation/scores", "M2 · evaluate"),
+        ("M2/against-M1/rows", "M2 · against M1"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["removed", "truncated", "one file less"])
+def test_rows_that_are_damaged_or_not_there_are_named_with_the_remedy(
+    tmp_path: Path, table: str, label: str, damage: str
+):
+    layout = write_run(tmp_path, until=2)
+    folder, step = tmp_path / table, re.escape(str((tmp_path / table).parent))
+    if damage == "removed":
+        shutil.rmtree(folder)
+        said = rf"{re.escape(str(folder))} holds 0 of the [1-9]\d* rows that the step counted; put back its files"
+    elif damage == "truncated":
+        said = rf"{re.escape(str(folder / truncate(folder)))} is damaged \([^\n]*\); put back a copy of the file"
+    else:
+        min(folder.glob("*.parquet")).unlink()
+        said = rf"{re.escape(str(folder))} holds \d+ of the [1-9]\d* rows that the step counted; put back its files"
+    said += rf", or remove {step} and make that step again"
+    with pytest.raises(UserError, match=f"^{re.escape(label)}: {said}$"):
+        report(layout.uri, Console(file=StringIO()))
+    assert not (tmp_path / "report.html").exists()
+    shown = status(layout)
+    assert [line for line in shown if re.fullmatch(f"{re.escape(label)}: {said}", line)] == shown[-1:]
+    with pytest.raises(UserError, match=f"^{said}$"):
+        export(str(folder.parent), str(tmp_path / "out.jsonl"))
+
+
+def test_damage_within_a_file_is_named_too(tmp_path: Path):
+    """The footer is whole, so the number of rows is known."""
+    layout = write_run(tmp_path, until=2)
+    path = min((tmp_path / "M2" / "judged" / "rows").glob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{re.escape(path.name)} is damaged .*make that step again"):
+        report(layout.uri, Console(file=StringIO()))
 
 
 @pytest.mark.parametrize("show", [print_status, report])
 def test_a_folder_of_no_run_is_the_users_error(tmp_path: Path, show: Any):
-    with pytest.raises(UserError, match="is no run's folder"):
+    with pytest.raises(UserError, match="is no run's folder: it has no recipe.yaml; `selfreward run` makes one"):
         show(str(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["report.html", "M1", "M1/", "M1/evaluation/rows"])
+@pytest.mark.parametrize("show", [print_status, report])
+def test_what_is_in_a_run_is_named_with_the_runs_folder(run: RunLayout, show: Any, place: str):
+    run.root.write_bytes("report.html", b"")
+    with pytest.raises(UserError, match=f"/{place} is no run's folder: .*; the run's folder is {run.uri}$"):
+        show(f"{run.uri}/{place}")
+
+
+def test_a_recipe_file_above_is_no_run(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text("model: m0\n")
+    with pytest.raises(UserError, match="`selfreward run` makes one"):
+        report(str(tmp_path / "runs"))
 
 
 def test_a_run_without_a_finished_step_has_no_report(tmp_path: Path):
@@ -304,8 +405,8 @@ def test_status_and_report_say_how_many_replies_were_flagged_and_why(run: RunLay
     pairs.write_json("manifest.json", manifest | {"metrics": metrics | {"shared_texts": shared}})
     [line] = [line for line in status(run) if "M2 pair" in line]
     assert re.sub(r", \d+ s,", ",", line) == (
-        "✓ M2 pair       9 rows, 2 dropped, 7 replies flagged (6 the same text for many prompts; 1 a repetition of the "
-        "question)"
+        "✓ M2 pair           9 rows, 2 dropped, 7 replies flagged (6 the same text for many prompts; 1 a "
+        "repetition of the question)"
     )
     [iteration] = read_report(run)[0].iterations
     assert iteration.shared == (SharedReply("I cannot say.", 6, False),)

@@ -35,6 +35,7 @@ def finish(layout: RunLayout) -> None:
 
 
 def write(layout: RunLayout, losses: list[float], first: int = 1) -> None:
+    layout.training(1).write_json("started.json", "…")
     tracker = JsonLines(TrackedRun(layout.uri, "1", "toy", "p", {}))
     for step, loss in enumerate(losses, start=first):
         tracker.metrics("M1/sft", {"loss": loss, "tokens_per_second": 1234.5, "accuracy": 0.5}, step, 0.0)
@@ -52,7 +53,7 @@ def test_without_a_terminal_the_metrics_of_the_current_step_are_printed_once(lay
     write(layout, [4.0, 3.0, 2.0, 1.0])
     lines = [line.strip() for line in shown(layout).splitlines()]
     assert lines[0] == "toy: m0 → M1"
-    assert lines[1] == "→ M1 seed       next"
+    assert lines[1] == "→ M1 seed  next"
     assert lines[2] == "· M1 sft"
     assert re.fullmatch(r"4 done, \d+:\d\d:\d\d ago", lines[3])
     assert lines[4] == "loss 1  tokens per second 1,234  accuracy 50.0 %"
@@ -73,6 +74,12 @@ def test_what_is_done_anew_is_shown_as_far_as_it_is(layout: RunLayout):
     lines = [line.strip() for line in shown(layout).splitlines()]
     assert lines[3].startswith("2 done, ")
     assert lines[5].startswith("loss 3 ")
+
+
+def test_a_step_that_was_removed_shows_no_metrics_of_its_earlier_self(layout: RunLayout):
+    write(layout, [4.0, 3.0])
+    layout.training(1).delete()
+    assert [line.strip() for line in shown(layout).splitlines()][1:] == ["→ M1 seed  next", "· M1 sft"]
 
 
 def test_it_ends_when_the_run_is_complete(layout: RunLayout):

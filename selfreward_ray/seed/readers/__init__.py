@@ -15,6 +15,7 @@ from selfreward_ray.seed.readers.reading import Reading
 from selfreward_ray.seed.readers.rows import Asked, asked_rows, ranked_sets
 from selfreward_ray.seed.readers.trees import TREES
 from selfreward_ray.seed.readers.votes import VOTES
+from selfreward_ray.store.row_formats import how_to_write
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
 __all__ = ["FORMATS", "Asked", "Reading", "read_asked", "read_seed"]
@@ -69,7 +70,7 @@ def _told(
     """The format of the rows, by its name in the recipe or by the first row that tells it; and all rows."""
     first = list(islice(rows, _LOOKED_AT))
     if not first:
-        raise RowError(f"{source}: holds no rows; write one JSON object a line")
+        raise RowError(f"{source}: holds no rows; {how_to_write(source)}")
     reading.check_columns(first, (name for form in formats for name in form.fields))
     asked_for = reading.wanted.format
     known = [form for form in formats if asked_for in (None, form.name)]

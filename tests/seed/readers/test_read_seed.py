@@ -6,7 +6,7 @@ import pytest
 from selfreward_ray.recipe.seed_data import FormatName, SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import FORMATS, Reading, read_seed
-from selfreward_ray.store.user_files import RowError
+from selfreward_ray.store.user_files import RowError, read_some_rows
 
 REPLY = {"text": "So.", "rank": 0}
 RANKED = {"prompt": "Why?", "responses": [REPLY]}
@@ -207,8 +207,24 @@ def test_reading_may_stop_after_some_rows(tmp_path):
 
 @pytest.mark.parametrize("lines", [[], [b"", b"  \n"], [b"\xef\xbb\xbf"]])
 def test_a_source_without_rows_is_refused(read, lines):
-    with pytest.raises(RowError, match=r"seed.jsonl: holds no rows; write one JSON object a line"):
+    with pytest.raises(RowError, match=r"seed.jsonl: holds no rows; write one JSON object a line$"):
         read(*lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("seed.csv", "write a line with the names of the columns, and below it one line for each row"),
+        ("seed.tsv", "write a line with the names of the columns"),
+        ("seed.ndjson", "write one JSON object a line"),
+    ],
+)
+def test_how_rows_are_written_depends_on_the_file(tmp_path, name, remedy):
+    (tmp_path / name).write_text("")
+    with pytest.raises(RowError, match=f"{name}: holds no rows; {remedy}"):
+        list(read_seed(SeedData(source=str(tmp_path / name))))
+    with pytest.raises(RowError, match=f"--replies: .*{name} holds no rows; {remedy}"):
+        list(read_some_rows(str(tmp_path / name), None, "--replies"))
 
 
 def test_prompts_without_replies_are_sent_where_they_belong(read):
