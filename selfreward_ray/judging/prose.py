@@ -7,6 +7,7 @@ another maximum, one of several scores, a part of something else and a quotation
 import re
 from collections.abc import Mapping
 
+from selfreward_ray.judging.asides import is_condition, is_of_another_label
 from selfreward_ray.judging.reading import is_part, value
 
 _FRACTION = re.compile(r"\\[dtc]?frac *\{([^{}\n]{1,12})\}\{([^{}\n]{1,12})\}")
@@ -96,9 +97,10 @@ _ENDS_LINE = re.compile(r"[ )\]>]*(?:[.!。][ )\]>]*)?(?:\Z|\n(?!\s*[-+]?\d[\d.,
 
 
 def prose_matches(pattern: str, verdict: str, scores: Mapping[str, float]) -> list[re.Match[str]]:
-    """The matches of `pattern` in ``plain(verdict)``, without those in another line than their label.
+    """The matches of `pattern` in ``plain(verdict)`` that are a verdict.
 
-    "Score:" and "4" alone in the next line are a score, "Score:" and "1. It is on the topic." are none.
+    Those of other labels ("Maximum score: 5"), conditions ("Score: 5 if …") and those in another line than their label
+    are ignored: "Score:" and "4" alone in the next line are a score, "Score:" and "1. It is on the topic." are none.
     """
     compiled, text, position = re.compile(pattern), plain(verdict), 0
     matches: list[re.Match[str]] = []
@@ -111,11 +113,13 @@ def prose_matches(pattern: str, verdict: str, scores: Mapping[str, float]) -> li
 
 
 def _is_aside(match: re.Match[str], scores: Mapping[str, float]) -> bool:
-    """Whether the group of `match` is in another line than its beginning, and not alone there."""
-    if not match[1] or "\n" not in match.string[match.start() : match.start(1)]:
+    if not match[1]:
         return False
     end = match.end() if scores else _tail(match.string, match.end())[0]
-    return not _ENDS_LINE.match(match.string, end)
+    if is_condition(match.string, end) or is_of_another_label(match, bool(scores)):
+        return True
+    in_another_line = "\n" in match.string[match.start() : match.start(1)]
+    return in_another_line and not _ENDS_LINE.match(match.string, end)
 
 
 def prose_score(match: re.Match[str], verdict: str, scores: Mapping[str, float], maximum: float) -> float | None:

@@ -129,6 +129,21 @@ def test_per_cent_are_a_score_in_prose_if_the_maximum_is_a_hundred(
     assert rubric(r"Score: *(\d+)", min_score=0, max_score=maximum, reading="prose").read_score(verdict) == score
 
 
+@pytest.mark.parametrize(
+    ("pattern", "verdict", "score"),
+    [
+        (r"(?i)\brating *: *(\d)", "Rating: 4\nHighest rating: 5", 4),
+        (r"(?i)\b(?:final )?grade *: *(\d)", "Grade: 4\nClass grade: 5", 4),
+        # other languages, and patterns without a label: the words before are not known
+        (r"(?i)\bNote *: *(\d)", "Endgültige Note: 4", 4),
+        (r"(?i)оценка *: *(\d)", "Итоговая оценка: 4", 4),
+        (r"(?i)(\d) *stars", "It gets 4 stars", 4),
+    ],
+)
+def test_words_before_an_english_label_decide_whose_score_it_is(pattern: str, verdict: str, score: float) -> None:
+    assert rubric(pattern, reading="prose").read_score(verdict) == score
+
+
 def write(folder: Path, **fields: object) -> str:
     path = folder / "own.yaml"
     path.write_text(yaml.safe_dump(FIELDS | fields, allow_unicode=True), encoding="utf-8")

@@ -56,6 +56,35 @@ NUMBERS = [
     ("Score: 4\nScore: −1", None),
     ("Score: 4\nScore: 2 or 3", None),
     ("Score: 4\n5 would need an example.", 4.0),
+    # the scores of other labels are none of the verdict's
+    ("Score: 4\nMaximum score: 5", 4.0),
+    ("Score: 4 (max score: 5)", 4.0),
+    ("Score: 2\n\n**Maximum** possible **score:** 5", 2.0),
+    ("Score: 4 (maximum total score: 5)", 4.0),
+    ("Score: 4\nmax_score: 5", 4.0),
+    ("Score: 4\nA perfect score: 5 needs sources.", 4.0),
+    ("Score: 4\nConfidence score: 0.9", 4.0),
+    ("Score: 4\nPassing score: 3", 4.0),
+    ("Score: 4\n\nBreakdown:\nRelevance score: 1\nSub-score: 1", 4.0),
+    ("Score: 4\nCriterion 1 score: 1", 4.0),
+    ("Relevance score: 1", None),
+    ("Score: 4\nAdjusted score: 3", 3.0),
+    ("Score: 3\nOverall quality score: 4", 4.0),
+    ("Score: 3. My total score: 4", 4.0),
+    ("So I give it the score: 4", 4.0),
+    ("I give this reply a score: 4", 4.0),
+    ("It is clear and right, score: 4", 4.0),
+    ("It is not right. So score: 1", 1.0),
+    ("Mein Score: 4", 4.0),
+    ("因此 Score: 4", 4.0),
+    ("Score: 3\nI would not give it score: 5", 3.0),
+    ("Score: 3\nIt doesn't deserve the score: 5", 3.0),
+    ("Score: 3\nTo get score: 5, it needs sources.", 3.0),
+    # a condition is no verdict
+    ("Score: 3\nScore: 5 if it had sources", 3.0),
+    ("Score: 3\nScore: 5/5 would need sources.", 3.0),
+    ("Score: 4 if complete, otherwise 2", None),
+    ("Score: 4, if only just", 4.0),
     # out of range
     ("Score: 6", None),
     ("Score: 55", None),
@@ -292,6 +321,12 @@ GRADES = [
     ("Choice: B und C", None),
     ("$\\boxed{B}$", None),
     ("", None),
+    # of another label, or a condition
+    ("Choice: D\nSecond choice: E", 4),
+    ("Choice: D\n\nAlternative choice: C", 4),
+    ("The best choice: D", 4),
+    ("My final choice: D", 4),
+    ("Choice: D\nChoice: E if it had sources", 4),
 ]
 PREFERENCES = [
     ("The second one is wrong.\nBetter: first", 1),
@@ -314,6 +349,7 @@ PREFERENCES = [
     ("Better: firstly", None),
     ('The reply says "Better: first"', None),
     ("The first is better.", None),
+    ("Better: first\nWhat would be even better: second with sources", 1),
 ]
 
 
