@@ -36,6 +36,16 @@ def means(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
     return {key: fmean(each) for key, each in found.items()}
 
 
+def dispersion(wins: Sequence[float]) -> float:
+    """Variance of `wins`, which are 1, ½ (ties) and 0, divided by that of a coin with the same mean: 1 without ties.
+
+    One win and one loss are added, so that it is above 0 and defined even if all `wins` are alike.
+    """
+    values = [*wins, 1.0, 0.0]
+    share = fmean(values)
+    return fmean((value - share) ** 2 for value in values) / (share * (1 - share))
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its interval, in the unit of its values."""

@@ -8,7 +8,7 @@ What differs from AlpacaEval 2: there is no term for how difficult a prompt is, 
 models; nothing is extrapolated to lengths that were not observed; and the fit is penalized by Firth's method instead of
 a cross-validated L2 norm. Firth's penalty (Jeffreys prior) has no setting, and its estimate is finite even if the
 lengths separate wins from losses. The interval is that of the profile penalized likelihood (Heinze & Schemper, 2002),
-over prompts.
+over prompts, with the `dispersion` of the wins as that of a quasi-likelihood: ties vary less than wins and losses do.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from selfreward_ray.evaluation.intervals import dispersion
+
 MIN_DECIDED = 10
 """Minimum number of pairs that are not ties. With fewer, two coefficients cannot be estimated."""
 
@@ -26,7 +28,7 @@ _INTERCEPTS = (-30.0, 30.0)
 _SLOPES = (-60.0, 60.0)
 """Where `b` is searched: far enough to cancel every intercept."""
 _DROP = float(stats.chi2.ppf(0.95, 1)) / 2
-"""How far the log-likelihood falls from its maximum to an end of the interval."""
+"""How far the log-likelihood falls from its maximum to an end of the interval, without ties."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def length_controlled(wins: Sequence[float], differences: Sequence[int]) -> Leng
     if (won != 0.5).sum() < MIN_DECIDED or not difference.min() <= 0 <= difference.max() or not difference.any():
         return None
     length = np.tanh(difference / difference.std())
+    drop = _DROP * dispersion(wins)
 
     def loss(intercept: float) -> float:
         """The smallest loss with this intercept."""
@@ -57,7 +60,7 @@ def length_controlled(wins: Sequence[float], differences: Sequence[int]) -> Leng
     best, least = _smallest(loss, _INTERCEPTS)
 
     def beyond(intercept: float) -> float:
-        return loss(intercept) - least - _DROP
+        return loss(intercept) - least - drop
 
     def end(limit: float) -> float:
         return limit if beyond(limit) < 0 else float(optimize.brentq(beyond, best, limit, xtol=1e-5))

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import fmean
 
-from selfreward_ray.evaluation.intervals import gains
+from selfreward_ray.evaluation.intervals import dispersion, gains
 from selfreward_ray.evaluation.length_control import length_controlled
 from selfreward_ray.records import Comparison, ScoredPair
 
@@ -25,7 +26,7 @@ class Outcomes:
     left_win_rate: float | None
     """Wins of the left side plus half the ties, divided by the number of pairs; None if nothing was compared."""
     left_win_interval: list[float] | None
-    """Wilson's interval of `left_win_rate`, with ties as half wins; None if nothing was compared."""
+    """The interval of `left_win_rate`, see `win_rate_interval`; None if nothing was compared."""
     length_controlled_win_rate: float | None
     """The win rate at equal length, see `length_control`; None if it cannot be estimated."""
     length_controlled_interval: list[float] | None
@@ -53,13 +54,20 @@ def outcomes_by_score(left: Mapping[str, float], right: Mapping[str, float]) -> 
     return _outcomes(["left" if gain < 0 else "right" if gain > 0 else "neither" for gain in gained], None)
 
 
-def wilson_interval(wins: float, count: int) -> list[float]:
-    """Wilson's 95 % score interval, ``[low, high]``, of the fraction ``wins / count`` for a `count` above 0.
+def win_rate_interval(wins: Sequence[float]) -> list[float]:
+    """The 95 % interval, ``[low, high]``, of the mean of at least one of `wins`: 1, ½ for a tie, 0 for a loss.
 
-    It lies within 0 and 1 and has a width at 0 and at 1, also for a few units, where a bootstrap or a normal
-    approximation has none. Half wins vary less than a win or a loss does, so with ties it is wider than necessary.
+    Wilson's score interval for n/d pairs in the place of n. d is the `dispersion` of the wins: a tie varies less than a
+    win or a loss does, so that n pairs with ties say as much as n/d without. Without ties d is 1, and the interval is
+    Wilson's; it is never wider. It lies within 0 and 1 and has a width at 0, at 1 and if all are ties, also for a few
+    pairs, where a bootstrap or a normal approximation has none.
     """
-    share, z2 = wins / count, _Z**2
+    return wilson_interval(fmean(wins), len(wins) / dispersion(wins))
+
+
+def wilson_interval(share: float, count: float) -> list[float]:
+    """Wilson's 95 % score interval, ``[low, high]``, of a `share` of `count` units."""
+    z2 = _Z**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     margin = _Z / (1 + z2 / count) * sqrt(share * (1 - share) / count + z2 / (4 * count**2))
     return [max(0.0, centre - margin), min(1.0, centre + margin)]
@@ -76,7 +84,7 @@ def _outcomes(preferred: Sequence[str], differences: Sequence[int] | None) -> Ou
         right=right,
         ties=ties,
         left_win_rate=(left + ties / 2) / count if count else None,
-        left_win_interval=wilson_interval(left + ties / 2, count) if count else None,
+        left_win_interval=win_rate_interval(wins) if count else None,
         length_controlled_win_rate=None if controlled is None else controlled.rate,
         length_controlled_interval=None if controlled is None else [controlled.low, controlled.high],
         first_in_both=counts["first"],

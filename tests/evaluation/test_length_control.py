@@ -112,6 +112,21 @@ def test_ties_pull_to_the_middle():
     assert 0.5 < controlled(half_tied, lengths).rate < controlled(wins, lengths).rate - 0.05
 
 
+def test_with_ties_the_interval_covers_the_true_rate_and_not_always():
+    """60 % ties and ½ at equal length. An interval that takes a tie for half a coin would have ½ in every sample."""
+    rng = np.random.default_rng(9)
+    found = []
+    for _ in range(200):
+        lengths = rng.normal(0, 100, 60).round()
+        win = 0.4 / (1 + np.exp(-np.tanh(lengths / 100)))
+        drawn = rng.random(60)
+        estimate = length_controlled(np.where(drawn < win, 1, np.where(drawn < 0.4, 0, 0.5)).tolist(), lengths.tolist())
+        if estimate is not None:
+            found.append(estimate.low <= 0.5 <= estimate.high)
+    assert len(found) > 190
+    assert 0.92 < np.mean(found) < 0.985
+
+
 @pytest.mark.parametrize(
     ("wins", "lengths"),
     [

@@ -1,10 +1,18 @@
 """Wins, losses and ties of a head-to-head comparison."""
 
 import random
+from math import comb
 
 import pytest
 
-from selfreward_ray.evaluation.outcomes import Outcomes, outcomes, outcomes_by_score, wilson_interval
+from selfreward_ray.evaluation.intervals import dispersion
+from selfreward_ray.evaluation.outcomes import (
+    Outcomes,
+    outcomes,
+    outcomes_by_score,
+    wilson_interval,
+    win_rate_interval,
+)
 from selfreward_ray.records import Comparison, Contender, ReplyPair
 
 PAIR = ReplyPair("p", "Why?", Contender("a", "So."), Contender("b", "No."))
@@ -46,14 +54,62 @@ def test_the_greater_score_wins_and_prompts_must_be_the_same():
         (1, 1, (0.2065, 1.0)),
     ],
 )
-def test_wilsons_interval(wins: float, count: int, interval: tuple[float, float]):
-    assert wilson_interval(wins, count) == pytest.approx(interval, abs=1e-4)
+def test_without_ties_the_interval_is_wilsons(wins: int, count: int, interval: tuple[float, float]):
+    assert wilson_interval(wins / count, count) == pytest.approx(interval, abs=1e-4)
+    assert win_rate_interval([1.0] * wins + [0.0] * (count - wins)) == pytest.approx(interval, abs=1e-4)
 
 
-def test_the_win_rates_interval_counts_ties_as_half_wins():
-    """6 left, 2 right, 2 ties: 7 of 10."""
-    found = outcomes(Comparison("p", PAIR, (), (), name) for name in ["left"] * 6 + ["right"] * 2 + ["neither"] * 2)
-    assert found.left_win_interval == wilson_interval(7, 10)
+def some_wins(left: int, right: int, ties: int) -> list[float]:
+    return [1.0] * left + [0.0] * right + [0.5] * ties
+
+
+def test_ties_make_the_interval_narrower():
+    """20 wins, 6 losses and 36 ties with the two that are added: mean 38 / 62, variance 29 / 62 − (38 / 62)² = 0.0921,
+    that of a coin 38·24 / 62² = 0.2373, so d = 0.3881. With n / d = 154.6 and z = 1.96, the interval of 37 / 60 is
+    (0.6167 + 0.0124 ± √(0.2364·0.02485 + 0.000154)) / 1.02485."""
+    wins = some_wins(19, 5, 36)
+    assert dispersion(wins) == pytest.approx(0.3881, abs=1e-4)
+    assert win_rate_interval(wins) == pytest.approx((0.5381, 0.6896), abs=1e-4)
+    assert wilson_interval(37 / 60, 60)[0] < 0.5
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 24])
+def test_the_interval_is_never_wider_than_wilsons_and_never_of_zero_width(count: int):
+    for left in range(count + 1):
+        for right in range(count + 1 - left):
+            wins = some_wins(left, right, count - left - right)
+            share = sum(wins) / count
+            low, high = win_rate_interval(wins)
+            wide_low, wide_high = wilson_interval(share, count)
+            assert 0 <= wide_low - 1e-9 <= low <= share + 1e-9
+            assert share - 1e-9 <= high <= wide_high + 1e-9 <= 1 + 2e-9
+            assert high - low > 0.05
+            mirrored = win_rate_interval(some_wins(right, left, count - left - right))
+            assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(
+    ("count", "win", "tie"), [(60, 0.2, 0.6), (30, 0.2, 0.6), (60, 0.35, 0.6), (60, 0.15, 0.8), (60, 0.5, 0.0)]
+)
+def test_the_interval_covers_the_true_rate_as_often_as_it_says(count: int, win: float, tie: float):
+    """The probability of each number of wins, losses and ties, added up where the interval has the true rate."""
+    covered = 0.0
+    for left in range(count + 1):
+        for right in range(count + 1 - left):
+            ties = count - left - right
+            low, high = win_rate_interval(some_wins(left, right, ties))
+            if low <= win + tie / 2 <= high:
+                ways = comb(count, left) * comb(count - left, right)
+                covered += ways * win**left * (1 - win - tie) ** right * tie**ties
+    assert 0.93 < covered < 0.97
+
+
+def test_the_win_rate_has_the_interval_with_ties():
+    """6 left, 2 right, 2 ties, one of which by the order."""
+    names = ["left"] * 6 + ["right"] * 2 + ["neither", "first"]
+    found = outcomes(Comparison("p", PAIR, (), (), name) for name in names)
+    assert found.left_win_interval == win_rate_interval(some_wins(6, 2, 2))
+    assert outcomes_by_score({"a": 1, "b": 1}, {"a": 0, "b": 1}).left_win_interval == win_rate_interval([0.0, 0.5])
     assert outcomes([]).left_win_interval is None
 
 

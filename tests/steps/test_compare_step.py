@@ -11,7 +11,7 @@ import pytest
 from scripted_model import ScriptedPools
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.evaluation.outcomes import wilson_interval
+from selfreward_ray.evaluation.outcomes import win_rate_interval
 from selfreward_ray.judging.head_to_head import ALONE, TOO_FEW_VERDICTS, TWICE
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Comparison, Dropped, EvaluatedReply, EvaluatedSet, JudgedPrompt, Prompt
@@ -83,7 +83,7 @@ def test_wins_ties_and_what_could_not_be_compared_are_counted(tmp_path: Path, po
     )
     assert manifest.metrics["outcomes"] == {
         "left": 1, "right": 1, "ties": 1, "first_in_both": 1, "second_in_both": 0,
-        "left_win_rate": 0.5, "left_win_interval": wilson_interval(1.5, 3),
+        "left_win_rate": 0.5, "left_win_interval": win_rate_interval([1, 0, 0.5]),
         "length_controlled_win_rate": None, "length_controlled_interval": None,
     }  # fmt: skip
     made = {c.pair.prompt: c for c in read_rows(Folder(out), Comparison)}
