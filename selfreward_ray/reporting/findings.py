@@ -160,7 +160,8 @@ def _at_equal_length(found: Outcome, outcomes: Mapping[str, Any]) -> tuple[str, 
     low, high = outcomes["length_controlled_interval"]
     there = _side_of_half(low, high)
     if there == found:
-        but, more = "", ""
+        across = (rate - 0.5) * (outcomes["left_win_rate"] - 0.5) < 0
+        but, more = "", ", on the other side of 50 %" if across else ""
     elif there == "not significant":
         but, more = "not significant at equal length", ", which is not significant: this interval includes 50 %"
     else:

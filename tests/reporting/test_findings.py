@@ -100,7 +100,8 @@ def test_the_same_difference_on_each_prompt_has_no_interval():
          "worse at equal length"),
         ([0.2, 0.45], [0.55, 0.8], "80.0), which is better: this", "better at equal length"),
         ([0.45, 0.6], [0.55, 0.8], "80.0), which is better: this", "better at equal length"),
-        ([0.45, 0.6], [0.4, 0.6], "60.0).", ""),
+        ([0.45, 0.7], [0.4, 0.7], "70.0).", ""),
+        ([0.45, 0.7], [0.3, 0.6], "60.0), on the other side of 50 %.", ""),
     ],
 )  # fmt: skip
 def test_the_win_rate_at_equal_length_has_its_interval_and_what_it_contradicts(
