@@ -34,6 +34,8 @@ class Fired:
     reaction: Reaction
     text: str
     """What was measured, and the remedy."""
+    taken: str = ""
+    """What the run did, in words; empty where that was not asked (`Reactions.taken`)."""
 
     @property
     def line(self) -> str:
@@ -59,7 +61,7 @@ def fired(kinds: Iterable[AlarmKind], step: Finished, alarms: Alarms, label: str
             continue
         value, threshold = kind.measure(step), float(settings.threshold)
         if value is not None and kind.fired(value, threshold):
-            text = kind.message(value, threshold)
+            text = kind.message(value, threshold, settings.reaction)
             found.append(Fired(kind.name, label, model, value, threshold, settings.reaction, text))
     return tuple(found)
 

@@ -9,6 +9,7 @@ from math import log2
 from typing import Any, Literal
 
 from selfreward_ray.evaluation.intervals import Estimate, fraction
+from selfreward_ray.recipe.alarms import Reaction
 from selfreward_ray.reporting.formatting import percent
 
 TRAININGS = frozenset({"baseline", "sft", "dpo"})
@@ -51,6 +52,8 @@ class AlarmKind:
     says: str
     """What was measured; ``{}`` stands for the value."""
     remedy: str
+    rejecting_helps: bool = False
+    """Whether the remedy begins with a rejection of the model, where the recipe does not ask for that already."""
 
     def fired(self, value: float, threshold: float) -> bool:
         """Whether `value` is beyond `threshold`."""
@@ -58,10 +61,13 @@ class AlarmKind:
             return value > threshold
         return value < threshold if self.fires == "below" else value <= threshold
 
-    def message(self, value: float, threshold: float) -> str:
-        """One or two sentences with value, threshold and remedy."""
+    def message(self, value: float, threshold: float, reaction: Reaction) -> str:
+        """One or two sentences with value, threshold and a remedy beyond the `reaction` that is set."""
+        remedy = self.remedy
+        if self.rejecting_helps and reaction != "rollback":
+            remedy = f"Reject the model (alarms.{self.name}.reaction=rollback), or {remedy[0].lower()}{remedy[1:]}"
         limit = {"above": "at most", "below": "at least", "at or below": "above"}[self.fires]
-        return f"{self.says.format(self.shown(value))} (expected: {limit} {self.shown(threshold)}). {self.remedy}."
+        return f"{self.says.format(self.shown(value))} (expected: {limit} {self.shown(threshold)}). {remedy}."
 
 
 def _percent(share: float) -> str:
@@ -273,7 +279,7 @@ ALARMS: tuple[AlarmKind, ...] = (
     AlarmKind(
         "win_rate", COMPARISONS, _win_rate_high, "below", _percent,
         "the answers lose against those of the model before: the 95 % interval of the win rate ends at {}",
-        "Reject the model (alarms.win_rate.reaction=rollback), or lower dpo.learning_rate in a new run",
+        "Lower dpo.learning_rate in a new run", rejecting_helps=True,
     ),
 )  # fmt: skip
 """All alarms; those that say most about a model or a judge come first."""

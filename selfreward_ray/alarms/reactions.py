@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from selfreward_ray.alarms.check import Fired, fired_after, rejection_of
 from selfreward_ray.errors import UserError
@@ -57,6 +58,22 @@ class Reactions:
         """Why the run, of which all `alarms` are given, goes no further, and how it would; None if none stops it."""
         stopping = _stopping(self._open(alarm for alarm in alarms if alarm.step not in self._past))
         return self._stopped([a for a in stopping if a.step == stopping[0].step]) if stopping else None
+
+    def taken(self, alarms: Iterable[Fired]) -> tuple[Fired, ...]:
+        """`alarms` with what the run did, which need not be the reaction that the recipe names."""
+        return tuple(replace(alarm, taken=self._taken(alarm)) for alarm in alarms)
+
+    def _taken(self, alarm: Fired) -> str:
+        rejection = self._layout.rejection(alarm.model)
+        if rejection is not None and (rejection.alarm, rejection.step) == (alarm.alarm, alarm.step):
+            return f"M{alarm.model} is rejected"
+        if alarm.reaction == "warn":
+            return "warned"
+        if rejection is not None:
+            return f"none: M{alarm.model} is rejected by the alarm {rejection.alarm}"
+        if alarm.step in self._past:
+            return "none: a later model was trained already"
+        return "the run is stopped" if _stopping([alarm]) else f"none yet: M{alarm.model} is to be rejected"
 
     def _open(self, alarms: Iterable[Fired]) -> list[Fired]:
         """Those of `alarms` whose model is not rejected already."""

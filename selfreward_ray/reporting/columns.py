@@ -44,7 +44,7 @@ TEXT_COLUMNS = (
 
 def alarm_cells(alarm: Fired) -> tuple[str, ...]:
     """One cell for each of `ALARM_COLUMNS`."""
-    return (alarm.alarm, alarm.step, f"M{alarm.model}", alarm.text, alarm.reaction)
+    return (alarm.alarm, alarm.step, f"M{alarm.model}", alarm.text, alarm.taken or alarm.reaction)
 
 
 def model_columns(scorer: str | None) -> tuple[str, ...]:

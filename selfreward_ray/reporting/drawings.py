@@ -45,7 +45,7 @@ def win_rate_drawings(summary: RunSummary) -> list[Drawing]:
     if not lines:
         return []
     plot = _over_models(summary, lines, "win rate, %, ties count half", _PERCENT, Reference("no difference", 50.0))
-    return [(f"Head to head by the judge of the run{_WITH_INTERVAL}", plot)]
+    return [(f"Head to head by {summary.instruments.judge}{_WITH_INTERVAL}", plot)]
 
 
 def _number(model: str) -> int:

@@ -3,7 +3,7 @@
 To add a kind of finding, write a function that makes one from two `Evaluated` models and add it to `KINDS`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from selfreward_ray.evaluation.differences import RankedPairs, accuracy_difference, mean_difference
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.reporting.formatting import percent
+from selfreward_ray.reporting.instruments import Instruments
 
 Outcome = Literal["better", "worse", "not significant", "not measured"]
 
@@ -26,6 +27,10 @@ class Finding:
     outcome: Outcome
     text: str
     """One or two sentences with the difference, its interval and the number of prompts, or with the remedy."""
+    measure: str = ""
+    """By what the models are compared, as in ``head to head`` or ``pairwise accuracy``."""
+    but: str = ""
+    """What restricts the outcome, in a few words; empty if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class AddedComparison:
 
 def findings(
     evaluated: Sequence[Evaluated],
-    scorer: str | None,
+    by: Instruments,
     held_out: bool,
     models: int,
     comparisons: Sequence[AddedComparison] = (),
@@ -74,13 +79,22 @@ def findings(
     """All comparisons of each model with the one that it was trained from and with M1, kind by kind; last, those
     that users added.
 
-    `held_out` says whether the recipe has held-out sets, `models` how many models the run is to have.
+    `by` says what measured them, `held_out` whether the recipe has held-out sets, `models` how many models the run is
+    to have.
     """
-    return _of_models(evaluated, scorer, held_out, models, bool(comparisons)) + tuple(map(_added, comparisons))
+    return _of_models(evaluated, by, held_out, models, bool(comparisons)) + tuple(map(_added, comparisons))
+
+
+def by_models(found: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
+    """The findings on the same models together, in the order in which the models are first compared."""
+    grouped: dict[str, list[Finding]] = {}
+    for finding in found:
+        grouped.setdefault(finding.models, []).append(finding)
+    return list(grouped.items())
 
 
 def _of_models(
-    evaluated: Sequence[Evaluated], scorer: str | None, held_out: bool, models: int, compared: bool
+    evaluated: Sequence[Evaluated], by: Instruments, held_out: bool, models: int, compared: bool
 ) -> tuple[Finding, ...]:
     if not held_out:
         return (
@@ -91,19 +105,18 @@ def _of_models(
     by_name = {model.model: model for model in evaluated}
     trained = [(by_name.get(after.parent or "", before), after) for before, after in pairwise(evaluated)]
     pairs = trained + [(evaluated[0], after) for before, after in trained if before != evaluated[0]]
-    found = [finding for kind in KINDS for before, after in pairs if (finding := kind(before, after, scorer))]
-    unscored = scorer is None and not compared and not any(model.against for model in evaluated)
+    found = [finding for kind in KINDS for before, after in pairs if (finding := kind(before, after, by))]
+    unscored = by.scorer is None and not compared and not any(model.against for model in evaluated)
     return (*([_no_scorer()] if unscored else []), *found)
 
 
-def head_to_head_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
+def head_to_head_finding(before: Evaluated, after: Evaluated, by: Instruments) -> Finding | None:
     """The win rate of the later model's answers by the judge of the run; None if they were not compared."""
-    del scorer
     outcomes = after.against.get(before.model)
     if outcomes is None:
         return None
     of_whom, over = (after.model, before.model), "held-out prompts"
-    return _win_finding("Head to head", _names(before, after), "the judge of the run", of_whom, outcomes, over)
+    return _win_finding("Head to head", _names(before, after), by.judge, of_whom, outcomes, over)
 
 
 def _added(comparison: AddedComparison) -> Finding:
@@ -125,11 +138,11 @@ def _win_finding(
 ) -> Finding:
     """Whether the first of two `sides`, the left one of the `outcomes`, wins more often than the second."""
     if outcomes["left_win_rate"] is None:
-        return Finding(kind, names, "not measured", "The judge could compare no answers of the two.")
+        nothing = "The judge could compare no answers of the two."
+        return Finding(kind, names, "not measured", nothing, kind.lower())
     low, high = outcomes["left_win_interval"]
-    found: Outcome = "better" if low > 0.5 else "worse" if high < 0.5 else "not significant"
-    controlled = outcomes["length_controlled_win_rate"]
-    at_equal_length = "" if controlled is None else f" At equal length it would win {percent(controlled)} %."
+    found = _side_of_half(low, high)
+    at_equal_length, but = _at_equal_length(found, outcomes)
     reason = " The interval includes 50 %." if found == "not significant" else ""
     text = (
         f"By {judge}, {sides[0]} wins {percent(outcomes['left_win_rate'])} % against {sides[1]} "
@@ -137,55 +150,103 @@ def _win_finding(
         f"{outcomes['left']} wins, {outcomes['right']} losses, and {outcomes['ties']} ties that count "
         f"half.{reason}{at_equal_length}"
     )
-    return Finding(kind, names, found, text)
+    return Finding(kind, names, found, text, kind.lower(), but)
 
 
-def score_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
-    """The difference of the scores of two models' answers; None without a scorer."""
-    if scorer is None:
-        return None
-    difference = mean_difference(before.scores, after.scores)
-    count = len(before.scores.keys() & after.scores.keys())
-    if difference is None:
-        text = f"The scorer {scorer} gave no score to answers of both models to the same prompt."
-        return Finding("Answers", _names(before, after), "not measured", text)
-    return _finding(
-        "Answers", before, after, difference, f"{scorer} score", "percentage points", 1, f"{count} held-out prompts"
+def _side_of_half(low: float, high: float) -> Outcome:
+    """What a win rate with this interval says of the left side."""
+    return "better" if low > 0.5 else "worse" if high < 0.5 else "not significant"
+
+
+def _at_equal_length(found: Outcome, outcomes: Mapping[str, Any]) -> tuple[str, str]:
+    """A sentence on the win rate at equal length, and in a few words how it differs from what was `found`; empty texts
+    where it was not estimated."""
+    rate = outcomes["length_controlled_win_rate"]
+    if rate is None:
+        return "", ""
+    low, high = outcomes["length_controlled_interval"]
+    there = _side_of_half(low, high)
+    if there == found:
+        across = (rate - 0.5) * (outcomes["left_win_rate"] - 0.5) < 0
+        but, more = "", ", on the other side of 50 %" if across else ""
+    elif there == "not significant":
+        but, more = "not significant at equal length", ", which is not significant: this interval includes 50 %"
+    else:
+        but, more = f"{there} at equal length", f", which is {there}: this interval does not include 50 %"
+    return (
+        f" At equal length it would win {percent(rate)} % (95 % interval {percent(low)} to {percent(high)}){more}.",
+        but,
     )
 
 
-def accuracy_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
+def score_finding(before: Evaluated, after: Evaluated, by: Instruments) -> Finding | None:
+    """The difference of the scores of two models' answers; None without a scorer."""
+    if by.scorer is None:
+        return None
+    difference = mean_difference(before.scores, after.scores)
+    if difference is None:
+        text = f"The scorer {by.scorer} gave no score to answers of both models to the same prompt."
+        return Finding("Answers", _names(before, after), "not measured", text, f"{by.scorer} score")
+    return _finding("Answers", before, after, difference, f"{by.scorer} score", _prompts(before.scores, after.scores))
+
+
+def accuracy_finding(before: Evaluated, after: Evaluated, by: Instruments) -> Finding | None:
     """The difference of the pairwise accuracies of two models as judges."""
-    del scorer
+    del by
     difference = accuracy_difference(before.ranked, after.ranked)
     if difference is None:
         text = "No held-out set has two replies of different ranks that both models could judge."
-        return Finding("Judge", _names(before, after), "not measured", text)
-    count = len(before.ranked.keys() & after.ranked.keys())
+        return Finding("Judge", _names(before, after), "not measured", text, "pairwise accuracy")
     margin = None if difference.margin is None else 100 * difference.margin
     percents = Estimate(100 * difference.mean, margin)
-    return _finding(
-        "Judge", before, after, percents, "pairwise accuracy", "percentage points", 1, f"{count} ranked sets"
-    )
+    return _finding("Judge", before, after, percents, "pairwise accuracy", _sets(before.ranked, after.ranked))
 
 
-def spearman_finding(before: Evaluated, after: Evaluated, scorer: str | None) -> Finding | None:
+def spearman_finding(before: Evaluated, after: Evaluated, by: Instruments) -> Finding | None:
     """The difference of Spearman's correlations of two models as judges; None if no set has one."""
-    del scorer
+    del by
     difference = mean_difference(before.spearmans, after.spearmans)
     if difference is None:
         return None
-    count = len(before.spearmans.keys() & after.spearmans.keys())
-    return _finding("Judge", before, after, difference, "Spearman", "", 3, f"{count} ranked sets")
+    over = _sets(before.spearmans, after.spearmans)
+    return _finding("Judge", before, after, difference, "Spearman", over, unit="", digits=3)
 
 
-KINDS: tuple[Callable[[Evaluated, Evaluated, str | None], Finding | None], ...] = (
+@dataclass(frozen=True)
+class _Over:
+    """The prompts or sets on which two models are compared."""
+
+    name: str
+    """With their number, as in ``60 held-out prompts``."""
+    count: int
+    alike: bool
+    """Whether both models have the same value on each."""
+
+
+def _prompts(before: Mapping[str, Any], after: Mapping[str, Any]) -> _Over:
+    return _over(before, after, "held-out prompts")
+
+
+def _sets(before: Mapping[str, Any], after: Mapping[str, Any]) -> _Over:
+    return _over(before, after, "ranked sets")
+
+
+def _over(before: Mapping[str, Any], after: Mapping[str, Any], what: str) -> _Over:
+    common = before.keys() & after.keys()
+    return _Over(f"{len(common)} {what}", len(common), all(before[key] == after[key] for key in common))
+
+
+KINDS: tuple[Callable[[Evaluated, Evaluated, Instruments], Finding | None], ...] = (
     head_to_head_finding,
     score_finding,
     accuracy_finding,
     spearman_finding,
 )
-"""Each makes a finding of an earlier and a later model and the scorer's name, or None where it does not apply."""
+"""Each makes a finding of an earlier and a later model and of what measured them, or None where it does not apply."""
+
+
+_MOST_DIGITS = 6
+"""Decimals beyond which a difference is one of rounding errors."""
 
 
 def outcome(difference: Estimate) -> Outcome:
@@ -198,9 +259,17 @@ def outcome(difference: Estimate) -> Outcome:
 
 
 def _finding(
-    kind: str, before: Evaluated, after: Evaluated, difference: Estimate, what: str, unit: str, digits: int, over: str
-) -> Finding:
+    kind: str, before: Evaluated, after: Evaluated, difference: Estimate, what: str, over: _Over,
+    unit: str = "percentage points", digits: int = 1,
+) -> Finding:  # fmt: skip
+    """The `difference` of two models in words. Decimals are added until the ends of its interval differ."""
+    names, margin = _names(before, after), difference.margin
+    if over.alike and over.count > 1:
+        text = f"The {what} of {after.model} is the same as that of {before.model} on each of the {over.name}."
+        return Finding(kind, names, "not significant", text, what)
     found = outcome(difference)
+    while margin and digits < _MOST_DIGITS and round(margin, digits) == 0:
+        digits += 1
     size = f"{abs(difference.mean):.{digits}f} {unit}".strip()
     same = round(abs(difference.mean), digits) == 0
     change = f"is as high as that of {before.model}" if same else (
@@ -208,11 +277,13 @@ def _finding(
     )  # fmt: skip
     if difference.low is None or difference.high is None:
         interval = "one prompt gives no interval"
+    elif round(difference.high - difference.low, _MOST_DIGITS) == 0:
+        interval = "the difference is the same on each, so that it has no interval"
     else:
         interval = f"95 % interval {_signed(difference.low, digits)} to {_signed(difference.high, digits)}"
-    reason = " The interval includes 0." if found == "not significant" and difference.margin is not None else ""
-    text = f"The {what} of {after.model} {change} ({interval}), on the same {over}.{reason}"
-    return Finding(kind, _names(before, after), found, text)
+    reason = " The interval includes 0." if found == "not significant" and margin is not None else ""
+    text = f"The {what} of {after.model} {change} ({interval}), on the same {over.name}.{reason}"
+    return Finding(kind, names, found, text, what)
 
 
 def _signed(value: float, digits: int) -> str:

@@ -11,11 +11,12 @@ from markupsafe import Markup
 
 from selfreward_ray.evaluation.agreement import RULE
 from selfreward_ray.reporting import columns, drawings
-from selfreward_ray.reporting.findings import Finding
+from selfreward_ray.reporting.conclusion import conclusion
+from selfreward_ray.reporting.findings import by_models
 from selfreward_ray.reporting.formatting import duration, number, shortened, visible
 from selfreward_ray.reporting.pairs_data import PairData
 from selfreward_ray.reporting.plots import bar
-from selfreward_ray.reporting.summary import RunSummary, rejection_notes
+from selfreward_ray.reporting.summary import RunSummary, rejection_mark, rejection_notes
 
 _CONTENTS = (
     ("better", "Did it get better?"),
@@ -40,7 +41,11 @@ def render_page(summary: RunSummary, data: PairData) -> str:
         summary=summary,
         data=data,
         contents=_CONTENTS,
-        findings=_by_models(summary),
+        answer=conclusion(summary),
+        findings=[
+            (models, rejection_mark(models, summary.rejections, summary.planned_models), found)
+            for models, found in by_models(summary.findings)
+        ],
         scorer=summary.scorer and visible(summary.scorer),
         rejection_notes=rejection_notes(summary.rejections, summary.planned_models),
         text_columns=columns.TEXT_COLUMNS,
@@ -87,14 +92,6 @@ def _tables(summary: RunSummary) -> dict[str, Any]:
         "step_columns": columns.step_columns(starts),
         "step_rows": [columns.step_cells(step, starts) for step in summary.steps],
     }
-
-
-def _by_models(summary: RunSummary) -> list[tuple[str, list[Finding]]]:
-    """The findings on the same models together, in the order in which the models are first compared."""
-    grouped: dict[str, list[Finding]] = {}
-    for finding in summary.findings:
-        grouped.setdefault(finding.models, []).append(finding)
-    return list(grouped.items())
 
 
 def content_policy(script: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from selfreward_ray.alarms.check import Fired
 from selfreward_ray.reporting.findings import AddedComparison, Finding
+from selfreward_ray.reporting.instruments import Instruments
 from selfreward_ray.reporting.recipe_diff import Difference
 from selfreward_ray.store.rejection import Rejection
 
@@ -153,6 +154,8 @@ class RunSummary:
     samples: tuple[Sample, ...]
     unfinished: tuple[str, ...] = ()
     """Titles of the steps that are not finished."""
+    instruments: Instruments = field(default_factory=Instruments)
+    """What measured the models."""
     findings: tuple[Finding, ...] = ()
     alarms: tuple[Fired, ...] = ()
     rejections: tuple[Rejection, ...] = ()
@@ -169,12 +172,27 @@ class RunSummary:
 
 def rejection_notes(rejections: Sequence[Rejection], last: int) -> list[str]:
     """A sentence for each rejected model, and one with the model to use if the last one, M(`last`), is rejected."""
-    gone = {rejection.model for rejection in rejections}
+    gone, use = {rejection.model for rejection in rejections}, model_to_use(rejections, last)
     notes = [
         f"M{r.model} is rejected by the alarm {r.alarm} after {r.step}: no model from M{r.since} on starts from it."
         for r in rejections
     ]
     if last in gone:
-        use = max(t for t in range(1, last) if t not in gone)
         notes.append(f"The last model is rejected: use M{use} (M{use}/model in the run's folder).")
     return notes
+
+
+def model_to_use(rejections: Sequence[Rejection], last: int) -> int:
+    """t of the newest model up to M(`last`) that is not rejected."""
+    gone = {rejection.model for rejection in rejections}
+    return max((t for t in range(1, last + 1) if t not in gone), default=1)
+
+
+def rejection_mark(models: str, rejections: Sequence[Rejection], last: int) -> str:
+    """What a reader of findings on `models`, as in ``M3 against M1``, has to know: that the first one is rejected.
+    Empty if it is not."""
+    for rejection in rejections:
+        if f" M{rejection.model} against " in f" {models}":
+            instead = f": use M{model_to_use(rejections, last)}" if rejection.model == last else ""
+            return f"M{rejection.model} is rejected by the alarm {rejection.alarm}{instead}."
+    return ""

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,25 +18,34 @@ from selfreward_ray.reporting.columns import (
     step_columns,
     taken_as,
 )
+from selfreward_ray.reporting.conclusion import conclusion
+from selfreward_ray.reporting.findings import by_models
 from selfreward_ray.reporting.formatting import number, share_with_interval, shortened, visible
-from selfreward_ray.reporting.summary import RunSummary, rejection_notes
+from selfreward_ray.reporting.summary import RunSummary, rejection_mark, rejection_notes
 from selfreward_ray.store.rejection import Rejection
 
 _STYLES = {"better": "green", "worse": "red"}
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    """Print what got better, and the tables of models and steps. They fit into 80 columns."""
-    for finding in summary.findings:
-        style = _STYLES.get(finding.outcome, "")
-        head = Text.assemble((finding.outcome, style), f"  {visible(finding.models)}, {finding.kind.lower()}: ")
-        console.print(head + Text(visible(finding.text)), highlight=False)
-    for line in alarm_lines(summary.alarms, summary.rejections, summary.planned_models):
+    """Print what got better, by pairs of models, the tables of models and steps, which fit into 80 columns, and at
+    last the answer in one sentence."""
+    last = summary.planned_models
+    for line in alarm_lines((), summary.rejections, last):
+        console.print(line, highlight=False)
+    for models, found in by_models(summary.findings):
+        mark = rejection_mark(models, summary.rejections, last)
+        console.print(Text.assemble((visible(models), "bold"), (f"  {mark}" if mark else "", "yellow")))
+        for finding in found:
+            head = Text.assemble((finding.outcome, _STYLES.get(finding.outcome, "")), f"  {finding.kind.lower()}: ")
+            console.print(Padding(head + Text(visible(finding.text)), (0, 0, 0, 2)), highlight=False)
+    for line in alarm_lines(summary.alarms, (), last):
         console.print(line, highlight=False)
     console.print()
     models = [model_cells(model, summary.scorer) for model in summary.models]
     console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
     console.print(_table(f"{summary.name}: steps", step_columns(), map(step_cells, summary.steps)))
+    console.print(Text(visible(conclusion(summary)), style="bold"), highlight=False)
 
 
 def alarm_lines(alarms: Iterable[Fired], rejections: Sequence[Rejection], last: int) -> list[Text]:

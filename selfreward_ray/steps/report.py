@@ -8,10 +8,12 @@ from rich.console import Console
 
 from selfreward_ray import __version__
 from selfreward_ray.alarms.check import alarms_of
+from selfreward_ray.alarms.reactions import Reactions
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.findings import findings
+from selfreward_ray.reporting.instruments import instruments_of
 from selfreward_ray.reporting.judged import JudgedFigures, ShownPrompt
 from selfreward_ray.reporting.page import render_page
 from selfreward_ray.reporting.pairs_data import PairArchive, PairData
@@ -74,6 +76,7 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
     evaluated = [found for t in made if (found := read_evaluated(layout, t)) is not None]
     held_out = bool(recipe.seed_data.held_out)
     comparisons = tuple(read_comparisons(layout, recipe.alarms.position_bias.threshold))
+    by = instruments_of(recipe, layout)
     judged = _read_judged(layout, recipe)
     summary = RunSummary(
         name=recipe.name,
@@ -83,9 +86,10 @@ def read_report(layout: RunLayout) -> tuple[RunSummary, PairData]:
         steps=tuple(_step(step, manifest) for step, manifest in finished),
         samples=judged.samples,
         unfinished=tuple(step.label for step, manifest in steps if manifest is None),
-        findings=findings(evaluated, recipe.evaluation.scorer, held_out, len(made), comparisons),
+        instruments=by,
+        findings=findings(evaluated, by, held_out, len(made), comparisons),
         comparisons=comparisons,
-        alarms=alarms_of(planned, recipe, layout),
+        alarms=Reactions(planned, recipe, layout).taken(alarms_of(planned, recipe, layout)),
         rejections=layout.rejections,
         planned_models=len(made),
         iterations=judged.iterations,

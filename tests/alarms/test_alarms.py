@@ -114,6 +114,16 @@ def test_a_message_has_value_threshold_and_remedy():
     assert (found.value, found.threshold) == (0.97, 0.95)
 
 
+def test_a_remedy_does_not_name_the_reaction_that_is_set():
+    step = Finished(won(1, 9, 0, 0.49), with_parent=True)
+    remedies = {reaction: alarm("win_rate", step, reaction=reaction)[0].text.split("). ")[1] for reaction in REACTIONS}
+    reject = "Reject the model (alarms.win_rate.reaction=rollback), or lower dpo.learning_rate in a new run."
+    assert remedies == {"warn": reject, "stop": reject, "rollback": "Lower dpo.learning_rate in a new run."}
+
+
+REACTIONS = ("warn", "stop", "rollback")
+
+
 def test_several_verdicts_are_measured_as_the_loop_averages_them():
     metrics = {"agreement": agreement(-0.1, -1), "agreement_of_means": agreement(0.1, -1)}
     assert alarm("judge_at_chance", Finished(metrics, judges_on=True)) == ()

@@ -141,6 +141,7 @@ def test_bad_candidates_reject_the_model_that_wrote_them(run: SmallLoop, monkeyp
     assert (found.model, found.since, found.alarm, found.step) == (2, 3, "tied_prompts", "M3 · pairs")
     summary = report(run.layout.uri, Console(file=io.StringIO()))
     assert [(a.alarm, a.step, a.reaction) for a in summary.alarms] == [("tied_prompts", "M3 · pairs", "rollback")]
+    assert [a.taken for a in summary.alarms] == ["M2 is rejected"]
 
 
 def test_the_first_model_has_none_before_it(run: SmallLoop):
@@ -148,6 +149,7 @@ def test_the_first_model_has_none_before_it(run: SmallLoop):
     with pytest.raises(StoppedByAlarm, match=r"stopped after M1 · SFT .*alarms\.loss_rise\.reaction=warn"):
         run.run(run.recipe(alarms={"loss_rise": {"reaction": "rollback"}}))
     assert read_rejections(run.layout.root) == ()
+    assert [a.taken for a in report(run.layout.uri, Console(file=io.StringIO())).alarms] == ["the run is stopped"]
 
 
 def test_where_the_last_model_is_rejected_the_model_to_use_is_named(run: SmallLoop):
@@ -159,7 +161,18 @@ def test_where_the_last_model_is_rejected_the_model_to_use_is_named(run: SmallLo
     assert note in said
     assert "M3 is rejected by the alarm win_rate after M3 · against M2" in said
     assert "alarm win_rate after M3 · against M2: the answers lose" in said
-    assert note in (Path(run.layout.uri) / "report.html").read_text().replace("&#39;", "'")
+    assert "reaction=rollback" not in said, "it is set already"
+    lines = [line.rstrip() for line in said.splitlines()]
+    assert lines[1] == note
+    assert "M3 against M2  M3 is rejected by the alarm win_rate: use M2." in lines
+    (answer,) = [line for line in lines if line.startswith("Use M2, because M3 is rejected; ")]
+    page = (Path(run.layout.uri) / "report.html").read_text().replace("&#39;", "'")
+    header = page.split("</header>")[0]
+    assert note in header
+    assert answer in header
+    assert '<h3>M3 against M2</h3>\n    <p class="warning">M3 is rejected by the alarm win_rate: use M2.</p>' in page
+    assert '<h3>M2 against M1</h3>\n    <p class="warning">' not in page
+    assert ">M3 is rejected</td>" in page
     assert note in shown(print_status, run.layout.uri)
     assert note in shown(watch, run.layout.uri, 5.0)
     assert "complete; the report is" in shown(print_status, run.layout.uri)

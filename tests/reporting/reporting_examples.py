@@ -26,7 +26,9 @@ M1 = ModelSummary(
 SEED = StepSummary("seed", "M1", 4830, {"unreadable": 88, "order disagrees": 1204}, 512_033, 1033.4)
 PAIR = StepSummary("pair", "M2", 3964, {}, 0, 2.1)
 SAMPLE = Sample("M1", HOSTILE, LONG_WORD, 4.667, "</div><img src=x onerror=alert(1)>", 1.333)
-FINDING = Finding("Answers", "M1 against M0", "better", "The demo score of M1 is 17.6 percentage points higher.")
+FINDING = Finding("Answers", "M1 against M0", "better", "The demo score of M1 is 17.6 percentage points higher.",
+    "demo score",
+)  # fmt: skip
 COMPARISON = AddedComparison(
     "gpt", "M1", "other/answers", "RUN/M1/evaluation", "other/answers", "a-judge", OUTCOMES, "a-judge"
 )

@@ -261,7 +261,7 @@ def test_chance_is_on_the_plots_where_it_is_known() -> None:
     plots = [plot for plot in html.split("<figure>")[1:] if 'class="chance"' in plot]
     captions = [re.match("<figcaption>(.*?)</figcaption>", plot)[1].split(",")[0].split(":")[0] for plot in plots]  # type: ignore[index]
     assert captions == [
-        "Head to head by the judge of the run", "Pairs of replies ranked as humans did",
+        "Head to head by the judge of this run", "Pairs of replies ranked as humans did",
         "Correlation with the human ranks", "Accuracy",
     ]  # fmt: skip
 

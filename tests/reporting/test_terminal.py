@@ -56,5 +56,7 @@ def test_brackets_and_escapes_in_names_are_only_text() -> None:
 
 
 def test_what_got_better_is_said_first() -> None:
-    first = printed(RUN, 120).splitlines()[0]
-    assert first == "better  M1 against M0, answers: The demo score of M1 is 17.6 percentage points higher."
+    first, second, *_, last = [line.rstrip() for line in printed(RUN, 120).splitlines()]
+    assert first == "M1 against M0"
+    assert second == "  better  answers: The demo score of M1 is 17.6 percentage points higher."
+    assert last == "M1 is better than M0 by demo score; as a judge: not measured; no alarm fired."

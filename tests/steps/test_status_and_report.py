@@ -163,7 +163,13 @@ def test_a_comparison_in_the_runs_folder_is_reported_apart_from_the_loops_own(tm
         assert shown in page
     assert "says little" not in page
     assert str(tmp_path) not in re.sub(r' title="[^"]*"', "", page)
-    assert "not significant  paper-judge: M3 against M1, comparison: By the judge gpt-judge" in console.file.getvalue()
+    printed = [line.strip() for line in console.file.getvalue().splitlines()]
+    compared = printed[printed.index("paper-judge: M3 against M1") + 1]
+    assert compared.startswith("not significant  comparison: By the judge gpt-judge")
+    assert printed[-1] == (
+        "M3 is better than M1 by head to head and demo score; as a judge: not significant; against-base: M3 against "
+        "base/answers: better; paper-judge: M3 against M1: not significant; 3 alarms fired (answer_length, diversity)."
+    )
     assert "under-way" not in page
 
 
