@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from selfreward_ray.reporting.formatting import duration, number, percent, visible
+from selfreward_ray.reporting.formatting import amount, duration, number, percent, visible
 
 SECONDS_BETWEEN_LINES = 10
 
@@ -62,7 +62,7 @@ class Progress:
         self._tell(None)
         seconds = f"{number(self._elapsed())} s"
         if kind is None:
-            rows = self._rows() if self._done < self._total else f"{number(self._done)} {self._unit}"
+            rows = self._rows() if self._done < self._total else amount(self._done, self._unit.removesuffix("s"))
             _print_mark(self._console, "✓", "green", self._label, rows, seconds, self._shown, self._speed())
         else:
             _print_mark(self._console, "✗", "red", self._label, self._rows(), seconds, kind.__name__)

@@ -73,9 +73,7 @@ class Folder:
 
     def infos(self) -> list[fs.FileInfo]:
         """The files directly inside, with size and time, in the order of their names."""
-        filesystem, path = self.filesystem()
-        infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        return sorted((i for i in infos if i.type == fs.FileType.File), key=lambda info: info.path)
+        return sorted((i for i in self._inside() if i.type == fs.FileType.File), key=lambda info: info.path)
 
     def infos_below(self) -> dict[str, fs.FileInfo]:
         """The files in the folder and in those below it by their names relative to it, in their order.
@@ -98,10 +96,16 @@ class Folder:
         return dict(sorted(found.items()))
 
     def folders(self) -> list[str]:
-        """Names of the folders directly inside."""
+        """Names of the folders directly inside; empty when there is no folder."""
+        return sorted(i.base_name for i in self._inside() if i.type == fs.FileType.Directory)
+
+    def _inside(self) -> list[fs.FileInfo]:
         filesystem, path = self.filesystem()
-        infos = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
+        try:
+            found: list[fs.FileInfo] = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        except NotADirectoryError:  # a file
+            return []
+        return found
 
     def read_bytes(self, name: str) -> bytes:
         """All of `name`. Raises `FileNotFoundError` when it is not there, and another `OSError` of the storage."""

@@ -74,7 +74,7 @@ def test_what_the_readers_leave_out_is_dropped_with_their_reasons(
     assert manifest.dropped == {"reply has no rank": 1, "no reply is ranked": 1}
     assert manifest.metrics["agreement"]["verdicts"] == 2
     [ended] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("✓ agreement")]
-    assert ended.split("  ")[1] == "1 sets", "one set was judged; a dropped reply is none"
+    assert ended.split("  ")[1] == "1 set", "one set was judged; a dropped reply is none"
     assert [d.id for d in read_rows(Folder(str(tmp_path / "out")), Dropped, "dropped")] == [
         "seed/000000/r1",
         f"{data}:2",
