@@ -126,6 +126,8 @@ _COUNTED = {
     "paragraph", "number", "no", "requirement", "condition", "met", "meet", "fulfil", "satisfie", "misse", "missing",
     "lack", "fail", "failed", "add", "added", "version", "page", "figure", "table", "example", "sentence",
 }  # fmt: skip
+# After a unit or a maximum the line may go on with a reason: "4 points, since …", but not "1 point for the style".
+_GOES_ON = re.compile(r"[ )\]>]*(?:[,;:–—-] |(?:because|since|as)\b)", re.IGNORECASE)
 # The end of a line, after which the next one is no bare number.
 _ENDS_LINE = re.compile(r"[ )\]>]*(?:[.!。][ )\]>]*)?(?:\Z|\n(?!\s*[-+]?\d[\d.,/ ]*(?:\n|\Z)))")
 
@@ -152,8 +154,9 @@ def _is_aside(match: re.Match[str], scores: Mapping[str, float]) -> bool:
     end = match.end() if scores else _tail(match.string, match.end())[0]
     if is_condition(match.string, end) or is_of_another_label(match, bool(scores)):
         return True
-    in_another_line = "\n" in match.string[match.start() : match.start(1)]
-    return in_another_line and not _ENDS_LINE.match(match.string, end)
+    if "\n" not in match.string[match.start() : match.start(1)] or _ENDS_LINE.match(match.string, end):
+        return False
+    return bool(scores) or end == match.end() or not _GOES_ON.match(match.string, end)
 
 
 def prose_score(match: re.Match[str], verdict: str, scores: Mapping[str, float], maximum: float) -> float | None:
