@@ -1,9 +1,11 @@
-"""Matches of a rubric's pattern that are not the verdict: the scores of other labels, and conditions.
+"""Matches of a rubric's pattern that are not the verdict: the scores of other labels, conditions, and inner objects.
 
 They are ignored, so that "Score: 4" counts in a verdict that goes on with "Maximum score: 5".
 """
 
 import re
+from collections import deque
+from collections.abc import Sequence
 
 # English labels, since the words that may stand before a label are known for English only.
 _LABEL = re.compile(
@@ -66,6 +68,35 @@ def is_of_another_label(match: re.Match[str], of_grades: bool) -> bool:
     if words[-1] in {"a", "an"}:
         return not _GIVING.intersection(words)
     return not (words[-1] in _OWN or _WHOLE.intersection(words[-2:]) or (of_grades and words[-1] in _OF_GRADES))
+
+
+def outermost(matches: Sequence[re.Match[str]]) -> list[re.Match[str]]:
+    """`matches` without those inside of braces which are in braces that have a match of their own.
+
+    In ``{"score": 3, "parts": {"style": {"score": 1}}}`` the score is 3.
+    """
+    waiting, braces = deque(matches), re.finditer(r"[{}]", matches[0].string if len(matches) > 1 else "")
+    own: list[list[re.Match[str]]] = [[]]
+    inner: list[list[re.Match[str]]] = [[]]
+
+    def close() -> None:
+        outer, ended = inner[-2], own.pop() or inner[-1]
+        inner.pop()
+        shorter, inner[-1] = sorted((outer, ended), key=len)
+        inner[-1].extend(shorter)
+
+    for brace in braces:
+        while waiting and waiting[0].start() < brace.start():
+            own[-1].append(waiting.popleft())
+        if brace[0] == "{":
+            own.append([])
+            inner.append([])
+        elif len(own) > 1:
+            close()
+    own[-1].extend(waiting)
+    while len(own) > 1:
+        close()
+    return sorted(own[0] + inner[0], key=lambda match: match.start())
 
 
 def _has_no_case(word: str) -> bool:

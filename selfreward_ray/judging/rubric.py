@@ -13,7 +13,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.judging.escape import escape_tags, quote_scores
 from selfreward_ray.judging.probe import frames, repeats_a_repetition
 from selfreward_ray.judging.prose import plain, prose_matches, prose_score
-from selfreward_ray.judging.reading import MARKS, names_score, pattern_score
+from selfreward_ray.judging.reading import MARKS, names_score, pattern_matches, pattern_score
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 _PACKAGED = resources.files(__package__) / "rubrics"
@@ -190,9 +190,9 @@ class Rubric(BaseModel):
         return rf"([\x00-\x7f]{{0,{max_tokens}}}|[\s\S]{{0,{max_tokens // 4}}})({'|'.join(literal)})"
 
     def _matches(self, verdict: str) -> list[re.Match[str]]:
-        """All matches of `score_pattern`. Their places are those in `verdict`."""
+        """The matches of `score_pattern` that may be the score. Their places are those in `verdict`."""
         if self.reading == "pattern":
-            return list(re.finditer(self.score_pattern, verdict))
+            return pattern_matches(self.score_pattern, verdict)
         return prose_matches(self.score_pattern, verdict, self.scores)
 
     def _escaped(self, text: str) -> str:
@@ -202,10 +202,19 @@ class Rubric(BaseModel):
 
 
 def _forms(score: float) -> list[str]:
-    """Ways to write a number: 4, 4.0, 4.00, 4,0, 04, 004 and +4."""
+    """Ways to write a number: 4, 4.0, 4.00, 4,0, 04, 004, +4, and 4,000."""
     plainly = repr(score).removesuffix(".0")
     tenths, hundredths = f"{score:.1f}", f"{score:.2f}"
-    return [plainly, tenths, hundredths, tenths.replace(".", ","), plainly.zfill(2), plainly.zfill(3), f"+{plainly}"]
+    return [
+        plainly,
+        tenths,
+        hundredths,
+        tenths.replace(".", ","),
+        plainly.zfill(2),
+        plainly.zfill(3),
+        f"+{plainly}",
+        f"{score:,.0f}",
+    ]
 
 
 def _said(score: float | None) -> str:
