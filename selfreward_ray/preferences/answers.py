@@ -6,25 +6,29 @@ counts as an answer if it has the form of one, and the prompts and the other rep
 
 - It is *offered*: most of its prompts name it, fewer than half of all prompts do, and it is given at least twice as
   often where it is named.
-- It is *opposed*: of those of its prompts that have another reply too, at least half have another such answer.
+- It is *opposed*: of those of its prompts that have another reply too, at least half have another answer of its shape.
 - It is of *one task*: it is a single word, symbols, or JSON, and most of its prompts have a few consecutive words in
   common.
 
-A form is a label of at most `pairs.label_words` words, or symbols alone. Longer texts, JSON and ``name: value`` have it
-where most of their prompts name each of their parts.
+A form is a label of at most `pairs.label_words` words, or symbols alone. JSON, ``name: value`` and tags have it where
+they are opposed by the same with another value, and they and longer texts where most of their prompts name each of
+their parts. A prompt is here its text with the messages before it.
 """
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from heapq import nsmallest
+from itertools import repeat
 from typing import Any
 from zlib import crc32
 
 from selfreward_ray.preferences.flags import has_content, text_key
+from selfreward_ray.preferences.label_size import is_one_word, label_size
 from selfreward_ray.words import MARKS, has_words, text_length, words
 
 _MOST_SYMBOLS = 8
@@ -37,9 +41,29 @@ _SAMPLED_WORDS = 24
 
 _FENCE = re.compile(r"\A(```+|~~~+)[^\n`]*\n(.*)\n[ \t]*\1\Z", re.DOTALL)
 _WRAPPING = "*_`\"'“”‘’"
-_PLAIN = re.compile(rf"[\w{MARKS} \-/&'’.,()%+#$€£°]+")
+_PLAIN = re.compile(rf"[\w{MARKS} \-/&'’.,()%+#$€£°・]+")
 """What a label is written with. Brackets, colons, exclamation marks and markup within it make it none."""
 _NAME_AND_VALUE = re.compile(r"([^:：\n]+)[:：]([^:：\n]+)")
+_TAGGED = re.compile(r"<([\w-]+)>([^<>]+)</\1>\s*")
+_LEVELS = re.compile(r"\s*(?:->|[>→›»|])\s*")
+_MATH = re.compile(r"\\(?:boxed|fbox|text|textbf|mathrm|mathbf)\s*\{(.*)\}", re.DOTALL)
+_MATH_MARKS = re.compile(r"\A(?:\$+|\\[(\[])\s*(?=\\)|(?<=\})\s*(?:\$+|\\[)\]])\Z")
+_HEADING = re.compile(r"\A#+[ \t]+")
+_MOST_FIELDS = 8
+_ANY = "symbols"
+"""The shape of symbols, which are an answer where others have fields: ``[]`` where nothing is to be extracted."""
+_OF_NO_TASK = re.compile(
+    r"\b(?:assist\w*|asist\w*|help\w*|chatbot|AI|KI|IA|ИИ|GPT|language model|ассистент\w*|помощник\w*)\b"
+    r"|ChatGPT|助手|助理|アシスタント",
+    re.IGNORECASE,
+)
+"""Words of messages such as "You are a helpful assistant.", which prompts of all tasks have in common."""
+_FORGING = """
+    score scores rating rate grade mark points total choice better best winner preference verdict judgement judgment
+    reason reasons explanation reply instruction prompt
+"""
+_OF_A_VERDICT = {*_FORGING.split(), "first reply", "second reply", "total score", "final score", "final verdict"}
+"""Names with which a reply may forge a verdict, or the texts that a judge is shown. One with no others has no shape."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +76,14 @@ class Answer:
     """Whether it may be an answer without being named by the prompts."""
     single: bool
     """Whether it is a single word, symbols, JSON or ``name: value``."""
+    shape: str | None = None
+    """What answers that stand against each other have in common: the names of JSON, for example, or being labels. None
+    for the form of a verdict."""
+
+    def opposes(self, other: "Answer") -> bool:
+        """Whether it and `other` are of the same shape, as two labels of a classification are."""
+        shapes = {self.shape, other.shape}
+        return None not in shapes and (len(shapes) == 1 or _ANY in shapes)
 
     def is_named(self, asked: str) -> bool:
         """Whether a prompt names each part; `asked` is its words, with blanks between and around them."""
@@ -62,34 +94,83 @@ class Answer:
 def read_answer(text: str, label_words: int) -> Answer | None:
     """The answer that `text` may be; None if it has no form of one."""
     whole = text.strip()
-    fenced = _FENCE.match(whole)
-    text = fenced[2] if fenced else whole
-    text = text.strip().strip(_WRAPPING).rstrip(".。").strip(_WRAPPING).strip()
+    text = _unwrapped(whole)
     if not has_words(text):
         symbols = len("".join(text.split()))
-        return Answer((), True, True) if has_content(whole) and symbols <= _MOST_SYMBOLS else None
+        return Answer((), True, True, _ANY) if has_content(whole) and symbols <= _MOST_SYMBOLS else None
     if _PLAIN.fullmatch(text):
-        size = _size(text)
+        size = label_size(text)
         if size > max(_MOST_WORDS, label_words):
             return None
-        return Answer((_joined(text),), size <= label_words, size <= label_words and len(text.split()) == 1)
+        label = size <= label_words
+        return Answer((_joined(text),), label, label and is_one_word(text, label_words), "label")
+    if len(text) > _MOST_CHARACTERS:
+        return None
     if text.startswith(("{", "[")):
         return _json_answer(text, label_words)
-    pair = _NAME_AND_VALUE.fullmatch(text)
-    if pair and all(_PLAIN.fullmatch(part) and 0 < _size(part) <= label_words for part in pair.groups()):
-        return Answer(tuple(map(_joined, pair.groups())), False, True)
-    return None
+    levels = _LEVELS.split(text)
+    if all(map(_PLAIN.fullmatch, levels)) and all(map(has_words, levels)) and _is_short(levels, label_words):
+        return Answer(tuple(map(_joined, levels)), label=True, single=False, shape="label")
+    return _fields_answer(_fields(text), label_words)
+
+
+def _unwrapped(text: str) -> str:
+    """The text within a code block, quotation marks, markup, a formula, or pictures."""
+    fenced = _FENCE.match(text)
+    text = _HEADING.sub("", fenced[2].strip() if fenced else text)
+    text = text.strip(_WRAPPING).rstrip(".。").strip(_WRAPPING).strip().replace("**", "")
+    text = _MATH_MARKS.sub("", text)
+    while formula := _MATH.fullmatch(text):
+        text = formula[1].strip()
+    return _without_pictures(text) if has_words(text) else text
+
+
+def _without_pictures(text: str) -> str:
+    start, end = 0, len(text)
+    while start < end and _is_picture(text[start]):
+        start += 1
+    while start < end and _is_picture(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_picture(character: str) -> bool:
+    return character in " \ufe0f\u200d" or (unicodedata.category(character) in ("So", "Sk") and character not in "`^")
 
 
 def _json_answer(text: str, label_words: int) -> Answer | None:
-    if len(text) > _MOST_CHARACTERS:
-        return None
     try:
-        values = list(_leaves(json.loads(text)))
+        read = json.loads(text)
+        values, names = list(_leaves(read)), sorted(set(_names(read)))
     except (ValueError, RecursionError):
         return None
     parts = tuple(_joined(value) for value in values if has_words(value))
-    return Answer(parts, False, True) if all(_size(value) <= label_words for value in values) else None
+    return Answer(parts, False, True, _shape("json", names)) if _is_short(values, label_words) else None
+
+
+def _fields(text: str) -> list[tuple[str, str]]:
+    """The names and values of tags, or of lines ``name: value``; empty if there is anything else."""
+    tags = _TAGGED.findall(text)
+    if tags and not _TAGGED.sub("", text):
+        return tags
+    found = [_NAME_AND_VALUE.fullmatch(line) for line in text.splitlines() if line.strip()]
+    return [(one[1], one[2]) for one in found if one] if all(found) else []
+
+
+def _fields_answer(fields: list[tuple[str, str]], label_words: int) -> Answer | None:
+    written = [text.strip() for field in fields for text in field]
+    if not 0 < len(fields) <= _MOST_FIELDS or not all(map(_PLAIN.fullmatch, written)):
+        return None
+    if not all(map(has_words, written)) or not _is_short(written, label_words):
+        return None
+    names = [_joined(name) for name, _ in fields]
+    return Answer(tuple(map(_joined, written)), False, True, _shape("fields", names))
+
+
+def _shape(kind: str, names: Iterable[str]) -> str | None:
+    found = [" ".join(words(name.replace("_", " "))) for name in names]
+    forged = found and all(name in _OF_A_VERDICT for name in found)
+    return None if forged else json.dumps([kind, *found])
 
 
 def _leaves(value: Any) -> Iterable[str]:
@@ -105,9 +186,17 @@ def _leaves(value: Any) -> Iterable[str]:
         yield str(value)
 
 
-def _size(text: str) -> float:
-    # Words that hyphens or points join count half.
-    return max(text_length(text).in_words(characters_per_word=2), len(words(text)) / 2)
+def _names(value: Any) -> Iterable[str]:
+    """The names in JSON, at all depths."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if isinstance(value, Mapping):
+        yield from map(str, value)
+    for one in inner:
+        yield from _names(one)
+
+
+def _is_short(texts: list[str], label_words: int) -> bool:
+    return all(label_size(text) <= label_words for text in texts)
 
 
 def _joined(text: str) -> str:
@@ -142,18 +231,26 @@ class Evidence:
 
 
 def gather(
-    prompts: Iterable[tuple[str, list[str]]], shared: Mapping[bytes, str], label_words: int
+    prompts: Iterable[tuple[str, list[str]]],
+    shared: Mapping[bytes, str],
+    label_words: int,
+    histories: Iterable[tuple[str, ...]] = repeat(()),
 ) -> dict[bytes, Evidence]:
-    """The evidence of a block of prompts, each with its replies, for each of the texts `shared`, by their keys."""
+    """The evidence of a block of prompts, each with its replies, for each of the texts `shared`, by their keys.
+
+    `histories` holds the texts of the messages before each prompt, such as the system text that describes the task.
+    """
     answers = {key: read_answer(text, label_words) for key, text in shared.items()}
     found = {key: Evidence() for key in shared}
-    asked_of: dict[bytes, dict[int, str]] = {key: {} for key in shared}
-    for prompt, replies in prompts:
+    asked_of: dict[bytes, dict[int, list[str]]] = {key: {} for key in shared}
+    for (prompt, replies), history in zip(prompts, histories, strict=False):
         asked = f" {_joined(prompt)} "
+        before = "".join(f" {_joined(turn)} " for turn in history)
         given = {text_key(reply): reply for reply in replies}
-        formed = {key for key in given.keys() & shared.keys() if read_answer(given[key], label_words)}
+        read = {key: read_answer(given[key], label_words) for key in given.keys() & shared.keys()}
+        formed = {key: answer for key, answer in read.items() if answer}
         for key, answer in answers.items():
-            evidence, named = found[key], answer is not None and answer.is_named(asked)
+            evidence, named = found[key], answer is not None and answer.is_named(asked + before)
             evidence.named_in_all += named
             if key not in given:
                 continue
@@ -161,11 +258,14 @@ def gather(
             evidence.formed += key in formed
             evidence.named += named
             evidence.contested += len(given) > 1
-            evidence.opposed += bool(formed - {key})
-            asked_of[key][crc32(prompt.encode("utf-8", "surrogatepass"))] = prompt
-    for key, prompts_by_hash in asked_of.items():
-        kept = nsmallest(_SAMPLED_PROMPTS, prompts_by_hash)
-        found[key].sample = {number: _sequences(prompts_by_hash[number]) for number in kept}
+            own = formed.get(key)
+            evidence.opposed += own is not None and any(own.opposes(formed[k]) for k in formed.keys() - {key})
+            of_the_task = [turn for turn in history if named or not _OF_NO_TASK.search(turn)]
+            number = crc32("\0".join([*history, prompt]).encode("utf-8", "surrogatepass"))
+            asked_of[key][number] = [*of_the_task, prompt]
+    for key, by_hash in asked_of.items():
+        for number in nsmallest(_SAMPLED_PROMPTS, by_hash):
+            found[key].sample[number] = sorted({hashed for text in by_hash[number] for hashed in _sequences(text)})
     return found
 
 
@@ -184,13 +284,12 @@ def is_answer(text: str, evidence: Evidence, prompts: int, label_words: int) -> 
     if answer is None or 2 * evidence.formed < evidence.prompts:
         return False
     mostly_named = 2 * evidence.named >= evidence.prompts
-    if not (answer.label or mostly_named):
-        return False
     if mostly_named and _is_offered(evidence, prompts):
         return True
-    if evidence.contested and 2 * evidence.opposed >= evidence.contested:
+    may_oppose = answer.label or mostly_named or answer.shape != "label"
+    if may_oppose and evidence.contested and 2 * evidence.opposed >= evidence.contested:
         return True
-    return answer.single and _is_of_one_task(evidence)
+    return (answer.label or mostly_named) and answer.single and _is_of_one_task(evidence)
 
 
 def _is_offered(evidence: Evidence, prompts: int) -> bool:

@@ -22,7 +22,7 @@ Stream = Callable[[Callable[[pa.Table], pa.Table], list[str]], Iterator[Any]]
 """Applies a function to each block of some columns of a table of judged prompts, and yields the rows of the results."""
 
 _REPLIES = ["candidates.list.element.text"]
-_PROMPTS_AND_REPLIES = ["text", *_REPLIES]
+_PROMPTS_AND_REPLIES = ["text", "history.list.element.text", *_REPLIES]
 """The columns that are read. Token ids and verdicts, most of a row, are not."""
 _LISTED = 20
 _LISTED_CHARACTERS = 200
@@ -97,7 +97,8 @@ def _count_block(batch: pa.Table, among: frozenset[bytes]) -> pa.Table:
 
 
 def _evidence_block(batch: pa.Table, shared: dict[bytes, str], label_words: int) -> pa.Table:
-    found = gather(zip(batch["text"].to_pylist(), _replies(batch), strict=True), shared, label_words)
+    judged = zip(batch["text"].to_pylist(), _replies(batch), strict=True)
+    found = gather(judged, shared, label_words, _histories(batch))
     return pa.table(
         {
             "key": pa.array(found.keys(), pa.binary()),
@@ -111,3 +112,10 @@ def _replies(batch: pa.Table) -> list[list[str]]:
     candidates = batch["candidates"].combine_chunks()
     texts = pa.ListArray.from_arrays(candidates.offsets, candidates.values.field("text"))
     return [list(replies) for replies in texts.to_pylist()]
+
+
+def _histories(batch: pa.Table) -> list[tuple[str, ...]]:
+    """The texts of the messages before each prompt."""
+    if "history" not in batch.column_names:  # a table of an earlier version
+        return [()] * len(batch)
+    return [tuple(turn["text"] for turn in turns or ()) for turns in batch["history"].to_pylist()]

@@ -1,6 +1,6 @@
 """Answers that many prompts share are told from evasions, and nothing that deceives judges is taken for one."""
 
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import pytest
 from attacks import ATTACKS
@@ -13,15 +13,18 @@ from selfreward_ray.preferences.constant import count_among, count_texts, least_
 Judged = list[tuple[str, list[str]]]
 
 
-def answers(judged: Judged, label_words: int = 2, cuts: list[int] | None = None) -> dict[str, bool]:
-    """Whether each text that at least five prompts, and 2 % of them, have as a reply is an answer."""
+def answers(
+    judged: Judged, label_words: int = 2, cuts: list[int] | None = None, history: tuple[str, ...] = ()
+) -> dict[str, bool]:
+    """Whether each text that at least five prompts, and 2 % of them, have as a reply is an answer. `history` is before
+    each prompt."""
     replies = [texts for _, texts in judged]
     counts = count_texts(replies)
     least = least_count(len(judged), 0.02)
     _, shared = count_among(replies, {key for key, count in counts.items() if count >= least})
     found = {key: Evidence() for key in shared}
     for start, end in pairwise([0, *sorted(cuts or []), len(judged)]):
-        for key, evidence in gather(judged[start:end], shared, label_words).items():
+        for key, evidence in gather(judged[start:end], shared, label_words, repeat(history)).items():
             found[key].add(evidence)
     return {text: is_answer(text, found[key], len(judged), label_words) for key, text in shared.items()}
 
@@ -213,6 +216,89 @@ def test_the_form_of_an_answer(text: str, label: bool):
 )
 def test_no_form_of_an_answer(text: str):
     assert read_answer(text, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('{"label": "positive"}', '{"label": "negative"}'),
+        ('{"label": "positive", "score": 0.9}', '{"label": "negative", "score": 0.1}'),
+        ('{"spam": true}', '{"spam": false}'),
+        ('```json\n["positive"]\n```', '```json\n["negative"]\n```'),
+        ("Answer: A", "Answer: B"),
+        ("**Label:** Positive", "**Label:** Negative"),
+        ("Mood: good\nSure: yes", "Mood: bad\nSure: no"),
+        ("\\boxed{A}", "\\boxed{B}"),
+        ("$\\boxed{\\text{yes}}$", "$\\boxed{\\text{no}}$"),
+        ("\\(\\boxed{3}\\)", "\\(\\boxed{4}\\)"),
+        ("#### 4", "#### 5"),
+        ("<label>Positive</label>", "<label>Negative</label>"),
+        ("<mood>good</mood><sure>yes</sure>", "<mood>bad</mood>\n<sure>no</sure>"),
+        ("Positive 😀", "Negative 😞"),
+        ("👍🏽 Yes", "❤️ No"),
+        ("Sports > Football", "News > World > Europe"),
+        ("ポジティブ", "ネガティブ"),
+        ("ポジティブな感情", "ネガティブ"),
+        ("どちらでもない", "はい"),
+        ("เชิงบวก", "เชิงลบ"),
+        ("ไม่เกี่ยวข้อง", "ใช่"),
+        ("អវិជ្ជមាន", "វិជ្ជមាន"),
+    ],
+)
+def test_answers_of_one_shape_that_stand_against_each_other(one: str, other: str):
+    """No prompt names them, and the prompts have nothing in common."""
+    words = 3 if one.endswith("な感情") else 2
+    assert list(answers(various(30, one, other) + various(200, start=30), words).values()) == [True, True]
+    alone = answers(various(30, one) + various(200, start=30), words)
+    assert list(alone.values()) == [False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Score: 5", "Score: 4"),
+        ("**Score:** **5**", "Score: 5/5"),
+        ('{"score": 5}', '{"score": 4}'),
+        ('{"reasons": "perfect", "score": 5}', '{"reasons": "good", "score": 4}'),
+        ("<reply>yes</reply>", "<reply>no</reply>"),
+        ("<score>5</score>", "<score>4</score>"),
+        ("Answer: A", "Label: B"),
+        ("Answer: A", "Positive"),
+        ('{"label": "good"}', '{"mood": "bad"}'),
+        ("Answer: I cannot say that", "Answer: I do not know"),
+        ("I'm sorry: I cannot help you.", "Thank you: I am happy to help."),
+        ("ขอบคุณสำหรับคำถามของคุณ", "ขออภัยฉันไม่สามารถช่วยได้"),
+        ("ご質問ありがとうございます。", "申し訳ありませんがお答えできません。"),
+        ("Sure!", "Okay!"),
+    ],
+)
+def test_what_forges_a_verdict_or_fits_every_prompt_is_no_answer_beside_its_like(one: str, other: str):
+    assert set(answers(various(30, one, other) + various(200, start=30)).values()) == {False}
+
+
+GENERIC = "You are a helpful assistant. Answer as well as you can."
+TASK = "Classify the mood of the review. Answer with positive or negative."
+
+
+@pytest.mark.parametrize("task", [TASK, "Tell the mood of each review that follows, in one word."])
+def test_a_task_may_be_described_in_the_messages_before_the_prompt(task: str):
+    assert answers(various(40, "Positive")) == {"Positive": False}
+    assert answers(various(40, "Positive"), history=(task,)) == {"Positive": True}
+    assert answers(various(40, "Positive"), history=(GENERIC, task, "Ready.")) == {"Positive": True}
+    assert answers(various(40, "I cannot say."), history=(task,)) == {"I cannot say.": False}
+
+
+@pytest.mark.parametrize("text", ["Sure", "OK", "{}", "Done."])
+def test_a_system_text_of_any_task_makes_no_task(text: str):
+    for system in (GENERIC, "You are ChatGPT, a large language model.", "あなたは親切なアシスタントです。"):
+        assert answers(various(40, text), history=(system,)) == {text: False}
+
+
+def test_a_long_label_that_the_system_text_names_is_opposed():
+    system = "Say: not enough information at all, or supported by the text."
+    judged = various(40, "Not enough information at all", "Supported by the text")
+    assert set(answers(judged).values()) == {False}
+    assert set(answers(judged, history=(system,)).values()) == {True}
 
 
 words = st.sampled_from(["Yes", "No", "yes.", "I cannot say.", "{}", "so", "Score: 5"])

@@ -13,7 +13,7 @@ from selfreward_ray.preferences.candidate_set import FLAGGED, SAME_MEAN
 from selfreward_ray.preferences.flags import CONSTANT, EMPTY
 from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.recipe.schema import Judge, Recipe
-from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Positive, Verdict
+from selfreward_ray.records import Candidate, Dropped, JudgedPrompt, Pair, Positive, Turn, Verdict
 from selfreward_ray.steps.pair import _pair_block, pair
 from selfreward_ray.store.arrow import to_table
 from selfreward_ray.store.folder import Folder
@@ -184,6 +184,23 @@ def test_a_label_of_many_prompts_wins_and_a_polite_text_does_not(
         {"text": "negative", "prompts": 40, "is_answer": True},
         {"text": "I am happy to help!", "prompts": 6, "is_answer": False},
     ]
+
+
+def test_a_task_in_the_system_text_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The reviews have nothing in common, and the rejected replies are texts of their own."""
+    system = Turn("system", "Classify the mood of the review: positive or negative.")
+    prompts = [
+        saying(
+            replace(judged(i, (5, 5), (1, 1)), text=f"a{i} b{i} c{i} d{i}", history=(system,)), "Positive", f"own {i}"
+        )
+        for i in range(40)
+    ]
+    for history, rows in ((True, 40), (False, 0)):
+        given = prompts if history else [replace(prompt, history=()) for prompt in prompts]
+        stream(monkeypatch, given, 7)
+        folder = tmp_path / str(history)
+        pair(RECIPE, judged=respond(folder, given), out=str(folder / "out"))
+        assert len(read_rows(Folder(str(folder / "out")), Pair)) == rows
 
 
 @pytest.mark.parametrize(
