@@ -5,7 +5,7 @@ it asks for one; the prompt is what it writes to ask for one.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from selfreward_ray.thought import Marks, opened_by
@@ -20,7 +20,7 @@ class Ending:
     """What stands between a reply and the next message."""
 
     trail: str
-    """White space between the reply and its end token."""
+    """Text between the reply and its end token; white space for most templates."""
     controls: tuple[str, ...]
     """The end token, and what must precede it; empty if the template writes none."""
 
@@ -30,15 +30,33 @@ class Ending:
 
 
 def ending(after: str, control: re.Pattern[str], eos: str | None) -> Ending:
-    """The end of a reply, from the text `after` it: the first control token, or all up to `eos` if only control tokens
-    are between the two."""
-    trail, *rest = control.split(after)
+    """The end of a reply, from the text `after` it: all up to the first control token, or up to `eos` if only control
+    tokens are between the two.
+
+    A mark that closes a part of the reply (``</answer>``) is text where another token ends the turn. Without a token,
+    the text is the end but for white space at its end, and is followed by the tokenizer's EOS token.
+    """
+    first, *rest = control.split(after)
     tokens, gaps = rest[::2], rest[1::2]
-    if not tokens or trail.strip():
-        return Ending("", ())
+    if not tokens:
+        return Ending(after.rstrip(), ())
     if eos in tokens and not any(gaps[: tokens.index(eos)]):
-        return Ending(trail, tuple(tokens[: tokens.index(eos) + 1]))
-    return Ending(trail, (tokens[0],))
+        return Ending(first, tuple(tokens[: tokens.index(eos) + 1]))
+    place = next((n for n, token in enumerate(tokens) if token == eos or not token.startswith("</")), 0)
+    before = first + "".join(token + gap for token, gap in zip(tokens[:place], gaps, strict=False))
+    return Ending(before, (tokens[place],))
+
+
+def without_end(text: str, end: Ending, shown: Collection[str]) -> str:
+    """A generated `text` without its end. Of the control tokens, those in `shown` are still in it."""
+    for part in reversed([end.trail, *(token for token in end.controls if token in shown)]):
+        # A model may write other white space around the text that ends a reply.
+        text = text.removesuffix(part) if text.endswith(part) else _without_word(text, part.strip())
+    return text
+
+
+def _without_word(text: str, word: str) -> str:
+    return text.rstrip().removesuffix(word) if word and text.rstrip().endswith(word) else text
 
 
 def lead_after(asked: str, answered: str, tokens: re.Pattern[str], marks: Sequence[Marks]) -> str:

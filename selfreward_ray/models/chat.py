@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed_lead, ending, lead_after
+from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed_lead, ending, lead_after, without_end
 from selfreward_ray.models.spelling import Spelled, Speller, any_of
 from selfreward_ray.models.template import ChatTemplate, Message, TurnsRefused
 from selfreward_ray.records import Turn
@@ -71,13 +71,16 @@ class ChatCodec:
             )
         self._speller = Speller(self._tokenizer)
         marks = {text for mark in self.template.marks for text in (mark.opening, mark.closing)}
+        asked, switched = [{"role": "user", "content": "a"}], (None, True, False) if self.template.switch else (None,)
+        written = "b".join(self._around_reply(asked, Spelled(()).fresh(), None))
+        self._shown = self._speller.control_marks(written, marks)
         self._tokens = any_of({*self._speller.control, *self._speller.marks, *marks})
         # Thoughts in earlier replies are left to the template, which may drop them.
         self._reply_marks = any_of({*self._speller.control, *self._speller.marks} - (marks - {*self._speller.control}))
-        asked, switched = [{"role": "user", "content": "a"}], (None, True, False) if self.template.switch else (None,)
         shown = [self._rendered(asked, "b", Spelled(()), thinking) for thinking in switched]
         self._leads = {each.reply.removesuffix("b") for each in shown}
-        self._trail = shown[0].ending.trail
+        self._headers = {*self._leads, *(part_thought(lead, self.template.marks).reply for lead in self._leads)}
+        self._end = shown[0].ending
         self.end_id = self._end_id(shown[0].ending)
 
     def prompt_ids(self, text: str, history: Sequence[Turn] = (), thinking: bool | None = None) -> list[int]:
@@ -123,7 +126,7 @@ class ChatCodec:
         ids = list(token_ids)
         written = self._decoded(ids)
         parted = part_thought(written, self.template.marks, self.opens_thought(prompt_ids))
-        before = parted.length or self._header_length(written)
+        before = parted.length + self._header_length(written[parted.length :])
         count = bisect_left(range(len(ids)), before, key=lambda k: len(self._decoded(ids[:k]))) if before else 0
         text = str(self._tokenizer.decode(ids[count:], skip_special_tokens=True))
         if before:
@@ -132,7 +135,7 @@ class ChatCodec:
             lead = max((lead for lead in self._leads if text.startswith(lead)), key=len, default="")
             text = text.removeprefix(lead)
         thought = self._speller.control_pattern.sub("", parted.thought)
-        return Generated(text.removesuffix(self._trail), thought, count, parted.finished)
+        return Generated(without_end(text, self._end, self._shown), thought, count, parted.finished)
 
     def opens_thought(self, prompt_ids: Sequence[int]) -> Marks | None:
         """The marks of the thought that the prompt ends in; None if its end is outside a thought."""
@@ -250,7 +253,7 @@ class ChatCodec:
     def _header_length(self, written: str) -> int:
         """Length of what the template writes before a reply without a thought, if `written` begins with it."""
         text = written.lstrip()
-        headers = [header for lead in self._leads if (header := lead.strip()) and text.startswith(header)]
+        headers = [header for lead in self._headers if (header := lead.strip()) and text.startswith(header)]
         return len(written) - len(text) + max(map(len, headers)) if headers else 0
 
     def _decoded(self, ids: list[int]) -> str:

@@ -6,7 +6,7 @@ tokenizer does it for the whole conversation.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -54,6 +54,15 @@ class Speller:
         self.added_pattern = any_of({*self.control, *self.marks})
         self._eats_before = {token.content for token in added.values() if token.lstrip}
         self._eats_after = {token.content for token in added.values() if token.rstrip}
+
+    def control_marks(self, written: str, others: Collection[str]) -> set[str]:
+        """Count the added tokens in brackets that the template itself has `written` as control tokens from now on, but
+        for `others`. Returns those that the tokenizer shows as text. Some tokenizers do not flag what ends a turn."""
+        found = {mark for mark in self.marks if mark in written and mark not in others}
+        self.control |= {mark: self._tokenizer.convert_tokens_to_ids(mark) for mark in found}
+        self._control_ids |= {self.control[mark] for mark in found}
+        self.control_pattern = any_of(self.control)
+        return found
 
     def ids(self, rendered: str, spelled: Spelled) -> list[int]:
         """The ids of `rendered` as the tokenizer itself gives them, but for the tokens in `spelled`."""

@@ -49,7 +49,9 @@ def test_headers_that_differ_are_not_aligned(asked: str, answered: str):
         ("<a><ab>", Ending("", ("<a>", "<ab>"))),
         ("<a>\n<ab>", Ending("", ("<a>",))),
         ("", Ending("", ())),
-        ("\n\nuser: <a>", Ending("", ())),
+        ("\n\nend: <a>", Ending("\n\nend: ", ("<a>",))),
+        ("\n</a>", Ending("\n</a>", ())),
+        ("\n\n", Ending("", ())),
     ],
 )
 def test_a_reply_ends_in_its_first_token_or_in_eos_right_behind_it(after: str, expected: Ending):
