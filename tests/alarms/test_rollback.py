@@ -227,6 +227,9 @@ def test_a_reaction_that_is_changed_later_leaves_the_past_alone(run: SmallLoop, 
     assert "alarm win_rate after M2 · against M1: the answers lose" in capsys.readouterr().err
     for reaction in ("stop", "rollback"):
         run.run(run.recipe(alarms={"win_rate": {"reaction": reaction}}))
+        alarms = report(run.layout.uri, Console(file=io.StringIO())).alarms
+        taken = {(alarm.alarm, alarm.step): alarm.taken for alarm in alarms}
+        assert taken["win_rate", "M2 · against M1"] == "none: a later model was trained already"
     assert run.trained == [("M1", "m0"), ("M2", "M1"), ("M3", "M2")]
     assert read_rejections(run.layout.root) == ()
     assert "win_rate" not in capsys.readouterr().err

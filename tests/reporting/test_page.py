@@ -24,11 +24,14 @@ from reporting_examples import (
     prompt,
 )
 
+from selfreward_ray.alarms.check import Fired
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.reporting import page as page_module
+from selfreward_ray.reporting.instruments import Instruments
 from selfreward_ray.reporting.page import content_policy
 from selfreward_ray.reporting.pairs_data import PairArchive
 from selfreward_ray.reporting.summary import RunSummary, SharedReply
+from selfreward_ray.store.rejection import Rejection
 
 VOID = {"meta", "img", "input"}
 
@@ -275,6 +278,30 @@ def test_each_of_several_models_has_its_win_rate_against_the_one_before_and_agai
     )
     unmeasured = vars(Outcomes(0, 0, 0, None, None, None, None, 0, 0))
     assert "Head to head by" not in render_page(replace(RUN, models=(M0, replace(M1, against={"M0": unmeasured}))))
+
+
+def test_a_judge_of_the_runs_own_models_is_said_to_be_related_to_them() -> None:
+    """Where it compared something. The plot of win rates names it too."""
+    own, other = (Instruments(judge=f"{name}, of these tests", related=name == "M1") for name in ("M1", "gpt"))
+    note = "is made from the same base model as the models that it compares"
+    assert note in Page(render_page(replace(RUN, instruments=own))).text
+    assert note not in Page(render_page(replace(RUN, instruments=other))).text
+    assert note not in Page(render_page(replace(RUN, instruments=own, models=(M0, replace(M1, against={}))))).text
+    assert "Head to head by gpt, of these tests, with 95 % intervals" in render_page(replace(RUN, instruments=other))
+
+
+def test_the_answer_and_what_is_rejected_stand_above_the_sections() -> None:
+    rejection = Rejection(1, 2, "win_rate", "M1 · against M0", 0.3, 0.5, "It loses.")
+    top, below = render_page(replace(RUN, rejections=(rejection,), planned_models=2)).split("</header>")
+    assert '<p class="answer">Every evaluated model after M0 is rejected: use M0; no alarm fired.</p>' in top
+    assert "M1 is rejected by the alarm win_rate after M1 · against M0: no model from M2 on starts from it." in top
+    assert '<p class="warning">M1 is rejected by the alarm win_rate.</p>' in below
+    assert "include 50 %" in below
+
+
+def test_the_table_of_alarms_shows_what_the_run_did() -> None:
+    alarm = Fired("win_rate", "M1 · against M0", 1, 0.3, 0.5, "stop", "It loses.", "none: a later model was trained")
+    assert '<td class="word">none: a later model was trained</td>' in render_page(replace(RUN, alarms=(alarm,)))
 
 
 def test_added_comparisons_are_a_table_of_their_own_with_their_judge() -> None:
