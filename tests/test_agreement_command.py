@@ -41,7 +41,7 @@ def test_existing_scores_are_measured_printed_and_written(scores: str, tmp_path:
     assert "5-best % 50.0 0.0 to 100.0 2 replies with the best score" in shown
     assert "3 sets measured, 1 left out. Sets whose replies all have the same rank are left out." in shown
     assert "with the largest score of the file, 5," in shown
-    assert "left out: 1 rows without a human rank or score" in shown
+    assert "left out: 1 row without a human rank or score" in shown
     written = json.loads((tmp_path / "out.json").read_text())
     assert set(written) == {"agreement", "max_score", "rows_left_out", "rule"}
     assert (written["max_score"], written["rows_left_out"]) == (5, 1)

@@ -85,6 +85,7 @@ def _of_scores(source: str, max_score: float | None) -> dict[str, Any]:
 
     from selfreward_ray.evaluation.scores_file import agreement_of_scores, read_scores
     from selfreward_ray.reporting.agreement_table import print_agreement
+    from selfreward_ray.reporting.formatting import amount
 
     found = read_scores(source)
     best, figures = agreement_of_scores(found, max_score)
@@ -92,5 +93,5 @@ def _of_scores(source: str, max_score: float | None) -> dict[str, Any]:
     whose = "the largest score of the file" if max_score is None else "the score of --max-score"
     rule = print_agreement({source: measured}, f"{whose}, {best:g}" if best is not None else whose)
     if found.unranked:
-        typer.echo(f"left out: {found.unranked:,} rows without a human rank or score")
+        typer.echo(f"left out: {amount(found.unranked, 'row')} without a human rank or score")
     return {"agreement": measured, "max_score": best, "rows_left_out": found.unranked, "rule": rule}

@@ -305,8 +305,10 @@ def test_the_table_of_alarms_shows_what_the_run_did() -> None:
 
 
 def test_added_comparisons_are_a_table_of_their_own_with_their_judge() -> None:
-    page = Page(render_page(RUN))
-    rows = ["gpt", "RUN/M1/evaluation", "other/answers", "a-judge", "256", "130", "70", "56", "61.7 (55.6–67.4)"]
+    html = render_page(RUN)
+    page = Page(html)
+    assert html.count('title="RUN/M1/evaluation">M1</td>') == 1
+    rows = ["gpt", "M1", "other/answers", "a-judge", "256", "130", "70", "56", "61.7 (55.6–67.4)"]
     assert "".join(page.text.split("\n")).find("".join([*rows, "58.0 (51.0–65.0)", "30", "12"])) > 0
     assert "Comparisons that were added" not in render_page(replace(RUN, comparisons=()))
 

@@ -15,12 +15,12 @@ from selfreward_ray.demo.proof.prove import prove
 from selfreward_ray.demo.truth import true_margins
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
+from selfreward_ray.records import Dropped, JudgedPrompt, Pair, PairTokens, SftExample, SftTokens
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.tables import read_blocks, read_rows
+from selfreward_ray.store.tables import read_blocks, read_rows, write_part
 from selfreward_ray.training.job import TrainJob
 
 VALUES: dict[str, Any] = {
@@ -187,6 +187,9 @@ def test_an_evaluation_that_left_prompts_out_ends_the_proof_and_says_which(
     prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
     manifest = json.loads((tmp_path / "seed0/M2/evaluation/manifest.json").read_text())
     run.evaluation(2).write_json("manifest.json", manifest | {"dropped": {"failed": 2}})
+    write_part(
+        run.evaluation(2), "dropped", [Dropped(f"d{i}", "evaluate", "failed") for i in (0, 1)], Dropped, "part-0"
+    )
     with pytest.raises(UserError, match=r"M2/evaluation: .*have no answer \(2 failed\).*remove that folder"):
         prove(recipe(tiny_model), str(tmp_path), seeds=1, with_controls=False)
 
