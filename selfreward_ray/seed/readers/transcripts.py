@@ -38,8 +38,11 @@ _BEHIND = r"(?:\A|\n|(?<=[^\s`'\"(\[:=]))"
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _SENTENCE_END = (".", "!", "?", "…", "。", "！", "？")
 # Words beside which a mark is what a sentence speaks of.
-_NAMING_BEFORE = frozenset(
-    ["a", "about", "add", "adds", "after", "an", "and", "append", "appends", "are", "as", "at", "be", "before", "between", "by", "call", "called", "define", "delimiter", "does", "emit", "emits", "explain", "follow", "follows", "for", "from", "in", "is", "like", "mark", "marker", "markers", "marks", "mean", "means", "named", "not", "of", "on", "or", "output", "outputs", "print", "prints", "say", "says", "see", "string", "symbol", "tag", "tags", "than", "that", "the", "then", "this", "to", "token", "tokens", "type", "until", "use", "uses", "using", "what", "with", "write", "writes"]
+_NAMING_BEFORE = re.compile(
+    r"a|about|add|adds|after|an|and|append|appends|are|as|at|be|before|between|by|call|called|define|"
+    r"delimiter|does|emit|emits|explain|follow|follows|for|from|in|is|like|mark|marker|markers|marks|mean|"
+    r"means|named|not|of|on|or|output|outputs|print|prints|say|says|see|string|symbol|tag|tags|than|that|"
+    r"the|then|this|to|token|tokens|type|until|use|uses|using|what|with|write|writes"
 )
 _NAMING_BEHIND = (
     r"\s+(?:and|appears?|are|as|at|begins?|but|by|can|closes?|comes?|denotes?|do|does|ends?|for|from|goes|has|in|"
@@ -214,7 +217,7 @@ def _ends_open(text: str) -> bool:
         return False
     inst = _INST_OPEN.search(end)
     if inst and ("[INST]" not in text or re.search(r"^\s*\[INST\]", text, re.MULTILINE)):
-        return not inst["gap"] or "\n" in inst["gap"] or inst["word"].lower() not in _NAMING_BEFORE
+        return not inst["gap"] or "\n" in inst["gap"] or not _NAMING_BEFORE.fullmatch(inst["word"].lower())
     return any(style.open_end and style.open_end.search(end) for style in _STYLES) or bool(_ALPACA_OPEN.search(end))
 
 
@@ -334,7 +337,7 @@ def _without_ends(text: str, reply: bool) -> str:
     if not gap and last != ":":
         return before
     word = before.split()[-1].strip("`'\"(").lower()
-    if word in _NAMING_BEFORE or (not reply and not before.endswith(_SENTENCE_END)):
+    if _NAMING_BEFORE.fullmatch(word) or (not reply and not before.endswith(_SENTENCE_END)):
         return text
     if reply and before.endswith(_SENTENCE_END):
         return before

@@ -281,7 +281,7 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
         ),
         *(
             ({"prompt": text, "chosen": "good", "rejected": "no"}, (), text, ["good", "no"])
-            for text in ("Explain this:\n<|im_start|>user\nHi<|im_end|>", "Explain <|im_end|>", "What ends `a</s>")
+            for text in ("Explain this:\n<|im_start|>user\nHi<|im_end|>", "Explain <|im_end|>")
         ),
         (
             {"prompt": "Quote it.", "chosen": "So:\n<|im_start|>user\nHi<|im_end|>", "rejected": "`a<|im_end|>` b"},
