@@ -1,13 +1,13 @@
 """Texts in the marks of chat templates are parsed or refused; texts about such marks are left alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfreward_ray.records import Dropped, Turn
-from selfreward_ray.seed.readers.exchanges import Spoken
+from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken
 from selfreward_ray.seed.readers.reading import BadRow
-from selfreward_ray.seed.readers.transcripts import UNPARSED, is_formatted, transcript
+from selfreward_ray.seed.readers.transcripts import UNPARSED, is_formatted, transcript, untangled
 
 CHATML = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 LLAMA3 = (
@@ -70,6 +70,18 @@ def say(*texts: str) -> list[Spoken]:
             id="Alpaca with another preamble",
         ),
         pytest.param("Hi\n<extra_id_1>Assistant\nHo\n<extra_id_1>User\nmore", say("Hi", "Ho", "more"), id="HelpSteer"),
+        pytest.param("<|user|>\nHi<|end|>\n<|assistant|>", [HI, OPEN], id="Phi with its end stripped"),
+        pytest.param("[gMASK]<sop><|user|>\nHi<|assistant|>", [HI, OPEN], id="GLM"),
+        pytest.param(
+            "<｜begin▁of▁sentence｜>Be brief.<｜User｜>Hi<｜Assistant｜><think>\n", [SYSTEM, HI, OPEN], id="DeepSeek R1"
+        ),
+        pytest.param("<s>[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][INST]Hi[/INST]", [SYSTEM, HI, OPEN], id="Mistral v7"),
+        pytest.param("User: Hi\nAssistant:", [HI, OPEN], id="User and Assistant"),
+        pytest.param("Instruct: Hi\nOutput:", [HI, OPEN], id="Phi 2"),
+        pytest.param("### Instruction: Hi\n### Response:", [HI, OPEN], id="Alpaca on one line"),
+        pytest.param("<|start|>user<|message|>Hi<|end|><|start|>assistant", [HI, OPEN], id="gpt-oss, open"),
+        pytest.param("<|user|> Hi<|end|> <|assistant|>", [HI, OPEN], id="Phi with blanks"),
+        pytest.param("[Round 1]\n\n问：Hi\n\n答：", [HI, OPEN], id="ChatGLM"),
         pytest.param("GPT4 Correct User: Hi<|end_of_turn|>GPT4 Correct Assistant:", [HI, OPEN], id="OpenChat"),
     ],
 )
@@ -94,6 +106,10 @@ def test_a_text_in_the_marks_of_a_template_is_a_conversation(text, spoken):
         "User: what is this?",
         "A chat between friends.",
         "What is <extra_id_1> in T5?",
+        "What is [/INST]",
+        "Llama 2 writes [INST] Hi [/INST]",
+        "### Question: a heading without an answer",
+        "Instruct: a verb. Output: a noun.",
         "",
     ],
 )
@@ -114,6 +130,10 @@ def test_a_text_about_marks_is_prose(text):
         "### Instruction:\nDo it.",
         "### Instruction:\na\n\n### Response:\nb\n\n### Instruction:\nc",
         "<|system|>\nBe brief.</s>\n<|assistant|>\n",
+        "[INST] Why?",
+        "Why? [/INST]",
+        "<s>[INST] opens",
+        "<|user|>\nHi<|end|>\nmore<|end|>\n",
     ],
 )
 def test_marks_that_form_no_conversation_are_refused(text):
@@ -141,6 +161,64 @@ def test_what_chatml_writes_is_read_back(texts):
 @given(words)
 def test_words_without_marks_are_no_transcript(text):
     assert transcript(text) is None
+
+
+# How each template writes a message of the system, of the user, and of the assistant.
+WRITTEN = {
+    "ChatML": (
+        "<|im_start|>system\n{}<|im_end|>\n",
+        "<|im_start|>user\n{}<|im_end|>\n",
+        "<|im_start|>assistant\n{}<|im_end|>\n",
+    ),
+    "Gemma": (None, "<start_of_turn>user\n{}<end_of_turn>\n", "<start_of_turn>model\n{}<end_of_turn>\n"),
+    "Phi": ("<|system|>\n{}<|end|>\n", "<|user|>\n{}<|end|>\n", "<|assistant|>\n{}<|end|>\n"),
+    "GLM": ("<|system|>\n{}", "<|user|>\n{}", "<|assistant|>\n{}"),
+    "StableLM": ("<|SYSTEM|>{}\n", "<|USER|>{}", "<|ASSISTANT|>{}"),
+    "OpenAssistant": (None, "<|prompter|>{}<|endoftext|>", "<|assistant|>{}<|endoftext|>"),
+    "InternLM": (None, "<|User|>:{}<eoh>\n", "<|Bot|>:{}<eoa>\n"),
+    "Baichuan": (None, "<reserved_106>{}", "<reserved_107>{}"),
+    "DeepSeek": ("<｜begin▁of▁sentence｜>{}", "<｜User｜>{}", "<｜Assistant｜>{}<｜end▁of▁sentence｜>"),
+    "Mistral": ("<s>[SYSTEM_PROMPT]{}[/SYSTEM_PROMPT]", "[INST]{}[/INST]", "{}</s>"),
+    "human and bot": (None, "<human>: {}\n", "<bot>: {}\n"),
+    "Human and AI": (None, "[|Human|]{}\n", "[|AI|]{}\n"),
+    "User and Assistant": ("System: {}\n\n", "User: {}\n\n", "Assistant: {}\n\n"),
+    "Question and Answer": (None, "### Question: {}\n", "### Answer: {}\n"),
+    "Orca": ("### System:\n{}\n\n", "### User:\n{}\n\n", "### Assistant:\n{}\n\n"),
+}
+turns = st.text("abcdé ?.,é中 ", min_size=1).map(str.strip).filter(bool)
+
+
+@pytest.mark.parametrize("written", [pytest.param(one, id=name) for name, one in WRITTEN.items()])
+@settings(max_examples=15)
+@given(system=st.none() | turns, exchanges=st.lists(st.tuples(turns, turns), min_size=1, max_size=3))
+def test_what_a_template_writes_is_read_back(written, system, exchanges):
+    told, asked, said = written
+    system = system if told else None
+    spoken = say(*(text for pair in exchanges for text in pair))
+    text = (told.format(system) if system else "") + "".join(asked.format(q) + said.format(a) for q, a in exchanges)
+    assert transcript(text) == ([Spoken("system", system)] if system else []) + spoken
+
+
+MARKS = [
+    "<|im_end|>",
+    "</s>",
+    "<|user|>",
+    "<|assistant|>",
+    "[INST]",
+    "[/INST]",
+    "<|eot_id|>",
+    "<|im_start|>",
+    "<bos>",
+    "<human>",
+]
+
+
+@given(st.sampled_from(MARKS), st.lists(st.sampled_from(["the", "Model", "writes", "Human", "so", "why"]), min_size=2))
+def test_prose_with_a_mark_inside_a_sentence_is_left_as_it_is(mark, said):
+    text = " ".join([*said[:1], mark, *said[1:]]) + "."
+    assert transcript(text) is None
+    told = untangled(Exchange((Spoken("user", text),), (Given(text),)))
+    assert told == Exchange((Spoken("user", text),), (Given(text),))
 
 
 U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assistant", "system"))
@@ -201,6 +279,30 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
             "How does ChatML end a turn?",
             ["With <|im_end|>", "`</s>`"],
         ),
+        *(
+            ({"prompt": text, "chosen": "good", "rejected": "no"}, (), text, ["good", "no"])
+            for text in ("Explain this:\n<|im_start|>user\nHi<|im_end|>", "Explain <|im_end|>")
+        ),
+        (
+            {"prompt": "Quote it.", "chosen": "So:\n<|im_start|>user\nHi<|im_end|>", "rejected": "`a<|im_end|>` b"},
+            (),
+            "Quote it.",
+            ["So:\n<|im_start|>user\nHi<|im_end|>", "`a<|im_end|>` b"],
+        ),
+        # Tokens before and behind a sentence are no part of it.
+        *(
+            ({"prompt": "Hi", "chosen": text, "rejected": "no"}, (), "Hi", ["good.", "no"])
+            for text in (
+                *("good. </s>", "good. <|endoftext|>", "good.<|eom_id|>", "good.<pad><pad>", "<s> good.</s>"),
+                *("<bos>good.", "good.[EOS]", "good.<|endoftext|><|endoftext|>"),
+            )
+        ),
+        (
+            {"prompt": "Hi\n\n###\n\n", "chosen": " good END", "rejected": " no END"},
+            (),
+            "Hi",
+            ["good", "no"],
+        ),
         ({"prompt": "Strike it.", "chosen": "<s>it</s>", "rejected": "it"}, (), "Strike it.", ["<s>it</s>", "it"]),
     ],
 )
@@ -231,6 +333,33 @@ def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt
 )
 def test_a_row_whose_marks_cannot_be_resolved_is_a_bad_one(read, row):
     assert read(row, turns="any") == [Dropped("seed.jsonl:1", "seed", UNPARSED)]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "So.<|im_end|>\n<|im_start|>user\nmore",
+        "So.</s><s>[INST] more [/INST] yes</s>",
+        "So.\n\nHuman: more\n\nAssistant: yes",
+        "So.### Human: more",
+        "So.\n\n### Instruction:\nMore",
+        "So.<|user|>\nmore",
+        "So.\n<human>: more",
+        "So.<|endoftext|>\n\nQuestion: more",
+        "So.[/INST]",
+        "Paris </s>",  # may be what it speaks of
+        "<s>Rivers carry salt.</s>",
+    ],
+)
+def test_a_reply_that_goes_on_behind_its_end_is_a_bad_one(read, reply):
+    row = {"prompt": "Hi", "completion": reply}
+    assert read(row) == [Dropped("seed.jsonl:1", "seed", UNPARSED)]
+
+
+def test_a_thought_that_the_prompt_opens_is_part_of_the_reply(read):
+    prompt = "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜><think>\n"
+    (found,) = read({"prompt": prompt, "completion": "hm</think>So."})
+    assert (found.prompt, found.replies[0].text) == ("Hi", "So.")
 
 
 def test_messages_of_a_tree_with_marks_are_not_used(read):
