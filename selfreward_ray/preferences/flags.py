@@ -12,7 +12,7 @@ from functools import cache
 
 from selfreward_ray.preferences.blank_markup import without_blank_markup
 from selfreward_ray.recipe.pairs import Pairs
-from selfreward_ray.words import has_words, words
+from selfreward_ray.words import composed, has_words, words
 
 EMPTY = "nothing but white space, punctuation or markup"
 OPENING = "an introduction with nothing after it"
@@ -65,6 +65,7 @@ def text_key(text: str) -> bytes:
     The symbols of code and numbers count too: ``C++`` is not ``C``. A text without words is taken as it is, apart from
     white space.
     """
+    text = composed(text)
     found = words(text)
     if not found:
         return _hash("".join(text.replace("`", "").split()))

@@ -1,5 +1,7 @@
 """Which replies are flagged, with which reason, and which short ones are not."""
 
+import unicodedata
+
 import pytest
 from attacks import ATTACKS
 from hypothesis import given
@@ -178,6 +180,11 @@ def test_a_key_is_of_the_words_whatever_their_case_punctuation_and_markup():
     assert text_key("> **A sea**") == text_key("# a sea") == text_key("A sea.")
     assert text_key("asea") != text_key("a sea")
     assert len(text_key("\ud800 lone surrogate")) == 16
+
+
+def test_a_key_is_the_same_in_all_unicode_forms():
+    for text in ("Schön, ja!", "≠", "a ≠ b", "ガ", "한국"):
+        assert text_key(unicodedata.normalize("NFD", text)) == text_key(unicodedata.normalize("NFC", text))
 
 
 def test_a_key_tells_symbols_of_code_and_numbers():
