@@ -117,8 +117,8 @@ def rouge_words(text: str) -> list[str]:
 
     If fewer than a quarter of them are of other scripts, they are those of `rouge-score`: sequences of a-z and 0-9,
     which other letters, such as é, divide. Otherwise the words of other scripts count too, and each character of a
-    script that has no spaces between words. A text without any word has its characters instead, such as emoji. All Unicode
-    forms of a text have the same words.
+    script that has no spaces between words. A text without any word has its characters instead, such as emoji. All
+    Unicode forms of a text have the same words.
     """
     text = composed(composed(text).lower())
     if text.isascii():
