@@ -32,8 +32,18 @@ _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in order and in lower case, without punctuation; each character of an unspaced script."""
-    return (_ASCII_WORD if text.isascii() else _WORD).findall(text.casefold())
+    """The words of `text` in order and in lower case, without punctuation; each character of an unspaced script.
+
+    Letters and their marks are the same in all Unicode forms.
+    """
+    if text.isascii():
+        return _ASCII_WORD.findall(text.casefold())
+    return _WORD.findall(composed(composed(text).casefold()))
+
+
+def composed(text: str) -> str:
+    """`text` with each letter and its marks in one character where there is one (Unicode form NFC)."""
+    return unicodedata.normalize("NFC", text)
 
 
 def has_words(text: str) -> bool:

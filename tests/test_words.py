@@ -1,10 +1,12 @@
 """Words and lengths of texts in scripts with and without spaces between words."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.words import Length, has_words, text_length, words
+from selfreward_ray.words import Length, composed, has_words, text_length, words
 
 
 @pytest.mark.parametrize(
@@ -52,10 +54,19 @@ def test_a_length_in_words_counts_several_characters_as_one():
 def test_every_letter_and_digit_is_in_a_word_and_nothing_else_begins_one(text: str):
     found = words(text)
     assert has_words(text) == any(c.isalnum() for c in text)
-    assert sum(c.isalnum() for word in found for c in word) == sum(c.isalnum() for c in text.casefold())
+    assert sum(c.isalnum() for word in found for c in word) == sum(
+        c.isalnum() for c in composed(composed(text).casefold())
+    )
     assert all(word[0].isalnum() for word in found)
 
 
 @given(st.text(st.characters(max_codepoint=0x2FF)))
 def test_without_unspaced_characters_the_length_is_that_of_split(text: str):
     assert text_length(text) == Length(len(text.split()), 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["Écris l'été à Paris", "한국의 수도는", "ガンダム", "Hãy viết một bài thơ", "Å≠B", "οἶκος"]
+)
+def test_unicode_forms_have_the_same_words(text: str):
+    assert words(unicodedata.normalize("NFD", text)) == words(unicodedata.normalize("NFC", text))

@@ -10,8 +10,9 @@ import re
 import unicodedata
 from functools import cache
 
+from selfreward_ray.preferences.blank_markup import without_blank_markup
 from selfreward_ray.recipe.pairs import Pairs
-from selfreward_ray.words import has_words, words
+from selfreward_ray.words import composed, has_words, words
 
 EMPTY = "nothing but white space, punctuation or markup"
 OPENING = "an introduction with nothing after it"
@@ -30,6 +31,12 @@ _SYMBOLS = "%&@/\\§"
 """Punctuation that may be an answer by itself, as symbols may."""
 _MARKUP = "~|\u2800\ufffc\ufffd◦●○■□▪▫▶►"
 """Symbols of markup, bullets, and characters without a picture, which may not."""
+_CODE_LINE = re.compile(
+    r"(?:else|try|finally|default|public|private|protected|except(?: .+)?|(?:async )?def \w+\(.*\)(?: ?-> ?.+)?"
+    r"|class \w+(?:\(.*\))?|(?:if|elif|while)(?: not)? ?\S*(?: ?(?:[<>=!%&|+*/-]+|(?:in|is|and|or|not)\b).*)?"
+    r"|(?:async )?for \w+(?:, ?\w+)* in .+|(?:async )?with \S+\(.*\)(?: as \w+)?|(?:match|case) \S+|lambda\b.*):"
+)
+"""Lines of code that end with a colon, as prose seldom does."""
 _CODE_SYMBOL = re.compile(r"[+=<>&%$@/\\#^|]|(?<!\w)-(?=\d)")
 
 
@@ -58,6 +65,7 @@ def text_key(text: str) -> bytes:
     The symbols of code and numbers count too: ``C++`` is not ``C``. A text without words is taken as it is, apart from
     white space.
     """
+    text = composed(text)
     found = words(text)
     if not found:
         return _hash("".join(text.replace("`", "").split()))
@@ -76,6 +84,7 @@ def _keys(labels: tuple[str, ...]) -> frozenset[bytes]:
 
 def has_content(text: str) -> bool:
     """Whether there is a letter, a digit, a symbol or code in `text`, and not punctuation or markup alone."""
+    text = without_blank_markup(text)
     if has_words(text):
         return True
     if _last_code(text).strip(" \t\n.:…") or _PAIR_OR_FACE.search(text):
@@ -100,10 +109,18 @@ def _last_code(text: str) -> str:
 
 
 def _is_opening(text: str) -> bool:
-    # One line such as "Thought process:". A text with other lines before the colon has content, and so has code.
-    lines = [line for line in text.splitlines() if has_words(line)]
-    ends = len(lines) == 1 and lines[0].rstrip(_AFTER_A_COLON).endswith((":", "："))
-    return ends and not _last_code(text).strip(" \t\n.:…")
+    # One line such as "Thought process:". A text with other lines before the colon has content, and so have code, and
+    # symbols on the lines after it.
+    if _last_code(text).strip(" \t\n.:…"):
+        return False
+    lines = without_blank_markup(text).splitlines()
+    spoken = [number for number, line in enumerate(lines) if has_words(line)]
+    if len(spoken) != 1:
+        return False
+    line, after = lines[spoken[0]], "\n".join(lines[spoken[0] + 1 :])
+    if not line.rstrip(_AFTER_A_COLON).endswith((":", "：")) or _CODE_LINE.fullmatch(line.strip()):
+        return False
+    return not (after.strip(_AFTER_A_COLON + "\n") and has_content(after))
 
 
 def _repeats(text: str, prompt: str) -> bool:

@@ -7,12 +7,27 @@ the word for it in many languages, and with full-width digits and punctuation.
 import re
 from random import Random
 
+from selfreward_ray.words import composed
+
 OPENING = "A list of varied tasks that people give to an assistant. Each is clear, complete and unlike the rest."
 _TASK = (
-    "Task|Aufgabe|Tâche|Tarea|Tarefa|Compito|Taak|Uppgift|Opgave|Oppgave|Tehtävä|Zadanie|Úkol|Feladat|Sarcina|Görev"
-    "|Tugas|Nhiệm vụ|Задача|Задание|Завдання|Εργασία|משימה|مهمة|المهمة|कार्य|งาน|任务|任務|タスク|課題|작업|과제"
+    "Task|Aufgabe|Tâche|Tarea|Tarefa|Compito|Taak|Uppgift|Opgave|Oppgave|Tehtävä|Zadanie|Úkol|Úloha|Feladat|Sarcina"
+    "|Görev|Tugas|Nhiệm vụ|Bài tập|Задача|Задание|Завдання|Εργασία|משימה|مهمة|المهمة|कार्य|टास्क|งาน|งานที่"
+    "|任务|任務|题目|題目|作业|タスク|課題|작업|과제"
 )
-_LABEL = rf"[*#\s]*(?<!\w)(?:{_TASK})\s*\d+\s*[:：][*\s]*"
+_SIGN = r"(?:[#№]|n[°ºo]\.?|nr\.?|no\.?|num(?:ber|éro)?\.?|номер|số|رقم|第|番号)?"
+_DIGITS = r"(?:\d+|[〇零一二三四五六七八九十百]+)"
+_NUMBERED = rf"(?<!\w)(?:{_TASK})\s*{_SIGN}\s*{_DIGITS}(?!\w)"
+_MARKED = r"[*_#>\s]*"
+_FIRST = re.compile(rf"\A{_MARKED}{_NUMBERED}\s*(?:\([^()\n]*\)\s*)?(?:[:：.。、)–—-]|$)[*_\s]*", re.IGNORECASE)
+"""The label that a completion may begin with. What follows it can be nothing else, so many marks may end it."""
+_NEXT = re.compile(
+    rf"\n{_MARKED}{_NUMBERED}\s*(?:\([^()\n]*\)\s*)?(?:[:：.。、)–—-]|(?=\n|\Z))"  # at the beginning of a line
+    rf"|(?<=[.!?。！？…])[ \t*_]*{_NUMBERED}\s*[:：]"  # after a sentence, where a colon must follow
+    r"|\n\s*\n",
+    re.IGNORECASE,
+)
+"""Where the first task ends. Within a sentence, a task's number is a part of it."""
 
 
 def demonstration_prompt(seeds: list[str], new: list[str], rng: Random) -> str:
@@ -25,6 +40,6 @@ def demonstration_prompt(seeds: list[str], new: list[str], rng: Random) -> str:
 
 
 def read_proposal(text: str) -> str:
-    """The first task of a completion, up to the next ``Task n:`` or blank line; empty if there is none."""
-    text = re.sub(rf"\A{_LABEL}", "", text).strip()
-    return re.split(rf"{_LABEL}|\n\s*\n", text, maxsplit=1)[0].strip()
+    """The first task of a completion, up to the next line ``Task n:`` or blank line; empty if there is none."""
+    text = _FIRST.sub("", composed(text)).strip()
+    return _NEXT.split(text, maxsplit=1)[0].strip()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from selfreward_ray.prompts.english import is_english
 from selfreward_ray.prompts.similarity import RougeIndex
-from selfreward_ray.words import text_length
+from selfreward_ray.words import composed, text_length
 
 LENGTHS = "4 to 150 words (or 6 to 225 characters without spaces between words)"
 """The lengths that `length` accepts, for messages."""
@@ -134,4 +134,4 @@ def admit(text: str, finish_reason: str, similar: TooSimilar, names: Collection[
 
 
 def _one_spaced(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(composed(text).split())

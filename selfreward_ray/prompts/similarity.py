@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
-from selfreward_ray.words import CHARACTER, MARKS, UNSPACED
+from selfreward_ray.words import CHARACTER, MARKS, UNSPACED, composed
 
 _UNKNOWN = "\0"
 _ANY_SIZE = 2**31 - 1
@@ -117,9 +117,10 @@ def rouge_words(text: str) -> list[str]:
 
     If fewer than a quarter of them are of other scripts, they are those of `rouge-score`: sequences of a-z and 0-9,
     which other letters, such as é, divide. Otherwise the words of other scripts count too, and each character of a
-    script that has no spaces between words. A text without any word has its characters instead, such as emoji.
+    script that has no spaces between words. A text without any word has its characters instead, such as emoji. All
+    Unicode forms of a text have the same words.
     """
-    text = text.lower()
+    text = composed(composed(text).lower())
     if text.isascii():
         found = _LATIN_WORD.findall(text)
     else:

@@ -5,7 +5,7 @@ An unknown field or a value out of range raises `RecipeError`, which names the f
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -14,6 +14,17 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names, shipped_text
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
+
+_KINDS: dict[tuple[str, ...], str] = {
+    ("list_", "tuple_", "set_", "frozen_set_"): "a list such as [a, b]",
+    ("dict_", "mapping_", "model_"): "a mapping such as {name: value}",
+    ("bool_",): "true or false",
+    ("int_",): "a whole number",
+    ("float_",): "a number",
+    ("string_type", "string_unicode"): "a text (quote what YAML reads as something else, such as '1' and 'yes')",
+    ("none_",): "null",
+}
+"""What a value of the wrong type must be, by the beginnings of the names of pydantic's errors."""
 
 
 class RecipeError(UserError):
@@ -115,10 +126,25 @@ def _explain(detail: Any) -> str:
         return f"unknown recipe field {name!r}; {hint}"
     if detail["type"] == "missing":
         return f"recipe field {name!r} is missing"
-    message = detail["msg"].removeprefix("Value error, ")
+    kind = next((kind for types, kind in _KINDS.items() if detail["type"].startswith(types)), None)
+    if kind is not None:
+        message = f"must be {kind}{' or null' if _may_be_null(detail['loc']) else ''}"
+    else:
+        message = detail["msg"].removeprefix("Value error, ")
     # The values of a section are not shown: there may be many, and some may be secret.
     got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
     return f"recipe field {name!r}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _may_be_null(location: tuple[Any, ...]) -> bool:
+    """Whether null is a value of the field, where that is known: not within lists and mappings."""
+    model: Any = Recipe
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        model = field.annotation
+    return type(None) in get_args(model)
 
 
 def _fields_at(location: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Which replies are flagged, with which reason, and which short ones are not."""
 
+import unicodedata
+
 import pytest
 from attacks import ATTACKS
 from hypothesis import given
@@ -36,6 +38,27 @@ POLITE = frozenset({text_key("I am sorry, I cannot help.")})
         ("```python\n\n```", EMPTY),
         ("~~~json\n~~~\n", EMPTY),
         ("● ● ●", EMPTY),
+        ("<br>", EMPTY),
+        ("<BR/>", EMPTY),
+        ("<p>&nbsp;</p>", EMPTY),
+        ("&nbsp;&#160;", EMPTY),
+        ("<div class='x'></div>", EMPTY),
+        ("<html>\n<body>\n</body>\n</html>", EMPTY),
+        ("<think>\n</think>", EMPTY),
+        ("![]()", EMPTY),
+        ("[ ]( )", EMPTY),
+        ("</s>", EMPTY),
+        ("<|im_end|>\n<|endoftext|>", EMPTY),
+        ("<｜end▁of▁sentence｜>", EMPTY),
+        ("<!-- nothing -->", EMPTY),
+        ("\u3164", EMPTY),
+        ("\uffa0\u115f", EMPTY),
+        ("Here it is:\n<br>", OPENING),
+        ("Sure:\n- [ ]\n", OPENING),
+        ("For example:", OPENING),
+        ("If you want to know:", OPENING),
+        ("Try this:", OPENING),
+        ("Class notes:", OPENING),
         ("Thought process:", OPENING),
         ("Sure, here is the answer:\n", OPENING),
         ("\n**Thought process:**\n\n---\n", OPENING),
@@ -92,6 +115,32 @@ def test_flagged(text: str, reason: str):
         "✓",
         "∅",
         "½",
+        # so are symbols after an introduction, and code that ends with a colon
+        "The result:\n[]",
+        "Here it is:\n🙂",
+        "Output:\n\n==",
+        "Result:\n{}\n",
+        "else:",
+        "def f():",
+        "def f(x: int) -> int:",
+        "class A:",
+        "if x:",
+        "if x > 5:",
+        "elif not done:",
+        "while True:",
+        "for i in range(3):",
+        "with open(path) as file:",
+        "except ValueError as error:",
+        "try:",
+        # and tags with something between them, in code, or of XML
+        "<b>7</b>",
+        "`<br>`",
+        "```html\n<div></div>\n```",
+        "<persons/>",
+        "<stdio.h>",
+        "&amp;",
+        "![](sea.png)",
+        "List<String>",
     ],
 )
 def test_not_flagged(text: str):
@@ -131,6 +180,11 @@ def test_a_key_is_of_the_words_whatever_their_case_punctuation_and_markup():
     assert text_key("> **A sea**") == text_key("# a sea") == text_key("A sea.")
     assert text_key("asea") != text_key("a sea")
     assert len(text_key("\ud800 lone surrogate")) == 16
+
+
+def test_a_key_is_the_same_in_all_unicode_forms():
+    for text in ("Schön, ja!", "≠", "a ≠ b", "ガ", "한국"):
+        assert text_key(unicodedata.normalize("NFD", text)) == text_key(unicodedata.normalize("NFC", text))
 
 
 def test_a_key_tells_symbols_of_code_and_numbers():

@@ -1,5 +1,6 @@
 """The filters of proposed prompts: those of Self-Instruct, and what they do in other languages."""
 
+import unicodedata
 from typing import get_args
 
 import pytest
@@ -181,6 +182,24 @@ def test_an_exact_repeat_is_refused_in_any_script_and_at_any_threshold(text: str
 )
 def test_near_repeats_are_refused_in_any_script(text: str, near: str) -> None:
     assert TooSimilar([text], threshold=0.7)(near) == "ROUGE-L above 0.7 with an earlier prompt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Écris un poème sur l'été à Paris",
+        "한국의 수도는 어디입니까 지금",
+        "ガンダムについて教えて",
+        "Hãy viết một bài thơ về mùa",
+    ],
+)
+def test_another_unicode_form_is_a_repeat(text: str) -> None:
+    nfc, nfd = unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
+    assert nfc != nfd
+    for one, other in ((nfc, nfd), (nfd, nfc)):
+        assert TooSimilar([one], None)(other) == "repeats an earlier prompt"
+        assert TooSimilar([one], 0.9)(other) == "ROUGE-L above 0.9 with an earlier prompt"
+        assert TooSimilar([one], 1.0)(other) == "repeats an earlier prompt"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,29 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pairs.labels=Positive", "'pairs.labels': must be a list such as [a, b] (got 'Positive')"),
+        ("pairs.flags=none", "'pairs.flags': must be a list such as [a, b] (got 'none')"),
+        ("tracking.trackers=5", "'tracking.trackers': must be a list such as [a, b] (got 5)"),
+        ("seed_data.columns=[prompt]", "'seed_data.columns': must be a mapping such as {name: value} (got ['prompt'])"),
+        ("dpo=5", "'dpo': must be a mapping such as {name: value} (got 5)"),
+        ("inference.env=[A]", "'inference.env': must be a mapping such as {name: value} (got ['A'])"),
+        ("respond.thinking=maybe", "'respond.thinking': must be true or false or null (got 'maybe')"),
+        ("judge.constrained=[]", "'judge.constrained': must be true or false (got [])"),
+        ("seed=x", "'seed': must be a whole number (got 'x')"),
+        ("seed=1.5", "'seed': must be a whole number (got 1.5)"),
+        ("dpo.beta=big", "'dpo.beta': must be a number (got 'big')"),
+        ("model=5", "'model': must be a text (quote what YAML reads as something else, such as '1' and 'yes') (got 5)"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_what_it_must_be(tmp_path: Path, override: str, message: str):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(recipe_file(tmp_path), [override])
+    assert str(error.value) == f"recipe field {message}"
+
+
 def test_a_path_that_no_file_can_have_is_named():
     with pytest.raises(RecipeError, match=r"cannot read recipe 'a\\x00b\.yaml': embedded null byte"):
         load_recipe("a\0b.yaml")

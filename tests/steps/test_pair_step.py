@@ -70,8 +70,10 @@ def stream(monkeypatch: pytest.MonkeyPatch, prompts: list[JudgedPrompt], size: i
     """Replaces Ray Data: passes the prompts to the function in this order, in blocks of `size`."""
     batches = [to_table(prompts[i : i + size], JudgedPrompt) for i in range(0, len(prompts), size)]
 
-    def streamed(_table: Any, function: Any, _columns: Any = None) -> Iterator[dict[str, Any]]:
-        return (row for batch in batches for row in function(batch).to_pylist())
+    def streamed(_table: Any, function: Any, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+        names = {name.partition(".")[0] for name in columns or ()}
+        read = [batch.select(sorted(names)) if columns else batch for batch in batches]
+        return (row for batch in read for row in function(batch).to_pylist())
 
     monkeypatch.setattr("selfreward_ray.steps.pair._Table.stream", streamed)
 
