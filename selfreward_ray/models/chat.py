@@ -10,6 +10,7 @@ White space at the ends of messages is handled as the template does: that of Lla
 it and puts a space before and after a reply.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed_lead, ending, lead_after, without_end
 from selfreward_ray.models.spelling import Spelled, Speller, any_of
-from selfreward_ray.models.template import ChatTemplate, Message, TurnsRefused
+from selfreward_ray.models.template import ChatTemplate, Message, ReplyChanged, TurnsRefused
 from selfreward_ray.records import Turn
 from selfreward_ray.thought import Marks, opened_by, part_thought
 
+_IN_BRACKETS = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\]|◁[^◁▷\s]+▷)")
+"""Words that a template may take for marks."""
 _PROMPT_END = 16
 """Number of the prompt's last tokens among which the opening mark of a thought is looked for."""
 
@@ -112,8 +115,13 @@ class ChatCodec:
         spelled = Spelled([reply, text, thought, *(turn.text for turn in history)])
         messages = self._messages(text, history, spelled)
         control = self._speller.control_pattern
-        hidden = spelled.hide(reply, control)
-        shown = self._rendered(messages, hidden, spelled, thinking, spelled.hide(thought, control))
+        hidden, hidden_thought = spelled.hide(reply, control), spelled.hide(thought, control)
+        try:
+            shown = self._rendered(messages, hidden, spelled, thinking, hidden_thought)
+        except ReplyChanged:
+            # Templates split a reply at the marks of a thought. Spelled, they are ordinary text.
+            marked = spelled.hide(hidden, _IN_BRACKETS)
+            shown = self._rendered(messages, marked, spelled, thinking, spelled.hide(hidden_thought, _IN_BRACKETS))
         written = shown.reply + shown.ending.text
         prompt_ids = self._speller.ids(shown.prompt, spelled)
         ids = self._speller.ids(shown.prompt + written, spelled)
@@ -186,11 +194,14 @@ class ChatCodec:
                 f"replies cannot be trained with the chat template of {self._model}: {error}; give the folder a "
                 "chat_template.jinja in which a reply begins with its generation prompt"
             ) from None
-        if prompt + lead == before and said.startswith(prompt) and said.endswith(after):
-            return _Rendered(prompt, said[len(prompt) : len(said) - len(after)], end)
-        if not (said.startswith(before) and said.endswith(after)):
-            raise TurnsRefused(f"the chat template of {self._model} changes the text of the reply")
-        return _Rendered(prompt, lead + said[len(before) : len(said) - len(after)], end)
+        stem, lead = (prompt, "") if prompt + lead == before and said.startswith(prompt) else (before, lead)
+        written = said[len(stem) : len(said) - len(after)]
+        if not (said.startswith(stem) and said.endswith(after) and reply.strip() in written):
+            raise ReplyChanged(
+                f"the chat template of {self._model} changes the text of the reply; leave the row out, or give the "
+                "folder a chat_template.jinja that writes a reply's content as it is"
+            )
+        return _Rendered(prompt, lead + written, end)
 
     def _around_reply(self, messages: list[Message], place: str, thinking: bool | None) -> tuple[str, str]:
         """What the template writes before and after a reply, for which `place` stands."""

@@ -24,6 +24,10 @@ class TurnsRefused(UserError):
     """The model's chat template cannot represent the conversation."""
 
 
+class ReplyChanged(TurnsRefused):
+    """The model's chat template shows a reply with another text."""
+
+
 class ChatTemplate:
     """The chat template of a model folder. `tokenizer` is the folder's.
 
