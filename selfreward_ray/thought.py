@@ -81,6 +81,13 @@ def part_thought(text: str, marks: Sequence[Marks] = KNOWN_MARKS, opened: Marks 
     return Parted(_joined(thoughts), text[place:].lstrip() if place else text, True, place)
 
 
+def with_thought(thought: str, reply: str, mark: Marks) -> str:
+    """A text that begins with its thought, as models write it: the marks of ``<think>`` stand on lines of their own."""
+    if mark == THINK:
+        return f"{mark.opening}\n{thought.strip()}\n{mark.closing}\n\n{reply}"
+    return f"{mark.opening}{thought}{mark.closing}{reply}"
+
+
 def without_thoughts(text: str, marks: Iterable[Marks] = KNOWN_MARKS) -> str:
     """`text` without anything that is marked as a thought, wherever it stands.
 

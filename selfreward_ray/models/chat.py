@@ -22,7 +22,7 @@ from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed
 from selfreward_ray.models.spelling import Spelled, Speller, any_of
 from selfreward_ray.models.template import ChatTemplate, Message, ReplyChanged, TurnsRefused
 from selfreward_ray.records import Turn
-from selfreward_ray.thought import Marks, opened_by, part_thought
+from selfreward_ray.thought import Marks, opened_by, part_thought, with_thought
 
 _IN_BRACKETS = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\]|◁[^◁▷\s]+▷)")
 """Words that a template may take for marks."""
@@ -185,6 +185,8 @@ class ChatCodec:
         if thought and thinking is not False:
             written = self._with_thought(messages, answer, thought, prompt, after, thinking)
             if written is not None:
+                if not (reply.strip() in written and thought.strip() in written):
+                    raise self._changed()
                 return _Rendered(prompt, written, end)
         said = self.template.render([*messages, answer], prompt=False, thinking=thinking)
         try:
@@ -197,11 +199,14 @@ class ChatCodec:
         stem, lead = (prompt, "") if prompt + lead == before and said.startswith(prompt) else (before, lead)
         written = said[len(stem) : len(said) - len(after)]
         if not (said.startswith(stem) and said.endswith(after) and reply.strip() in written):
-            raise ReplyChanged(
-                f"the chat template of {self._model} changes the text of the reply; leave the row out, or give the "
-                "folder a chat_template.jinja that writes a reply's content as it is"
-            )
+            raise self._changed()
         return _Rendered(prompt, lead + written, end)
+
+    def _changed(self) -> ReplyChanged:
+        return ReplyChanged(
+            f"the chat template of {self._model} changes the text of the reply; leave the row out, or give the "
+            "folder a chat_template.jinja that writes a reply's content as it is"
+        )
 
     def _around_reply(self, messages: list[Message], place: str, thinking: bool | None) -> tuple[str, str]:
         """What the template writes before and after a reply, for which `place` stands."""
@@ -245,16 +250,29 @@ class ChatCodec:
         after: str,
         thinking: bool | None,
     ) -> str | None:
-        """A thought and its reply as they follow the prompt: as the template shows them, or else in the marks that the
-        prompt opens. None if there is neither."""
+        """A thought and its reply as they follow the prompt: as the template shows them in a field, or else in the
+        marks that the prompt opens, or else in the reply's text. None if there is no place for it."""
         if (field := self.template.thought_field) is not None:
             said = self.template.render([*messages, answer | {field: thought}], prompt=False, thinking=thinking)
             if said.startswith(prompt) and said.endswith(after):
                 return said[len(prompt) : len(said) - len(after)]
         opened = opened_by(prompt, self.template.marks)
         if opened is None:
-            return None
+            return self._thought_in_content(messages, answer, thought, prompt, after, thinking)
         return thought + close_of(opened, prompt) + answer["content"]
+
+    def _thought_in_content(
+        self, messages: list[Message], answer: Message, thought: str, prompt: str, after: str, thinking: bool | None
+    ) -> str | None:
+        """The thought in the model's marks before the reply, if the template names such marks and shows the whole."""
+        if not self.template.names_marks or any(prompt.rstrip().endswith(mark.closing) for mark in self.template.marks):
+            return None
+        mark = self.template.marks[0]
+        content = with_thought(thought, answer["content"], mark)
+        said = self.template.render([*messages, answer | {"content": content}], prompt=False, thinking=thinking)
+        written = said[len(prompt) : len(said) - len(after)]
+        whole = said.startswith(prompt) and said.endswith(after) and written.strip() == content.strip()
+        return written if whole else None
 
     def _end_id(self, end: Ending) -> int:
         if end.controls:

@@ -89,15 +89,24 @@ class ChatTemplate:
                     return field
         return None
 
-    @cached_property
+    @property
+    def names_marks(self) -> bool:
+        """Whether the template or the tokenizer names marks of thoughts."""
+        return bool(self._named_marks)
+
+    @property
     def marks(self) -> tuple[Marks, ...]:
         """The marks of thoughts that the template or the tokenizer names; ``<think>`` if they name none."""
+        return self._named_marks or (THINK,)
+
+    @cached_property
+    def _named_marks(self) -> tuple[Marks, ...]:
         added = {token.content for token in self._tokenizer.added_tokens_decoder.values()}
         named = [
             mark for mark in KNOWN_MARKS
             if mark.opening in self.source or mark.closing in self.source or {mark.opening, mark.closing} <= added
         ]  # fmt: skip
-        return tuple(named) or (THINK,)
+        return tuple(named)
 
     def _rendered(self, messages: list[Message], prompt: bool, variables: dict[str, bool]) -> str:
         try:

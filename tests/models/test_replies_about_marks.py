@@ -45,3 +45,17 @@ def test_a_reply_that_the_template_changes_is_dropped_with_that_reason(tiny_mode
     kept, (dropped,) = fitting(rows, lambda row: sft_tokens(row, codec), 99, "sft")
     assert [row.id for row in kept] == ["b"]
     assert (dropped.id, dropped.reason) == ("a", "the model's chat template changes the text of its reply")
+
+
+@pytest.mark.parametrize(("mark", "target"), [("", "So."), ("{# </think> #}", "<think>\nhm\n</think>\n\nSo.")])
+def test_a_thought_is_trained_in_the_text_of_a_reply_where_the_template_names_its_marks(
+    tiny_model: Path, tmp_path: Path, mark: str, target: str
+):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = mark + CHATML
+    tokenizer.save_pretrained(tmp_path)
+    codec = ChatCodec(tmp_path)
+    ids = codec.target_ids("So.", "why?", thought="hm")
+    assert tokenizer.decode(ids) == target + "<|im_end|>"
+    found = codec.read(ids, codec.prompt_ids("why?"))
+    assert (found.text, found.thought) == ("So.", "hm" if mark else "")
