@@ -26,11 +26,25 @@ KNOWN_MARKS = (
     Marks("<mm:think>", "</mm:think>"),
     Marks("<|START_THINKING|>", "<|END_THINKING|>"),
     Marks("<|channel>thought\n", "<channel|>"),
+    Marks("<thinking>", "</thinking>"),
+    Marks("<thought>", "</thought>"),
+    Marks("<reasoning>", "</reasoning>"),
+    Marks("<|begin_of_thought|>", "<|end_of_thought|>"),
+    Marks("◁think▷", "◁/think▷"),
     # A channel of its own. The reply's channel begins with the header that closes it.
     Marks("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 )
 """The marks of the model families that are known. A model's own are those that its template or tokenizer names."""
 
+_WRAPPINGS = (
+    Marks("<answer>", "</answer>"),
+    Marks("<output>", "</output>"),
+    Marks("<response>", "</response>"),
+    Marks("<solution>", "</solution>"),
+    Marks("<|begin_of_solution|>", "<|end_of_solution|>"),
+    Marks("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+)
+"""What stands around the whole reply after a thought, in data of many sources."""
 _BLANK = re.compile(r"\s*")
 _GOES_ON = re.compile(r"[ \t]+(?!\s)[^\W\d_A-Z]")
 _PUNCTUATION = re.compile(r"[ \t]*[,.;:?)]")
@@ -78,7 +92,7 @@ def part_thought(text: str, marks: Sequence[Marks] = KNOWN_MARKS, opened: Marks 
     if not place and (closed := _closed_alone(text, marks)):
         end, place = closed
         thoughts.append(text[:end])
-    return Parted(_joined(thoughts), text[place:].lstrip() if place else text, True, place)
+    return Parted(_joined(thoughts), _unwrapped(text[place:].lstrip()) if place else text, True, place)
 
 
 def with_thought(thought: str, reply: str, mark: Marks) -> str:
@@ -137,6 +151,15 @@ def _closed_alone(text: str, marks: Iterable[Marks]) -> tuple[int, int] | None:
             if not fences % 2 and not _follows_a_mark(text, found.end()):
                 return found.span(found.lastgroup or 0)
     return None
+
+
+def _unwrapped(reply: str) -> str:
+    """`reply` without marks around the whole of it."""
+    whole = reply.strip()
+    for mark in _WRAPPINGS:
+        if whole.startswith(mark.opening) and whole.find(mark.closing) == len(whole) - len(mark.closing):
+            return whole.removeprefix(mark.opening).removesuffix(mark.closing).strip()
+    return reply
 
 
 def _in_sentence(text: str, mark: Marks, place: int, end: int) -> bool:

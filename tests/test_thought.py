@@ -34,6 +34,19 @@ CHANNELS = KNOWN_MARKS[-1]
         ("<think> Hm, so </think> So it is.", "Hm, so", "So it is."),
         ("<think> hm, so </think>\n\nso it is.", "hm, so", "so it is."),
         ("Okay. </think>\nSo.", "Okay.", "So."),
+        ("<thinking>a</thinking>b", "a", "b"),
+        ("<thinking>\na\n</thinking>\n<output>\nb\n</output>\n", "a", "b"),
+        ("<thought>a</thought>b", "a", "b"),
+        ("<reasoning>\na\n</reasoning>\n<answer>\nb\n</answer>", "a", "b"),
+        ("◁think▷a◁/think▷b", "a", "b"),
+        (
+            "<|begin_of_thought|>\n\na\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nb\n\n<|end_of_solution|>",
+            "a",
+            "b",
+        ),
+        # Marks around a part of the reply, and without a thought before it, belong to it.
+        ("<think>a</think><answer>b</answer> and <answer>c</answer>", "a", "<answer>b</answer> and <answer>c</answer>"),
+        ("<answer>b</answer>", "", "<answer>b</answer>"),
     ],
 )
 def test_a_text_is_parted_at_the_marks_at_its_beginning(text: str, thought: str, reply: str):
