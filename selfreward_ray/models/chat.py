@@ -26,6 +26,7 @@ from selfreward_ray.thought import Marks, opened_by, part_thought, with_thought
 
 _IN_BRACKETS = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\]|◁[^◁▷\s]+▷)")
 """Words that a template may take for marks."""
+_SHOW = "give the folder a chat_template.jinja that writes the content of each message, a text, once and as it is"
 _PROMPT_END = 16
 """Number of the prompt's last tokens among which the opening mark of a thought is looked for."""
 
@@ -170,7 +171,7 @@ class ChatCodec:
                     text = text.rpartition(mark.closing)[2]
             if text.strip() not in prompt:
                 shown = ", ".join(message["role"] for message in messages)
-                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}")
+                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}; {_SHOW}")
 
     def _rendered(
         self, messages: list[Message], reply: str, spelled: Spelled, thinking: bool | None, thought: str = ""
@@ -215,7 +216,9 @@ class ChatCodec:
         )
         before, *after = closed.split(place)
         if len(after) != 1:
-            raise TurnsRefused(f"the chat template of {self._model} shows a reply {len(after)} times, not once")
+            raise TurnsRefused(
+                f"the chat template of {self._model} shows a reply {len(after)} times, not once; {_SHOW}"
+            )
         return before, after[0]
 
     def _lead_before(

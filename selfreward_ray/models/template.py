@@ -13,7 +13,7 @@ from selfreward_ray.thought import KNOWN_MARKS, THINK, Marks
 Message = dict[str, str]
 """``role`` and ``content``, and for a reply with a thought also the field in which the template expects it."""
 
-SWITCHES = ("enable_thinking", "thinking")
+SWITCHES = ("enable_thinking", "thinking", "reasoning")
 """Variables of templates that turn thinking on and off, as true and false."""
 _THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
 _EFFORTS = ("reasoning_effort", "thinking_budget", "reasoning_budget")
@@ -113,7 +113,12 @@ class ChatTemplate:
             text = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=prompt, **variables
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except (jinja2.TemplateSyntaxError, jinja2.TemplateAssertionError) as error:
+            raise UserError(
+                f"the chat template of {self._model} is no valid Jinja: line {error.lineno}: {error.message}; "
+                "mend its chat_template.jinja"
+            ) from None
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             # Templates raise for roles that they do not accept; others fail where they add texts that are missing.
             shown = ", ".join(message["role"] for message in messages)
             said = re.sub(r"\s+", " ", str(error))

@@ -7,6 +7,7 @@ from chat_families import ALL_FAMILIES, write_family
 from tiny_model import CHATML
 from transformers import AutoTokenizer
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.template import ReplyChanged
 from selfreward_ray.records import SftExample
@@ -59,3 +60,23 @@ def test_a_thought_is_trained_in_the_text_of_a_reply_where_the_template_names_it
     assert tokenizer.decode(ids) == target + "<|im_end|>"
     found = codec.read(ids, codec.prompt_ids("why?"))
     assert (found.text, found.thought) == ("So.", "hm" if mark else "")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for m in messages %}{{ m.content }", r"is no valid Jinja: line 1: .*; mend its chat_template.jinja"),
+        ("{{ messages | nofilter }}", r"is no valid Jinja: line 1: No filter named 'nofilter'"),
+        ("{{ 1 / 0 }}", r"refuses the turns user, assistant: division by zero"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"refuses the turns user, assistant: maximum recursion"),
+        ("Hello", r"shows a reply 0 times, not once; give the folder a chat_template.jinja that"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_named_with_a_remedy(
+    tiny_model: Path, tmp_path: Path, template: str, said: str
+):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=said):
+        ChatCodec(tmp_path)
