@@ -30,12 +30,50 @@ CHANNELS = KNOWN_MARKS[-1]
         ("Write <think>, then </think>.", "", "Write <think>, then </think>."),
         ("So.\n<think>\nHm.\n</think>\n", "", "So.\n<think>\nHm.\n</think>\n"),
         ("Close it with </think> here.", "", "Close it with </think> here."),
-        ("<thinking>a</thinking>b", "", "<thinking>a</thinking>b"),
+        ("Hm:\n```\nx\n```\n</think>\nSo.", "Hm:\n```\nx\n```", "So."),
+        ("<think> Hm, so </think> So it is.", "Hm, so", "So it is."),
+        ("<think> hm, so </think>\n\nso it is.", "hm, so", "so it is."),
+        ("Okay. </think>\nSo.", "Okay.", "So."),
+        ("<thinking>a</thinking>b", "a", "b"),
+        ("<thinking>\na\n</thinking>\n<output>\nb\n</output>\n", "a", "b"),
+        ("<thought>a</thought>b", "a", "b"),
+        ("<reasoning>\na\n</reasoning>\n<answer>\nb\n</answer>", "a", "b"),
+        ("◁think▷a◁/think▷b", "a", "b"),
+        (
+            "<|begin_of_thought|>\n\na\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nb\n\n<|end_of_solution|>",
+            "a",
+            "b",
+        ),
+        # Marks around a part of the reply, and without a thought before it, belong to it.
+        ("<think>a</think><answer>b</answer> and <answer>c</answer>", "a", "<answer>b</answer> and <answer>c</answer>"),
+        ("<answer>b</answer>", "", "<answer>b</answer>"),
     ],
 )
 def test_a_text_is_parted_at_the_marks_at_its_beginning(text: str, thought: str, reply: str):
     found = part_thought(text)
     assert (found.thought, found.reply, found.finished) == (thought, reply, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Reasoning models close their thought with </think>\nAfter it comes the reply.",
+        "The tags are these:\n</think>, and the one that opens.",
+        "It ends so:\n```\nHm.\n</think>\n```\nThen comes the reply.",
+        "A thought is closed by it:\n</think> ends the thought.\n",
+        "<think> and </think> are the tags that R1 uses.",
+        "<think> opens a thought.\nIts end is </think>.",
+        "[THINK] is Magistral's tag.",
+        "[THINK] begins it, [/THINK] ends it.",
+    ],
+)
+def test_a_reply_that_speaks_about_marks_is_no_thought(text: str):
+    assert part_thought(text) == Parted("", text)
+
+
+@pytest.mark.parametrize("text", ["<think>hm, this is it.", "<think> hm, this", "<think>\n hm.", "<think> So this."])
+def test_an_endless_thought_is_no_sentence_about_its_mark(text: str):
+    assert not part_thought(text).finished
 
 
 @pytest.mark.parametrize(
@@ -62,7 +100,7 @@ def test_only_a_models_own_marks_count():
     assert found == Parted("", "[THINK]a[/THINK]b")
 
 
-@given(thought=st.text("ab \n", max_size=9), reply=st.text("cd \n", max_size=9), marks=st.sampled_from(KNOWN_MARKS))
+@given(thought=st.text("AB \n", max_size=9), reply=st.text("CD \n", max_size=9), marks=st.sampled_from(KNOWN_MARKS))
 def test_what_is_put_together_is_parted_again(thought: str, reply: str, marks: Marks):
     found = part_thought(f"{marks.opening}{thought}{marks.closing}{reply}")
     assert (found.thought, found.reply, found.finished) == (thought.strip(), reply.lstrip(), True)
@@ -93,12 +131,15 @@ def test_a_score_is_read_from_what_is_no_thought(text: str, left: str):
     assert without_thoughts(text) == left
 
 
-@pytest.mark.parametrize("unit", ["<think>", "</think>", "<think></think>", "\n<think>a\n", "[THINK]\n"])
+@pytest.mark.parametrize(
+    "unit", ["<think>", "</think>", "<think></think>", "\n<think>a\n", "[THINK]\n", "</think> a\n"]
+)
 def test_no_text_takes_long(unit: str):
     """Quadratic searches of half a million marks would take minutes."""
     text = unit * 60_000
     assert len(without_thoughts(text)) <= len(text)
     part_thought(text)
+    part_thought(f"```\n{text}")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ White space at the ends of messages is handled as the template does: that of Lla
 it and puts a space before and after a reply.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed_lead, ending, lead_after, without_end
 from selfreward_ray.models.spelling import Spelled, Speller, any_of
-from selfreward_ray.models.template import ChatTemplate, Message, TurnsRefused
+from selfreward_ray.models.template import ChatTemplate, Message, ReplyChanged, TurnsRefused
 from selfreward_ray.records import Turn
-from selfreward_ray.thought import Marks, opened_by, part_thought
+from selfreward_ray.thought import Marks, opened_by, part_thought, with_thought
 
+_IN_BRACKETS = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\]|◁[^◁▷\s]+▷)")
+"""Words that a template may take for marks."""
+_SHOW = "give the folder a chat_template.jinja that writes the content of each message, a text, once and as it is"
 _PROMPT_END = 16
 """Number of the prompt's last tokens among which the opening mark of a thought is looked for."""
 
@@ -112,8 +116,13 @@ class ChatCodec:
         spelled = Spelled([reply, text, thought, *(turn.text for turn in history)])
         messages = self._messages(text, history, spelled)
         control = self._speller.control_pattern
-        hidden = spelled.hide(reply, control)
-        shown = self._rendered(messages, hidden, spelled, thinking, spelled.hide(thought, control))
+        hidden, hidden_thought = spelled.hide(reply, control), spelled.hide(thought, control)
+        try:
+            shown = self._rendered(messages, hidden, spelled, thinking, hidden_thought)
+        except ReplyChanged:
+            # Templates split a reply at the marks of a thought. Spelled, they are ordinary text.
+            marked = spelled.hide(hidden, _IN_BRACKETS)
+            shown = self._rendered(messages, marked, spelled, thinking, spelled.hide(hidden_thought, _IN_BRACKETS))
         written = shown.reply + shown.ending.text
         prompt_ids = self._speller.ids(shown.prompt, spelled)
         ids = self._speller.ids(shown.prompt + written, spelled)
@@ -162,7 +171,7 @@ class ChatCodec:
                     text = text.rpartition(mark.closing)[2]
             if text.strip() not in prompt:
                 shown = ", ".join(message["role"] for message in messages)
-                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}")
+                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}; {_SHOW}")
 
     def _rendered(
         self, messages: list[Message], reply: str, spelled: Spelled, thinking: bool | None, thought: str = ""
@@ -177,6 +186,8 @@ class ChatCodec:
         if thought and thinking is not False:
             written = self._with_thought(messages, answer, thought, prompt, after, thinking)
             if written is not None:
+                if not (reply.strip() in written and thought.strip() in written):
+                    raise self._changed()
                 return _Rendered(prompt, written, end)
         said = self.template.render([*messages, answer], prompt=False, thinking=thinking)
         try:
@@ -186,11 +197,17 @@ class ChatCodec:
                 f"replies cannot be trained with the chat template of {self._model}: {error}; give the folder a "
                 "chat_template.jinja in which a reply begins with its generation prompt"
             ) from None
-        if prompt + lead == before and said.startswith(prompt) and said.endswith(after):
-            return _Rendered(prompt, said[len(prompt) : len(said) - len(after)], end)
-        if not (said.startswith(before) and said.endswith(after)):
-            raise TurnsRefused(f"the chat template of {self._model} changes the text of the reply")
-        return _Rendered(prompt, lead + said[len(before) : len(said) - len(after)], end)
+        stem, lead = (prompt, "") if prompt + lead == before and said.startswith(prompt) else (before, lead)
+        written = said[len(stem) : len(said) - len(after)]
+        if not (said.startswith(stem) and said.endswith(after) and reply.strip() in written):
+            raise self._changed()
+        return _Rendered(prompt, lead + written, end)
+
+    def _changed(self) -> ReplyChanged:
+        return ReplyChanged(
+            f"the chat template of {self._model} changes the text of the reply; leave the row out, or give the "
+            "folder a chat_template.jinja that writes a reply's content as it is"
+        )
 
     def _around_reply(self, messages: list[Message], place: str, thinking: bool | None) -> tuple[str, str]:
         """What the template writes before and after a reply, for which `place` stands."""
@@ -199,7 +216,9 @@ class ChatCodec:
         )
         before, *after = closed.split(place)
         if len(after) != 1:
-            raise TurnsRefused(f"the chat template of {self._model} shows a reply {len(after)} times, not once")
+            raise TurnsRefused(
+                f"the chat template of {self._model} shows a reply {len(after)} times, not once; {_SHOW}"
+            )
         return before, after[0]
 
     def _lead_before(
@@ -234,16 +253,29 @@ class ChatCodec:
         after: str,
         thinking: bool | None,
     ) -> str | None:
-        """A thought and its reply as they follow the prompt: as the template shows them, or else in the marks that the
-        prompt opens. None if there is neither."""
+        """A thought and its reply as they follow the prompt: as the template shows them in a field, or else in the
+        marks that the prompt opens, or else in the reply's text. None if there is no place for it."""
         if (field := self.template.thought_field) is not None:
             said = self.template.render([*messages, answer | {field: thought}], prompt=False, thinking=thinking)
             if said.startswith(prompt) and said.endswith(after):
                 return said[len(prompt) : len(said) - len(after)]
         opened = opened_by(prompt, self.template.marks)
         if opened is None:
-            return None
+            return self._thought_in_content(messages, answer, thought, prompt, after, thinking)
         return thought + close_of(opened, prompt) + answer["content"]
+
+    def _thought_in_content(
+        self, messages: list[Message], answer: Message, thought: str, prompt: str, after: str, thinking: bool | None
+    ) -> str | None:
+        """The thought in the model's marks before the reply, if the template names such marks and shows the whole."""
+        if not self.template.names_marks or any(prompt.rstrip().endswith(mark.closing) for mark in self.template.marks):
+            return None
+        mark = self.template.marks[0]
+        content = with_thought(thought, answer["content"], mark)
+        said = self.template.render([*messages, answer | {"content": content}], prompt=False, thinking=thinking)
+        written = said[len(prompt) : len(said) - len(after)]
+        whole = said.startswith(prompt) and said.endswith(after) and written.strip() == content.strip()
+        return written if whole else None
 
     def _end_id(self, end: Ending) -> int:
         if end.controls:

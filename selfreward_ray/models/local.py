@@ -220,12 +220,21 @@ def _check(here: _Here, uri: str) -> None:
     if not here.names & {"tokenizer.json", "tokenizer.model"}:
         raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
     config = _tokenizer_config(here.folder, uri)
-    if not config.get("chat_template") and not _has_template_file(here):
+    if not _is_template(config.get("chat_template")) and not _has_template_file(here):
         raise lacks(
             "chat template", "add a chat_template.jinja to the folder; base models have none, and need one here"
         )
     if _without_eos(config):
         raise lacks("end token", "name the token that ends a reply as eos_token in its tokenizer_config.json")
+
+
+def _is_template(value: Any) -> bool:
+    """Whether a setting has a chat template: a text, or several by name with a default."""
+    if isinstance(value, dict):
+        value = value.get("default")
+    if isinstance(value, list):
+        return any(isinstance(one, dict) and one.get("name") == "default" for one in value)
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _has_template_file(here: _Here) -> bool:
@@ -238,7 +247,9 @@ def _tokenizer_config(folder: Path, uri: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         try:
-            settings |= json.loads((folder / name).read_text(encoding="utf-8"))
+            read = json.loads((folder / name).read_text(encoding="utf-8"))
+            # Null in the one leaves what the other says.
+            settings |= {key: value for key, value in ({} | read).items() if value is not None or key not in settings}
         except FileNotFoundError:
             continue
         except (ValueError, TypeError) as error:

@@ -13,7 +13,7 @@ from selfreward_ray.thought import KNOWN_MARKS, THINK, Marks
 Message = dict[str, str]
 """``role`` and ``content``, and for a reply with a thought also the field in which the template expects it."""
 
-SWITCHES = ("enable_thinking", "thinking")
+SWITCHES = ("enable_thinking", "thinking", "reasoning")
 """Variables of templates that turn thinking on and off, as true and false."""
 _THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
 _EFFORTS = ("reasoning_effort", "thinking_budget", "reasoning_budget")
@@ -22,6 +22,10 @@ _EFFORTS = ("reasoning_effort", "thinking_budget", "reasoning_budget")
 
 class TurnsRefused(UserError):
     """The model's chat template cannot represent the conversation."""
+
+
+class ReplyChanged(TurnsRefused):
+    """The model's chat template shows a reply with another text."""
 
 
 class ChatTemplate:
@@ -85,22 +89,36 @@ class ChatTemplate:
                     return field
         return None
 
-    @cached_property
+    @property
+    def names_marks(self) -> bool:
+        """Whether the template or the tokenizer names marks of thoughts."""
+        return bool(self._named_marks)
+
+    @property
     def marks(self) -> tuple[Marks, ...]:
         """The marks of thoughts that the template or the tokenizer names; ``<think>`` if they name none."""
+        return self._named_marks or (THINK,)
+
+    @cached_property
+    def _named_marks(self) -> tuple[Marks, ...]:
         added = {token.content for token in self._tokenizer.added_tokens_decoder.values()}
         named = [
             mark for mark in KNOWN_MARKS
             if mark.opening in self.source or mark.closing in self.source or {mark.opening, mark.closing} <= added
         ]  # fmt: skip
-        return tuple(named) or (THINK,)
+        return tuple(named)
 
     def _rendered(self, messages: list[Message], prompt: bool, variables: dict[str, bool]) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=prompt, **variables
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except (jinja2.TemplateSyntaxError, jinja2.TemplateAssertionError) as error:
+            raise UserError(
+                f"the chat template of {self._model} is no valid Jinja: line {error.lineno}: {error.message}; "
+                "mend its chat_template.jinja"
+            ) from None
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             # Templates raise for roles that they do not accept; others fail where they add texts that are missing.
             shown = ", ".join(message["role"] for message in messages)
             said = re.sub(r"\s+", " ", str(error))

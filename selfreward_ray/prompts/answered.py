@@ -15,8 +15,9 @@ from selfreward_ray.seed.readers.drafts import message
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
 from selfreward_ray.seed.readers.reading import BadRow, Reading
 from selfreward_ray.seed.readers.rows import read_row
-from selfreward_ray.seed.readers.values import ASKING, as_text, asked, conversation, is_empty
+from selfreward_ray.seed.readers.values import ASKING, THOUGHT_KEYS, as_text, asked, conversation, is_empty
 from selfreward_ray.store.user_files import Row
+from selfreward_ray.thought import THINK, with_thought
 
 REPLY_COLUMNS = (
     "reply", "replies", "response", "responses", "generation", "generations", "completion", "completions", "output",
@@ -26,8 +27,10 @@ CHAT_COLUMNS = ("messages", "conversations", "conversation")
 NO_REPLY = "it has no reply"
 NOT_THE_LAST = "its last message is not the assistant's"
 NOT_ONE_REPLY = "messages in the place of a reply are not one message of the assistant"
+OTHER_THOUGHTS = "its thoughts are not texts, one for each reply"
 NO_TRUTH = "field 'finished' is neither true nor false"
 
+_ENDS = ("finished", "finish_reason", "stop_reason", "truncated")
 _TEXT_KEYS = ("text", "content", "response", "reply", "answer", "completion", "output", "generated_text", "value")
 
 
@@ -72,11 +75,39 @@ def _answered(values: Values, exchanges: Sequence[Exchange], where: str, reading
     for one in replies:
         if one.fault and one.turn.text.strip():
             return Dropped(where, "seed", f"reply {one.fault}")
+    try:
+        thoughts = _thoughts(values, exchange)
+    except BadRow as error:
+        return reading.bad(str(error))
     if values.get("finished") not in (None, True, False):
         return reading.bad(NO_TRUTH)
-    texts = tuple(one.turn.text for one in replies)
-    finished = values.get("finished") is not False
+    texts = tuple(
+        with_thought(thought, one.turn.text, THINK) if thought else one.turn.text
+        for one, thought in zip(replies, thoughts, strict=True)
+    )
+    finished = values.get("finished") is not False and not _cut_off(values)
     return AnsweredPrompt(where, tuple(one.turn for one in earlier), prompt.turn.text, texts, finished)
+
+
+def _thoughts(values: Values, exchange: Exchange) -> list[str]:
+    """The thought before each reply: of its message, or of a column. A list has one for each reply, or for each of the
+    assistant's messages."""
+    held = next((values[name] for name in THOUGHT_KEYS if not is_empty(values.get(name))), None)
+    count = len(exchange.replies)
+    if held is None:
+        return [one.thought for one in exchange.replies]
+    each = held if isinstance(held, list) else [held]
+    if count == 1:
+        each = each[-1:]
+    if len(each) != count or not all(one is None or isinstance(one, str) for one in each):
+        raise BadRow(OTHER_THOUGHTS)
+    return [one or given.thought for one, given in zip(each, exchange.replies, strict=True)]
+
+
+def _cut_off(values: Values) -> bool:
+    """Whether the row says that its reply was cut off, as servers of models say it."""
+    said = {str(values.get(name)).lower() for name in ("finish_reason", "stop_reason")}
+    return values.get("truncated") is True or not said.isdisjoint(("length", "max_tokens"))
 
 
 def _said(values: Values, reading: Reading) -> list[Exchange]:
@@ -96,7 +127,7 @@ def _said(values: Values, reading: Reading) -> list[Exchange]:
         return [Exchange(tuple(spoken), tuple(map(Given, _texts(values[held[0]], held[0], reading))))]
     if spoken[-1].role != "assistant":
         raise BadRow(NOT_THE_LAST)
-    return [Exchange(tuple(spoken[:-1]), (Given(spoken[-1].text),))]
+    return [Exchange(tuple(spoken[:-1]), (Given(spoken[-1].text, thought=spoken[-1].thought),))]
 
 
 def _check_beside(chat: str, spoken: Sequence[Spoken], values: Values, reading: Reading) -> None:
@@ -140,7 +171,7 @@ _REPLIES = Format(
     name="replies",
     told_by=(),
     exchanges=_said,
-    used=(*PROMPT, *REPLY_COLUMNS, *CHAT_COLUMNS, "context", "finished"),
-    irrelevant=("mean", "scores", "datasplit", "finish_reason", "samples", "raw_output"),
+    used=(*PROMPT, *REPLY_COLUMNS, *CHAT_COLUMNS, *THOUGHT_KEYS, "context", *_ENDS),
+    irrelevant=("mean", "scores", "datasplit", "samples", "raw_output"),
     whole_replies=True,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.template import TurnsRefused
+from selfreward_ray.models.template import ReplyChanged, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.training.packing import longest_sequence
 
@@ -100,6 +100,9 @@ def fitting(
     for row in rows:
         try:
             example = encode(row)
+        except ReplyChanged:
+            dropped.append(Dropped(row.id, step, "the model's chat template changes the text of its reply"))
+            continue
         except TurnsRefused:
             dropped.append(Dropped(row.id, step, "the model's chat template refuses its turns"))
             continue

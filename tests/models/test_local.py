@@ -332,3 +332,32 @@ def test_a_configuration_of_the_tokenizer_that_cannot_be_read_is_named(copy: Pat
     (copy / "tokenizer_config.json").write_text(content)
     with pytest.raises(UserError, match="its tokenizer_config.json is not a JSON object"):
         local_model(str(copy))
+
+
+@pytest.mark.parametrize("value", ["  ", 5, [], [{"name": "tool_use", "template": "x"}], {"rag": "x"}])
+def test_what_is_no_template_is_told_before_anything_starts(tiny_model: Path, tmp_path: Path, value: object):
+    folder = with_settings(tiny_model, tmp_path, chat_template=value)
+    with pytest.raises(UserError, match="has no chat template; add a chat_template.jinja"):
+        local_model(str(folder))
+
+
+@pytest.mark.parametrize("value", ["x", [{"name": "default", "template": "x"}], {"default": "x"}])
+def test_one_of_several_templates_is_the_default(tiny_model: Path, tmp_path: Path, value: object):
+    folder = with_settings(tiny_model, tmp_path, chat_template=value)
+    assert local_model(str(folder)) == folder
+
+
+def test_an_end_token_may_stand_in_the_map_alone(tiny_model: Path, tmp_path: Path):
+    folder = with_settings(tiny_model, tmp_path, chat_template="x", eos_token=None)
+    (folder / "special_tokens_map.json").write_text('{"eos_token": "<|im_end|>"}', encoding="utf-8")
+    assert local_model(str(folder)) == folder
+
+
+def with_settings(model: Path, folder: Path, **settings: object) -> Path:
+    """A copy of a model with other settings of its tokenizer, and no file of a template."""
+    copy = Path(shutil.copytree(model, folder / "m"))
+    (copy / "chat_template.jinja").unlink(missing_ok=True)
+    (copy / "special_tokens_map.json").unlink(missing_ok=True)
+    file = copy / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | settings), encoding="utf-8")
+    return copy

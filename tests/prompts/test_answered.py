@@ -10,6 +10,7 @@ from selfreward_ray.prompts.answered import (
     NO_TRUTH,
     NOT_ONE_REPLY,
     NOT_THE_LAST,
+    OTHER_THOUGHTS,
     AnsweredPrompt,
     read_answered,
 )
@@ -19,6 +20,7 @@ from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.reading import Reading
 from selfreward_ray.seed.readers.values import TOOLS
 from selfreward_ray.store.user_files import Row, RowError
+from selfreward_ray.thought import Parted, part_thought
 
 Found = list[AnsweredPrompt | Dropped]
 
@@ -180,3 +182,42 @@ def test_marks_of_a_chat_template_are_taken_out_of_prompt_and_reply():
 @pytest.mark.parametrize(("finished", "expected"), [(True, True), (False, False), (None, True)])
 def test_a_reply_may_say_that_it_is_not_finished(finished: bool | None, expected: bool):
     assert one({"prompt": "Why?", "reply": "So.", "finished": finished}).finished is expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "finished"),
+    [
+        ("finish_reason", "length", False),
+        ("finish_reason", "stop", True),
+        ("finish_reason", None, True),
+        ("stop_reason", "max_tokens", False),
+        ("stop_reason", "end_turn", True),
+        ("truncated", True, False),
+        ("truncated", False, True),
+    ],
+)
+def test_a_row_says_in_many_ways_that_its_reply_was_cut_off(field: str, value: Any, finished: bool):
+    assert one({"prompt": "Why?", "response": "So.", field: value}).finished == finished
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "Why?", "response": "So.", "reasoning_content": "Hm."},
+        {"prompt": "Why?", "reply": "So.", "thought": "Hm.", "finished": True, "mean": None, "scores": None},
+        {"messages": [CHAT[0], CHAT[1] | {"reasoning_content": "Hm."}]},
+        {"messages": [*CHAT, CHAT[0], CHAT[1]], "thoughts": [None, "Hm."]},
+    ],
+)
+def test_a_thought_of_a_message_or_a_column_begins_its_reply(fields: dict[str, Any]):
+    (reply,) = one(fields).replies
+    assert part_thought(reply) == Parted("Hm.", "So.", True, len(reply) - len("\n\nSo."))
+
+
+def test_thoughts_are_as_many_as_replies():
+    row = {"prompt": "Why?", "replies": ["So.", "Thus."]}
+    first, second = map(part_thought, one(row | {"thoughts": [None, "Hm."]}).replies)
+    assert (first.thought, first.reply, second.thought, second.reply) == ("", "So.", "Hm.", "Thus.")
+    (dropped,) = read(row | {"thought": "Hm."})
+    assert isinstance(dropped, Dropped)
+    assert dropped.reason == OTHER_THOUGHTS
