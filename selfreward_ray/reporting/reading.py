@@ -122,12 +122,9 @@ def _read_comparison(folder: Folder, layout: RunLayout, bias: float) -> list[Add
     outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
     left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
     name = folder.uri.rpartition("/")[2]
-    titles = (_title(side, layout, "evaluation") for side in (left, right))
-    return [
-        AddedComparison(
-            name, *titles, left, right, judge, outcomes, _title(judge, layout, "model"), _caution(outcomes, bias)
-        )
-    ]
+    left_title, right_title = (_title(side, layout, "evaluation") for side in (left, right))
+    judge_title, caution = _title(judge, layout, "model"), _caution(outcomes, bias)
+    return [AddedComparison(name, left_title, right_title, left, right, judge, outcomes, judge_title, caution)]
 
 
 def _title(place: str, layout: RunLayout, of_model: str) -> str:

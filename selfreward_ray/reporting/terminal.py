@@ -42,8 +42,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     for line in alarm_lines(summary.alarms, (), last):
         console.print(line, highlight=False)
     console.print()
-    models = [model_cells(model, summary.scorer) for model in summary.models]
-    console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), models))
+    rows = [model_cells(model, summary.scorer) for model in summary.models]
+    console.print(_table(f"{summary.name}: models", model_columns(summary.scorer), rows))
     console.print(_table(f"{summary.name}: steps", step_columns(), map(step_cells, summary.steps)))
     console.print(Text(visible(conclusion(summary)), style="bold"), highlight=False)
 
