@@ -144,6 +144,7 @@ def test_the_ids_of_any_conversation_are_the_tokenizers_own(every_model: dict[st
 @given(drawn=conversations())
 def test_a_reply_is_read_as_it_was_encoded(every_model: dict[str, Model], name: str, drawn: Any):
     model, (turns, reply) = every_model[name], drawn
+    assume("think>" not in reply.lower())  # a mark at its beginning is read as one
     turns = [turn for turn in turns if turn.role != "system"]
     *history, last = turns
     prompt = model.codec.prompt_ids(last.text, history)
