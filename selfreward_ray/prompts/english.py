@@ -17,6 +17,11 @@ _FOREIGN = """
     att det eller hur och som på
     czy dla jak jest nie się bir için
     adalah dan dari dengan ke pada sebuah untuk yang ang mga ng sa
+    apa itu bagaimana gimana cara jelaskan buatlah buat bikin tuliskan sebutkan ini secara mengapa ano paano ito
+    cosa spiegami spiega scrivi significa perché quali explique explica descreva descreve agora como qué escribe dibuja
+    bitte erkläre zeichne schreibe beschreibe betekent beschrijf eigenlijk décris explique
+    vad hvad innebär betyder beskriv förklara mitä miten kuvaile selitä
+    unde este și scrie gasesc opisz wyjaśnij napisz nedir nasıl açıkla yaz
 """
 """Common words of other languages that are rare in English: of French, German, Dutch, Italian, Spanish and Portuguese,
 Scandinavian languages, Polish and Turkish, Indonesian and Tagalog, in which "image", "file" or "plot" occur too."""

@@ -28,7 +28,7 @@ _NEEDS_MORE_THAN_TEXT = re.compile(
     r"\b(?:images?|graphs?|pictures?|files?|maps?|draw|plot|go\s+to)\b",
     re.IGNORECASE,
 )
-_OPENS_A_SENTENCE = "¿¡《〈「『【〔（"
+_OPENS_A_SENTENCE = "¿¡«»„‚‹《〈「『【〔（"
 """Punctuation with which a sentence may begin in languages other than English."""
 
 
@@ -58,9 +58,14 @@ def program(text: str) -> str | None:
 
 
 def punctuation(text: str) -> str | None:
-    """Refuse prompts that begin with punctuation, other than marks that open a sentence in some languages."""
+    """Refuse prompts that begin with punctuation, other than marks that open a sentence in some languages.
+
+    English quotation marks are such marks where the prompt is not English.
+    """
     first = text.lstrip()[:1]
-    return PUNCTUATION if re.match(r"[^\w\s]|_", first) and first not in _OPENS_A_SENTENCE else None
+    if not re.match(r"[^\w\s]|_", first) or first in _OPENS_A_SENTENCE:
+        return None
+    return None if first in "“‘”" and not is_english(text) else PUNCTUATION
 
 
 def english(text: str) -> str | None:

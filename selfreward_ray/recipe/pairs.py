@@ -32,8 +32,9 @@ class Pairs(Section):
     chosen, unless it is found to be an answer of the task, such as the label of a classification."""
     label_words: NonNegativeInt = 2
     """``constant``: the maximum length in words of a text that counts as a label without being named by the prompts.
-    Two characters count as a word where no spaces are written between words. Longer texts must be in the prompts
-    themselves to count as an answer. 0 finds no answers: then only `labels` may be given to many prompts."""
+    Two characters count as a word where no spaces are written between words, and so does a short run of kana or Thai.
+    Longer texts must be in the prompts themselves to count as an answer. 0 finds no answers: then only `labels` may be
+    given to many prompts."""
     labels: tuple[str, ...] = ()
     """Replies that are never flagged, for example ``[Positive, Negative]``. Case, white space, punctuation and markup
     do not matter."""

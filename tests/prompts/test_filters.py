@@ -68,7 +68,28 @@ def test_capability_words_are_whole(text: str) -> None:
     assert capability(text) is None
 
 
-@pytest.mark.parametrize("text", ["Décris les images de ce film.", "Wat doe je in een file?", "写一个 file 的说明"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Décris les images de ce film.",
+        "Wat doe je in een file?",
+        "写一个 file 的说明",
+        "Apa itu file PDF?",
+        "Bagaimana membuka file PDF?",
+        "Jelaskan image processing secara singkat",
+        "Buatlah deskripsi image produk",
+        "Ano ba ang file na PDF?",
+        "Paano magbukas ng file?",
+        "Gimana bikin file zip?",
+        "Spiegami cosa significa image processing",
+        "Cosa significa file?",
+        "Explique plot twist brevemente",
+        "Zeichne Image bitte mal",
+        "Hvad betyder image?",
+        "Kuvaile image selkeästi",
+        "Unde gasesc file vechi?",
+    ],
+)
 def test_capability_words_are_english(text: str) -> None:
     assert capability(text) is None
 
@@ -96,6 +117,11 @@ def test_program(text: str, reason: str | None) -> None:
         ("“Name a sea”", "begins with punctuation"),
         ("¿Cuál es el mar más grande?", None),
         ("《红楼梦》的作者是谁？", None),
+        ("«Война и мир»: о чём роман?", None),
+        ("« Les Misérables » : de quoi parle ce roman ?", None),
+        ("„Faust“ – worum geht es darin?", None),
+        ("“Don Quijote”: ¿de qué trata la novela?", None),
+        ("“红楼梦”的作者是谁？", None),
         ("3 seas, please", None),
     ],
 )
