@@ -76,7 +76,7 @@ _HALF = (
     r"(?![^\W_])(?! +(?:the|of)\b)"
 )
 # Signs between two numbers that make them several: "3 … 4", "3 -> 4", "3 & 4".
-_BETWEEN = rf"(?:(?:[^\w\s.:;!?()\[\]{{}}%\"'“”„‘’«»‹›「」『』]|\.{{2,}})[ ]*)+{_OPEN}"
+_BETWEEN = rf"(?:(?:[^\w\s.:;!?()\[\]{{}}%\"'“”„‘’«»‹›「」『』]|\.{{2,}}+)[ ]*)++{_OPEN}"
 # Words and signs that make a number another one: "4th", "4+", "4-ish", "4?", "4 or so", "4 and a half", "4, no, 3".
 _MODIFIED = "|".join(
     [
@@ -91,7 +91,7 @@ _MODIFIED = "|".join(
 # The number is one of several, or a part of something else: "4,5", "3 - 4", "1 + 1", "0, 1, 2", "4%".
 _AFTER_NUMBER = re.compile(
     rf"{_MODIFIED}|{_CLOSE}[.,:·٫．，]+\d|{_PERCENT.pattern}"
-    rf"|{_CLOSE}(?:{_BETWEEN})?{_DIGIT}",
+    rf"|{_CLOSE}+(?:{_BETWEEN})?{_DIGIT}",
     re.IGNORECASE,
 )
 # After a unit a number is no longer one of a list: "4 points, 1 for each step". "4点～5点" and "4 point 5" are none.
