@@ -122,12 +122,9 @@ def _read_comparison(folder: Folder, layout: RunLayout, bias: float) -> list[Add
     outcomes = read_figures(finished_step(folder.uri, "compare"), "outcomes", *_OUTCOMES) or {}
     left, right, judge = (str(manifest.metrics.get(key, "?")) for key in ("left", "right", "model"))
     name = folder.uri.rpartition("/")[2]
-    titles = (_title(side, layout, "evaluation") for side in (left, right))
-    return [
-        AddedComparison(
-            name, *titles, left, right, judge, outcomes, _title(judge, layout, "model"), _caution(outcomes, bias)
-        )
-    ]
+    ours, theirs = (_title(side, layout, "evaluation") for side in (left, right))
+    caution = _caution(outcomes, bias)
+    return [AddedComparison(name, ours, theirs, left, right, judge, outcomes, _title(judge, layout, "model"), caution)]
 
 
 def _title(place: str, layout: RunLayout, of_model: str) -> str:
