@@ -88,7 +88,7 @@ def test_a_conversation_before_the_prompt_stays_with_it(tmp_path: Path):
     messages = [{"role": role, "content": text} for role, text in said]
     own = source(tmp_path, [{"prompt": messages, "chosen": "Farewell.", "rejected": "What?"}])
     _, (found,) = written(tmp_path, own, turns="any")
-    assert found.prompt == "User: Hello.\n\nAssistant: Good day.\n\nUser: Bye."
+    assert found.prompt == "Hello.\n\nGood day.\n\nBye."
 
 
 @pytest.mark.parametrize("elsewhere", ["nowhere/at-all", "/data/of/the/cluster.jsonl"])

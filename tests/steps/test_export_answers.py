@@ -141,6 +141,8 @@ def test_answers_to_held_out_prompts_become_rows(step: MakeStep, tmp_path: Path)
             "mean": None,
             "scores": None,
             "thought": "Hm.",
+            "scorer_score": None,
+            "scorer_maximum": None,
         }
     ]
 

@@ -177,8 +177,8 @@ def test_a_comparison_that_the_order_decided_says_little(tmp_path: Path):
     """Above the alarm's threshold, half of the comparisons, and not at it. The judge's name is short too."""
     layout = write_run(tmp_path, until=2)
     sides = layout.evaluation(2).uri, layout.evaluation(1).uri
-    add_comparison(layout, "even", *sides, left=3, right=3, ties=6, first_in_both=5, second_in_both=1)
-    add_comparison(layout, "biased", *sides, left=3, right=2, ties=7, first_in_both=6, second_in_both=1)
+    add_comparison(layout, "even", *sides, ties=10, first_in_both=9, second_in_both=1)
+    add_comparison(layout, "biased", *sides, ties=14, first_in_both=13, second_in_both=1)
     manifest = layout.comparisons / "biased"
     metrics = manifest.read_json("manifest.json")["metrics"] | {"model": layout.model(1).uri}
     manifest.write_json("manifest.json", manifest.read_json("manifest.json") | {"metrics": metrics})

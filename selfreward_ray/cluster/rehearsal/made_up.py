@@ -78,8 +78,10 @@ def _best_and_worst(ranked: RankedSet) -> dict[str, Any]:
     """A row of seed data, with earlier messages as a part of the prompt."""
     replies = sorted(ranked.replies, key=lambda reply: reply.rank)
     kept = replies if len(replies) < 2 else [replies[0], replies[-1]]
+    # Without the roles: a text with them would be read as the messages that it holds.
+    asked = "\n\n".join([*(turn.text for turn in ranked.history), ranked.prompt])
     return {
-        "prompt": ranked.question[-_CHARACTERS:],
+        "prompt": asked[-_CHARACTERS:],
         "responses": [
             {"text": reply.text[:_CHARACTERS], "rank": reply.rank, "verdict": reply.verdict, "score": reply.score}
             for reply in kept
