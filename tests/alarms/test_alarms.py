@@ -8,6 +8,7 @@ from reported_run import RECIPE, write_run
 
 from selfreward_ray.alarms.check import Fired, _accuracy_change, alarms_of, fired, fired_after
 from selfreward_ray.alarms.measures import ALARMS, Finished
+from selfreward_ray.alarms.reactions import Reactions
 from selfreward_ray.evaluation.intervals import Estimate
 from selfreward_ray.loop import STEPS
 from selfreward_ray.plan import plan
@@ -187,3 +188,16 @@ def test_a_wrong_setting_is_named(override: str, message: str):
 
 def test_off_is_a_reaction_though_yaml_reads_it_as_false():
     assert load_recipe("quickstart", ["alarms.win_rate.reaction=off"]).alarms.win_rate.reaction == "off"
+
+
+def test_the_command_that_goes_on_can_be_typed(tmp_path: Path):
+    """The recipe in a bucket cannot be named, so what the run has beyond the user's own recipe is."""
+    layout = write_run(tmp_path / "a run", RECIPE)
+    reactions = Reactions([], RECIPE, layout)
+    local = f"'{layout.uri}/recipe.yaml' --run-dir '{layout.uri}'"
+    assert reactions._command(layout.uri) == f"selfreward run {local}"
+    away = f"selfreward run RECIPE --run-dir s3://bucket/run iterations={RECIPE.iterations}"
+    assert reactions._command("s3://bucket/run") == away
+    fewer = RECIPE.model_copy(update={"iterations": RECIPE.iterations - 1})
+    shorter = f"selfreward run {local} iterations={fewer.iterations}"
+    assert Reactions([], fewer, layout)._command(layout.uri) == shorter

@@ -214,3 +214,10 @@ def test_a_damaged_file_is_named(tmp_path: Path):
     (tmp_path / "manifest.json").write_text('{"step": "pa')
     with pytest.raises(UserError, match=rf"{tmp_path}/manifest.json is damaged .* remove its folder"):
         Folder(str(tmp_path)).read_json("manifest.json")
+
+
+def test_a_file_holds_no_folders_and_no_files(tmp_path: Path):
+    (tmp_path / "report.html").write_text("page")
+    inside = Folder(str(tmp_path / "report.html"))
+    assert inside.folders() == list(inside.files()) == []
+    assert Folder(str(tmp_path)).folders() == []
