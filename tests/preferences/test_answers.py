@@ -323,3 +323,8 @@ def test_any_text_is_read_without_a_fault_and_a_label_is_short(text: str, label_
     found = read_answer(text, label_words)
     if found is not None and found.label and found.parts:
         assert len(found.parts[0].split()) <= 2 * label_words
+
+
+def test_two_words_are_no_answer_to_one_task_by_themselves():
+    assert answers(reviews(60, "Of course.")) == {"Of course.": False}
+    assert answers(reviews(60, "Positive.")) == {"Positive.": True}

@@ -282,3 +282,14 @@ def test_pairs_are_made_of_judged_replies_alone(tmp_path: Path, name: str):
     source = respond(tmp_path, [], name)
     with pytest.raises(UserError, match=f"holds a '{name}' step, but a 'respond' or 'judge' step is needed here"):
         pair(RECIPE, judged=source, out=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("label_words", "flagged"), [(2, {}), (0, {CONSTANT: 80})])
+def test_without_labels_even_symbols_may_not_answer_many_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label_words: int, flagged: dict[str, int]
+):
+    prompts = [saying(judged(i, (5, 5), (1, 1)), "{}", "[]") for i in range(40)]
+    stream(monkeypatch, prompts, 16)
+    recipe = RECIPE.model_copy(update={"pairs": Pairs(label_words=label_words)})
+    manifest = pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
+    assert manifest.metrics["flagged"] == flagged
