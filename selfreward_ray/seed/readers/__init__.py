@@ -98,10 +98,11 @@ def _told(
 def _told_by(rows: Sequence[Row], known: Sequence[Format], reading: Reading) -> tuple[Format | None, str]:
     """The format of the first row that has the columns of any, and that row's place. Of several, the first of which
     some row has a value in each column: a label may be null in one row, and a column in all rows."""
-    for row in rows:
-        there = [form for form in known if form.fits(reading.named(row), filled=False)]
+    named = [reading.named(row) for row in rows]
+    for row, values in zip(rows, named, strict=True):
+        there = [form for form in known if form.fits(values, filled=False)]
         if there:
-            filled = (form for form in there if any(form.fits(reading.named(one), filled=True) for one in rows))
+            filled = (form for form in there if any(form.fits(one, filled=True) for one in named))
             return next(filled, there[0]), row.where
     return None, ""
 

@@ -92,10 +92,11 @@ def _by_pairs(exchanges: Sequence[Exchange]) -> list[Given]:
     ranks = _ranks(_largest_connected(order.below()))
     # Replies that are both bad have rank 1 in their row, and no row makes one of them a best one.
     worst = {
-        order.find(number[reply.text]): min(r.rank for r in exchange.replies if r.rank is not None)
+        order.find(number[reply.text]): least
         for exchange in exchanges
+        if (least := min((one.rank for one in exchange.replies if one.rank is not None), default=0))
         for reply in exchange.replies
-        if reply.rank is not None and reply.rank == min(r.rank for r in exchange.replies if r.rank is not None) > 0
+        if reply.rank == least
     }
     best = max((least - ranks[group] for group, least in worst.items() if group in ranks), default=0)
     return [

@@ -57,13 +57,14 @@ class Reading:
         return cls(SeedData(**known, language=None, turns=turns, split=split), "prompts", source)
 
     def begin(self, row: Row) -> dict[str, Any]:
-        """The columns of a row under the names of `columns`, without those of `ignore`. Counts the row."""
+        """The columns of a row under the names of `columns`, without those of `ignore`, with the messages that a text
+        holds. Counts the row."""
         self.where = row.where
         self._rows += 1
-        return self.named(row)
+        return {name: _messages_in(value) for name, value in self.named(row).items()}
 
     def named(self, row: Row) -> dict[str, Any]:
-        """As `begin`, for a row that is only looked at."""
+        """As `begin`, for a row of which only the columns are looked at."""
         columns = self.wanted.columns
         moved = {source.partition(".")[0] for source in columns.values()} | {*self.wanted.ignore}
         fields = {name: value for name, value in row.fields.items() if name not in moved}
@@ -73,7 +74,7 @@ class Reading:
                 fields[target] = value
             elif target not in _MESSAGE_KEYS:
                 fields.pop(target, None)  # another column of that name is not meant
-        return {name: _messages_in(value) for name, value in fields.items()}
+        return fields
 
     def check_columns(self, rows: Iterable[Row], known: Iterable[str]) -> None:
         """Raise `RowError` where `columns` names a field that no format has, or a column that none of `rows` has."""
@@ -96,6 +97,10 @@ class Reading:
     def key(self, name: str, usual: tuple[str, ...]) -> tuple[str, ...]:
         """The keys under which messages may hold `name`: the one of `columns`, or the `usual` ones."""
         return (self.wanted.columns[name],) if name in self.wanted.columns else usual
+
+    def dropped(self, reason: BadRow | LeftOut) -> Dropped:
+        """The row that is being read, as a bad one or as a sound one that gives no set. Raises as `bad` does."""
+        return self.bad(str(reason)) if isinstance(reason, BadRow) else Dropped(self.where, "seed", str(reason))
 
     def bad(self, reason: str) -> Dropped:
         """The row that is being read, left out for `reason`. Raises `RowError` under ``bad_rows=stop``."""

@@ -131,10 +131,8 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
             raise LeftOut(SAME_TEXT)  # perhaps only without their thoughts and end tokens
         if not reading.asks_only and not any(exchange.replies for exchange in found):
             raise BadRow(NO_REPLY)
-    except BadRow as reason:
-        return reading.bad(str(reason))
-    except LeftOut as reason:
-        return Dropped(row.where, "seed", str(reason))
+    except (BadRow, LeftOut) as reason:
+        return reading.dropped(reason)
     return values, found
 
 

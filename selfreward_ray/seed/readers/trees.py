@@ -54,11 +54,8 @@ def nested_trees(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | 
             check_columns(tree, _OF_TREES, reading)
             tree_id, ready = _id(tree, "message_tree_id"), _is_ready(tree)
             nodes = _flattened(tree.get("prompt"), reading)
-        except BadRow as reason:
-            yield reading.bad(str(reason))
-            continue
-        except LeftOut as reason:
-            yield Dropped(row.where, "seed", str(reason))
+        except (BadRow, LeftOut) as reason:
+            yield reading.dropped(reason)
             continue
         yield from _tree_sets(tree_id, ready, nodes, known, reading.wanted)
     reading.check_share()
@@ -74,11 +71,8 @@ def flat_messages(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet |
             check_columns(fields, _OF_MESSAGES, reading)
             tree_id, parent = _id(fields, "message_tree_id"), fields.get("parent_id")
             node = _node(fields, None if is_empty(parent) else _id(fields, "parent_id"), reading)
-        except BadRow as reason:
-            yield reading.bad(str(reason))
-            continue
-        except LeftOut as reason:
-            yield Dropped(row.where, "seed", str(reason))
+        except (BadRow, LeftOut) as reason:
+            yield reading.dropped(reason)
             continue
         trees[tree_id].append(node)
         if not _is_ready(fields):
