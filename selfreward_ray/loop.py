@@ -35,14 +35,15 @@ from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
+from selfreward_ray.steps.asked_model import check_endpoint, check_thinking, judging, proposer_of, switches
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.head_to_head import head_to_head
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pair import pair
-from selfreward_ray.steps.pooled import check_endpoint, check_thinking, judging, run_pooled, switches
-from selfreward_ray.steps.proposal_rounds import Proposer, proposer_of
+from selfreward_ray.steps.pooled import run_pooled
+from selfreward_ray.steps.proposal_rounds import Proposer
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.report import report, update_report
 from selfreward_ray.steps.respond import respond

@@ -11,8 +11,9 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.seed.readers import Reading, read_seed
+from selfreward_ray.steps.asked_model import judging, switches
 from selfreward_ray.steps.evaluate import agreement_verdicts
-from selfreward_ray.steps.pooled import PooledStep, judging, switches
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files
 

@@ -8,8 +8,9 @@ from selfreward_ray.inference.programs import answer_question
 from selfreward_ray.prompts.given import prompt_reading, read_questions
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import AnsweredQuestion, Question
+from selfreward_ray.steps.asked_model import switches
 from selfreward_ray.steps.given import reading_part, write_offered
-from selfreward_ray.steps.pooled import PooledStep, switches
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step, is_step
 from selfreward_ray.store.user_files import read_some_rows

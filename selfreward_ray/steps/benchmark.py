@@ -14,8 +14,9 @@ from selfreward_ray.models.local import model_and_adapter
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import TaskAnswer, TaskRequest
 from selfreward_ray.reporting.progress import skipped
+from selfreward_ray.steps.asked_model import check_endpoint
 from selfreward_ray.steps.given import write_offered
-from selfreward_ray.steps.pooled import PooledStep, check_endpoint, run_pooled
+from selfreward_ray.steps.pooled import PooledStep, run_pooled
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files

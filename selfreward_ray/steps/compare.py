@@ -11,8 +11,9 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.judging.head_to_head import match_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
+from selfreward_ray.steps.asked_model import judging, switches
 from selfreward_ray.steps.given import reading_part
-from selfreward_ray.steps.pooled import PooledStep, judging, switches
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.replies import first_replies
 from selfreward_ray.store.folder import Folder, absolute, same_place
 from selfreward_ray.store.step import Step

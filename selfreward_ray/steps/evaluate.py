@@ -11,7 +11,8 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet, ScoredReply
-from selfreward_ray.steps.pooled import PooledStep, judging, switches
+from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.tables import read_rows
 

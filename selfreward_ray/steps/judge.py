@@ -6,8 +6,9 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
+from selfreward_ray.steps.asked_model import judging, switches
 from selfreward_ray.steps.given import reading_part
-from selfreward_ray.steps.pooled import PooledStep, judging, switches
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.replies import offered_replies
 from selfreward_ray.store.step import Step
 

@@ -10,72 +10,15 @@ from selfreward_ray.inference import pool
 from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.endpoint_pool import open_endpoint
 from selfreward_ray.inference.pool import Workload
-from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
-from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import model_and_adapter
-from selfreward_ray.recipe.endpoint import address_of, is_endpoint
+from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.steps.asked_model import check_endpoint, check_thinking
 from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import count_reasons, count_rows, finished_ids
-
-
-def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str, Any]]:
-    """The rubric, and the part of the recipe that determines verdicts, for the step's fingerprint.
-
-    The rubric judges one reply, or compares two if `pairwise` is set. Raises `RubricError`, before an engine starts,
-    for a rubric of the wrong kind.
-    """
-    judge = recipe.judge
-    rubric = load_pairwise(judge.pairwise_rubric) if pairwise else load_rubric(judge.rubric)
-    if judge.constrained:
-        rubric.constrained_pattern(0)
-    settings = judge.model_dump(exclude={"rubric" if pairwise else "pairwise_rubric"})
-    return rubric, {"judge": settings, "rubric": rubric.model_dump(), "seed": recipe.seed}
-
-
-def check_endpoint(model: str, recipe: Recipe, only_judges: bool = True) -> None:
-    """Raise `UserError` if `model` is an endpoint that cannot take the place of a model in a step.
-
-    Only a step that `only_judges` can have one: the texts of other models' replies are known, but the token ids of the
-    endpoint's own replies, which training needs, are not.
-    """
-    if not is_endpoint(model):
-        return
-    address = address_of(model)
-    if not only_judges:
-        raise UserError(
-            f"{address} is an endpoint, which can only judge (verdicts, judge, compare): it gives no token ids to "
-            "train on; name a model here, by folder, hub name or storage URI"
-        )
-    if recipe.judge.constrained:
-        raise UserError(f"judge.constrained: the endpoint {address} takes no constraints; set judge.constrained=false")
-    if recipe.judge.thinking is not None:
-        raise UserError(
-            f"judge.thinking: the endpoint {address} has a chat template of its own; set judge.thinking=null, and turn "
-            "thinking on or off where it is served"
-        )
-
-
-def switches(recipe: Recipe, *sections: str) -> dict[str, bool | None]:
-    """The values of ``thinking`` in `sections` of the recipe, by the names of these fields."""
-    return {f"{name}.thinking": getattr(recipe, name).thinking for name in sections}
-
-
-def check_thinking(model: str, asked: Mapping[str, bool | None]) -> None:
-    """Raise `UserError` if `model` has no switch for thinking and `asked`, the values of recipe fields by name, needs
-    one. Only then are the files of its tokenizer opened."""
-    fields = [name for name, thinking in asked.items() if thinking is not None]
-    if not fields or is_endpoint(model):
-        return
-    folder, _ = model_and_adapter(model, weights=False)
-    try:
-        ChatCodec(folder).template.require_switch()
-    except UserError as error:
-        raise UserError(f"{' and '.join(fields)}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,13 @@ from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
+from selfreward_ray.steps.asked_model import check_thinking, proposer_of, switches
 from selfreward_ray.steps.live import LiveMetrics
-from selfreward_ray.steps.pooled import check_endpoint, check_thinking, figures, switches
+from selfreward_ray.steps.pooled import figures
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_files, read_rows
-
-
-def proposer_of(recipe: Recipe) -> str:
-    """The model that proposes: `prompts.proposer`, by default M0. Raises `UserError` if it is an endpoint."""
-    proposer = recipe.prompts.proposer or recipe.model
-    check_endpoint(proposer, recipe, only_judges=False)
-    return proposer
 
 
 class Proposer:

@@ -12,7 +12,8 @@ from selfreward_ray.prompts.given import LATER_TURN, prompt_reading, read_prompt
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.steps.proposal_rounds import Proposer, propose_by_model, proposer_of
+from selfreward_ray.steps.asked_model import proposer_of
+from selfreward_ray.steps.proposal_rounds import Proposer, propose_by_model
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.user_files import read_user_rows

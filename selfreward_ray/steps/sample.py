@@ -6,8 +6,9 @@ from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
+from selfreward_ray.steps.asked_model import switches
 from selfreward_ray.steps.given import offered_prompts, reading_part
-from selfreward_ray.steps.pooled import PooledStep, switches
+from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
 
 

@@ -20,10 +20,11 @@ from selfreward_ray.prompts.given import given_id
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Prompt, RankedSet
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.head_to_head import head_to_head
 from selfreward_ray.steps.judge import judge
-from selfreward_ray.steps.pooled import PooledStep, judging, run_pooled
+from selfreward_ray.steps.pooled import PooledStep, run_pooled
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest

@@ -18,11 +18,11 @@ from selfreward_ray.inference.pool import PoolStopped
 from selfreward_ray.loop import check_recipe
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, JudgedPrompt, Prompt, RankedReply, RankedSet
+from selfreward_ray.steps.asked_model import proposer_of
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pooled import run_pooled
-from selfreward_ray.steps.proposal_rounds import proposer_of
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.steps.verdicts import verdicts
