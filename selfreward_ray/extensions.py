@@ -29,7 +29,6 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Prompt, RankedSet, prompt_id
 from selfreward_ray.seed.split import SeedSets
-from selfreward_ray.store.user_files import check_source
 from selfreward_ray.tracking.tracker import OpenTracker
 
 _SOURCES = "selfreward_ray.sources"
@@ -89,6 +88,12 @@ class Scorer(Protocol):
 def is_source(name: str) -> bool:
     """Whether an installed package has a source of that name; what it offers is not loaded."""
     return bool(entry_points(group=_SOURCES, name=name))
+
+
+def find_source(name: str, field: str) -> Any:
+    """What makes the source of that name, the value of the recipe's `field`; it is not called. Raises `UserError` where
+    it cannot be loaded."""
+    return _load(_SOURCES, name, field)
 
 
 def source_named(name: str) -> Source:
@@ -192,26 +197,6 @@ def _place(error: Exception) -> str:
     generated = "<string>"  # a dataclass's own methods
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in (__file__, generated)]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-
-
-def check_named(recipe: Recipe) -> None:
-    """Raise `UserError` where the scorer, a tracker, the seed data or the prompts that `recipe` names are nowhere.
-
-    For the beginning of a run: the last steps would find out after the first have been paid for. A hub data set is not
-    asked for.
-    """
-    if recipe.evaluation.scorer is not None:
-        scorer_named(recipe.evaluation.scorer)
-    for tracker in recipe.tracking.trackers:
-        tracker_named(tracker)
-    named = {"seed_data.source": (recipe.seed_data.named(), recipe.seed_data.split)}
-    if recipe.iterations and recipe.prompts.source != "model":
-        named["prompts.source"] = (recipe.prompts.source, recipe.prompts.split)
-    for field, (source, split) in named.items():
-        if is_source(source):
-            _load(_SOURCES, source, field)
-        else:
-            check_source(source, split, field)
 
 
 def _load(group: str, name: str, field: str) -> Any:

@@ -28,14 +28,9 @@ from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlar
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import replica_request, worker_request
-from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import check_named
-from selfreward_ray.models.local import check_asked_model, local_model
 from selfreward_ray.plan import POOLED, PlannedStep, plan
-from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
-from selfreward_ray.steps.asked_model import check_endpoint, check_thinking, judging, proposer_of, switches
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
@@ -50,10 +45,9 @@ from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
-from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run import RunLayout, check_layout
-from selfreward_ray.store.run_recipe import claim_run, claimable
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -75,41 +69,15 @@ STEPS: dict[str, Callable[..., Any]] = {
 
 
 def run(recipe: Recipe, run_dir: str) -> None:
-    """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI."""
+    """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI.
+
+    What `check.check_run` would find is not looked for here: the caller does, before it starts a cluster.
+    """
     layout = RunLayout(run_dir)
-    # Whatever can be seen to be wrong, before the folder is bound to the recipe.
-    checked_plan(recipe, layout)
     check_cluster(recipe, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
     run_plan(recipe, layout)
-    report(layout.uri)
-
-
-def checked_plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
-    """The steps of `recipe` in `layout`. Raises `UserError` for whatever is wrong and can be seen without a cluster."""
-    check_layout(layout.root)
-    steps = plan(recipe, layout)
-    check_recipe(recipe)
-    if not layout.root.is_file("recipe.yaml"):
-        check_models(recipe, steps)
-    claimable(layout.root, recipe)
-    return steps
-
-
-def run_next_iteration(run_dir: str) -> None:
-    """Run the next unfinished iteration of a run, or one beyond its recipe if all are finished."""
-    layout = RunLayout(run_dir)
-    recipe = layout.recipe()
-    check_named(recipe)
-    t = 1
-    while read_manifest(layout.training(t + 1)) is not None:
-        t += 1
-    until = recipe.model_copy(update={"iterations": t})
-    if t > recipe.iterations:
-        claim_run(layout.root, until)
-    check_cluster(until, layout)
-    run_plan(until, layout)
     report(layout.uri)
 
 
@@ -173,38 +141,6 @@ def _run_group(group: list[PlannedStep], recipe: Recipe, then: Callable[[int], N
 def _engines_of(step: PlannedStep) -> tuple[str, str | None]:
     """Adjacent steps with the same key share engines."""
     return ("pooled", step.inputs["model"]) if step.name in POOLED else (step.name, None)
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` if `recipe` names a source, a scorer, a tracker or a rubric that does not exist, an endpoint
-    that may not judge, or settings that exclude each other. Needs no cluster.
-    """
-    check_named(recipe)
-    if recipe.training.select == "judged" and POLICIES[recipe.pairs.policy].trained_by == "sft":
-        raise UserError(
-            f"training.select=judged chooses among checkpoints of DPO, but pairs.policy={recipe.pairs.policy} trains "
-            "by SFT; set training.select=last"
-        )
-    judging(recipe)
-    if recipe.evaluation.head_to_head == "pairwise":
-        judging(recipe, pairwise=True)
-    check_endpoint(recipe.seed_data.verdicts, recipe)
-    check_endpoint(recipe.evaluation.judge or "", recipe)
-
-
-def check_models(recipe: Recipe, steps: Iterable[PlannedStep]) -> None:
-    """Raise `UserError` if a model that `steps` need, and do not make, does not exist, or has no switch for
-    the thinking that the recipe asks for."""
-    local_model(recipe.model, weights=False)
-    check_thinking(recipe.model, switches(recipe, "respond", "judge"))
-    made = {same_place(f"{step.out}/model") for step in steps}
-    asked = {step.inputs["model"] for step in steps if step.name in POOLED}
-    asked |= {step.inputs["judge"] for step in steps if "judge" in step.inputs}
-    if recipe.iterations and recipe.prompts.source == "model":
-        asked.add(proposer_of(recipe))
-    for model in sorted(asked - {recipe.model}):
-        if same_place(model) not in made:
-            check_asked_model(model)
 
 
 def advise(recipe: Recipe) -> None:

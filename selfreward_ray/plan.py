@@ -17,6 +17,9 @@ from selfreward_ray.store.run import ModelLayout, RunLayout
 POOLED = {"verdicts", "respond", "evaluate", "judge", "compare"}
 """Steps whose functions return a `PooledStep`, for `run_pooled`: replicas of the model in their inputs do the work."""
 
+TRAINING_STEPS = {"baseline", "sft", "dpo"}
+"""Steps that train a model."""
+
 
 @dataclass(frozen=True)
 class PlannedStep:

@@ -63,7 +63,7 @@ def agreement(
 
 
 def _of_model(recipe: str, model: str, data: str, out: str, overrides: list[str] | None) -> dict[str, Any]:
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "agreement", out=out, model=model, data=data) as loaded:
         from selfreward_ray.judging.rubric import load_rubric
         from selfreward_ray.reporting.agreement_table import print_agreement
         from selfreward_ray.steps.agreement import agreement as step

@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def prepared(recipe: str, overrides: list[str] | None) -> Iterator["Recipe"]:
-    """Load and check the recipe. Errors inside the block are reported as `explained` does."""
+def prepared(
+    recipe: str, overrides: list[str] | None, step: str, *, out: str | None = None, **inputs: Any
+) -> Iterator["Recipe"]:
+    """Load the recipe, and check whatever can be known of the step before it begins. Errors, also those inside the
+    block, are reported as `explained` does."""
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
-        yield load_recipe(recipe, overrides)
+        loaded = load_recipe(recipe, overrides)
+        from selfreward_ray.check.check import check_step, require
+
+        require(check_step(loaded, step, out, inputs))
+        yield loaded
 
 
 @contextmanager
@@ -103,11 +110,9 @@ def run_on_cluster(step: "PooledStep") -> "list[Manifest]":
 
 
 def _cluster_of(step: "PooledStep") -> AbstractContextManager[None]:
-    """The cluster for a step's replicas, after its model was looked for. An endpoint and a finished step need none."""
-    from selfreward_ray.models.local import check_asked_model
+    """The cluster for a step's replicas. An endpoint and a finished step need none."""
     from selfreward_ray.recipe.endpoint import is_endpoint
 
     if is_endpoint(step.model) or step.step.is_done():
         return nullcontext()
-    check_asked_model(step.model)
     return joined_cluster()

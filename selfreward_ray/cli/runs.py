@@ -2,25 +2,25 @@
 
 import signal
 import sys
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.arguments import Overrides, RecipeName, RunDir
-from selfreward_ray.cli.running import explained, joined_cluster, prepared
+from selfreward_ray.cli.running import explained, joined_cluster
+
+if TYPE_CHECKING:
+    from selfreward_ray.recipe.schema import Recipe
 
 
 @app.command()
 def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
     """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
-    with prepared(recipe, overrides) as loaded:
-        from selfreward_ray import loop
-        from selfreward_ray.store.run import RunLayout
+    from selfreward_ray.recipe.text import load_recipe
 
-        loop.checked_plan(loaded, RunLayout(run_dir))  # before a cluster is started for it
-        with joined_cluster():
-            loop.run(loaded, run_dir)
+    with explained():
+        _run(load_recipe(recipe, overrides), run_dir)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 
@@ -28,14 +28,20 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 def iterate(run_dir: RunDir) -> None:
     """Run the next iteration of a run, M(t) to M(t+1), or one beyond the recipe if all are done."""
     with explained():
-        from selfreward_ray.store.run import RunLayout
+        from selfreward_ray.store.run import RunLayout, next_iteration
 
-        RunLayout(run_dir).recipe()  # before a cluster is started for it
-        with joined_cluster():
-            from selfreward_ray import loop
-
-            loop.run_next_iteration(run_dir)
+        _run(next_iteration(RunLayout(run_dir)), run_dir)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
+def _run(recipe: "Recipe", run_dir: str) -> None:
+    from selfreward_ray.check.check import check_run, require
+
+    require(check_run(recipe, run_dir))
+    with joined_cluster():
+        from selfreward_ray import loop
+
+        loop.run(recipe, run_dir)
 
 
 @app.command()
@@ -74,10 +80,15 @@ def proof(
     overrides: Overrides = None,
 ) -> None:
     """Test whether a recipe in the demo world improves a model: several seeds, controls, and claims."""
-    with prepared(recipe, overrides) as loaded:
+    from selfreward_ray.recipe.text import load_recipe
+
+    with explained():
+        from selfreward_ray.check.check import check_run, require
         from selfreward_ray.demo.proof.prove import check_provable, prove
 
+        loaded = load_recipe(recipe, overrides)
         check_provable(loaded)  # before a cluster is started for it
+        require(check_run(loaded, run_dir))
         with joined_cluster():
             claims = prove(loaded, run_dir, seeds, controls)
     for claim in claims:

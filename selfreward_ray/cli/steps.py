@@ -23,7 +23,7 @@ from selfreward_ray.cli.running import fit_on_cluster, joined_cluster, prepared,
 @app.command()
 def seed(recipe: RecipeName, out: Out, overrides: Overrides = None) -> None:
     """Step: split ranked conversations into instruction rows (IFT), sets for judging (EFT) and held-out sets."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "seed", out=out) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
         show_counts(step(loaded, out=out))
@@ -48,7 +48,9 @@ def sft(
     overrides: Overrides = None,
 ) -> None:
     """Step: supervised fine-tuning, M0 to the baseline or to M1."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(
+        recipe, overrides, "sft", out=out, model=model, seed_data=seed_data, eft=eft, positives=positives
+    ) as loaded:
         from selfreward_ray.steps.train import sft as step
 
         show_counts(
@@ -61,7 +63,7 @@ def sft(
 @app.command()
 def verdicts(recipe: RecipeName, model: JudgeModel, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
     """Step: a model's verdicts on ranked replies, several samples per reply, for the eft step."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "verdicts", out=out, model=model, seed_data=seed_data) as loaded:
         from selfreward_ray.steps.verdicts import verdicts as step
 
         show_counts(step(loaded, model=model, seed_data=seed_data, out=out))
@@ -81,7 +83,7 @@ def eft(
     overrides: Overrides = None,
 ) -> None:
     """Step: judging rows (EFT) from the verdicts that agree with the human ranking."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "eft", out=out, seed_data=seed_data, verdicts=verdicts) as loaded:
         from selfreward_ray.steps.eft import eft as step
 
         show_counts(step(loaded, seed_data=seed_data, verdicts=verdicts, out=out))
@@ -102,7 +104,9 @@ def propose(
     overrides: Overrides = None,
 ) -> None:
     """Step: new prompts for one iteration."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(
+        recipe, overrides, "propose", out=out, seed_data=seed_data, iteration=iteration, earlier=earlier
+    ) as loaded:
         from selfreward_ray.steps.proposal_rounds import Proposer
         from selfreward_ray.steps.propose import propose as step
 
@@ -117,7 +121,7 @@ def propose(
 @app.command()
 def respond(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
     """Step: candidates for each prompt, each judged several times by the same model."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "respond", out=out, model=model, prompts=prompts) as loaded:
         from selfreward_ray.steps.respond import respond as step
 
         show_counts(step(loaded, model=model, prompts=prompts, out=out))
@@ -126,7 +130,7 @@ def respond(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overri
 @app.command()
 def sample(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
     """Step: candidates for each prompt, to be judged later or by another model."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "sample", out=out, model=model, prompts=prompts) as loaded:
         from selfreward_ray.steps.sample import sample as step
 
         show_counts(step(loaded, model=model, prompts=prompts, out=out))
@@ -144,7 +148,7 @@ def answer(
     overrides: Overrides = None,
 ) -> None:
     """Step: one answer to each turn of a benchmark's questions; a later turn follows the answers before it."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "answer", out=out, model=model, questions=questions) as loaded:
         from selfreward_ray.steps.answer import answer as step
 
         show_counts(step(loaded, model=model, questions=questions, out=out))
@@ -164,7 +168,7 @@ def judge(
     overrides: Overrides = None,
 ) -> None:
     """Step: several verdicts of a model on each of the given replies."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "judge", out=out, model=model, replies=replies) as loaded:
         from selfreward_ray.steps.judge import judge as step
 
         show_counts(step(loaded, model=model, replies=replies, out=out))
@@ -178,7 +182,7 @@ def pair(
     overrides: Overrides = None,
 ) -> None:
     """Step: preference pairs from judged candidates."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "pair", out=out, judged=judged) as loaded:
         from selfreward_ray.reporting.terminal import print_flags
         from selfreward_ray.steps.pair import pair as step
 
@@ -203,12 +207,12 @@ def dpo(
     overrides: Overrides = None,
 ) -> None:
     """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
-    with prepared(recipe, overrides) as loaded:
-        from selfreward_ray.steps.train import check_selection
+    with prepared(
+        recipe, overrides, "dpo", out=out, model=model, pairs=pairs, eft=eft, validation=validation, judge=judge
+    ) as loaded:
         from selfreward_ray.steps.train import dpo as step
         from selfreward_ray.training.trainer import fit
 
-        check_selection(loaded, validation, judge)  # before a cluster is started for it
         # The judges of snapshots need the cluster of the training, and after it.
         judged = loaded.training.select == "judged"
         with joined_cluster() if judged else nullcontext():
@@ -228,7 +232,7 @@ def dpo(
 @app.command()
 def evaluate(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
     """Step: a model's answers to held-out prompts, and its agreement with the human rankings."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "evaluate", out=out, model=model, seed_data=seed_data) as loaded:
         from selfreward_ray.steps.evaluate import evaluate as step
 
         show_counts(step(loaded, model=model, seed_data=seed_data, out=out))
@@ -256,7 +260,7 @@ def compare(
     overrides: Overrides = None,
 ) -> None:
     """Step: compare two sets of replies to the same prompts head to head, by a judge, in both orders."""
-    with prepared(recipe, overrides) as loaded:
+    with prepared(recipe, overrides, "compare", out=out, model=model, left=left, right=right) as loaded:
         from selfreward_ray.reporting.terminal import print_outcomes
         from selfreward_ray.steps.compare import compare as step
 

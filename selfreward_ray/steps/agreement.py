@@ -48,7 +48,7 @@ def agreement(recipe: Recipe, *, model: str, data: str, out: str, label: str = "
 
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="sets", label=label, refused=len(dropped),
-        measure=measure, only_judges=True, thinking=switches(recipe, "judge"),
+        measure=measure, only_judges=True, thinking=switches(recipe, "agreement"),
     )  # fmt: skip
 
 

@@ -43,5 +43,5 @@ def answer(recipe: Recipe, *, model: str, questions: str, out: str, label: str =
     reading = prompt_reading(recipe.prompts.model_copy(update={"bad_rows": "stop"}), "--questions")
     asked = read_questions(read_some_rows(questions, None, "--questions"), reading)
     offered = write_offered(step, asked, Question, reading)
-    thinking = switches(recipe, "respond")
+    thinking = switches(recipe, "answer")
     return PooledStep(step, job, recipe, model, offered.rows, unit="questions", label=label, thinking=thinking)

@@ -10,6 +10,18 @@ from selfreward_ray.models.local import model_and_adapter
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 
+JUDGING_STEPS = frozenset(("verdicts", "judge", "compare", "agreement"))
+"""Steps whose model only gives verdicts, so that an endpoint can take its place."""
+
+_THINKING = {
+    "propose": ("prompts",),
+    **dict.fromkeys(("sample", "answer"), ("respond",)),
+    **dict.fromkeys(("respond", "evaluate"), ("respond", "judge")),
+    "benchmark": (),
+    **dict.fromkeys(JUDGING_STEPS, ("judge",)),
+}
+"""The recipe's sections whose ``thinking`` the requests of a step obey."""
+
 
 def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str, Any]]:
     """The rubric, and the part of the recipe that determines verdicts, for the step's fingerprint.
@@ -48,9 +60,14 @@ def check_endpoint(model: str, recipe: Recipe, only_judges: bool = True) -> None
         )
 
 
-def switches(recipe: Recipe, *sections: str) -> dict[str, bool | None]:
-    """The values of ``thinking`` in `sections` of the recipe, by the names of these fields."""
-    return {f"{name}.thinking": getattr(recipe, name).thinking for name in sections}
+def asks_model(step: str) -> bool:
+    """Whether a step asks a model."""
+    return step in _THINKING
+
+
+def switches(recipe: Recipe, step: str) -> dict[str, bool | None]:
+    """The values of ``thinking`` that a step uses, by the names of these fields."""
+    return {f"{section}.thinking": getattr(recipe, section).thinking for section in _THINKING[step]}
 
 
 def check_thinking(model: str, asked: Mapping[str, bool | None]) -> None:

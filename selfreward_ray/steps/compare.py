@@ -47,7 +47,7 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
         measure=lambda: {"left": _place(left), "right": _place(right), **_figures(step)}, only_judges=True,
-        thinking=switches(recipe, "judge"),
+        thinking=switches(recipe, "compare"),
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
 
     return PooledStep(
         step, job, recipe, model, rows, unit="prompts", label=label, measure=measure,
-        thinking=switches(recipe, "respond", "judge"),
+        thinking=switches(recipe, "evaluate"),
     )  # fmt: skip
 
 

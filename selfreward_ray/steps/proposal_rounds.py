@@ -53,7 +53,7 @@ class Proposer:
     def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[BlockCounts]:
         """Run `job` on the `requests` of a round, and yield the counts of each finished block."""
         if self._rounds is None:
-            check_thinking(proposer_of(self._recipe), switches(self._recipe, "prompts"))
+            check_thinking(proposer_of(self._recipe), switches(self._recipe, "propose"))
             note("starting the engine")
             recipe = self._recipe
             opened = self._open_rounds(

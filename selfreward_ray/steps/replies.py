@@ -30,9 +30,9 @@ def offered_replies(step: Step, source: str, option: str, recipe: Recipe) -> Off
         return write_offered(step, _answers(source), JudgedPrompt)
     if is_step(Folder(source)):
         return Offered(finished_step(source, *_ANSWERING) / "rows")
-    _check_no_model(source, option)
+    check_no_model(source, option)
     reading = prompt_reading(recipe.prompts, option)
-    return write_offered(step, _read_replies(source, option, reading), JudgedPrompt, reading)
+    return write_offered(step, read_replies(source, option, reading), JudgedPrompt, reading)
 
 
 def first_replies(source: str, option: str, recipe: Recipe, dropped: list[Dropped]) -> Iterator[tuple[str, Contender]]:
@@ -44,9 +44,9 @@ def first_replies(source: str, option: str, recipe: Recipe, dropped: list[Droppe
         folder = finished_step(source, "evaluate", *_ANSWERING)
         yield from _first_of(row for _, rows in read_files(folder / "rows", JudgedPrompt) for row in rows)
     else:
-        _check_no_model(source, option)
+        check_no_model(source, option)
         reading = prompt_reading(recipe.prompts, option)
-        for row in _read_replies(source, option, reading):
+        for row in read_replies(source, option, reading):
             if isinstance(row, Dropped):
                 dropped.append(row)
             else:
@@ -60,7 +60,7 @@ def _is_evaluation(source: str) -> bool:
     return manifest is not None and manifest.step == "evaluate"
 
 
-def _check_no_model(source: str, option: str) -> None:
+def check_no_model(source: str, option: str) -> None:
     """Raise `UserError` if `source` is a model, or holds one as a folder of a run does: its answers are elsewhere."""
     folder = Folder(source.rstrip("/"))
     is_model = folder.is_file("config.json")
@@ -100,7 +100,7 @@ def _candidate(row: str, text: str, finished: bool) -> Candidate:
     return Candidate(row, found.reply, (), finished and found.finished, thought=found.thought)
 
 
-def _read_replies(source: str, option: str, reading: Reading) -> Iterator[JudgedPrompt | Dropped]:
+def read_replies(source: str, option: str, reading: Reading) -> Iterator[JudgedPrompt | Dropped]:
     """Prompts with unjudged candidates. Ids contain the row's place (``given/p000017/r0``)."""
     for number, found in enumerate(read_answered(read_some_rows(source, None, option), reading)):
         if isinstance(found, Dropped):

@@ -26,5 +26,5 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     offered = offered_prompts(step, prompts, "--prompts", recipe)
     return PooledStep(
         step, job, recipe, model, offered.rows, unit="prompts", label=label, refused=offered.refused,
-        measure=lambda: offered.figures, thinking=switches(recipe, "respond", "judge"),
+        measure=lambda: offered.figures, thinking=switches(recipe, "respond"),
     )  # fmt: skip

@@ -25,5 +25,5 @@ def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "
     offered = offered_prompts(step, prompts, "--prompts", recipe)
     return PooledStep(
         step, job, recipe, model, offered.rows, unit="prompts", label=label, refused=offered.refused,
-        measure=lambda: offered.figures, thinking=switches(recipe, "respond"),
+        measure=lambda: offered.figures, thinking=switches(recipe, "sample"),
     )  # fmt: skip

@@ -30,10 +30,10 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
         reading = Reading(recipe.seed_data)
-        sets, offered = _given(recipe) if installed else _read(recipe, reading)
+        sets, offered = _given(recipe) if installed else read_sets(recipe, reading)
         for note in reading.notes():
             progress.say(note)
-        _check(sets, recipe)
+        check_sets(sets, recipe)
         step.write([ift_example(s) for s in sets.ift], SftExample)
         step.write(sets.eft, RankedSet, "eft")
         step.write(sets.held_out, RankedSet, "held_out")
@@ -57,15 +57,19 @@ def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
 
 
-def _read(recipe: Recipe, reading: Reading) -> tuple[SeedSets, int]:
-    """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered."""
-    found = list(read_seed(recipe.seed_data, reading))
+def read_sets(recipe: Recipe, reading: Reading, most: int | None = None) -> tuple[SeedSets, int]:
+    """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered.
+
+    `most` is the number of rows after which reading stops.
+    """
+    found = list(read_seed(recipe.seed_data, reading, most))
     refused = [item for item in found if isinstance(item, Dropped)]
     sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_sizes(), recipe.seed)
     return replace(sets, dropped=refused + sets.dropped), len(found)
 
 
-def _check(sets: SeedSets, recipe: Recipe) -> None:
+def check_sets(sets: SeedSets, recipe: Recipe) -> None:
+    """Raise `UserError` where the sets of a whole source lack what the recipe cannot do without."""
     wanted = recipe.seed_data
     if recipe.training.select == "judged" and not sets.validation:
         remedy = (

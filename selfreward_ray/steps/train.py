@@ -15,6 +15,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.steps.dpo_inputs import check_dpo_inputs
 from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.select import RunPooled, Selection
 from selfreward_ray.store.folder import Folder, absolute
@@ -91,16 +92,14 @@ def dpo(
     `validation`, a seed step, and the model `judge`, which choose M(t+1) among snapshots. `trainer` runs the training
     job, `run` the steps that judge snapshots.
     """
-    check_selection(recipe, validation, judge, label)
+    check_dpo_inputs(recipe, eft, validation, judge, label)
     selection = None
     if validation is not None and judge is not None:
         judge = portable(judge, adapters=True)  # validation has another working directory
         selection = Selection(recipe, ModelLayout(absolute(out)), validation, judge, label, run)
     codec, encoding, max_tokens = _codec_of(model), _encoding(recipe), recipe.dpo.max_tokens
     sources: dict[str, tuple[str, type[Any]]] = {"pair": (pairs, Pair)}
-    if recipe.dpo.eft_weight:
-        if eft is None:
-            raise UserError(f"{label}: dpo.eft_weight is above 0, which needs EFT rows: give --eft, an EFT step")
+    if eft is not None:
         sources["eft"] = (eft, SftExample)
 
     def write(step: Step, tables: _Tables) -> tuple[int, int]:
@@ -121,27 +120,6 @@ def dpo(
     return _train(
         recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label, trainer, selection
     )
-
-
-def check_selection(recipe: Recipe, validation: str | None, judge: str | None, label: str = "DPO") -> None:
-    """Raise `UserError` unless `validation` and `judge` are given where a checkpoint is chosen by them, and only there.
-
-    Also if `validation` is no finished seed step.
-    """
-    judged = recipe.training.select == "judged"
-    if judged and (validation is None or judge is None):
-        raise UserError(
-            f"{label}: training.select=judged needs prompts and a judge: give --validation, a seed step that was "
-            "made with it, and --judge, a model"
-        )
-    given = [option for option, value in (("--validation", validation), ("--judge", judge)) if value is not None]
-    if given and not judged:
-        raise UserError(
-            f"{label}: {' and '.join(given)} would choose a checkpoint, but training.select is last; add "
-            f"training.select=judged, or leave out {' and '.join(given)}"
-        )
-    if validation is not None:
-        finished_step(validation, "seed")
 
 
 def _codec_of(model: str) -> Callable[[], ChatCodec]:

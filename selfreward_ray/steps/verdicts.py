@@ -20,5 +20,5 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has at least two replies
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "eft"
-    thinking = switches(recipe, "judge")
+    thinking = switches(recipe, "verdicts")
     return PooledStep(step, job, recipe, model, rows, unit="sets", label=label, only_judges=True, thinking=thinking)

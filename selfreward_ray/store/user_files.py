@@ -39,9 +39,12 @@ def read_some_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
     yield from rows
 
 
-def check_source(source: str, split: str | None, field: str) -> None:
-    """Raise `RowError` where `read_user_rows` would find no file or no such split; the hub is not asked."""
-    find_files(source, split, field)
+def has_files(source: str, split: str | None, field: str) -> bool:
+    """Whether `read_user_rows` would read files; otherwise `source` can only be a hub data set, which is not asked for.
+
+    Raises `RowError` where there is no such file or folder, and no such split in it.
+    """
+    return find_files(source, split, field) is not None
 
 
 @cache

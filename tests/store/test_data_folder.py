@@ -10,7 +10,7 @@ from pyarrow import fs
 from selfreward_ray.store import user_files
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import input_fingerprint
-from selfreward_ray.store.user_files import RowError, check_source, read_user_rows
+from selfreward_ray.store.user_files import RowError, has_files, read_user_rows
 
 
 def write(root: Path, *names: str) -> str:
@@ -58,7 +58,7 @@ def test_a_split_that_is_not_there_is_an_error_that_lists_those_that_are(
     with pytest.raises(RowError, match=f"^{field}: folder {source} {message}"):
         read(source, split, field)
     with pytest.raises(RowError, match="it has test_gen, train_gen"):
-        check_source(source, split, field)
+        has_files(source, split, field)
 
 
 def test_a_folder_without_names_of_splits_is_train_as_a_whole(tmp_path: Path):

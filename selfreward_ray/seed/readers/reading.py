@@ -43,7 +43,8 @@ class Reading:
         """Whether prompts alone are wanted, so that replies are not looked at."""
         self.where = ""
         """The place of the row that is being read."""
-        self._rows = 0
+        self.rows = 0
+        """Number of rows that were read."""
         self._bad: dict[str, list[str]] = {}  # the first place of each reason, and one entry for each further row
         self._unused: dict[str, str] = {}
 
@@ -60,7 +61,7 @@ class Reading:
         """The columns of a row under the names of `columns`, without those of `ignore`, with the messages that a text
         holds. Counts the row."""
         self.where = row.where
-        self._rows += 1
+        self.rows += 1
         return {name: _messages_in(value) for name, value in self.named(row).items()}
 
     def named(self, row: Row) -> dict[str, Any]:
@@ -124,12 +125,12 @@ class Reading:
     def check_share(self) -> None:
         """Raise `RowError` if more rows are bad than the recipe allows. For the end of the reading."""
         bad, limit = sum(map(len, self._bad.values())), self.wanted.bad_share
-        if not bad or bad <= limit * self._rows:
+        if not bad or bad <= limit * self.rows:
             return
         reasons = sorted(self._bad.items(), key=lambda item: -len(item[1]))[:_SHOWN]
         shown = "; ".join(f"{len(places)} × {reason} (first: {places[0]})" for reason, places in reasons)
         raise RowError(
-            f"{self.source}: {bad} of {self._rows} rows cannot be used, more than {self.section}.bad_share="
+            f"{self.source}: {bad} of {self.rows} rows cannot be used, more than {self.section}.bad_share="
             f"{limit:g} allows: {shown}; correct them, name the format or the columns ({self.section}.format, "
             f"{self.section}.columns), or raise {self.section}.bad_share to leave them out"
         )

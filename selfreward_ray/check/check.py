@@ -1,0 +1,75 @@
+"""Everything about a run, or about one step, that can be known before it begins."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from selfreward_ray.check.data import check_prompts, check_seed_data
+from selfreward_ray.check.findings import Check, Finding, Sentence, examine, faults
+from selfreward_ray.check.inputs import input_checks
+from selfreward_ray.check.machine import check_cluster_file, check_machine
+from selfreward_ray.check.models import model_checks
+from selfreward_ray.check.places import check_writable, is_remote, no_answer
+from selfreward_ray.check.settings import check_settings, check_trackers
+from selfreward_ray.errors import UserError
+from selfreward_ray.plan import PlannedStep, plan
+from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.run import RunLayout, check_layout
+from selfreward_ray.store.run_recipe import claimable
+
+
+def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -> list[Finding]:
+    """What is found about a run of `recipe` in `run_dir`, or anywhere if that is None, on the cluster of the file
+    `cluster`, or, if that is None, on the one that this process would join or on this machine.
+
+    Finished steps need nothing. If the storage does not answer, all steps count as unfinished.
+    """
+    layout = RunLayout(run_dir or "RUN")
+    place = [] if run_dir is None else examine([_place_check(run_dir)])
+    reached = run_dir is not None and not any(finding.problem for finding in place)
+    checks, steps = [Check("recipe", partial(check_trackers, recipe))], []
+    try:
+        steps = plan(recipe, layout.current() if reached else layout)
+    except UserError as error:
+        checks.append(Check("recipe", partial(iter, [error])))
+    if reached:
+        checks.append(Check("run folder", partial(_check_bound, recipe, layout)))
+        steps = [step for step in steps if read_manifest(step.folder) is None]
+    where = partial(check_machine if cluster is None else partial(check_cluster_file, cluster), recipe, steps)
+    checks += [*_checks_of(recipe, steps), Check("machine" if cluster is None else "cluster", where)]
+    return place + examine(checks)
+
+
+def check_step(recipe: Recipe, name: str, out: str | None, inputs: dict[str, Any]) -> list[Finding]:
+    """What is found about the step `name` with its `inputs`, which writes to `out`."""
+    step = PlannedStep(name, "", name, Folder(out or "OUT"), inputs)
+    place = [] if out is None else [_place_check(out)]
+    return examine([*place, *_checks_of(recipe, [step]), Check("machine", partial(check_machine, recipe, [step]))])
+
+
+def require(findings: Iterable[Finding]) -> None:
+    """Raise `UserError` with all problems, one a line."""
+    problems = [finding.text for finding in findings if finding.problem]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _place_check(uri: str) -> Check:
+    return Check("folder", partial(check_writable, uri), no_answer(uri) if is_remote(uri) else None)
+
+
+def _check_bound(recipe: Recipe, layout: RunLayout) -> Iterator[Sentence]:
+    """Whether the run's folder may go on with `recipe`."""
+    yield from faults(partial(check_layout, layout.root), partial(claimable, layout.root, recipe))
+
+
+def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
+    checks = [Check("recipe", partial(check_settings, recipe, steps))]
+    if any(step.name == "seed" for step in steps):
+        checks.append(Check("seed data", partial(check_seed_data, recipe), "not looked at whole: it takes too long"))
+    if iterations := [step.inputs["iteration"] for step in steps if step.name == "propose"]:
+        late = "not looked at whole: it takes too long"
+        checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), late))
+    return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

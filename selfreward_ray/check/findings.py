@@ -1,0 +1,91 @@
+"""Checks that look at different things side by side, and what they find: all problems at once."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from selfreward_ray.errors import UserError
+
+LIMIT_S = 10.0
+"""Seconds after which a check that waits for a disk or a network is given up."""
+
+Fault = UserError | OSError
+Sentence = str | Fault
+"""What a check says: a text is a note, an error a problem."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to look at."""
+
+    about: str
+    """What it looks at, in one or two words."""
+    find: Callable[[], Iterable[Sentence]]
+    """Says what it finds. An error that it raises is a problem too, and its last one."""
+    late: Sentence | None = None
+    """What is said if it takes longer than the limit; None says that it took too long."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    about: str
+    text: str
+    problem: bool
+    """Whether it must be corrected before the run or step can begin."""
+
+
+def examine(checks: Sequence[Check], limit_s: float = LIMIT_S) -> list[Finding]:
+    """What the `checks` find, in their order, each problem once. Returns after `limit_s` seconds at the latest."""
+    looking = [_Looking(check) for check in checks]
+    end = time.monotonic() + limit_s
+    for one in looking:
+        one.join(max(0.0, end - time.monotonic()))
+    found: dict[tuple[str, bool], Finding] = {}
+    for one in looking:
+        for finding in one.findings():
+            found.setdefault((finding.text, finding.problem), finding)
+    return list(found.values())
+
+
+def faults(*calls: Callable[[], object]) -> Iterable[Fault]:
+    """The errors of several `calls`, of which none keeps the others from being made."""
+    for call in calls:
+        try:
+            call()
+        except (UserError, OSError) as error:
+            yield error
+
+
+class _Looking(threading.Thread):
+    """A check at work. As a daemon it does not keep the process from ending: a dead network may hold it for minutes."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__(name=check.about, daemon=True)
+        self._check = check
+        self._said: list[Sentence] = []
+        self._broken: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for sentence in self._check.find():
+                self._said.append(sentence)
+        except (UserError, OSError) as error:
+            self._said.append(error)
+        except BaseException as error:  # a thread's own would only be printed
+            self._broken = error
+
+    def findings(self) -> list[Finding]:
+        """What was said so far. Raises what the check raised by a fault of its own."""
+        if self._broken is not None:
+            raise self._broken
+        said = list(self._said)
+        if self.is_alive():
+            said.append(self._check.late or UserError(f"{self._check.about}: took longer than {LIMIT_S:g} seconds"))
+        return [
+            Finding(self._check.about, str(getattr(sentence, "cause", sentence)), not isinstance(sentence, str))
+            for sentence in said
+        ]
