@@ -26,6 +26,7 @@ from selfreward_ray.steps.export import Exported
 from selfreward_ray.store.manifest import Manifest
 
 COMMANDS = [
+    "check",
     "run",
     "iterate",
     "rehearse",
@@ -157,6 +158,13 @@ def recipe(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked at before a command begins: what it is given is not there."""
+    for name in ("check_run", "check_step"):
+        monkeypatch.setattr(f"selfreward_ray.check.check.{name}", lambda *given: [])
+
+
 def failed(*arguments: str) -> str:
     """The output of a command that must fail with a user error: code 2, no traceback."""
     result = CliRunner().invoke(app, list(arguments))
@@ -185,6 +193,7 @@ def test_a_folder_of_no_run_is_said_to_be_none(command: str, tmp_path: Path):
     assert failed(command, str(tmp_path)).startswith(f"error: {tmp_path} is no run's folder")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_overrides_reach_the_step(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen = []
 
@@ -248,6 +257,7 @@ def test_no_cluster_is_started_for_what_is_wrong_before(
     assert message in failed(*(word.format(tmp=tmp_path, recipe=recipe) for word in arguments))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "given"),
     [
@@ -273,6 +283,7 @@ def test_a_step_of_the_pool_is_given_its_folders(
     assert seen == [(5, {"model": "m", "out": "o"} | given)]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "options",
     [
@@ -309,6 +320,7 @@ def test_no_cluster_is_started_for_an_endpoint_and_for_a_finished_step(
     assert (result.exit_code, len(started)) == (0, clusters)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("controlled", "shown"),
     [
@@ -338,6 +350,7 @@ def test_compare_prints_counts_and_who_won(
     ]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_pair_prints_what_was_flagged_and_which_replies_many_prompts_share(
     recipe: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -379,6 +392,7 @@ def test_a_rehearsal_is_told_what_the_real_run_has_and_its_faults_are_its_status
     assert all(line in result.output for line in rejected)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch: pytest.MonkeyPatch):
     seen = []
 
@@ -403,22 +417,22 @@ def test_a_proof_says_of_each_claim_whether_it_is_held(recipe: str, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sample", "--prompts", "no"], "error: --prompts: cannot read no: there is no such file or folder"),
-        (["answer", "--questions", "no"], "error: --questions: cannot read no: there is no such file or folder"),
-        (["judge", "--replies", "no"], "error: --replies: cannot read no: there is no such file or folder"),
-        (["judge", "--replies", "no", "judge.rubric=pairwise"], "error: rubric pairwise has the placeholders {first}"),
+        (["sample", "--prompts", "no"], "--prompts: cannot read no: there is no such file or folder"),
+        (["answer", "--questions", "no"], "--questions: cannot read no: there is no such file or folder"),
+        (["judge", "--replies", "no"], "--replies: cannot read no: there is no such file or folder"),
+        (["judge", "--replies", "no", "judge.rubric=pairwise"], "rubric pairwise has the placeholders {first}"),
         (
             ["compare", "--left", "no", "--right", "no"],
-            "error: --left: cannot read no: there is no such file or folder",
+            "--left: cannot read no: there is no such file or folder",
         ),
-        (["compare", "--left", "no", "--right", "no", "judge.pairwise_rubric=mine"], "error: unknown rubric 'mine'"),
-        (["respond", "--prompts", "no"], "error: --prompts: cannot read no: there is no such file or folder"),
+        (["compare", "--left", "no", "--right", "no", "judge.pairwise_rubric=mine"], "unknown rubric 'mine'"),
+        (["respond", "--prompts", "no"], "--prompts: cannot read no: there is no such file or folder"),
         *(
-            ([name, "--seed-data", "no"], "error: no holds no finished 'seed' step")
+            ([name, "--seed-data", "no"], "no holds no finished 'seed' step")
             for name in ("verdicts", "evaluate", "sft")
         ),
-        (["dpo", "--pairs", "no"], "error: no holds no finished 'pair' step"),
-        (["sample", "--prompts", "{prompts}"], "error: model 'm' is neither a local folder"),
+        (["dpo", "--pairs", "no"], "no holds no finished 'pair' step"),
+        (["sample", "--prompts", "{prompts}"], "model 'm' is neither a local folder"),
     ],
 )
 def test_inputs_that_are_not_there_are_said_to_be_none(
@@ -428,7 +442,7 @@ def test_inputs_that_are_not_there_are_said_to_be_none(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Why?"}\n')
     name, *rest = (word.format(prompts="prompts.jsonl") for word in arguments)
-    assert failed(name, recipe, *rest, "--model", "m", "--out", "o").startswith(message)
+    assert message in failed(name, recipe, *rest, "--model", "m", "--out", "o")
 
 
 @pytest.mark.parametrize(
@@ -439,7 +453,7 @@ def test_no_cluster_is_started_for_a_step_that_is_not_there(
 ):
     no_cluster_may_start(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    assert failed(command, recipe, option, "no", "--out", "o").startswith(f"error: no holds no finished '{step}'")
+    assert f"no holds no finished '{step}'" in failed(command, recipe, option, "no", "--out", "o")
 
 
 @pytest.mark.parametrize(
@@ -484,6 +498,7 @@ class Wrapped(UserError):
         self.cause = cause
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("raised", "code", "message"),
     [
@@ -505,6 +520,7 @@ def test_how_a_command_ends(
     assert result.stderr.startswith(message)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("raised", [ValueError("a bug"), OSError(errno.EIO, "disk trouble")])
 def test_what_a_user_can_not_put_right_keeps_its_traceback(
     recipe: str, monkeypatch: pytest.MonkeyPatch, raised: Exception
@@ -517,6 +533,7 @@ def test_what_a_user_can_not_put_right_keeps_its_traceback(
     assert result.exception is raised
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_path_that_can_not_be_used_is_no_traceback(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "r.yaml").write_text("model: m0\nseed_data: {source: demo}")

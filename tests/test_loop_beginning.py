@@ -7,63 +7,15 @@ from selfreward_ray import loop
 from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import advise, check_cluster, run, run_next_iteration, run_steps
+from selfreward_ray.loop import advise, check_cluster, run, run_steps
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import RunLayout, next_iteration
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 
 COST = {"tokens": 0, "seconds": 0.0}
-
-
-def test_a_model_that_is_nowhere_binds_no_folder(tmp_path: Path):
-    """A run's recipe cannot be changed later: a wrong name must not become part of it."""
-    with pytest.raises(UserError, match="model 'nowhere' is neither a local folder, nor a hub name"):
-        run(Recipe(model="nowhere", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_without_data_binds_no_folder(tmp_path: Path):
-    with pytest.raises(UserError, match=r"seed_data.source is not set: name your ranked conversations"):
-        run(Recipe(model="nowhere"), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("section", "values", "message"),
-    [
-        ("seed_data", {"source": "demo", "verdicts": "nowhere"}, "model 'nowhere' is neither a local folder"),
-        ("prompts", {"proposer": "nowhere"}, "model 'nowhere' is neither a local folder"),
-        ("prompts", {"proposer": "{run}/M2/model"}, "is trained on prompts of this run"),
-        ("judge", {"rubric": "nowhere"}, "nowhere"),
-        ("prompts", {"proposer": "{run}/M1/model"}, "everything was checked"),
-        ("prompts", {"proposer": "nowhere", "source": "demo"}, "everything was checked"),
-        ("seed_data", {"source": "demo", "verdicts": "http://127.0.0.1:9/v1#m"}, "everything was checked"),
-        ("seed_data", {"source": "demo", "verdicts": "http://127.0.0.1:9/v1"}, "is not the address of an endpoint"),
-        ("prompts", {"proposer": "http://127.0.0.1:9/v1#m"}, "is an endpoint, which can only judge"),
-    ],
-)
-def test_whatever_a_recipe_names_is_checked_before_the_folder_is_bound(
-    section: str,
-    values: dict[str, str],
-    message: str,
-    tmp_path: Path,
-    tiny_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """A model of the run itself is not there yet, and a proposer that nobody asks is not looked for."""
-
-    def check(request: ResourceRequest) -> None:
-        raise UserError("everything was checked")
-
-    monkeypatch.setattr(loop, "check_capacity", check)
-    named = {name: value.format(run=tmp_path / "run") for name, value in values.items()}
-    recipe = Recipe.model_validate({"model": str(tiny_model), "seed_data": {"source": "demo"}, section: named})
-    with pytest.raises(UserError, match=message):
-        run(recipe, str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("field", ["training.workers", "inference.min_replicas"])
@@ -74,7 +26,6 @@ def test_what_a_later_step_can_never_have_ends_the_run_before_the_first(
         if request.field == field:
             raise UserError(f"{field}: too many")
 
-    monkeypatch.setattr(loop, "local_model", lambda name, weights: None)
     monkeypatch.setattr(loop, "check_capacity", check)
     with pytest.raises(UserError, match="too many"):
         run(Recipe(model="m", seed_data=SeedData(source="demo")), str(tmp_path / "run"))
@@ -127,7 +78,7 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
         made = Step("sft", layout.training(t).uri, {}, {})
         made.is_done()
         made.finish(offered=0)
-        run_next_iteration(layout.uri)
+        run(next_iteration(layout), layout.uri)
     assert taken == [("M2", 1), ("M3", 2), ("M4", 3)]
     assert layout.recipe().iterations == 3
 

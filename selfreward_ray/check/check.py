@@ -5,18 +5,18 @@ from functools import partial
 from typing import Any
 
 from selfreward_ray.check.data import check_prompts, check_seed_data
-from selfreward_ray.check.findings import Check, Finding, Sentence, examine, faults
+from selfreward_ray.check.findings import Check, Finding, Sentence, examine
 from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import check_cluster_file, check_machine
 from selfreward_ray.check.models import model_checks
 from selfreward_ray.check.places import check_writable, is_remote, no_answer
 from selfreward_ray.check.settings import check_settings, check_trackers
 from selfreward_ray.errors import UserError
-from selfreward_ray.plan import PlannedStep, plan
+from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run import RunLayout, check_layout
+from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
 
 
@@ -43,17 +43,22 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
 
 
 def check_step(recipe: Recipe, name: str, out: str | None, inputs: dict[str, Any]) -> list[Finding]:
-    """What is found about the step `name` with its `inputs`, which writes to `out`."""
-    step = PlannedStep(name, "", name, Folder(out or "OUT"), inputs)
-    place = [] if out is None else [_place_check(out)]
-    return examine([*place, *_checks_of(recipe, [step]), Check("machine", partial(check_machine, recipe, [step]))])
+    """What is found about the step `name` with its `inputs`, which writes to `out`: nothing if that is finished."""
+    folder = Folder(out or "OUT")
+    step = PlannedStep(name, "", name, ModelLayout(folder.uri).training if name in TRAINING_STEPS else folder, inputs)
+    place = [] if out is None else examine([_place_check(out)])
+    if out is not None and not any(finding.problem for finding in place) and read_manifest(step.folder) is not None:
+        return place
+    return place + examine([*_checks_of(recipe, [step]), Check("machine", partial(check_machine, recipe, [step]))])
 
 
 def require(findings: Iterable[Finding]) -> None:
-    """Raise `UserError` with all problems, one a line."""
+    """Raise `UserError` with all problems."""
     problems = [finding.text for finding in findings if finding.problem]
+    if len(problems) == 1:
+        raise UserError(problems[0])
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n  ".join([f"{len(problems)} problems, and nothing was started:", *problems]))
 
 
 def _place_check(uri: str) -> Check:
@@ -62,7 +67,9 @@ def _place_check(uri: str) -> Check:
 
 def _check_bound(recipe: Recipe, layout: RunLayout) -> Iterator[Sentence]:
     """Whether the run's folder may go on with `recipe`."""
-    yield from faults(partial(check_layout, layout.root), partial(claimable, layout.root, recipe))
+    check_layout(layout.root)
+    claimable(layout.root, recipe)
+    yield from ()
 
 
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from selfreward_ray.errors import UserError
 
-LIMIT_S = 10.0
+LIMIT_S = 8.0
 """Seconds after which a check that waits for a disk or a network is given up."""
 
 Fault = UserError | OSError
@@ -37,10 +37,10 @@ class Finding:
     """Whether it must be corrected before the run or step can begin."""
 
 
-def examine(checks: Sequence[Check], limit_s: float = LIMIT_S) -> list[Finding]:
-    """What the `checks` find, in their order, each problem once. Returns after `limit_s` seconds at the latest."""
+def examine(checks: Sequence[Check]) -> list[Finding]:
+    """What the `checks` find, in their order, each problem once. Returns after `LIMIT_S` seconds at the latest."""
     looking = [_Looking(check) for check in checks]
-    end = time.monotonic() + limit_s
+    end = time.monotonic() + LIMIT_S
     for one in looking:
         one.join(max(0.0, end - time.monotonic()))
     found: dict[tuple[str, bool], Finding] = {}
@@ -57,6 +57,11 @@ def faults(*calls: Callable[[], object]) -> Iterable[Fault]:
             call()
         except (UserError, OSError) as error:
             yield error
+
+
+def is_looking() -> bool:
+    """Whether a check that was given up is still at work, so that a library may wait for it when the process ends."""
+    return any(isinstance(thread, _Looking) for thread in threading.enumerate())
 
 
 class _Looking(threading.Thread):

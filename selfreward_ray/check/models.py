@@ -43,7 +43,7 @@ def _needed(recipe: Recipe, step: PlannedStep) -> Iterator[tuple[str, str]]:
 def _check_model(recipe: Recipe, model: str, steps: set[str]) -> Iterator[Sentence]:
     asking = sorted(step for step in steps if asks_model(step))
     for step in asking:
-        yield from faults(lambda step=step: check_endpoint(model, recipe, only_judges=step in JUDGING_STEPS))
+        yield from faults(partial(check_endpoint, model, recipe, only_judges=step in JUDGING_STEPS))
     if is_endpoint(model):
         yield f"{address_of(model)}, an endpoint, which is not asked"
         return

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 from selfreward_ray.check.findings import LIMIT_S, Sentence
 from selfreward_ray.errors import UserError
@@ -39,7 +39,7 @@ def check_writable(uri: str) -> Iterator[Sentence]:
     try:
         filesystem.open_output_stream(probe).close()
         filesystem.delete_file(probe)
-    except OSError as error:
+    except (OSError, ArrowException) as error:  # Azure's credentials fail by another kind
         raise UserError(
             f"{uri} cannot be written: {' '.join(str(error).split())}; check that the bucket exists, its region, and "
             "that your credentials may write and delete in it"
@@ -62,8 +62,8 @@ def _writable_here(folder: Path, uri: str) -> str:
     return f"{uri} can be written, {shutil.disk_usage(there).free / _GB:.0f} GB free"
 
 
-def check_room(uri: str, models: int, model_bytes: int) -> Iterator[Sentence]:
-    """Compare the room on the disk of the folder `uri` with what `models` models of `model_bytes` take.
+def check_room(uri: str, models: int, model_bytes: int) -> None:
+    """Raise `UserError` unless the disk of the folder `uri` has room for `models` models of `model_bytes`.
 
     Checkpoints of the training that is going on take about six times as much as its model, for some time.
     """

@@ -32,8 +32,8 @@ def _used(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Callable[[],
         "seed": ("seed_data.source", recipe.seed_data.source),
         "propose": ("prompts.source", recipe.prompts.source),
     }
-    for step, (field, source) in sources.items():
-        if step in names and source is not None and is_source(source):
+    for name, (field, source) in sources.items():
+        if name in names and source is not None and is_source(source):
             yield partial(find_source, source, field)
     if recipe.evaluation.scorer is not None and "evaluate" in names:
         yield partial(scorer_named, recipe.evaluation.scorer)
@@ -45,7 +45,8 @@ def _used(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Callable[[],
         yield partial(_check_policy, recipe)
     for step in steps:
         if step.name == "dpo":
-            yield partial(check_dpo_inputs, recipe, **{n: step.inputs.get(n) for n in ("eft", "validation", "judge")})
+            eft, validation, judge = (step.inputs.get(name) for name in ("eft", "validation", "judge"))
+            yield partial(check_dpo_inputs, recipe, eft, validation, judge)
 
 
 def _check_policy(recipe: Recipe) -> None:

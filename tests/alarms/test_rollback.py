@@ -12,7 +12,6 @@ from small_loop import SOUND, SmallLoop
 from selfreward_ray import loop
 from selfreward_ray.alarms.reactions import StoppedByAlarm
 from selfreward_ray.errors import UserError
-from selfreward_ray.loop import run_next_iteration
 from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.steps.report import report
@@ -20,7 +19,7 @@ from selfreward_ray.steps.status import print_status
 from selfreward_ray.steps.watch import watch
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.rejection import Rejection, read_rejections, write_rejection
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import RunLayout, next_iteration
 
 DESTROYED = SOUND | {"loss_rise": 7.5}
 LOSING = {"win_rate": {"reaction": "rollback"}}
@@ -258,7 +257,7 @@ def test_another_iteration_starts_from_the_model_that_is_left(run: SmallLoop, mo
     run.answers |= {"M3": 1, "M4": 5}
     run.answer_words["M4"] = 10
     run.run(run.recipe(alarms=LOSING))
-    run_next_iteration(run.layout.uri)
+    loop.run(next_iteration(run.layout), run.layout.uri)
     assert run.trained[-1] == ("M4", "M2")
     assert "M4 · against M2" in run.finished()
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from selfreward_ray.cluster.session import _address, _refuse_a_dead_cluster, joined
+from selfreward_ray.cluster.address import cluster_address, refuse_a_dead_cluster
+from selfreward_ray.cluster.session import joined
 from selfreward_ray.errors import UserError
 
 
@@ -78,18 +79,18 @@ def test_a_cluster_is_looked_for_where_ray_leaves_its_address(monkeypatch: pytes
         (tmp_path / name / "ray").mkdir(parents=True)
         (tmp_path / name / "ray" / "ray_current_cluster").write_text(f"{name}:6379\n")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert _address() == "local"
+    assert cluster_address() == "local"
     monkeypatch.setenv("TMPDIR", str(tmp_path / "ours"))
-    assert _address() == "ours:6379"
+    assert cluster_address() == "ours:6379"
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "rays"))
-    assert _address() == "rays:6379"
+    assert cluster_address() == "rays:6379"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert _address() == "10.0.0.1:6379"
+    assert cluster_address() == "10.0.0.1:6379"
 
 
 def test_the_address_of_a_ray_client_is_left_to_ray():
     """What it connects to is no port of a cluster's own."""
-    _refuse_a_dead_cluster("ray://no-such-host:10001")
+    refuse_a_dead_cluster("ray://no-such-host:10001")
 
 
 @pytest.mark.engines

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from selfreward_ray import loop
+from selfreward_ray.check.check import check_run, require
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.status import print_status
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import RunLayout, next_iteration
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
 
@@ -30,18 +30,15 @@ RECIPE = Recipe(model="m0", seed_data=SeedData(source="demo"))
 COMMANDS: dict[str, Callable[[str], object]] = {
     "status": print_status,
     "report": report,
-    "run": lambda folder: loop.run(RECIPE, folder),
-    "iterate": loop.run_next_iteration,
+    "run": lambda folder: require(finding for finding in check_run(RECIPE, folder) if finding.about == "run folder"),
+    "iterate": lambda folder: next_iteration(RunLayout(folder)),
 }
 
 
 @pytest.mark.parametrize("begun", ["M1/model", "M1/baseline"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_run_of_an_earlier_version_is_refused(
-    tmp_path: Path, command: str, begun: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_run_of_an_earlier_version_is_refused(tmp_path: Path, command: str, begun: str):
     """There a training step and its model shared a folder, finished or not; its recipe may have other fields."""
-    monkeypatch.setattr(loop, "check_capacity", lambda request: None)
     (tmp_path / "recipe.yaml").write_text("a_field_that_is_no_more: 1")
     assert not Step("sft", str(tmp_path / begun), {}, {}).is_done()
     with pytest.raises(UserError, match=rf"^{tmp_path} is a run of an earlier version.* another --run-dir$"):
