@@ -21,7 +21,7 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
 	test test-fast test-engines test-cluster test-parity test-browser test-mlflow test-all \
-	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-pairs bench-plumbing bench-report
+	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-mistakes bench-pairs bench-plumbing bench-report
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -134,6 +134,9 @@ bench-gpu: ## DPO of a 1B model on one GPU; PYTHON=… of an environment with ".
 
 bench-inference: $(VENV)/installed $(MODEL)/config.json ## the pool compared with plain vLLM and ray.data.llm (40 minutes)
 	$(BIN)/python benchmarks/inference.py
+
+bench-mistakes: $(VENV)/installed ## mistakes of users: the message of each, and the seconds until it appears (minutes)
+	$(BIN)/python benchmarks/mistakes.py
 
 bench-pairs: $(VENV)/installed ## pair 200,000 judged prompts: the driver's memory must not grow with the rows (minutes)
 	$(BIN)/python benchmarks/pairs.py

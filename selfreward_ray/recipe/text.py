@@ -50,7 +50,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     try:
         values = load_yaml(text)
     except YAML_FAULTS as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from None
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must be a mapping of recipe fields, for example model: path/to/model")
     for override in overrides or []:

@@ -1,0 +1,459 @@
+"""Mistakes that people make, each with the message that they must get. `make bench-mistakes` times them.
+
+Each is a command in a folder of its own, which has sound data, a copy of a sound model, and a recipe of another one.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Prepare = Callable[[Path], None]
+"""Makes a mistake in the folder."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong command. It must end with status 2, a message, and nothing left behind."""
+
+    about: str
+    """What is wrong: recipe, data, model, machine or store."""
+    what: str
+    """The mistake in words."""
+    message: str
+    """A part of the message."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Changes of the sound recipe, by dotted names."""
+    prepare: Prepare = lambda folder: None
+    arguments: tuple[str, ...] = ("run", "recipe.yaml", "--run-dir", "run")
+    """Of the command, in the folder."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def sound_recipe(model: Path) -> dict[str, Any]:
+    """A recipe without a mistake, for two cores."""
+    return {
+        "model": str(model),
+        "iterations": 2,
+        "seed_data": {"source": "pairs.jsonl", "ift": 20, "eft": 10, "held_out": 4, "verdicts": "baseline"},
+        "prompts": {"source": "prompts.jsonl", "count": 20},
+        "training": {"workers": 1, "dtype": "float32"},
+        "sft": {"max_tokens": 512},
+        "dpo": {"max_tokens": 512},
+        "inference": {"min_replicas": 1, "max_replicas": 1},
+    }
+
+
+def make(mistake: Mistake, folder: Path, model: Path) -> None:
+    """Write what the mistake is made with to the empty `folder`."""
+    (folder / "pairs.jsonl").write_text(rows())
+    (folder / "prompts.jsonl").write_text("".join(line(prompt=f"What is {n}?") for n in range(60)))
+    recipe = sound_recipe(model)
+    for name, value in mistake.fields.items():
+        *sections, leaf = name.split(".")
+        place = recipe
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    shutil.copytree(model, folder / "copy")
+    mistake.prepare(folder)
+
+
+def line(**row: Any) -> str:
+    return json.dumps(row) + "\n"
+
+
+def rows(**more: Any) -> str:
+    """Sixty preferences with `more` columns."""
+    return "".join(line(prompt=f"What is {n}?", chosen="It is.", rejected="No.", **more) for n in range(60))
+
+
+def written(name: str, text: str | bytes) -> Prepare:
+    """Write a file."""
+
+    def prepare(folder: Path) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return prepare
+
+
+def appended(name: str, text: str | bytes) -> Prepare:
+    """Add to the end of a file."""
+
+    def prepare(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+
+    return prepare
+
+
+def removed(*names: str) -> Prepare:
+    """Remove files of the copied model."""
+
+    def prepare(folder: Path) -> None:
+        for name in names:
+            (folder / "copy" / name).unlink()
+
+    return prepare
+
+
+def changed(name: str, **values: Any) -> Prepare:
+    """Change values of a JSON file of the copied model; None removes one."""
+
+    def prepare(folder: Path) -> None:
+        path = folder / "copy" / name
+        content = json.loads(path.read_text()) | values
+        path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+    return prepare
+
+
+def after(*steps: Prepare) -> Prepare:
+    def prepare(folder: Path) -> None:
+        for step in steps:
+            step(folder)
+
+    return prepare
+
+
+def in_a_step(folder: Path) -> None:
+    """Put the copied model where a training step does."""
+    (folder / "step").mkdir()
+    (folder / "copy").rename(folder / "step" / "model")
+
+
+def unwritable(folder: Path) -> None:
+    """A file where a folder must be: permissions do not stop a superuser."""
+    (folder / "run").write_text("")
+
+
+_NO_STORE = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+_COPY = {"model": "copy"}
+_RUN = ("run", "recipe.yaml", "--run-dir")
+
+RECIPE = [
+    Mistake(
+        "recipe",
+        "a field that does not exist",
+        "unknown recipe field 'dpo.betta'; did you mean 'dpo.beta'?",
+        {"dpo.betta": 1},
+    ),
+    Mistake("recipe", "a section that does not exist", "unknown recipe field 'trainin'; did you mean", {"trainin": {}}),
+    Mistake(
+        "recipe", "a text for a number", "recipe field 'iterations': must be a whole number", {"iterations": "two"}
+    ),
+    Mistake("recipe", "a value out of range", "recipe field 'dpo.beta'", {"dpo.beta": -1}),
+    Mistake("recipe", "a choice that does not exist", "recipe field 'dpo.loss'", {"dpo.loss": "orpo"}),
+    Mistake(
+        "recipe",
+        "an override without =",
+        "override 'seed' is not of the form key=value",
+        arguments=(*_RUN, "run", "seed"),
+    ),
+    Mistake(
+        "recipe",
+        "an override of a value as a section",
+        "'seed' is a value, not a section",
+        {"seed": 1},
+        arguments=(*_RUN, "run", "seed.x=1"),
+    ),
+    Mistake(
+        "recipe",
+        "a recipe file that is not there",
+        "cannot read recipe recpie.yaml",
+        arguments=("run", "recpie.yaml", "--run-dir", "run"),
+    ),
+    Mistake(
+        "recipe", "a recipe that is no YAML", "recipe.yaml is not YAML", prepare=written("recipe.yaml", "model: [")
+    ),
+    Mistake(
+        "recipe", "a recipe that is a list", "recipe.yaml must be a mapping", prepare=written("recipe.yaml", "- model")
+    ),
+    Mistake("recipe", "no model", "recipe field 'model' is missing", prepare=written("recipe.yaml", "seed: 1")),
+    Mistake(
+        "recipe",
+        "a batch smaller than the workers",
+        "dpo.batch_size 2 is smaller than training.workers 4",
+        {"dpo.batch_size": 2, "training.workers": 4},
+    ),
+    Mistake(
+        "recipe",
+        "a final learning rate above the first",
+        "final_learning_rate must not exceed learning_rate",
+        {"sft.final_learning_rate": 1.0},
+    ),
+    Mistake(
+        "recipe",
+        "a secret in the recipe",
+        "would stand in the run's files; set it on the nodes instead",
+        {"inference.env": {"HF_TOKEN": "x"}},
+    ),
+    Mistake(
+        "recipe",
+        "EFT rows in DPO without EFT rows",
+        "dpo.eft_weight needs EFT rows",
+        {"dpo.eft_weight": 0.1, "seed_data.eft": 0},
+    ),
+    Mistake(
+        "recipe",
+        "a checkpoint chosen where there is no DPO",
+        "set training.select=last",
+        {"training.select": "judged", "pairs.policy": "positive-only"},
+    ),
+    Mistake("recipe", "a rubric that does not exist", "unknown rubric 'aditive'", {"judge.rubric": "aditive"}),
+    Mistake("recipe", "a rubric for two replies", "rubric pairwise has the placeholders", {"judge.rubric": "pairwise"}),
+    Mistake(
+        "recipe",
+        "a scorer that is not installed",
+        "no installed package has a scorer 'mine'",
+        {"evaluation.scorer": "mine"},
+    ),
+    Mistake(
+        "recipe",
+        "a tracker that is not installed",
+        "no installed package has a tracker 'board'",
+        {"tracking.trackers": ["board"]},
+    ),
+    Mistake(
+        "recipe",
+        "a proposer of this run",
+        "is trained on prompts of this run",
+        {"prompts.source": "model", "prompts.proposer": "run/M2/model"},
+    ),
+]
+
+DATA = [
+    Mistake("data", "no seed data", "seed_data.source is not set", {"seed_data.source": None}),
+    Mistake("data", "a file that is not there", "cannot read paris.jsonl", {"seed_data.source": "paris.jsonl"}),
+    Mistake("data", "an empty file", "holds no rows", prepare=written("pairs.jsonl", "")),
+    Mistake(
+        "data",
+        "rows that are no JSON",
+        "pairs.jsonl:1",
+        prepare=written("pairs.jsonl", "prompt,chosen\nWhy?,So.\n" * 30),
+    ),
+    Mistake("data", "rows that are lists", "pairs.jsonl: is not JSON", prepare=written("pairs.jsonl", "[1, 2]\n" * 30)),
+    Mistake(
+        "data",
+        "columns that no format has",
+        "has no known format; its fields: 'colour'",
+        prepare=written("pairs.jsonl", line(colour="red")),
+    ),
+    Mistake(
+        "data",
+        "prompts alone as seed data",
+        "prompts without replies are for prompts.source",
+        prepare=written("pairs.jsonl", line(prompt="Why?") * 30),
+    ),
+    Mistake(
+        "data",
+        "another encoding",
+        "pairs.jsonl:61",
+        prepare=appended("pairs.jsonl", '{"prompt": "Größe?"}\n'.encode("latin-1")),
+    ),
+    Mistake(
+        "data",
+        "more null texts than are allowed",
+        "more than seed_data.bad_share=0.1 allows",
+        prepare=appended("pairs.jsonl", line(prompt="Why?", chosen=None, rejected="b") * 20),
+    ),
+    Mistake(
+        "data",
+        "rows of two formats",
+        "give a source of one format",
+        prepare=appended("pairs.jsonl", line(question="Why?", answer="So.")),
+    ),
+    Mistake(
+        "data",
+        "ties alone",
+        "has no set to teach judging with",
+        prepare=written("pairs.jsonl", rows(score_chosen=1, score_rejected=1)),
+    ),
+    Mistake(
+        "data",
+        "a column that is mapped and not there",
+        "has no column 'frage' for 'prompt'",
+        {"seed_data.columns": {"prompt": "frage"}},
+    ),
+    Mistake(
+        "data",
+        "a mapping to a field that does not exist",
+        "no format has a field 'prompts'; did you mean 'prompt'?",
+        {"seed_data.columns": {"prompts": "prompt"}},
+    ),
+    Mistake(
+        "data",
+        "a column that changes the meaning",
+        "column 'context'",
+        prepare=written("pairs.jsonl", rows(context="2 + 2")),
+    ),
+    Mistake(
+        "data",
+        "a folder without rows",
+        "holds no file with rows",
+        {"seed_data.source": "empty"},
+        prepare=written("empty/notes.txt", ""),
+    ),
+    Mistake(
+        "data",
+        "a split that is not there",
+        "has no split 'test'",
+        {"seed_data.source": "data", "seed_data.split": "test"},
+        prepare=written("data/train.jsonl", line(prompt="a", chosen="b", rejected="c")),
+    ),
+    Mistake(
+        "data",
+        "a prompts file that is not there",
+        "prompts.source: cannot read promts.jsonl",
+        {"prompts.source": "promts.jsonl"},
+    ),
+    Mistake(
+        "data",
+        "too few prompts for all iterations",
+        "has 60 prompts that can be used, and 3 iterations of prompts.count=40 need 120",
+        {"prompts.count": 40, "iterations": 3},
+    ),
+    Mistake(
+        "data",
+        "questions that are no prompts",
+        "--prompts",
+        arguments=("respond", "recipe.yaml", "--model", "copy", "--prompts", "nothing.jsonl", "--out", "run"),
+    ),
+    Mistake(
+        "data",
+        "a model where its answers are wanted",
+        "is a model, not its replies",
+        arguments=("judge", "recipe.yaml", "--model", "copy", "--replies", "copy", "--out", "run"),
+    ),
+]
+
+MODEL = [
+    Mistake(
+        "model",
+        "a folder that is not there",
+        "model 'modles/mine/x' is neither a local folder, nor a hub name",
+        {"model": "modles/mine/x"},
+    ),
+    Mistake(
+        "model",
+        "a folder without a configuration",
+        "has no config.json; name a folder that",
+        _COPY,
+        removed("config.json"),
+    ),
+    Mistake(
+        "model",
+        "a training step's folder instead of its model",
+        "has no config.json; the model is step/model",
+        {"model": "step"},
+        in_a_step,
+    ),
+    Mistake("model", "no weights", "has no *.safetensors weights", _COPY, removed("model.safetensors")),
+    Mistake(
+        "model",
+        "pickled weights",
+        "pickled weights are not read",
+        _COPY,
+        after(removed("model.safetensors"), written("copy/pytorch_model.bin", b"x")),
+    ),
+    Mistake("model", "no tokenizer", "has no tokenizer; put its tokenizer.json", _COPY, removed("tokenizer.json")),
+    Mistake(
+        "model",
+        "no chat template",
+        "has no chat template; add a chat_template.jinja",
+        _COPY,
+        removed("chat_template.jinja"),
+    ),
+    Mistake("model", "an empty chat template", "has no chat template", _COPY, written("copy/chat_template.jinja", "")),
+    Mistake(
+        "model",
+        "no end token",
+        "has no end token; name the token that ends a reply",
+        _COPY,
+        changed("tokenizer_config.json", eos_token=None),
+    ),
+    Mistake(
+        "model",
+        "a damaged tokenizer configuration",
+        "its tokenizer_config.json is not a JSON object",
+        _COPY,
+        written("copy/tokenizer_config.json", "{"),
+    ),
+    Mistake(
+        "model",
+        "an adapter instead of a model",
+        "is a LoRA adapter, but a model is needed here",
+        _COPY,
+        written("copy/adapter_config.json", "{}"),
+    ),
+    Mistake(
+        "model",
+        "an endpoint as the model to train",
+        "is an endpoint, which can only judge",
+        {"model": "https://host/v1#m"},
+    ),
+    Mistake("model", "a switch for thinking that it has not", "respond.thinking", {"respond.thinking": True}),
+    Mistake("model", "a judge that is not there", "model 'jugde' is neither", {"evaluation.judge": "jugde"}),
+]
+
+PLACES = [
+    Mistake(
+        "machine",
+        "more workers than cores",
+        "training.workers = 999 asks for 999 × (1 CPU), and this machine",
+        {"training.workers": 999, "sft.batch_size": 999, "dpo.batch_size": 999},
+    ),
+    Mistake(
+        "machine", "GPUs that are not there", "and this machine", {"training.gpus_per_worker": 1, "training.workers": 1}
+    ),
+    Mistake(
+        "machine",
+        "a Ray cluster that is gone",
+        "the Ray cluster at 127.0.0.1:1 takes no connections",
+        environment={"RAY_ADDRESS": "127.0.0.1:1"},
+    ),
+    Mistake(
+        "store",
+        "a file where the run's folder must be",
+        "is no folder; choose another place",
+        prepare=unwritable,
+        arguments=(*_RUN, "run/one"),
+    ),
+    Mistake(
+        "store",
+        "a bucket that cannot be reached",
+        "s3://bucket/run",
+        arguments=(*_RUN, "s3://bucket/run"),
+        environment=_NO_STORE,
+    ),
+    Mistake(
+        "store",
+        "a scheme that does not exist",
+        "cannot open storage 's4://bucket/run'",
+        arguments=(*_RUN, "s4://bucket/run"),
+    ),
+    Mistake("store", "no bucket", "it names no bucket or folder", arguments=(*_RUN, "s3://")),
+    Mistake("store", "a # in a path", "write %23 for #", arguments=(*_RUN, "file:///tmp/run#1")),
+    Mistake(
+        "store",
+        "an input that is no step",
+        "holds no finished 'seed' step",
+        arguments=("sft", "recipe.yaml", "--model", "copy", "--seed-data", "seed", "--out", "run"),
+    ),
+    Mistake("store", "iterate without a run", "is no run's folder", arguments=("iterate", "--run-dir", "run")),
+]
+
+MISTAKES = [*RECIPE, *DATA, *MODEL, *PLACES]
