@@ -85,6 +85,17 @@ def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ign
     return here.folder
 
 
+def without_weights(uri: str) -> tuple[Path, frozenset[str]]:
+    """The local folder with all files of a model but its weights, and the names of all files where it is from.
+
+    Raises `UserError` as `local_model` does.
+    """
+    here = _local(uri, False, ignore_progress)
+    if ADAPTER_CONFIG not in here.names:
+        _check(here, uri)
+    return here.folder, here.names
+
+
 def check_asked_model(uri: str) -> None:
     """Raise `UserError` unless `uri` is a model, a LoRA adapter or an endpoint's address, without fetching weights.
 
@@ -93,9 +104,7 @@ def check_asked_model(uri: str) -> None:
     if is_endpoint(uri):
         address_of(uri)
         return
-    here = _local(uri, False, ignore_progress)
-    if ADAPTER_CONFIG not in here.names:
-        _check(here, uri)
+    without_weights(uri)
 
 
 def portable(uri: str, *, adapters: bool = False) -> str:
@@ -221,6 +230,11 @@ def _check(here: _Here, uri: str) -> None:
         raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
     config = _tokenizer_config(here.folder, uri)
     if not _is_template(config.get("chat_template")) and not _has_template_file(here):
+        if named := _named_templates(config.get("chat_template")):
+            raise lacks(
+                f"chat template named default, but {', '.join(named)}",
+                "write the one that is meant into a chat_template.jinja in the folder",
+            )
         raise lacks(
             "chat template", "add a chat_template.jinja to the folder; base models have none, and need one here"
         )
@@ -235,6 +249,13 @@ def _is_template(value: Any) -> bool:
     if isinstance(value, list):
         return any(isinstance(one, dict) and one.get("name") == "default" for one in value)
     return isinstance(value, str) and bool(value.strip())
+
+
+def _named_templates(value: Any) -> list[str]:
+    """The names of several chat templates in one setting."""
+    if isinstance(value, dict):
+        return sorted(value)
+    return sorted(str(one["name"]) for one in value if "name" in one) if isinstance(value, list) else []
 
 
 def _has_template_file(here: _Here) -> bool:

@@ -19,6 +19,7 @@ from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.packable import obstacles
 from selfreward_ray.training.packing import Segment
 
 NAME = "packed"
@@ -64,21 +65,12 @@ def use_packed_attention(model: Any, max_tokens: int) -> None:
 
 def _obstacles(model: Any, max_tokens: int) -> Iterator[str]:
     config = model.config.get_text_config()
-    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
-    if others or model._is_stateful:
-        yield f"layers that are not attention over whole sequences ({', '.join(sorted(others)) or 'recurrent'})"
+    # Some compute the types of their layers.
+    yield from obstacles({**config.to_dict(), "layer_types": getattr(config, "layer_types", None)}, max_tokens)
+    if model._is_stateful:
+        yield "layers that are not attention over whole sequences (recurrent)"
     if not getattr(model, "_supports_attention_backend", False):
         yield "attention that is not on transformers' attention interface"
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        yield "a soft cap on its attention (attn_logit_softcapping)"
-    window = getattr(config, "sliding_window", None)
-    if window is not None and window < max_tokens:
-        yield f"a sliding window of {window} tokens; set max_tokens to {window} or less"
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in ("dynamic", "longrope"):
-        reach = rope.get("original_max_position_embeddings", config.max_position_embeddings)
-        if reach < max_tokens:
-            yield f"positions that depend on the longest sequence beside; set max_tokens to {reach} or less"
 
 
 def packed_attention(
@@ -97,13 +89,14 @@ def packed_attention(
     """Outputs of all heads, shape [1, T, H, D]; H is a multiple of the G key heads. No weights are returned.
 
     `spans` are those of `segments` where the device has FlashAttention, which knows neither float32 nor heads of more
-    than 256 or of two sizes. Raises `UserError` for a request that is not known here: left out, it would change the
-    result.
+    than 256, of two sizes, or of a size that is no multiple of 8. Raises `UserError` for a request that is not known
+    here: left out, it would change the result.
     """
     if segments is None:
         _refuse(module, "layers that do not hand down the keywords of the model's forward")
     longest = max(segment.keys for segment in segments)
-    if (window := more.get("sliding_window")) is not None and window < longest:
+    window = more.get("sliding_window") or 0  # what is switched off may be a window of 0
+    if 0 < window < longest:
         _refuse(module, f"a sliding window of {window} tokens, smaller than a sequence of {longest}")
     asked = {name: value for name, value in more.items() if name not in _HARMLESS} | {"attention_mask": attention_mask}
     unknown = [name for name, value in asked.items() if value is not None and value is not False]
@@ -116,6 +109,7 @@ def packed_attention(
         spans is not None
         and query_1HTD.dtype in (torch.bfloat16, torch.float16)
         and query_1HTD.shape[-1] == size <= 256
+        and size % 8 == 0
     ):
         return _flash(query_1HTD, key_1GTD, value_1GTD, scaling, dropout, spans), None
     kernel = _products if query_1HTD.device.type == "cpu" else _fused

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import Final, UserError
+from selfreward_ray.models.fit import is_computed, misfit
 from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.shards import INDEX
 
@@ -24,24 +25,31 @@ def load_sharded(source: Path, config: Any, settings: dict[str, Any], dtype: tor
     gathers, for which they need the names. So here they get names, shapes and dtypes, and no other rank's node needs
     the files. Values of saved buffers are sent to all, because ZeRO-3 does not shard these.
 
-    Every rank calls it. Raises `Final`, on all ranks, where rank 0's folder has no weights that transformers reads, or
-    a weight file or its index is damaged or missing; the message names the file.
+    Every rank calls it. Raises `Final`, on all ranks, where rank 0's folder has no weights that transformers reads, a
+    weight file or its index is damaged or missing, or the weights are not exactly those of the architecture:
+    transformers fills what is missing with random values. The message names the file, or up to three of the weights.
     """
     with torch.device("meta"):  # no memory, whatever the size
         plain = AutoModelForCausalLM.from_config(config)
-    state = _shared_state(source, _saved_buffers(plain))
+    state = _shared_state(source, plain)
     zero3 = HfDeepSpeedConfig(settings)  # alive while loading: each weight is sharded as it is read
-    model = type(plain).from_pretrained(None, config=plain.config, dtype=dtype, state_dict=state)
+    model, loaded = type(plain).from_pretrained(
+        None, config=plain.config, dtype=dtype, state_dict=state, output_loading_info=True
+    )
     del zero3
+    # It knows fewer names than transformers without ZeRO-3, which `_check_fit` asks.
+    if fault := misfit(loaded["missing_keys"], (), {}):
+        raise Final(f"{source}: {fault}")
     return model
 
 
-def _shared_state(source: Path, buffers: set[str]) -> dict[str, Tensor]:
-    """Rank 0's weights; on the other ranks tensors without values in their place, but for `buffers`.
+def _shared_state(source: Path, plain: Any) -> dict[str, Tensor]:
+    """Rank 0's weights; on the other ranks tensors without values in their place, but for saved buffers.
 
-    Raises as `load_sharded` does, before anything is broadcast.
+    `plain` is the model without values. Raises as `load_sharded` does, before anything is broadcast.
     """
-    state = on_rank_0(lambda: _stored(source)) or {}
+    state = on_rank_0(lambda: _fitting(source, plain)) or {}
+    buffers = _saved_buffers(plain)
     described = [
         [(name, tensor.clone() if name in buffers else (tensor.shape, tensor.dtype)) for name, tensor in state.items()]
     ]
@@ -52,6 +60,25 @@ def _shared_state(source: Path, buffers: set[str]) -> dict[str, Tensor]:
         name: what if isinstance(what, Tensor) else torch.empty(what[0], dtype=what[1], device="meta")
         for name, what in described[0]
     }
+
+
+def _fitting(source: Path, plain: Any) -> dict[str, Tensor]:
+    """The folder's tensors, without buffers that models compute. Raises `UserError` unless they fill `plain` exactly,
+    by transformers' own account of what it would load."""
+    names = plain.state_dict().keys()
+    state = {name: tensor for name, tensor in _stored(source).items() if name in names or not is_computed(name)}
+    _, loaded = type(plain).from_pretrained(
+        None,
+        config=plain.config,
+        state_dict={name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()},
+        device_map={"": "meta"},  # nothing is loaded
+        ignore_mismatched_sizes=True,  # those are in the account too
+        output_loading_info=True,
+    )
+    other_shape = {name: (found, needed) for name, found, needed in loaded["mismatched_keys"]}
+    if fault := misfit(loaded["missing_keys"], loaded["unexpected_keys"], other_shape):
+        raise UserError(f"{source}: {fault}")
+    return state
 
 
 def _stored(source: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import weights_runs
 from ranks import run_ranks
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save, save_file
 from transformers import AutoModelForCausalLM
 
 pytestmark = pytest.mark.engines
@@ -39,8 +39,13 @@ def test_what_one_rank_meets_ends_all(tmp_path: Path):
 
 
 def test_every_rank_has_the_weights_that_rank_0_alone_reads(folder: Path):
+    """Also those whose names lack the prefix of the base model, or have it twice: transformers knows how."""
     weights_runs.write_moe(folder / "moe")
-    for name in ("llama", "moe"):
+    whole = load_file(folder / "llama" / "model.safetensors")
+    for name, pair in {"bare": ("model.", ""), "doubled": ("model.", "model.model.")}.items():
+        shutil.copytree(folder / "llama", folder / name)
+        save_file({key.replace(*pair): value for key, value in whole.items()}, folder / name / "model.safetensors")
+    for name in ("llama", "moe", "bare", "doubled"):
         without = shutil.copytree(folder / name, folder / f"{name}-without-weights")
         for file in without.glob("*.safetensors*"):
             file.unlink()
@@ -74,6 +79,9 @@ def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_re
     damage("no-names", {shard: weights, index: b'{"weight_map": {"a": 1}}'})
     damage("no-shard", {index: json.dumps({"weight_map": {"a": shard}}).encode()})
     damage("rank-1", {"model.safetensors": weights, "config.json": b"{"})
+    whole = load_file(tiny_model / "model.safetensors")
+    for case, state in misfits(whole).items():
+        damage(case, {"model.safetensors": save(state)})
     run_ranks(weights_runs.load_damaged, tmp_path)
 
     first, second = said(tmp_path, "damaged")
@@ -91,6 +99,17 @@ def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_re
         assert f"{tmp_path}/{case}" in message
         assert fault in message
         assert "save the model again with save_pretrained" in message
+    unfit = {
+        "17-of-21": "4 missing (model.layers.1.self_attn.o_proj.weight, model.layers.1.self_attn.q_proj.weight, mod",
+        "wrapped": "21 missing (lm_head.weight, model.embed_tokens.weight, model.layers.0.input_layernorm.weight, ",
+        "left-over": ".json: 1 left over (model.layers.7.mlp.gate_proj.weight); save the whole model again with save",
+        "other-shape": ".json: 1 of another shape (lm_head.weight is [400, 32], not [400, 64]); save the whole model ",
+    }
+    for case, fault in unfit.items():
+        assert first[case] == second[case]
+        assert first[case][:1] == ["Final"], case
+        assert first[case][1].startswith(f"{tmp_path}/{case}: its weights are not those of its config.json: ")
+        assert fault in first[case][1]
     assert first["reference"] == second["reference"]
     assert first["reference"][0] == "Final"
     assert f"{tmp_path}/lost" in first["reference"][1]
@@ -98,6 +117,16 @@ def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_re
     assert second["rank-1"][0] != "Final"
     assert "config.json" in second["rank-1"][1]
     assert first["rank-1"] == ["RuntimeError", f"rank 1: {second['rank-1'][1]}"]
+
+
+def misfits(whole: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights that transformers would load with no more than a warning, in the place of the `whole` ones."""
+    return {
+        "17-of-21": dict(sorted(whole.items())[:17]),
+        "wrapped": {f"policy.{name}": tensor for name, tensor in whole.items()},
+        "left-over": whole | {"model.layers.7.mlp.gate_proj.weight": torch.ones(2)},
+        "other-shape": whole | {"lm_head.weight": torch.ones(400, 32)},
+    }
 
 
 def test_only_rank_0_fetches_weights_and_says_how_far_it_is(folder: Path):

@@ -89,7 +89,7 @@ def write_moe(folder: Path) -> None:
 
 
 def load(folder: str) -> None:
-    """Load ``llama`` and ``moe`` under ZeRO-3 and compare every whole weight with what plain transformers loads.
+    """Load the folders under ZeRO-3 and compare every whole weight with what plain transformers loads.
 
     Rank 1 has copies of the folders without weights. It says how far weights are off, and which buffers.
     """
@@ -105,7 +105,7 @@ def load(folder: str) -> None:
     settings = deepspeed_config(Dpo(), Training(dtype="float32"), 2)
     settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     heard: dict[str, Any] = {}
-    for name in ("llama", "moe"):
+    for name in ("llama", "moe", "bare", "doubled"):
         whole = Path(folder) / name
         mine = whole if RANK == 0 else whole.with_name(f"{name}-without-weights")
         plain = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.float32)

@@ -1,0 +1,70 @@
+"""Ids that a tokenizer gives, from its files: each needs a row of the model's embeddings."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfreward_ray.errors import UserError
+
+
+@dataclass(frozen=True)
+class Added:
+    """A token that stands beside the vocabulary proper."""
+
+    id: int
+    content: str
+    special: bool
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What `tokenizer.json` and the files beside it say of ids."""
+
+    largest: tuple[int, str] | None
+    """The largest id of the vocabulary proper, which any text may give, and its token."""
+    added: tuple[Added, ...]
+
+    def beyond(self, rows: int, used: str) -> tuple[int, str] | None:
+        """The largest id that has none of `rows`, and its token. Special tokens count if they stand in `used`, the
+        chat template and the texts that it is given: no other text gives them."""
+        ids = [(added.id, added.content) for added in self.added if not added.special or added.content in used]
+        return max((each for each in [*ids, *filter(None, [self.largest])] if each[0] >= rows), default=None)
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """Raises `UserError`, without the model's name, for a damaged file. Without tokenizer.json only added tokens are
+    known."""
+    content = _read(folder, "tokenizer.json")
+    model = content.get("model")
+    listed = model.get("vocab") if isinstance(model, dict) else None
+    added = {token.id: token for token in _added(folder, content)}
+    if isinstance(listed, list):  # Unigram: [token, score], in the order of ids
+        ids: Iterator[tuple[int, str]] = ((number, str(entry[0])) for number, entry in enumerate(listed))
+    else:
+        ids = ((number, token) for token, number in (listed or {}).items())
+    largest = max(((number, token) for number, token in ids if number not in added), default=None)
+    return Vocabulary(largest, tuple(added.values()))
+
+
+def _added(folder: Path, content: dict[str, Any]) -> Iterator[Added]:
+    for token, number in _read(folder, "added_tokens.json").items():
+        yield Added(int(number), token, False)
+    settings = _read(folder, "tokenizer_config.json").get("added_tokens_decoder") or {}
+    for number, token in settings.items():
+        yield Added(int(number), str(token["content"]), bool(token.get("special")))
+    for token in content.get("added_tokens") or ():
+        yield Added(int(token["id"]), str(token["content"]), bool(token.get("special")))
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"its {name} is not JSON ({error}); copy it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"its {name} is no JSON object; copy it again")
+    return content
