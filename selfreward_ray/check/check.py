@@ -5,14 +5,15 @@ from functools import partial
 from typing import Any
 
 from selfreward_ray.check.data import check_prompts, check_seed_data
-from selfreward_ray.check.findings import Check, Finding, Sentence, examine
+from selfreward_ray.check.findings import Check, Finding, Sentence, examine, faults
 from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import check_cluster_file, check_machine
 from selfreward_ray.check.models import model_checks
-from selfreward_ray.check.places import check_writable, is_remote, no_answer
+from selfreward_ray.check.places import check_room, check_writable, is_remote, no_answer, weight_bytes
 from selfreward_ray.check.settings import check_settings, check_trackers
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
+from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
@@ -37,6 +38,7 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
     if reached:
         checks.append(Check("run folder", partial(_check_bound, recipe, layout)))
         steps = [step for step in steps if read_manifest(step.folder) is None]
+        checks.append(Check("room", partial(_check_room, recipe, layout.uri, steps)))
     where = partial(check_machine if cluster is None else partial(check_cluster_file, cluster), recipe, steps)
     checks += [*_checks_of(recipe, steps), Check("machine" if cluster is None else "cluster", where)]
     return place + examine(checks)
@@ -63,6 +65,13 @@ def require(findings: Iterable[Finding]) -> None:
 
 def _place_check(uri: str) -> Check:
     return Check("folder", partial(check_writable, uri), no_answer(uri) if is_remote(uri) else None)
+
+
+def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> Iterator[Sentence]:
+    """Whether the run's disk has room for the models that are not trained yet."""
+    if not is_endpoint(recipe.model):
+        models = sum(step.name in TRAINING_STEPS for step in steps)
+        yield from faults(partial(check_room, run_dir, models, weight_bytes(recipe.model)))
 
 
 def _check_bound(recipe: Recipe, layout: RunLayout) -> Iterator[Sentence]:

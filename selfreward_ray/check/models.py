@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from selfreward_ray.check.findings import Check, Sentence, faults
+from selfreward_ray.errors import UserError
 from selfreward_ray.models.local import check_asked_model, local_model
+from selfreward_ray.models.validate import validate
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
@@ -14,6 +16,7 @@ from selfreward_ray.steps.asked_model import (
     asks_model,
     check_endpoint,
     check_thinking,
+    sections_asked,
     switches,
 )
 from selfreward_ray.store.folder import same_place
@@ -47,10 +50,13 @@ def _check_model(recipe: Recipe, model: str, steps: set[str]) -> Iterator[Senten
     if is_endpoint(model):
         yield f"{address_of(model)}, an endpoint, which is not asked"
         return
-    if any(step in TRAINING_STEPS for step in steps):
+    if steps & TRAINING_STEPS:
         local_model(model, weights=False)
     else:
         check_asked_model(model)
-    asked = {field: value for step in asking for field, value in switches(recipe, step).items()}
-    check_thinking(model, asked)
-    yield model
+    sections = {section for step in asking for section in sections_asked(step)}
+    problems = validate(model, recipe, trained=bool(steps & TRAINING_STEPS), asked=sections)
+    yield from map(UserError, problems)
+    if not problems:
+        check_thinking(model, {name: value for step in asking for name, value in switches(recipe, step).items()})
+        yield model

@@ -62,6 +62,13 @@ def _writable_here(folder: Path, uri: str) -> str:
     return f"{uri} can be written, {shutil.disk_usage(there).free / _GB:.0f} GB free"
 
 
+def weight_bytes(model: str) -> int:
+    """Size of a model's weight files in a folder or an object store; 0 where it is not known, as of one on the hub."""
+    if "://" not in model and not Path(model).is_dir():
+        return 0
+    return sum(info.size or 0 for info in Folder(model).infos() if info.path.endswith(".safetensors"))
+
+
 def check_room(uri: str, models: int, model_bytes: int) -> None:
     """Raise `UserError` unless the disk of the folder `uri` has room for `models` models of `model_bytes`.
 

@@ -13,14 +13,14 @@ from selfreward_ray.recipe.schema import Recipe
 JUDGING_STEPS = frozenset(("verdicts", "judge", "compare", "agreement"))
 """Steps whose model only gives verdicts, so that an endpoint can take its place."""
 
-_THINKING = {
+_SECTIONS = {
     "propose": ("prompts",),
     **dict.fromkeys(("sample", "answer"), ("respond",)),
     **dict.fromkeys(("respond", "evaluate"), ("respond", "judge")),
     "benchmark": (),
     **dict.fromkeys(JUDGING_STEPS, ("judge",)),
 }
-"""The recipe's sections whose ``thinking`` the requests of a step obey."""
+"""The recipe's sections by which the steps that ask a model sample from it."""
 
 
 def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str, Any]]:
@@ -62,12 +62,17 @@ def check_endpoint(model: str, recipe: Recipe, only_judges: bool = True) -> None
 
 def asks_model(step: str) -> bool:
     """Whether a step asks a model."""
-    return step in _THINKING
+    return step in _SECTIONS
+
+
+def sections_asked(step: str) -> tuple[str, ...]:
+    """The recipe's sections by which a step samples from its model."""
+    return _SECTIONS[step]
 
 
 def switches(recipe: Recipe, step: str) -> dict[str, bool | None]:
     """The values of ``thinking`` that a step uses, by the names of these fields."""
-    return {f"{section}.thinking": getattr(recipe, section).thinking for section in _THINKING[step]}
+    return {f"{section}.thinking": getattr(recipe, section).thinking for section in _SECTIONS[step]}
 
 
 def check_thinking(model: str, asked: Mapping[str, bool | None]) -> None:

@@ -115,6 +115,44 @@ def changed(name: str, **values: Any) -> Prepare:
     return prepare
 
 
+def tensors(change: Callable[[dict[str, Any]], object]) -> Prepare:
+    """Change the tensors of the copied model by name."""
+
+    def prepare(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        held = load_file(folder / "copy" / "model.safetensors")
+        change(held)
+        save_file(held, folder / "copy" / "model.safetensors", metadata={"format": "pt"})
+
+    return prepare
+
+
+def prefixed(held: dict[str, Any]) -> None:
+    """As a training that wraps the model saves it."""
+    for name in list(held):
+        held[f"module.{name}"] = held.pop(name)
+
+
+def reshaped(held: dict[str, Any]) -> None:
+    held["model.norm.weight"] = held["model.norm.weight"][:-1].clone()
+
+
+def one_more_token(folder: Path) -> None:
+    """A token that was added to the tokenizer alone, and that the template writes."""
+    appended("copy/chat_template.jinja", "{% if false %}<|more|>{% endif %}")(folder)
+    path = folder / "copy" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["added_tokens"].append(content["added_tokens"][0] | {"id": 400, "content": "<|more|>"})
+    path.write_text(json.dumps(content))
+
+
+def cut(folder: Path) -> None:
+    """As an interrupted copy leaves it."""
+    path = folder / "copy" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
 def after(*steps: Prepare) -> Prepare:
     def prepare(folder: Path) -> None:
         for step in steps:
@@ -398,6 +436,63 @@ MODEL = [
         "is a LoRA adapter, but a model is needed here",
         _COPY,
         written("copy/adapter_config.json", "{}"),
+    ),
+    Mistake(
+        "model",
+        "a tensor that is missing",
+        "1 missing (model.norm.weight)",
+        _COPY,
+        tensors(lambda held: held.pop("model.norm.weight")),
+    ),
+    Mistake("model", "names with a prefix", "21 missing (lm_head.weight", _COPY, tensors(prefixed)),
+    Mistake(
+        "model",
+        "a tensor of another shape",
+        "1 of another shape (model.norm.weight is [63], not [64])",
+        _COPY,
+        tensors(reshaped),
+    ),
+    Mistake("model", "a file that was cut", "model.safetensors is cut off: it has", _COPY, cut),
+    Mistake(
+        "model",
+        "more tokens than embeddings",
+        "gives '<|more|>' the id 400, and it has embeddings for 400 ids",
+        _COPY,
+        one_more_token,
+    ),
+    Mistake(
+        "model",
+        "too few positions for the examples",
+        "sft.max_tokens is 4096, but it has 2048 positions",
+        {"sft.max_tokens": 4096},
+    ),
+    Mistake(
+        "model",
+        "a quantized model",
+        "its weights are quantized (gptq), and cannot be trained",
+        _COPY,
+        changed("config.json", quantization_config={"quant_method": "gptq"}),
+    ),
+    Mistake(
+        "model",
+        "an encoder",
+        "it is an encoder (model_type 'clip'), which generates nothing",
+        _COPY,
+        changed("config.json", model_type="clip", vision_config={}),
+    ),
+    Mistake(
+        "model",
+        "a configuration without a type",
+        "its config.json has no model_type",
+        _COPY,
+        changed("config.json", model_type=None),
+    ),
+    Mistake(
+        "model",
+        "a configuration that is no JSON",
+        "its config.json is not JSON",
+        _COPY,
+        written("copy/config.json", "{"),
     ),
     Mistake(
         "model",

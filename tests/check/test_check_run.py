@@ -26,8 +26,10 @@ def problems(found: list[Finding]) -> list[str]:
 
 def recipe(model: object, **sections: Any) -> Recipe:
     """A recipe that one machine with two cores can hold."""
-    values = {"model": str(model), "seed_data": {"source": "demo"}, "prompts": {"source": "demo"}}
-    return Recipe.model_validate(values | {"training": {"workers": 1}} | sections)
+    sections = {"training": {"workers": 1}, "seed_data": {"source": "demo"}, "prompts": {"source": "demo"}} | sections
+    for stage in ("sft", "dpo"):
+        sections[stage] = {"max_tokens": 512} | sections.get(stage, {})
+    return Recipe.model_validate({"model": str(model)} | sections)
 
 
 def finish(step: str, folder: Path) -> None:
