@@ -31,7 +31,7 @@ def check(
     with explained():
         loaded = load_recipe(recipe, overrides)
         from selfreward_ray.check.check import check_run
-        from selfreward_ray.reporting.terminal import print_checked
+        from selfreward_ray.reporting.checked import print_checked
 
         found = check_run(loaded, run_dir, cluster)
         problems = print_checked(found, time.monotonic() - began)

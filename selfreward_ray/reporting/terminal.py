@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.alarms.check import Fired
-from selfreward_ray.check.findings import Finding
 from selfreward_ray.reporting.columns import (
     TEXT_COLUMNS,
     model_cells,
@@ -21,7 +20,7 @@ from selfreward_ray.reporting.columns import (
 )
 from selfreward_ray.reporting.conclusion import conclusion
 from selfreward_ray.reporting.findings import by_models
-from selfreward_ray.reporting.formatting import amount, number, share_with_interval, shortened, visible
+from selfreward_ray.reporting.formatting import number, share_with_interval, shortened, visible
 from selfreward_ray.reporting.summary import RunSummary, rejection_mark, rejection_notes
 from selfreward_ray.store.rejection import Rejection
 
@@ -80,20 +79,6 @@ def print_flags(metrics: dict[str, Any], console: Console | None = None) -> None
     ]
     for line in lines:
         (console or Console()).print(Text(visible(line)), soft_wrap=True)
-
-
-def print_checked(found: Sequence[Finding], seconds: float, console: Console | None = None) -> int:
-    """Print what was found about a run before it begins, and the number of problems, which is returned."""
-    console = console or Console()
-    width = max((len(finding.about) for finding in found), default=0)
-    for finding in found:
-        mark = ("✗", "red") if finding.problem else ("✓", "green")
-        head = Text.assemble(mark, " ", (f"{finding.about:<{width}}", "bold"), "  ")
-        console.print(head + Text(visible(finding.text)), soft_wrap=True)
-    problems = sum(finding.problem for finding in found)
-    ending = amount(problems, "problem") if problems else "no problem was found"
-    console.print(Text(f"{ending} ({seconds:.1f} s)", style="red" if problems else "green"))
-    return problems
 
 
 def print_outcomes(outcomes: dict[str, Any], console: Console | None = None) -> None:
