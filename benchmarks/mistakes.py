@@ -3,10 +3,11 @@
     make bench-mistakes
 
 Each mistake is made in a folder of its own, and the command is started as a user starts it, in a process. The table has
-the seconds until it ends (the median of three) and the first line of its message. The exit status is 1 if one of them
+the seconds until it ends (the median of several runs) and the first line of its message. The exit status is 1 if one of them
 has another message than the tests expect.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -20,21 +21,24 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from check.mistakes import MISTAKES, Mistake, make
 from tiny_model import write_tiny_model
 
-REPEATS = 3
 SHOWN = 110
 """Characters of a message."""
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each mistake, of which the median is taken")
+    parser.add_argument("--first", type=int, default=len(MISTAKES), help="number of mistakes")
+    asked = parser.parse_args()
     faulty, waits = 0, {}
     with tempfile.TemporaryDirectory() as scratch:
         model = write_tiny_model(Path(scratch) / "model")
         print("| about | mistake | seconds | message |\n|---|---|---:|---|")
-        for number, mistake in enumerate(MISTAKES):
+        for number, mistake in enumerate(MISTAKES[: asked.first]):
             folder = Path(scratch) / str(number)
             folder.mkdir()
             make(mistake, folder, model)
-            taken = [_run(mistake, folder) for _ in range(REPEATS)]
+            taken = [_run(mistake, folder) for _ in range(asked.repeats)]
             seconds, (_, said) = statistics.median(one for one, _ in taken), taken[0]
             waits[mistake.what] = seconds
             faulty += mistake.message not in said

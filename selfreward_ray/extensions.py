@@ -167,6 +167,11 @@ def _check_records(records: list[Any], record: type[Any], what: str) -> None:
             raise UserError(f"{what}: {reprlib.repr(found)}: it has no replies")
 
 
+def check_scorer(name: str) -> None:
+    """Raise `UserError` where no package has the scorer of that name, or it cannot be loaded or called."""
+    scorer_named(name)
+
+
 def scorer_named(name: str) -> Scorer:
     """The scorer of that name. Raises `UserError` where no package has one, or it cannot be loaded.
 

@@ -34,3 +34,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.set_num_threads(1)
     return write_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked at before a command begins: what it is given is not there."""
+    for name in ("check_run", "check_step"):
+        monkeypatch.setattr(f"selfreward_ray.check.check.{name}", lambda *given: [])

@@ -69,6 +69,7 @@ print([name for name in ("ray", "torch", "vllm", "transformers") if name in sys.
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "titles", "figures"),
     [

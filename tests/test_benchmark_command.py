@@ -18,6 +18,7 @@ ROW = {
 DEFAULTS = {"tasks_dir": None, "limit": None, "few_shot": None, "chat_template": False}
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "given"),
     [

@@ -158,13 +158,6 @@ def recipe(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is looked at before a command begins: what it is given is not there."""
-    for name in ("check_run", "check_step"):
-        monkeypatch.setattr(f"selfreward_ray.check.check.{name}", lambda *given: [])
-
-
 def failed(*arguments: str) -> str:
     """The output of a command that must fail with a user error: code 2, no traceback."""
     result = CliRunner().invoke(app, list(arguments))

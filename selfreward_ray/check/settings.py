@@ -5,7 +5,7 @@ from functools import partial
 
 from selfreward_ray.check.findings import Sentence, faults
 from selfreward_ray.errors import UserError
-from selfreward_ray.extensions import find_source, is_source, scorer_named, tracker_named
+from selfreward_ray.extensions import check_scorer, find_source, is_source, tracker_named
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
@@ -36,7 +36,7 @@ def _used(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Callable[[],
         if name in names and source is not None and is_source(source):
             yield partial(find_source, source, field)
     if recipe.evaluation.scorer is not None and "evaluate" in names:
-        yield partial(scorer_named, recipe.evaluation.scorer)
+        yield partial(check_scorer, recipe.evaluation.scorer)
     if names & _READING_VERDICTS:
         yield partial(judging, recipe)
     if "compare" in names:
