@@ -20,13 +20,12 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed_lead, ending, lead_after, without_end
 from selfreward_ray.models.spelling import Spelled, Speller, any_of
-from selfreward_ray.models.template import ChatTemplate, Message, ReplyChanged, TurnsRefused
+from selfreward_ray.models.template import SHOW, ChatTemplate, Message, ReplyChanged, TurnsRefused
 from selfreward_ray.records import Turn
 from selfreward_ray.thought import Marks, opened_by, part_thought, with_thought
 
 _IN_BRACKETS = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\]|◁[^◁▷\s]+▷)")
 """Words that a template may take for marks."""
-_SHOW = "give the folder a chat_template.jinja that writes the content of each message, a text, once and as it is"
 _PROMPT_END = 16
 """Number of the prompt's last tokens among which the opening mark of a thought is looked for."""
 
@@ -59,14 +58,13 @@ class ChatCodec:
 
     `thinking` turns thinking on or off by the template's own switch; None leaves the template's default. Raises
     `TurnsRefused` if the template cannot represent a user's message and a reply, or what it writes before a reply does
-    not go on from what it writes to ask for one. Raises `UserError` if there is no template or no end token.
+    not go on from what it writes to ask for one. Raises `UserError` if there is no template or no end token, or the
+    tokenizer cannot be loaded.
     """
 
     def __init__(self, model: Path):
-        from transformers import AutoTokenizer  # imported late: it takes a second, which `--help` must not wait for
-
         self._model = model
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        self._tokenizer = _tokenizer(model)
         self.template = ChatTemplate(model, self._tokenizer)
         if self._tokenizer.eos_token_id is None:
             raise UserError(
@@ -76,8 +74,7 @@ class ChatCodec:
         self._speller = Speller(self._tokenizer)
         marks = {text for mark in self.template.marks for text in (mark.opening, mark.closing)}
         asked, switched = [{"role": "user", "content": "a"}], (None, True, False) if self.template.switch else (None,)
-        written = "b".join(self._around_reply(asked, Spelled(()).fresh(), None))
-        self._shown = self._speller.control_marks(written, marks)
+        self._shown = self._speller.control_marks(*self.template.around_reply(asked, Spelled(()).fresh(), None), marks)
         self._tokens = any_of({*self._speller.control, *self._speller.marks, *marks})
         # Thoughts in earlier replies are left to the template, which may drop them.
         self._reply_marks = any_of({*self._speller.control, *self._speller.marks} - (marks - {*self._speller.control}))
@@ -171,7 +168,7 @@ class ChatCodec:
                     text = text.rpartition(mark.closing)[2]
             if text.strip() not in prompt:
                 shown = ", ".join(message["role"] for message in messages)
-                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}; {_SHOW}")
+                raise TurnsRefused(f"the chat template of {self._model} does not show each message of {shown}; {SHOW}")
 
     def _rendered(
         self, messages: list[Message], reply: str, spelled: Spelled, thinking: bool | None, thought: str = ""
@@ -180,7 +177,7 @@ class ChatCodec:
         prompt = self.template.render(messages, prompt=True, thinking=thinking)
         self._check_shown(messages, prompt)
         place = spelled.fresh()
-        before, after = self._around_reply(messages, place, thinking)
+        before, after = self.template.around_reply(messages, place, thinking)
         end = ending(after, self._speller.control_pattern, self._tokenizer.eos_token)
         answer = {"role": "assistant", "content": reply}
         if thought and thinking is not False:
@@ -209,18 +206,6 @@ class ChatCodec:
             "folder a chat_template.jinja that writes a reply's content as it is"
         )
 
-    def _around_reply(self, messages: list[Message], place: str, thinking: bool | None) -> tuple[str, str]:
-        """What the template writes before and after a reply, for which `place` stands."""
-        closed = self.template.render(
-            [*messages, {"role": "assistant", "content": place}], prompt=False, thinking=thinking
-        )
-        before, *after = closed.split(place)
-        if len(after) != 1:
-            raise TurnsRefused(
-                f"the chat template of {self._model} shows a reply {len(after)} times, not once; {_SHOW}"
-            )
-        return before, after[0]
-
     def _lead_before(
         self,
         messages: list[Message],
@@ -241,7 +226,7 @@ class ChatCodec:
         *earlier, last = messages
         marked = [*earlier, last | {"content": last["content"] + edge}]
         asked = self.template.render(marked, prompt=True, thinking=thinking).rpartition(edge)[2]
-        answered = self._around_reply(marked, place, thinking)[0].rpartition(edge)[2]
+        answered = self.template.around_reply(marked, place, thinking)[0].rpartition(edge)[2]
         return lead_after(asked, answered, self._tokens, marks)
 
     def _with_thought(
@@ -290,3 +275,16 @@ class ChatCodec:
 
     def _decoded(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def _tokenizer(model: Path) -> Any:
+    from transformers import AutoTokenizer  # imported late: it takes a second, which `--help` must not wait for
+
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except Exception as error:  # of any kind: a package that is missing, another format, a file that is damaged
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"the tokenizer of model '{model}' cannot be loaded ({said[:300]}); save it again with the tokenizer's "
+            "save_pretrained, which writes tokenizer.json"
+        ) from error

@@ -73,7 +73,7 @@ def hub_headers(name: str, names: Iterable[str], index: bytes | None) -> Headers
     import huggingface_hub
     from huggingface_hub.errors import SafetensorsParsingError
 
-    there = set(names)
+    there = {file for file in names if "/" not in file}
 
     def header(file: str) -> Parsed:
         if file not in there:

@@ -1,6 +1,8 @@
 """Kinds of models that cannot take part, told from the configuration alone."""
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from selfreward_ray.models.packable import obstacles
@@ -14,6 +16,7 @@ _ENCODERS = frozenset({
 _GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _QUANTIZERS = ("quantize_config.json", "quant_config.json", "quantization_config.json", "hf_quant_config.json")
 """Files in which programs that quantize models describe what they did."""
+_FLOATS = ("F64", "F32", "F16", "BF16")
 _RECURRENT = "layers that are not attention over whole sequences (recurrent)"
 _UNTRAINED = {
     _RECURRENT: (
@@ -44,28 +47,35 @@ def no_language_model(config: Mapping[str, Any]) -> str | None:
         return f"it is an encoder with a decoder (model_type {kind!r}); name a decoder-only model"
     if kind in _ENCODERS and not config.get("is_decoder"):
         return f"it is an encoder (model_type {kind!r}), which generates nothing; name a decoder-only model"
+    if config.get("auto_map") and not _is_known(kind):
+        return f"it needs code of its own (model_type {kind!r}), which is not run here; name one that transformers has"
     if named and not any(name.endswith(_GENERATING) for name in named):
         return f"it is a {named[0]}, which has no output head that generates; name the ForCausalLM model of its kind"
     return None
 
 
+def _is_known(kind: str) -> bool:
+    """Whether transformers has models of this type; True if that cannot be told without importing it."""
+    found = find_spec("transformers")
+    for place in (found and found.submodule_search_locations) or ():
+        types = Path(place) / "models" / "auto" / "auto_mappings.py"
+        if types.is_file():
+            return f'("{kind}", ' in types.read_text(encoding="utf-8")
+    return True
+
+
 def quantized(config: Mapping[str, Any], names: frozenset[str], types: Mapping[str, str]) -> str | None:
-    """How a model is quantized, with the remedy; None if its weights are floating-point numbers of 16 bits or more.
+    """How a model is quantized; None if its weights are floating-point numbers of 16 bits or more.
 
     `names` are those of its files, `types` those of its tensors, as safetensors names them.
     """
     settings = config.get("quantization_config") or config.get("compression_config")
-    files = sorted(names.intersection(_QUANTIZERS))
-    integers = sorted(name for name, kind in types.items() if kind not in ("F64", "F32", "F16", "BF16") and "." in name)
     if isinstance(settings, Mapping):
-        how = str(settings.get("quant_method") or "in its config.json")
-    elif files:
-        how = f"by {files[0]}"
-    elif weights := [name for name in integers if name.endswith((".weight", "_proj", "qweight", "_blocks"))]:
-        how = f"{weights[0]} has the type {types[weights[0]]}"
-    else:
-        return None
-    return f"its weights are quantized ({how}), and cannot be trained; name the model in bfloat16 or float32"
+        return str(settings.get("quant_method") or "by its config.json")
+    if files := sorted(names.intersection(_QUANTIZERS)):
+        return f"by {files[0]}"
+    packed = [name for name, kind in sorted(types.items()) if kind not in _FLOATS and name.endswith("weight")]
+    return f"{packed[0]} has the type {types[packed[0]]}" if packed else None
 
 
 def untrainable(config: Mapping[str, Any], max_tokens: int) -> Iterator[str]:

@@ -20,8 +20,12 @@ from selfreward_ray.store.identity import ADAPTER_CONFIG
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = "*.safetensors"
-_NEVER_READ = ("*.bin", "*.pth", "*.pt", "*.gguf")
-"""Pickled weights and formats of other programs, which are never loaded."""
+_NEVER_READ = (
+    "*.bin", "*.pth", "*.pt", "*.gguf", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.mlmodel",
+    "consolidated*.safetensors",
+)  # fmt: skip
+"""Pickled weights, and weights in forms of other programs, which are never loaded. Some repositories have the same
+model in several."""
 _NO_DEFAULT_TOKENS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
 """Classes of tokenizers that have no special tokens but those that their settings name."""
 
@@ -228,7 +232,7 @@ def _check(here: _Here, uri: str) -> None:
         raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
     if not here.names & {"tokenizer.json", "tokenizer.model"}:
         raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
-    config = _tokenizer_config(here.folder, uri)
+    config = tokenizer_settings(here.folder, uri)
     if not _is_template(config.get("chat_template")) and not _has_template_file(here):
         if named := _named_templates(config.get("chat_template")):
             raise lacks(
@@ -263,8 +267,9 @@ def _has_template_file(here: _Here) -> bool:
     return file.name in here.names and bool(file.read_text(encoding="utf-8").strip())
 
 
-def _tokenizer_config(folder: Path, uri: str) -> dict[str, Any]:
-    """The settings of the folder's tokenizer, those of its special tokens included."""
+def tokenizer_settings(folder: Path, uri: str) -> dict[str, Any]:
+    """The settings of the folder's tokenizer, those of its special tokens included. Raises `UserError`, which names the
+    model `uri`, for a damaged file."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         try:

@@ -49,19 +49,24 @@ class Speller:
         self._control_ids = set(self.control.values()) - {tokenizer.unk_token_id}
         self.control_pattern = any_of(self.control)
         # Only tokens in brackets: some vocabularies have added tokens of several spaces, which are ordinary text.
-        words = [token.content for token in added.values() if not token.special]
-        self.marks = {word for word in words if re.fullmatch(r"<.+>|\[.+\]", word, re.DOTALL)}
+        self._words = {token.content for token in added.values() if not token.special}
+        self.marks = {word for word in self._words if re.fullmatch(r"<.+>|\[.+\]", word, re.DOTALL)}
         self.added_pattern = any_of({*self.control, *self.marks})
         self._eats_before = {token.content for token in added.values() if token.lstrip}
         self._eats_after = {token.content for token in added.values() if token.rstrip}
 
-    def control_marks(self, written: str, others: Collection[str]) -> set[str]:
-        """Count the added tokens in brackets that the template itself has `written` as control tokens from now on, but
-        for `others`. Returns those that the tokenizer shows as text. Some tokenizers do not flag what ends a turn."""
-        found = {mark for mark in self.marks if mark in written and mark not in others}
+    def control_marks(self, before: str, after: str, others: Collection[str]) -> set[str]:
+        """Count the added tokens that the template itself writes around a reply as control tokens from now on, but for
+        `others`: those in brackets, and the one that follows the reply, in brackets or not. Returns those that the
+        tokenizer shows as text. Some tokenizers do not flag what ends a turn."""
+        found = {mark for mark in self.marks if mark in before + after}
+        ends = [word for word in self._words if word and word == word.strip() and after.lstrip().startswith(word)]
+        found = {*found, *sorted(ends, key=len)[-1:]}.difference(others)
         self.control |= {mark: self._tokenizer.convert_tokens_to_ids(mark) for mark in found}
         self._control_ids |= {self.control[mark] for mark in found}
         self.control_pattern = any_of(self.control)
+        self.marks |= found
+        self.added_pattern = any_of({*self.control, *self.marks})
         return found
 
     def ids(self, rendered: str, spelled: Spelled) -> list[int]:

@@ -13,6 +13,7 @@ from selfreward_ray.thought import KNOWN_MARKS, THINK, Marks
 Message = dict[str, str]
 """``role`` and ``content``, and for a reply with a thought also the field in which the template expects it."""
 
+SHOW = "give the folder a chat_template.jinja that writes the content of each message, a text, once and as it is"
 SWITCHES = ("enable_thinking", "thinking", "reasoning")
 """Variables of templates that turn thinking on and off, as true and false."""
 _THOUGHT_FIELDS = ("reasoning_content", "thinking", "reasoning")
@@ -29,12 +30,12 @@ class ReplyChanged(TurnsRefused):
 
 
 class ChatTemplate:
-    """The chat template of a model folder. `tokenizer` is the folder's.
+    """The chat template of a `model`, which messages name. `tokenizer` is transformers' or a `LightTokenizer`.
 
     Raises `UserError` if the folder's tokenizer has no chat template.
     """
 
-    def __init__(self, model: Path, tokenizer: Any):
+    def __init__(self, model: Path | str, tokenizer: Any):
         self._model = model
         self._tokenizer = tokenizer
         try:
@@ -53,6 +54,15 @@ class ChatTemplate:
         """
         variables = {} if thinking is None else {self.require_switch(): thinking}
         return self._rendered(messages, prompt, variables)
+
+    def around_reply(self, messages: list[Message], place: str, thinking: bool | None = None) -> tuple[str, str]:
+        """What the template writes before and after a reply, for which `place` stands, a character that it never
+        writes. Raises `TurnsRefused` if it does not show a reply once."""
+        answer = {"role": "assistant", "content": place}
+        before, *after = self.render([*messages, answer], prompt=False, thinking=thinking).split(place)
+        if len(after) != 1:
+            raise TurnsRefused(f"the chat template of {self._model} shows a reply {len(after)} times, not once; {SHOW}")
+        return before, after[0]
 
     def require_switch(self) -> str:
         """The variable that turns thinking on and off. Raises `UserError` if the template has none."""

@@ -6,6 +6,8 @@ second.
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from selfreward_ray.models.fit import Shapes, is_computed, misfit
 from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
 from selfreward_ray.models.kinds import no_language_model, quantized, untrainable
 from selfreward_ray.models.lengths import longest_training, too_long
-from selfreward_ray.models.local import without_weights
-from selfreward_ray.models.vocabulary import read_vocabulary
+from selfreward_ray.models.light_tokenizer import LightTokenizer
+from selfreward_ray.models.local import tokenizer_settings, without_weights
+from selfreward_ray.models.spelling import PRIVATE
+from selfreward_ray.models.template import ChatTemplate
+from selfreward_ray.models.vocabulary import Vocabulary, read_vocabulary
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
@@ -43,10 +48,9 @@ def validate(
         folder, names = without_weights(uri)
         if ADAPTER_CONFIG in names:
             return []
-        config = _configuration(folder)
-        return [
-            f"model {uri!r}: {problem}" for problem in _problems(uri, folder, names, config, recipe, trained, asked)
-        ]
+        model = _Model(uri, folder, names, _configuration(folder), tokenizer_settings(folder, uri))
+        problems = [f"model {uri!r}: {problem}" for problem in _problems(model, recipe, trained, asked)]
+        return problems + list(_template(model, recipe, asked))
     except _Faulty as error:
         return [f"model {uri!r}: {error}"]
     except UserError as error:
@@ -57,34 +61,50 @@ class _Faulty(UserError):
     """A fault that ends the check, without the model's name."""
 
 
-def _problems(
-    uri: str,
-    folder: Path,
-    names: frozenset[str],
-    config: dict[str, Any],
-    recipe: Recipe | None,
-    trained: bool,
-    asked: Collection[str],
-) -> Iterator[str]:
-    if problem := no_language_model(config):
+@dataclass(frozen=True)
+class _Model:
+    """What is known of a model without its weights."""
+
+    uri: str
+    folder: Path
+    """A local folder with all of its files but the weights."""
+    names: frozenset[str]
+    """Of all files where it is from."""
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    """Those of its tokenizer."""
+
+    @cached_property
+    def family(self) -> Family | None:
+        return FAMILIES.get(str(self.config["model_type"]))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return read_vocabulary(self.folder)
+
+
+def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collection[str]) -> Iterator[str]:
+    if problem := no_language_model(model.config):
         yield problem
         return
-    headers = _headers(uri, folder, names)
-    if problem := quantized(config, names, headers.types):
-        if trained:
-            yield problem
-        return  # its tensors are those of the program that quantized it
+    headers = _headers(model)
+    how = quantized(model.config, model.names, headers.types)
+    if how and trained:
+        yield f"its weights are quantized ({how}), and cannot be trained; name the model in bfloat16 or float32"
+        return
     yield from headers.faults
-    family = FAMILIES.get(str(config["model_type"]))
-    if family is not None and not headers.faults:
-        yield from _weights(family, config, headers.shapes)
-    config = {**(family.defaults if family else {}), **config}
-    if trained:
-        longest = longest_training(recipe) if recipe else 1
-        yield from (f"it cannot be trained here: it has {reason}" for reason in untrainable(config, longest))
-    yield from _ids(folder, config)
-    if recipe is not None:
-        yield from too_long(config, recipe, trained, asked)
+    if model.family is not None and not headers.faults and not how:
+        yield from _weights(model.family, model.config, headers.shapes)
+    yield from _ids(model)
+    config = {**(model.family.defaults if model.family else {}), **model.config}
+    try:
+        if trained:
+            longest = longest_training(recipe) if recipe else 1
+            yield from (f"it cannot be trained here: it has {reason}" for reason in untrainable(config, longest))
+        if recipe is not None:
+            yield from too_long(config, recipe, trained, asked)
+    except (ValueError, TypeError) as error:
+        yield f"its config.json has a value of another type than is meant ({error}); copy it again"
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
@@ -97,15 +117,15 @@ def _configuration(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _headers(uri: str, folder: Path, names: frozenset[str]) -> Headers:
-    if "://" in uri or Path(uri).is_dir():
-        return folder_headers(Folder(uri))
+def _headers(model: _Model) -> Headers:
+    if "://" in model.uri or Path(model.uri).is_dir():
+        return folder_headers(Folder(model.uri))
     import huggingface_hub
 
     if huggingface_hub.is_offline_mode():  # what the hub's client has kept
-        return folder_headers(Folder(str(folder)))
-    index = (folder / INDEX).read_bytes() if INDEX in names else None
-    return hub_headers(uri, names, index)
+        return folder_headers(Folder(str(model.folder)))
+    index = (model.folder / INDEX).read_bytes() if INDEX in model.names else None
+    return hub_headers(model.uri, model.names, index)
 
 
 def _weights(family: Family, config: Mapping[str, Any], stored: Shapes) -> Iterator[str]:
@@ -136,17 +156,18 @@ def _is_unused(name: str, family: Family, config: Mapping[str, Any]) -> bool:
     return family.extra_layers and rest != name and number.isdigit() and int(number) >= int(config[family.count])
 
 
-def _ids(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+def _ids(model: _Model) -> Iterator[str]:
     """Problems of ids that the tokenizer gives and the embeddings do not have."""
-    rows = config.get("vocab_size")
+    rows, padding = model.config.get("vocab_size"), model.config.get("pad_token_id")
     if not isinstance(rows, int):
         return
+    if isinstance(padding, int) and padding >= rows:
+        yield f"its config.json has pad_token_id {padding}, and it has embeddings for {rows} ids; set it to null"
     try:
-        vocabulary = read_vocabulary(folder)
+        beyond = model.vocabulary.beyond(rows, _texts(model))
     except UserError as error:
-        yield str(error)
-        return
-    if beyond := vocabulary.beyond(rows, _texts(folder)):
+        raise _Faulty(str(error)) from None
+    if beyond is not None:
         number, token = beyond
         yield (
             f"its tokenizer gives {token!r} the id {number}, and it has embeddings for {rows} ids; call "
@@ -154,18 +175,22 @@ def _ids(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _texts(folder: Path) -> str:
-    """Texts that may name special tokens: the chat template and the tokenizer's settings of them."""
-    read = []
-    for name in ("chat_template.jinja", "tokenizer_config.json", "special_tokens_map.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        if path.suffix == ".jinja":
-            read.append(path.read_text(encoding="utf-8"))
-            continue
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        read += [
-            json.dumps(settings.get(key), ensure_ascii=False) for key in ("chat_template", "eos_token", "bos_token")
-        ]
-    return "\n".join(read)
+def _texts(model: _Model) -> str:
+    """Texts that name the special tokens that are used."""
+    file = model.folder / "chat_template.jinja"
+    used = [model.settings.get(key) for key in ("chat_template", "eos_token", "bos_token")]
+    return json.dumps(used, ensure_ascii=False) + (file.read_text(encoding="utf-8") if file.is_file() else "")
+
+
+def _template(model: _Model, recipe: Recipe | None, asked: Collection[str]) -> Iterator[str]:
+    """Problems of the chat template, with the model's name: it must show a conversation of two turns, and have a switch
+    for thinking where `recipe` turns it on or off."""
+    asking = [{"role": "user", "content": "a"}]
+    try:
+        template = ChatTemplate(model.uri, LightTokenizer(model.folder, model.settings, model.vocabulary))
+        template.render(asking, prompt=True)
+        template.around_reply(asking, chr(PRIVATE.start))
+        if recipe and any(getattr(recipe, section).thinking is not None for section in asked):
+            template.require_switch()
+    except UserError as error:
+        yield str(error)

@@ -172,4 +172,6 @@ def test_headers_on_the_hub_are_asked_of_its_client(monkeypatch: pytest.MonkeyPa
         "b.safetensors is damaged (no header); ask its owner to upload it again",
         f"c.safetensors, which its {INDEX} names, is missing; ask its owner to upload it",
     )
-    assert hub_headers("owner/model", ["model.safetensors"], None).shapes == {"in model.safetensors": (2, 3)}
+    assert hub_headers("owner/model", ["model.safetensors", "onnx/x.safetensors"], None) == headers.Headers(
+        {"in model.safetensors": (2, 3)}, {"in model.safetensors": "F32"}, ()
+    )

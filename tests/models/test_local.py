@@ -124,12 +124,17 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "bucket"
 
 
+UNREAD = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "consolidated.safetensors", "model.onnx_data")
+"""Weights in other forms, which would be fetched for nothing."""
+
+
 def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: pytest.MonkeyPatch):
     (copy / "checkpoints").mkdir()
-    (copy / "pytorch_model.bin").touch()
+    for unread in UNREAD:
+        (copy / unread).touch()
     fetched = local_model("mock://m1")
     assert fetched.parent == bucket.parent / "cache"
-    names = {path.name for path in copy.iterdir()} - {"checkpoints", "pytorch_model.bin"} | {".lock"}
+    names = {path.name for path in copy.iterdir()} - {"checkpoints", *UNREAD} | {".lock"}
     assert {path.name for path in fetched.iterdir()} == names
     assert (fetched / "model.safetensors").read_bytes() == (copy / "model.safetensors").read_bytes()
 

@@ -33,7 +33,7 @@ def recipe(**changes: Any) -> Recipe:
 def problems(folder: Path, wanted: Recipe | None = None, **how: Any) -> list[str]:
     """Without the model's name, with which each begins."""
     found = validate(str(folder), wanted, **how)
-    assert all(problem.startswith(f"model '{folder}'") for problem in found)
+    assert all(str(folder) in problem for problem in found)
     return [problem.removeprefix(f"model '{folder}': ") for problem in found]
 
 
@@ -168,6 +168,9 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "reward model": (
         {"architectures": ["LlamaForSequenceClassification"]}, "it is a LlamaForSequenceClassification, which has no ou"
     ),
+    "code of its own": (
+        {"model_type": "newest", "auto_map": {"AutoConfig": "c.C"}}, "it needs code of its own (model_type 'newest'), w"
+    ),
     "gptq": ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantized (gptq), and cannot be trai"),
     "mxfp4": ({"quantization_config": {"quant_method": "mxfp4"}}, "its weights are quantized (mxfp4), and cannot be"),
     "recurrent": ({"model_type": "mamba"}, "it cannot be trained here: it has layers that are not attention over whol"),
@@ -198,7 +201,7 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
         "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 512",
     ),
 }  # fmt: skip
-ALSO_ASKED = ("vision", "encoder", "encoder-decoder", "reward model")
+ALSO_ASKED = ("vision", "encoder", "encoder-decoder", "reward model", "code of its own")
 """Kinds that cannot be asked either."""
 
 
@@ -228,6 +231,7 @@ def test_kinds_of_models_that_cannot_be_used_are_named(tmp_path: Path, name: str
         {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 512}},
         {"rope_parameters": {"rope_type": "dynamic", "original_max_position_embeddings": 4096}},
         {"quantization_config": None},
+        {"auto_map": {"AutoConfig": "c.C"}},
     ],
 )
 def test_what_is_switched_off_or_does_no_harm_is_no_problem(tmp_path: Path, changes: dict[str, Any]):
@@ -291,11 +295,60 @@ def test_every_id_of_the_tokenizer_has_an_embedding(tmp_path: Path, tokens: int,
     assert all(problem.startswith(said) for problem in found)
 
 
+@pytest.mark.parametrize(("padding", "said"), [(40, 1), (39, 0), (-1, 0), (None, 0)])
+def test_the_padding_token_has_an_embedding(tmp_path: Path, padding: int | None, said: int):
+    found = problems(write_model(tmp_path / "m", LLAMA | {"pad_token_id": padding}))
+    assert found == ["its config.json has pad_token_id 40, and it has embeddings for 40 ids; set it to null"][:said]
+
+
 def test_a_damaged_tokenizer_is_named(tmp_path: Path):
     folder = write_model(tmp_path / "m")
     (folder / "tokenizer.json").write_text("{")
     (problem,) = problems(folder)
     assert problem.startswith("its tokenizer.json is not JSON (")
+
+
+TEMPLATES = {
+    "{% if %}": "is no valid Jinja: line 1: ",
+    "{{ raise_exception('system first') }}": "refuses the turns user: system first",
+    "{% if messages[1] %}{{ messages[1].content + 1 }}{% endif %}": "refuses the turns user, assistant: ",
+    "{{ messages[0].content }}": "shows a reply 0 times, not once; give the folder a chat_template.jinja that writes",
+    "{{ messages | oops }}": "is no valid Jinja: line 1: No filter named 'oops'.; mend its chat_template.jinja",
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_that_cannot_show_two_turns_is_named(tmp_path: Path, template: str):
+    folder = write_model(tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(template)
+    (problem,) = validate(str(folder))
+    assert problem.startswith(f"the chat template of {folder} {TEMPLATES[template]}")
+
+
+def test_templates_may_use_what_transformers_gives_them(tmp_path: Path):
+    folder = write_model(tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(
+        "{{ bos_token }}{{ strftime_now('%Y') }}{% for m in messages %}{% generation %}{{ m.content | tojson }}"
+        "{% endgeneration %}{% if m.role == 'assistant' %}{% break %}{% endif %}{% endfor %}{{ eos_token }}"
+    )
+    assert problems(folder, recipe()) == []
+
+
+def test_thinking_that_a_recipe_turns_off_needs_a_switch(tmp_path: Path):
+    folder = write_model(tmp_path / "m")
+    wanted = recipe(judge={"thinking": False})
+    assert problems(folder, wanted, asked=("respond",)) == []
+    (problem,) = problems(folder, wanted)
+    assert problem.startswith(f"model '{folder}' has no switch for thinking: the template has no variable")
+    (folder / "chat_template.jinja").write_text("{% if enable_thinking %}t{% endif %}{{ messages[-1].content }}")
+    assert problems(folder, wanted) == []
+
+
+def test_a_value_of_another_type_is_named(tmp_path: Path):
+    folder = write_model(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps(LLAMA | {"model_type": "newest", "head_dim": "wide"}))
+    (problem,) = problems(folder, recipe())
+    assert problem.startswith("its config.json has a value of another type than is meant (")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"model_type": 3}'])

@@ -11,6 +11,8 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GptOssConfig,
     GptOssForCausalLM,
     LlamaConfig,
@@ -205,6 +207,25 @@ SIZES = {
                 )
             ),
             "depend on the longest sequence beside; set max_tokens to 15 or less",
+        ),
+        (
+            lambda: Gemma3ForCausalLM(
+                Gemma3TextConfig(
+                    **SIZES,
+                    sliding_window=16,
+                    max_position_embeddings=15,
+                    layer_types=["sliding_attention", "full_attention"],
+                    rope_parameters={
+                        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                        "full_attention": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+                    },
+                )
+            ),
+            "depend on the longest sequence beside; set max_tokens to 15 or less",
+        ),
+        (
+            lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, sliding_window=40, use_bidirectional_attention=True)),
+            "attention to later tokens .use_bidirectional_attention.",
         ),
     ],
 )

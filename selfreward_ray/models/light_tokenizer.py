@@ -1,0 +1,81 @@
+"""A folder's tokenizer as far as its chat template needs it, without transformers, whose import takes some seconds."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from selfreward_ray.models.vocabulary import Vocabulary
+
+_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+
+
+class LightTokenizer:
+    """What `ChatTemplate` asks of transformers' tokenizers. `settings` are those of the folder's tokenizer."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], vocabulary: Vocabulary):
+        self._folder = folder
+        self._settings = settings
+        self.added_tokens_decoder = {token.id: token for token in vocabulary.added}
+
+    def get_chat_template(self) -> str:
+        """Raises `ValueError` if there is none."""
+        file = self._folder / "chat_template.jinja"
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+        value = self._settings.get("chat_template")
+        if isinstance(value, list):
+            value = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
+        if isinstance(value, dict):
+            value = value.get("default")
+        if not isinstance(value, str):
+            raise ValueError("no chat template")
+        return value
+
+    def apply_chat_template(
+        self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool, **variables: Any
+    ) -> str:
+        """The conversation as text. Raises what Jinja raises."""
+        assert not tokenize
+        tokens = {name: _text(self._settings[name]) for name in _TOKENS if self._settings.get(name)}
+        values = {"tools": None, "documents": None, **tokens, **variables}
+        template = _environment().from_string(self.get_chat_template())
+        return template.render(messages=messages, add_generation_prompt=add_generation_prompt, **values)
+
+
+def _text(token: Any) -> str:
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token)
+
+
+class _Generation(Extension):
+    """The tag that templates may put around what a model generates; it changes nothing in the text."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own form)
+
+    def parse(self, parser: Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja as transformers sets it up for templates."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+
+    def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **how: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **how)
+
+    def raise_exception(message: str) -> NoReturn:
+        raise jinja2.TemplateError(message)
+
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
