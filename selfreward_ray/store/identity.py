@@ -21,7 +21,7 @@ from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.store.data_folder import CARD
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.row_formats import SUFFIXES
+from selfreward_ray.store.row_formats import has_rows
 
 WHOLE_BYTES = 64 * 2**20
 """Weight files up to this size, and all other files, are hashed whole."""
@@ -63,7 +63,7 @@ def _infos(folder: Folder) -> list[fs.FileInfo]:
     infos = folder.infos()
     if {info.base_name for info in infos} & {_MODEL_CONFIG, ADAPTER_CONFIG}:
         return [info for info in infos if info.path.endswith(_HASHED_SUFFIXES)]
-    return [info for name, info in folder.infos_below().items() if name.endswith((*SUFFIXES, CARD))]
+    return [info for name, info in folder.infos_below().items() if has_rows(name) or name.endswith(CARD)]
 
 
 def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from selfreward_ray.store import row_formats
+from selfreward_ray.store import json_rows
 from selfreward_ray.store.row_formats import SUFFIXES
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
@@ -39,6 +40,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".zst": zstd,
+    ".xz": lzma.compress,
 }
 CONTENT = {
     ".jsonl": lines(A, B),
@@ -52,10 +54,12 @@ CONTENT = {
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("kind", CONTENT)
 def test_every_kind_of_text_is_read_packed_or_not_alone_or_in_a_folder(tmp_path: Path, kind: str, packed: str):
-    file = tmp_path / f"rows{kind}{packed}"
-    file.write_bytes(PACKED[packed](CONTENT[kind]))
-    assert file.name.removeprefix("rows") in SUFFIXES
-    assert fields(file) == fields(tmp_path) == [A, B]
+    for name in (f"rows{kind}{packed}", f"ROWS{kind}{packed}".upper()):
+        file = tmp_path / name.partition(".")[0] / name
+        file.parent.mkdir()
+        file.write_bytes(PACKED[packed](CONTENT[kind]))
+        assert file.name[4:].lower() in SUFFIXES
+        assert fields(file) == fields(file.parent) == [A, B]
 
 
 def test_no_other_ending_is_said_to_be_read():
@@ -95,23 +99,26 @@ def test_objects_that_spread_over_lines_are_read_with_the_line_where_each_begins
 def test_a_fault_in_objects_that_spread_over_lines_has_its_line(
     tmp_path: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(row_formats, "ARRAY_BYTES", 8000)
+    monkeypatch.setattr(json_rows, "ARRAY_BYTES", 8000)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(RowError, match=message):
-        rows(tmp_path / "a.json")
+        fields(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\tb\nc\n", "a.tsv:2: has 1 cells, but the header has 2; separate cells by tabs"),
+        (
+            b"a\tb\nc\n",
+            r"a.tsv:2: has another number of cells than the header \(1 cells, the header 2\); separate cells by tabs",
+        ),
         (b'a\tb\n"c\td\n', r"a.tsv:2: is not TSV \(unexpected end of data\); separate cells by tabs"),
     ],
 )
 def test_a_fault_in_a_file_of_tabs_speaks_of_tabs(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "a.tsv").write_bytes(content)
     with pytest.raises(RowError, match=message):
-        rows(tmp_path / "a.tsv")
+        fields(tmp_path / "a.tsv")
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.arrow", "a.csv"])
