@@ -91,7 +91,7 @@ def _files_below(folder: Folder, split: str | None, field: str) -> DataFiles:
     if within:
         return _files_below(folder / within, split, field)
     if not declared:
-        declared = card_above(folder, readable)
+        _, declared = card_above(folder, readable)
     splits = declared or splits_by_name(readable)
     chosen = _chosen(folder.uri, splits, readable, split, field)
     _check_complete(folder.uri, chosen, below, field)
@@ -145,26 +145,27 @@ def _data_set_within(folder: Folder, below: Mapping[str, Any], readable: Sequenc
     return outer[0] if outer else None
 
 
-def card_above(folder: Folder, readable: Sequence[str]) -> Splits | None:
-    """The splits of the folder's files by the card of a data set of which it is a part; None if none tells them apart.
+def card_above(folder: Folder, readable: Sequence[str]) -> tuple[bytes, Splits | None]:
+    """The card of a data set of which the folder is a part, and the splits of the folder's files by it.
 
-    A folder whose files are all of one split was named for it, and is read as any folder.
+    None if it does not tell them apart: a folder whose files are all of one split was named for it, and is read as any
+    folder.
     """
     place, prefix = folder.uri.rstrip("/") if "://" in folder.uri else same_place(folder.uri), ""
     for _ in range(_ABOVE):
         place, _, name = place.rpartition("/")
         if not place or place.endswith(":/"):
-            return None
+            break
         prefix = f"{name}/{prefix}"
         try:
             card = Folder(place).read_bytes(CARD)
-        except OSError:  # none, or a folder that only others may read
+        except (OSError, UserError):  # none, or a folder that only others may read
             continue
         splits = splits_of_card(card.decode("utf-8", "replace"), [f"{prefix}{name}" for name in readable])
         if splits is not None:
             part = splits.below(prefix, readable)
-            return part if len(part.names()) > 1 else None
-    return None
+            return card, part if len(part.names()) > 1 else None
+    return b"", None
 
 
 def _check_complete(folder: str, chosen: Sequence[str], below: Mapping[str, Any], field: str) -> None:

@@ -11,6 +11,8 @@ from selfreward_ray.store.row_formats import without_ending
 _PART = re.compile(r"(?P<stem>.*?)(?P<number>\d+)(?P<of>[-_]of[-_])(?P<count>\d+)(?P<end>.*)", re.DOTALL)
 _PARTITION = re.compile(r"(?P<column>[^=]+)=(?P<value>.*)", re.DOTALL)
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_FORMS = ("data", "parquet", "arrow", "json", "jsonl", "csv", "tsv")
+"""Names of folders that tell what form their files have."""
 _HASH = re.compile(r"-[0-9a-f]{6,}")
 
 
@@ -35,13 +37,17 @@ def missing_parts(files: Iterable[str]) -> list[str]:
 
 
 def same_rows(files: Sequence[str]) -> tuple[str, str] | None:
-    """Two files whose names differ in their endings or in the number of parts alone: a program's rows in two forms."""
+    """Two files whose names differ in their endings or in the number of parts alone: rows in two forms.
+
+    Folders may be named after the forms.
+    """
     first: dict[str, str] = {}
     form: dict[str, tuple[str, bool]] = {}
     for file in files:
         name, ending = without_ending(file)
         found = _PART.fullmatch(name)
         name = found["stem"].rstrip("-_.") if found else name
+        name = "/".join(part for part in name.split("/") if part.lower() not in _FORMS)
         other = first.setdefault(name, file)
         if form.setdefault(name, (ending, found is not None)) != (ending, found is not None):
             return other, file

@@ -3,8 +3,9 @@
 An object is taken apart only where it can be nothing else; any other is a row.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from selfreward_ray.store.splits import split_remedy, split_told_by
 from selfreward_ray.store.user_rows import Row, RowError
@@ -32,10 +33,15 @@ def rows_within(only: Row, name: str, split: str | None, field: str) -> Iterator
         yield Row(f"{name}: row {number}", fields)
 
 
-def what_lists_objects(fields: dict[str, Any]) -> str | None:
-    """The field of an object whose value is a list of several objects; None if there is none or more than one."""
-    names = [name for name, value in fields.items() if _is_objects(value) and len(value) > 1]
-    return names[0] if len(names) == 1 else None
+def path_to_objects(fields: dict[str, Any], depth: int = 3) -> str | None:
+    """Where an object holds several others, as a path of jq (``."a"."b"[]``); None if in no place or in several."""
+    if len(fields) > 1 and all(isinstance(value, dict) for value in fields.values()):
+        return ".[]"
+    found = [f".{json.dumps(name)}[]" for name, value in fields.items() if _is_objects(value) and len(value) > 1]
+    for name, value in fields.items():
+        below = path_to_objects(value, depth - 1) if isinstance(value, dict) and depth else None
+        found += [f".{json.dumps(name)}{below.removeprefix('.') if below == '.[]' else below}"] if below else []
+    return found[0] if len(found) == 1 else None
 
 
 def _named_list(fields: dict[str, Any]) -> _Objects:
@@ -45,10 +51,10 @@ def _named_list(fields: dict[str, Any]) -> _Objects:
     if name in _LISTS and not others and _is_objects(rows):
         return rows
     columns, rows = fields.get("columns"), fields.get("data")
-    of_values = set(fields) - {"index"} == {"columns", "data"} and _is_texts(columns) and isinstance(rows, list)
-    if of_values and all(isinstance(values, list) and len(values) == len(columns) for values in rows):
-        return [dict(zip(columns, values, strict=True)) for values in rows]
-    return ()
+    if set(fields) - {"index"} != {"columns", "data"} or not _is_texts(columns) or not isinstance(rows, list):
+        return ()
+    whole = all(isinstance(values, list) and len(values) == len(columns) for values in rows)
+    return [dict(zip(columns, values, strict=True)) for values in rows] if whole else ()
 
 
 def _split(fields: dict[str, Any], name: str, wanted: str | None, field: str) -> _Objects:
@@ -92,9 +98,9 @@ def _are_numbers(names: dict[str, Any]) -> bool:
     return all(name.isdecimal() for name in names)
 
 
-def _is_objects(value: object) -> bool:
+def _is_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
-def _is_texts(value: object) -> bool:
+def _is_texts(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)

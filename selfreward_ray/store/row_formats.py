@@ -153,7 +153,7 @@ def _batch_rows(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[Row]:
 def _values(batch: pa.RecordBatch) -> list[Any]:
     """The rows of a few; one with a text that is not UTF-8 is `Unread`."""
     try:
-        return batch.to_pylist()
+        return list(batch.to_pylist())
     except UnicodeDecodeError:
         if batch.num_rows > 1:
             return [value for place in range(batch.num_rows) for value in _values(batch.slice(place, 1))]

@@ -15,7 +15,7 @@ from selfreward_ray.seed.readers.reading import Reading
 from selfreward_ray.seed.readers.rows import Asked, asked_rows, ranked_sets
 from selfreward_ray.seed.readers.trees import TREES
 from selfreward_ray.seed.readers.votes import VOTES
-from selfreward_ray.store.one_object import what_lists_objects
+from selfreward_ray.store.one_object import path_to_objects
 from selfreward_ray.store.row_formats import how_to_write
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
@@ -79,11 +79,11 @@ def _told(
     form, place = _told_by(first, known, reading)
     if form is None:
         fields = ", ".join(map(reprlib.repr, reading.named(first[0]))) or "none"
-        held = what_lists_objects(first[0].fields) if len(looked_at) == 1 else None
-        if held is not None and not any(held in form.fields for form in formats):
+        held = path_to_objects(first[0].fields) if len(looked_at) == 1 else None
+        if held is not None and not any(form.fields & first[0].fields.keys() for form in formats):
             raise RowError(
-                f"{first[0].where}: is one JSON object, whose field {held!r} holds several; write these one a line: "
-                f"jq -c '.[\"{held}\"][]' FILE > ROWS.jsonl"
+                f"{first[0].where}: is one JSON object that holds several; write these one a line: jq -c '{held}' FILE "
+                "> ROWS.jsonl"
             )
         if asked_for is not None:
             (wanted,) = known
