@@ -38,7 +38,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
     (rb"\xfd7zXZ\x00", "packed by xz", _UNPACK),
     (rb"PK\x03\x04|7z\xbc\xaf|Rar!", "an archive or a workbook", "unpack it, or save its sheet as CSV"),
-    (rb"(?s:.{257})ustar", "a tar archive", "unpack it, and give the folder"),
+    (rb"(?s:.{257})ustar(\x00|  \x00)", "a tar archive", "unpack it, and give the folder"),
     (rb"PAR1", _PARQUET, "give its name the ending .parquet"),
     (rb"ARROW1|\xff\xff\xff\xff", _ARROW, "give its name the ending .arrow"),
     (rb"SQLite format 3", "an SQLite database", "export its table as CSV or JSON lines"),
