@@ -80,6 +80,9 @@ def _first_turns(rows: Iterable[Row], later: dict[str, tuple[tuple[str, ...], ob
     """The rows with the first turn of a question as its prompt. `later` is given the other turns and the question's own
     id, by the place of the row."""
     for row in rows:
+        if row.fault is not None:  # which is met where the row is read
+            yield row
+            continue
         own = row.fields.get("question_id")
         turns = row.fields.get("turns")
         if not isinstance(turns, list):

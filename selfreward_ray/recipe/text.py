@@ -4,6 +4,7 @@ An unknown field or a value out of range raises `RecipeError`, which names the f
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -126,6 +127,8 @@ def _explain(detail: Any) -> str:
         return f"unknown recipe field {name!r}; {hint}"
     if detail["type"] == "missing":
         return f"recipe field {name!r} is missing"
+    if detail["type"] == "literal_error":
+        return f"recipe field {name!r}: {_allowed(detail)} (got {detail['input']!r})"
     kind = next((kind for types, kind in _KINDS.items() if detail["type"].startswith(types)), None)
     if kind is not None:
         message = f"must be {kind}{' or null' if _may_be_null(detail['loc']) else ''}"
@@ -134,6 +137,14 @@ def _explain(detail: Any) -> str:
     # The values of a section are not shown: there may be many, and some may be secret.
     got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
     return f"recipe field {name!r}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _allowed(detail: Any) -> str:
+    """Which of a field's names is meant, or all of them."""
+    expected = detail["ctx"]["expected"]
+    names = re.findall(r"'([^']+)'", expected)
+    near = difflib.get_close_matches(str(detail["input"]).lower(), names, n=1, cutoff=0.75)
+    return f"did you mean {near[0]!r}?" if near else f"must be {expected}"
 
 
 def _may_be_null(location: tuple[Any, ...]) -> bool:

@@ -6,15 +6,16 @@ A folder may be a plain one, a clone of a hub data set, or what the `datasets` l
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.row_formats import ENDINGS, SUFFIXES
-from selfreward_ray.store.splits import Splits, splits_by_name, splits_of_card
+from selfreward_ray.store.file_names import missing_parts, partition, same_rows
+from selfreward_ray.store.folder import Folder, same_place
+from selfreward_ray.store.row_formats import ENDINGS, has_rows
+from selfreward_ray.store.splits import Splits, split_remedy, splits_by_name, splits_of_card
 from selfreward_ray.store.user_rows import RowError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -27,6 +28,18 @@ _DOCUMENTS = re.compile(r"(readme|licen[cs]e|notice|citation|changelog|authors)\
 """Files that nobody takes for rows, and that need no mention."""
 _SLICED = re.compile(r"(\w+)\[.*\]")
 _NAMED = 5
+_ABOVE = 3
+"""How many folders above one are looked into for the card of its data set."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file to read. Messages call it by its `name`."""
+
+    path: str
+    name: str
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """What the names of folders say of each of its rows."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,7 @@ class DataFiles:
     """The files of a source, in the order in which they are read."""
 
     filesystem: fs.FileSystem
-    paths: dict[str, str]
-    """What messages call each file, by its path in the file system."""
+    files: Sequence[DataFile]
     unread: str = ""
     """Which other files the folder holds, and why they are not read; empty if there are none."""
 
@@ -45,8 +57,8 @@ def find_files(source: str, split: str | None, field: str) -> DataFiles | None:
 
     A file is read whatever `split` says. In a folder it names the split whose files are read; None is the only one.
     Folders below are searched too, files come in the order of their paths. What is hidden is never read. If no name and
-    no README.md tells of splits, all files are those of ``train``. Raises `RowError` if there is nothing to read, or no
-    such split.
+    no README.md tells of splits, all files are those of ``train``. Raises `RowError` if there is nothing to read, no
+    such split, a part of it missing, or the same rows in two forms.
     """
     folder = Folder(source)
     try:
@@ -61,31 +73,38 @@ def find_files(source: str, split: str | None, field: str) -> DataFiles | None:
     except OSError as error:
         raise RowError(f"{field}: cannot read {source}: {error}") from None
     if found == fs.FileType.NotFound:
-        if _HUB_NAME.fullmatch(source) and not source.endswith(SUFFIXES):
+        if _HUB_NAME.fullmatch(source) and not has_rows(source):
             return None
-        raise RowError(
-            f"{field}: cannot read {source}: there is no such file or folder; a hub data set is named owner/name"
-        )
-    return DataFiles(filesystem, {path: source})
+        remedy = "a hub data set is named owner/name"
+        if re.search(r"[*?\[]", source):
+            remedy = "give the folder, of which all files are read"
+        raise RowError(f"{field}: cannot read {source}: there is no such file or folder; {remedy}")
+    return DataFiles(filesystem, [DataFile(path, source)])
 
 
 def _files_below(folder: Folder, split: str | None, field: str) -> DataFiles:
     filesystem, path = folder.filesystem()
     below = folder.infos_below()
-    readable = [name for name in below if name.endswith(SUFFIXES) and _last(name) not in _NOTES]
+    readable = [name for name in below if has_rows(name) and _last(name) not in _NOTES]
     declared = _declared(folder, below, readable)
+    within = None if declared else _data_set_within(folder, below, readable, field)
+    if within:
+        return _files_below(folder / within, split, field)
+    if not declared:
+        _, declared = card_above(folder, readable)
     splits = declared or splits_by_name(readable)
     chosen = _chosen(folder.uri, splits, readable, split, field)
-    if declared:  # which leaves out what it does not name
-        unread = ""
-    else:
-        others = [name for name in below if not name.endswith(SUFFIXES) and not _DOCUMENTS.fullmatch(_last(name))]
-        reasons = {f"files with rows end in {ENDINGS}": others}
-        if splits.names():
-            reasons["their names tell no split"] = list(splits.apart)
-        unread = "; ".join(f"{_shown(files)} ({reason})" for reason, files in reasons.items() if files)
-    uri = folder.uri.rstrip("/")
-    return DataFiles(filesystem, {f"{path.rstrip('/')}/{name}": f"{uri}/{name}" for name in chosen}, unread)
+    _check_complete(folder.uri, chosen, below, field)
+    reasons = {"empty": [name for name in chosen if below[name].size == 0]}
+    if not declared:  # which leaves out what it does not name
+        others = [name for name in below if not has_rows(name) and not _DOCUMENTS.fullmatch(_last(name))]
+        reasons[f"files with rows end in {ENDINGS}"] = others
+    if not declared or splits.apart:
+        reasons["their names tell no split"] = list(splits.apart) if splits.names() else []
+    unread = "; ".join(f"{_shown(files)} ({reason})" for reason, files in reasons.items() if files)
+    root, uri = path.rstrip("/"), folder.uri.rstrip("/")
+    files = [DataFile(f"{root}/{name}", f"{uri}/{name}", partition(name)) for name in chosen]
+    return DataFiles(filesystem, files, unread)
 
 
 def _declared(folder: Folder, below: Mapping[str, Any], readable: Sequence[str]) -> Splits | None:
@@ -100,6 +119,75 @@ def _declared(folder: Folder, below: Mapping[str, Any], readable: Sequence[str])
     if CARD in below:
         return splits_of_card(folder.read_bytes(CARD).decode("utf-8", "replace"), readable)
     return None
+
+
+def _data_set_within(folder: Folder, below: Mapping[str, Any], readable: Sequence[str], field: str) -> str | None:
+    """The only folder below with a data set in it that names its splits; None if there is none.
+
+    Raises `RowError` if there are several, or other files beside it: each has splits of its own.
+    """
+    found: list[str] = []
+    for note in (name for name in below if _last(name) in (_SAVED_SPLITS, _SAVED, CARD)):
+        place = note.rpartition("/")[0]
+        inside = [name.removeprefix(f"{place}/") for name in readable if name.startswith(f"{place}/")]
+        noted = {name.removeprefix(f"{place}/"): None for name in below if name.startswith(f"{place}/")}
+        splits = _declared(folder / place, noted, inside) if inside else None
+        if splits and any(files for config in splits.configs.values() for files in config.values()):
+            found.append(place)
+    outer = [place for place in dict.fromkeys(found) if not any(place.startswith(f"{other}/") for other in found)]
+    beside = [name for name in readable if not any(name.startswith(f"{place}/") for place in outer)]
+    if len(outer) > 1 or (outer and beside):
+        more = f", and other files ({_shown(beside)})" if beside else ""
+        raise RowError(
+            f"{field}: folder {folder.uri} holds data sets with splits of their own: {_shown(outer)}{more}; give the "
+            "folder of one of them"
+        )
+    return outer[0] if outer else None
+
+
+def card_above(folder: Folder, readable: Sequence[str]) -> tuple[bytes, Splits | None]:
+    """The card of a data set of which the folder is a part, and the splits of the folder's files by it.
+
+    None if it does not tell them apart: a folder whose files are all of one split was named for it, and is read as any
+    folder.
+    """
+    place, prefix = folder.uri.rstrip("/") if "://" in folder.uri else same_place(folder.uri), ""
+    for _ in range(_ABOVE):
+        place, _, name = place.rpartition("/")
+        if not place or place.endswith(":/"):
+            break
+        prefix = f"{name}/{prefix}"
+        try:
+            card = Folder(place).read_bytes(CARD)
+        except (OSError, UserError):  # none, or a folder that only others may read
+            continue
+        splits = splits_of_card(card.decode("utf-8", "replace"), [f"{prefix}{name}" for name in readable])
+        if splits is not None:
+            part = splits.below(prefix, readable)
+            return card, part if len(part.names()) > 1 else None
+    return b"", None
+
+
+def _check_complete(folder: str, chosen: Sequence[str], below: Mapping[str, Any], field: str) -> None:
+    """Raise `RowError` where a file is missing, or where two files hold the same rows."""
+    missing = [name for name in chosen if name not in below]
+    if missing:
+        raise RowError(
+            f"{field}: folder {folder} lacks files that its notes name: {_shown(missing)}; fetch the whole data set, "
+            "or name a file"
+        )
+    missing = missing_parts(chosen)
+    if missing:
+        raise RowError(
+            f"{field}: folder {folder} lacks {_shown(missing)}: the names of the files beside say how many there are; "
+            "fetch the whole data set, or rename the files that you mean to use"
+        )
+    twice = same_rows(chosen)
+    if twice:
+        raise RowError(
+            f"{field}: folder {folder} holds {twice[0]} and {twice[1]}, which seem to be the same rows in two forms; "
+            "remove or rename one of them, or name a file"
+        )
 
 
 def _saved(folder: Folder, prefix: str) -> list[str]:
@@ -135,7 +223,7 @@ def _chosen(folder: str, splits: Splits, readable: Sequence[str], split: str | N
         wanted = "several splits" if split is None else f"no split {split!r}"
         apart = f" ({_shown(splits.apart)}: the name tells no split)" if splits.apart else ""
         raise RowError(
-            f"{field}: folder {folder} has {wanted}; it has {', '.join(names)}{apart}; {_split_remedy(field)}"
+            f"{field}: folder {folder} has {wanted}; it has {', '.join(names)}{apart}; {split_remedy(field)}"
         )
     if not files:
         raise RowError(
@@ -143,11 +231,6 @@ def _chosen(folder: str, splits: Splits, readable: Sequence[str], split: str | N
             f"name; fetch the whole data set, or name its files"
         )
     return files
-
-
-def _split_remedy(field: str) -> str:
-    section, found, _ = field.partition(".source")
-    return f"set {section}.split to one of them" if found else "name the files or the folder of one of them"
 
 
 def _shown(files: Sequence[str]) -> str:

@@ -18,10 +18,10 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
-from selfreward_ray.store.data_folder import CARD
+from selfreward_ray.store.data_folder import CARD, card_above
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.row_formats import SUFFIXES
+from selfreward_ray.store.row_formats import has_rows
 
 WHOLE_BYTES = 64 * 2**20
 """Weight files up to this size, and all other files, are hashed whole."""
@@ -50,6 +50,8 @@ def input_fingerprint(uri: str) -> str:
     info = filesystem.get_file_info(path)
     infos = [info] if info.type == fs.FileType.File else _infos(folder)
     digest = hashlib.sha256()
+    if info.type == fs.FileType.Directory and not folder.is_file(_MODEL_CONFIG):
+        digest.update(card_above(folder, [name for name in folder.infos_below() if has_rows(name)])[0])
     if folder.is_file(ADAPTER_CONFIG):
         digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
@@ -63,7 +65,7 @@ def _infos(folder: Folder) -> list[fs.FileInfo]:
     infos = folder.infos()
     if {info.base_name for info in infos} & {_MODEL_CONFIG, ADAPTER_CONFIG}:
         return [info for info in infos if info.path.endswith(_HASHED_SUFFIXES)]
-    return [info for name, info in folder.infos_below().items() if name.endswith((*SUFFIXES, CARD))]
+    return [info for name, info in folder.infos_below().items() if has_rows(name) or name.endswith(CARD)]
 
 
 def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:

@@ -17,19 +17,24 @@ from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
 _WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("validation", "valid", "dev", "val"), "validation"),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("validation", "validate", "valid", "dev", "devel", "development", "val"), "validation"),
+    **dict.fromkeys(("test", "tests", "testing", "tst"), "test"),
+    **dict.fromkeys(("eval", "evals", "evaluation", "holdout", "heldout"), "test"),
 }
 _WORDS |= {f"{word}{end}": split for word, split in _WORDS.items() for end in ("set", "data", "split")}
 _SEPARATORS = re.compile(r"[-._ =0-9]+")
 _SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*", re.ASCII)
+_COLUMN = re.compile(r"(split|subset|partition)=", re.IGNORECASE)
 _HEAD = re.compile(r"\A\ufeff?---[ \t\r]*\n(.*?)^---[ \t\r]*$", re.DOTALL | re.MULTILINE)
 _MAGIC = re.compile(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The files of each split, by the configuration's name and the split's."""
+    """The files of each split, by the configuration's name and the split's.
+
+    A name or pattern of a card that no file has stands among them for itself.
+    """
 
     configs: Mapping[str, Mapping[str, Sequence[str]]]
     default: str | None
@@ -51,6 +56,26 @@ class Splits:
         config, slash, split = wanted.rpartition("/")
         chosen = config if slash else self.default
         return None if chosen is None else self.configs.get(chosen, {}).get(split)
+
+    def below(self, folder: str, files: Sequence[str]) -> "Splits":
+        """The splits of the `files` of a folder below, given and named relative to it. Others are left out."""
+        known = {f"{folder}{file}": file for file in files}
+        parts = {
+            config: {
+                split: inside for split, names in splits.items() if (inside := [known[n] for n in names if n in known])
+            }
+            for config, splits in self.configs.items()
+        }
+        configs = {config: splits for config, splits in parts.items() if splits}
+        told = {file for splits in configs.values() for inside in splits.values() for file in inside}
+        default = next(iter(configs)) if len(configs) == 1 else self.default
+        return Splits(configs, default, [file for file in files if file not in told])
+
+
+def split_remedy(field: str) -> str:
+    """What to do where the recipe's or a command's `field` has several splits."""
+    section, found, _ = field.partition(".source")
+    return f"set {section}.split to one of them" if found else "name the files or the folder of one of them"
 
 
 def splits_by_name(files: Iterable[str]) -> Splits:
@@ -100,8 +125,7 @@ class _Config(BaseModel):
         if self.data_files is None:
             told = splits_by_name(inside).configs[""] or {"train": inside}
         else:
-            patterns = {split: [_pattern(each) for each in given] for split, given in self._patterns().items()}
-            told = {split: [f for f in inside if any(p.fullmatch(f) for p in ps)] for split, ps in patterns.items()}
+            told = {split: _named(inside, given) for split, given in self._patterns().items()}
         return {split: [prefix + file for file in found] for split, found in told.items()}
 
     def _patterns(self) -> dict[str, list[str]]:
@@ -130,6 +154,13 @@ def _configs(card: str) -> list[_Config]:
         raise UserError(f"README.md: its head is not valid YAML ({error}); correct it, or name the files") from None
 
 
+def _named(files: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The files that have one of the patterns, in their order; and each pattern that no file has."""
+    expressions = {given: _pattern(given) for given in patterns}
+    found = [file for file in files if any(each.fullmatch(file) for each in expressions.values())]
+    return found + [given for given, each in expressions.items() if not any(map(each.fullmatch, files))]
+
+
 def _listed(paths: str | list[str]) -> list[str]:
     return [paths] if isinstance(paths, str) else paths
 
@@ -139,7 +170,9 @@ def _split_of(file: PurePosixPath) -> str | None:
     shard = _SHARD.fullmatch(file.name)
     if shard and (file.parent.name == "data" or _told([shard["split"]])):
         return shard["split"]
-    return _told(reversed(file.parent.parts)) or _told([file.name])
+    # A folder such as lang=en or source=test_bank holds a value of another column.
+    folders = [name for name in file.parent.parts if _COLUMN.match(name) or "=" not in name]
+    return _told(reversed(folders)) or _told([file.name])
 
 
 def split_told_by(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """Rows that users give: seed data, prompts, replies; in files, folders or hub data sets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from selfreward_ray.reporting.progress import warn
@@ -17,7 +17,8 @@ def read_user_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
     A path that is there is read as a file or a folder, a storage URI likewise; another ``owner/name`` is a hub data
     set. Of folders and hub data sets `split` is read and no other, ``config/split`` where there are several
     configurations; None is the only split. Files of a folder that are not read are named once. Raises `RowError` where
-    there is nothing to read, and at the first row that is no object of fields in UTF-8.
+    there is nothing to read. A line that is no object of fields in UTF-8 is a row with a fault. The names of folders
+    such as ``lang=en`` are columns of the rows below them.
     """
     found = find_files(source, split, field)
     if found is None:
@@ -25,8 +26,17 @@ def read_user_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
         return
     if found.unread:
         _say_once(f"{field}: not read in {source}: {found.unread}")
-    for path, name in found.paths.items():
-        yield from file_rows(found.filesystem, path, name, field)
+    for file in found.files:
+        for row in file_rows(found.filesystem, file.path, file.name, split, field):
+            yield _with_columns(row, file.columns)
+
+
+def _with_columns(row: Row, columns: Mapping[str, str | None]) -> Row:
+    """The row with what its folders' names say of it, where it says nothing itself."""
+    if row.fault is not None or not columns:
+        return row
+    own = {name: value for name, value in row.fields.items() if value is not None}
+    return Row(row.where, {**row.fields, **columns, **own})
 
 
 def read_some_rows(source: str, split: str | None, field: str) -> Iterator[Row]:

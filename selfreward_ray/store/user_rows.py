@@ -11,8 +11,32 @@ class RowError(UserError):
 
 
 @dataclass(frozen=True)
+class Unread:
+    """Why a line of a file is no row, while the lines below it may be rows. `reason` is a fixed text, to be counted."""
+
+    reason: str
+    remedy: str
+    more: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}{f' ({self.more})' if self.more else ''}; {self.remedy}"
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of a source. `where` names file and line, or file and row, for error messages."""
 
     where: str
-    fields: dict[str, Any]
+    content: dict[str, Any] | Unread
+
+    @property
+    def fault(self) -> Unread | None:
+        """Why it has no fields; None if it has."""
+        return self.content if isinstance(self.content, Unread) else None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its values by the columns' names. Raises `RowError` for a row with a fault: who looks for none meets it."""
+        if isinstance(self.content, Unread):
+            raise RowError(f"{self.where}: {self.content}")
+        return self.content

@@ -54,7 +54,7 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             "unknown recipe field 'judge.sampling.temprature'; did you mean 'judge.sampling.temperature'?",
         ),
         ({"pairs": {"zzz": 1}}, "unknown recipe field 'pairs.zzz'; known: band, constant_share, flags, label_words"),
-        ({"pairs": {"flags": ["blank"]}}, "recipe field 'pairs.flags.0': input should be 'empty', 'opening'"),
+        ({"pairs": {"flags": ["blank"]}}, "recipe field 'pairs.flags.0': must be 'empty', 'opening'"),
         (
             {"pairs": {"labels": [True, False]}},
             "recipe field 'pairs.labels': labels are texts; quote those that YAML reads as something else, such as",
@@ -75,7 +75,13 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
         ({"dpo": {"beta": float("inf")}}, "recipe field 'dpo.beta'"),
         ({"respond": {"sampling": {"top_p": 1.5}}}, "recipe field 'respond.sampling.top_p'"),
         ({"iterations": "two"}, "recipe field 'iterations'"),
-        ({"pairs": {"policy": "worst-best"}}, "recipe field 'pairs.policy': input should be 'best-worst'"),
+        ({"pairs": {"policy": "worst-best"}}, "recipe field 'pairs.policy': must be 'best-worst'"),
+        (
+            {"seed_data": {"format": "sharegtp"}},
+            "recipe field 'seed_data.format': did you mean 'sharegpt'? (got 'sharegtp')",
+        ),
+        ({"prompts": {"format": "Nectar"}}, "recipe field 'prompts.format': did you mean 'nectar'? (got 'Nectar')"),
+        ({"seed_data": {"bad_rows": 3}}, "recipe field 'seed_data.bad_rows': must be 'drop' or 'stop' (got 3)"),
         (
             {"judge": {"verdicts": 2, "min_valid": 3}},
             "recipe field 'judge': min_valid is 3, but only 2 verdicts are asked for",

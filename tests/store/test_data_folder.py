@@ -138,7 +138,7 @@ def test_the_card_of_a_clone_decides_and_its_configurations_are_named(
     assert read(source, "de/train") == ["de/1/a.jsonl"]
     with pytest.raises(RowError, match="has no split 'train'; it has de/gone, de/train, en/test, en/train; set"):
         read(source)
-    with pytest.raises(RowError, match="holds no file with rows of the split 'de/gone', which its notes name"):
+    with pytest.raises(RowError, match=r"lacks files that its notes name: x/\*; fetch the whole data set"):
         read(source, "de/gone")
     assert capsys.readouterr().err == ""
 
@@ -148,6 +148,161 @@ def test_a_card_that_cannot_be_read_is_named_with_the_field(tmp_path: Path):
     (tmp_path / "README.md").write_text("---\nconfigs: [\n---\n")
     with pytest.raises(RowError, match=r"^seed_data.source: README.md: its head is not valid YAML"):
         read(source)
+
+
+HUB = """---
+configs:
+- config_name: default
+  data_files: [{split: train, path: data/a.jsonl}, {split: test, path: data/b.jsonl}]
+---
+"""
+
+
+@pytest.mark.parametrize("place", ["data", "data/", "data/../data"])
+def test_the_card_above_a_folder_tells_its_files_apart(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write(tmp_path, "data/a.jsonl", "data/b.jsonl", "data/c.jsonl", "raw/d.jsonl")
+    (tmp_path / "README.md").write_text(HUB)
+    monkeypatch.chdir(tmp_path)
+    for source in (place, f"{tmp_path}/{place}", f"file://{tmp_path}/data"):
+        assert read(source) == ["data/a.jsonl"]
+        assert read(source, "test") == ["data/b.jsonl"]
+        assert "c.jsonl (their names tell no split)" in capsys.readouterr().err
+        with pytest.raises(RowError, match="has no split 'dev'; it has test, train"):
+            read(source, "dev")
+    assert read("raw") == ["raw/d.jsonl"]  # of which the card says nothing
+
+
+def test_a_folder_whose_files_are_one_split_was_named_for_it(tmp_path: Path):
+    source = write(tmp_path, "en/a.jsonl", "held/a.jsonl", "held/b.jsonl", "de/1/a.jsonl")
+    (tmp_path / "README.md").write_text(CARD)
+    assert read(f"{source}/held") == ["held/a.jsonl", "held/b.jsonl"]
+    assert read(f"{source}/de/1") == ["de/1/a.jsonl"]
+
+
+def test_a_configuration_by_the_card_above_is_named_where_the_folder_has_several(tmp_path: Path):
+    source = write(tmp_path, "all/en/a.jsonl", "all/en/b.jsonl", "all/de/a.jsonl", "all/de/b.jsonl")
+    configs = "".join(
+        f"- {{config_name: {c}, data_files: {{train: all/{c}/a.jsonl, test: all/{c}/b.jsonl}}}}\n" for c in ("en", "de")
+    )
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    assert read(f"{source}/all", "de/test") == ["all/de/b.jsonl"]
+    with pytest.raises(RowError, match="has no split 'train'; it has de/test, de/train, en/test, en/train"):
+        read(f"{source}/all")
+    assert read(f"{source}/all/de") == ["all/de/a.jsonl"]
+
+
+@pytest.mark.parametrize("head", ["---\nconfigs: []\n---\n", "# Notes\n", "---\nconfigs:\n- data_files: x/*\n---\n"])
+def test_a_note_above_that_says_nothing_of_the_folder_changes_nothing(tmp_path: Path, head: str):
+    source = write(tmp_path / "mine", "a.jsonl", "b.jsonl")
+    (tmp_path / "README.md").write_text(head)
+    assert read(source) == ["a.jsonl", "b.jsonl"]
+
+
+def test_the_card_of_a_data_set_in_the_folder_is_heard(tmp_path: Path):
+    source = write(tmp_path, "sets/mine/data/a.jsonl", "sets/mine/data/b.jsonl")
+    (tmp_path / "sets/mine/README.md").write_text(HUB)
+    assert read(source) == ["sets/mine/data/a.jsonl"]
+    (row,) = read_user_rows(source, "test", "seed_data.source")
+    assert row.where == f"{source}/sets/mine/data/b.jsonl:1"
+    saved("train", 7).save_to_disk(tmp_path / "two/kept", num_shards=2)
+    (tmp_path / "two/kept/cache-0123.arrow").write_bytes(b"ARROW1 of a program")
+    assert len(read(f"{source}/two")) == 7
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("other.jsonl", r"holds data sets with splits of their own: mine, and other files \(other.jsonl\); give the f"),
+        ("also/data/a.jsonl", "holds data sets with splits of their own: also, mine; give the folder of one of them"),
+    ],
+)
+def test_a_data_set_beside_other_files_is_given_alone(tmp_path: Path, more: str, message: str):
+    source = write(tmp_path, "mine/data/a.jsonl", "mine/data/b.jsonl", more)
+    for place in {"mine", more.partition("/data")[0]} - {more}:
+        (tmp_path / place / "README.md").write_text(HUB)
+    with pytest.raises(RowError, match=f"^seed_data.source: folder {source} {message}"):
+        read(source)
+
+
+def test_another_card_above_makes_a_folder_another_input(tmp_path: Path):
+    source = f"{write(tmp_path, 'data/a.jsonl', 'data/b.jsonl')}/data"
+    plain = input_fingerprint(source)
+    (tmp_path / "README.md").write_text("# Notes")
+    assert input_fingerprint(source) == plain
+    (tmp_path / "README.md").write_text(HUB)
+    known = input_fingerprint(source)
+    (tmp_path / "README.md").write_text(HUB.replace("split: test", "split: dev"))
+    assert len({plain, known, input_fingerprint(source)}) == 3
+
+
+def test_names_of_folders_are_columns_of_their_rows_and_a_row_s_own_value_stays(tmp_path: Path):
+    write(tmp_path, "lang=en/date=2024-01-01/a.jsonl", "lang=de/b.jsonl", "lang=fr/c.csv")
+    (tmp_path / "lang=de/b.jsonl").write_text('{"lang": null}\n{"lang": "at"}\nno row\n')
+    found = list(read_user_rows(str(tmp_path), "train", "seed_data.source"))
+    assert [row.fields for row in found if row.fault is None] == [
+        {"lang": "de"},
+        {"lang": "at"},
+        {"name": "lang=en/date=2024-01-01/a.jsonl", "lang": "en", "date": "2024-01-01"},
+        {"name": "lang=fr/c.csv", "lang": "fr"},
+    ]
+
+
+def test_a_value_in_the_name_of_a_folder_tells_no_split_but_a_split_does(tmp_path: Path):
+    source = write(tmp_path, "source=test_bank/a.jsonl", "source=train_bank/b.jsonl")
+    assert read(source) == ["source=test_bank/a.jsonl", "source=train_bank/b.jsonl"]
+    source = write(tmp_path / "2", "source=x/split=train/a.jsonl", "split=test/source=train_bank/b.jsonl")
+    assert read(source) == ["source=x/split=train/a.jsonl"]
+    assert read(source, "test") == ["split=test/source=train_bank/b.jsonl"]
+
+
+@pytest.mark.parametrize("check", [read, lambda source: check_source(source, "train", "seed_data.source")])
+def test_a_missing_part_of_the_split_is_an_error_that_names_it(tmp_path: Path, check):
+    names = [f"{split}-0000{n}-of-00003.jsonl" for split in ("train", "test") for n in range(3)]
+    source = write(tmp_path, *(name for name in names if name not in (names[1], names[2], names[3])))
+    with pytest.raises(RowError, match=rf"^seed_data.source: folder {source} lacks {names[1]}, {names[2]}: the names"):
+        check(source)
+    write(tmp_path, names[1], names[2])
+    check(source)  # what another split lacks does not matter
+
+
+@pytest.mark.parametrize("check", [read, lambda source: check_source(source, "train", "seed_data.source")])
+def test_a_missing_file_of_what_the_library_saved_is_named(tmp_path: Path, check):
+    source = str(tmp_path / "saved")
+    saved("train").save_to_disk(source, num_shards=3)
+    (tmp_path / "saved/data-00001-of-00003.arrow").unlink()
+    with pytest.raises(RowError, match=r"lacks files that its notes name: data-00001-of-00003.arrow; fetch the whole"):
+        check(source)
+
+
+def test_a_missing_file_that_the_card_names_is_named(tmp_path: Path):
+    source = write(tmp_path, "data/a.jsonl")
+    (tmp_path / "README.md").write_text(HUB.replace("data/a.jsonl", "[data/a.jsonl, data/c.jsonl]"))
+    with pytest.raises(RowError, match="lacks files that its notes name: data/c.jsonl; fetch the whole data set"):
+        read(source)
+
+
+def test_the_same_rows_in_two_forms_are_not_read_twice(tmp_path: Path):
+    source = write(tmp_path, "train.jsonl", "train.csv", "test.jsonl")
+    with pytest.raises(RowError, match=r"holds train.csv and train.jsonl, which seem to be the same rows in two forms"):
+        read(source)
+    assert read(source, "test") == ["test.jsonl"]
+
+
+def test_an_empty_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = write(tmp_path, "a.jsonl", "b.jsonl")
+    (tmp_path / "b.jsonl").write_text("")
+    assert read(source) == ["a.jsonl"]
+    assert f"not read in {source}: b.jsonl (empty)" in capsys.readouterr().err
+
+
+def test_a_pattern_is_no_source_and_the_folder_is_named(tmp_path: Path):
+    write(tmp_path, "a.jsonl")
+    with pytest.raises(
+        RowError, match=r"\*.jsonl: there is no such file or folder; give the folder, of which all files"
+    ):
+        read(f"{tmp_path}/*.jsonl")
 
 
 def saved(name: str, count: int = 3) -> datasets.Dataset:

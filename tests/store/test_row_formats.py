@@ -2,15 +2,18 @@
 
 import bz2
 import gzip
+import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from selfreward_ray.store import row_formats
+from selfreward_ray.store import json_rows
 from selfreward_ray.store.row_formats import SUFFIXES
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
@@ -39,6 +42,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".zst": zstd,
+    ".xz": lzma.compress,
 }
 CONTENT = {
     ".jsonl": lines(A, B),
@@ -52,10 +56,12 @@ CONTENT = {
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("kind", CONTENT)
 def test_every_kind_of_text_is_read_packed_or_not_alone_or_in_a_folder(tmp_path: Path, kind: str, packed: str):
-    file = tmp_path / f"rows{kind}{packed}"
-    file.write_bytes(PACKED[packed](CONTENT[kind]))
-    assert file.name.removeprefix("rows") in SUFFIXES
-    assert fields(file) == fields(tmp_path) == [A, B]
+    for name in (f"rows{kind}{packed}", f"ROWS{kind}{packed}".upper()):
+        file = tmp_path / name.partition(".")[0] / name
+        file.parent.mkdir()
+        file.write_bytes(PACKED[packed](CONTENT[kind]))
+        assert file.name[4:].lower() in SUFFIXES
+        assert fields(file) == fields(file.parent) == [A, B]
 
 
 def test_no_other_ending_is_said_to_be_read():
@@ -95,23 +101,26 @@ def test_objects_that_spread_over_lines_are_read_with_the_line_where_each_begins
 def test_a_fault_in_objects_that_spread_over_lines_has_its_line(
     tmp_path: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(row_formats, "ARRAY_BYTES", 8000)
+    monkeypatch.setattr(json_rows, "ARRAY_BYTES", 8000)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(RowError, match=message):
-        rows(tmp_path / "a.json")
+        fields(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\tb\nc\n", "a.tsv:2: has 1 cells, but the header has 2; separate cells by tabs"),
-        (b'a\tb\n"c\td\n', r"a.tsv:2: is not TSV \(unexpected end of data\); separate cells by tabs"),
+        (
+            b"a\tb\nc\n",
+            r"a.tsv:2: has another number of cells than the header \(1 cells, the header 2\); separate cells by tabs",
+        ),
+        (b'a\tb\n"c\td"\te\tf\n', r"a.tsv:2: has another .* \(3 cells, the header 2\); separate cells by tabs"),
     ],
 )
 def test_a_fault_in_a_file_of_tabs_speaks_of_tabs(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "a.tsv").write_bytes(content)
     with pytest.raises(RowError, match=message):
-        rows(tmp_path / "a.tsv")
+        fields(tmp_path / "a.tsv")
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.arrow", "a.csv"])
@@ -119,6 +128,94 @@ def test_a_pointer_of_git_lfs_is_said_to_be_one(tmp_path: Path, name: str):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n")
     with pytest.raises(RowError, match=rf"/{name}: is a pointer of git-lfs.*run git lfs pull"):
         rows(tmp_path / name)
+
+
+PARQUET = io.BytesIO()
+pq.write_table(pa.Table.from_pylist([A, B]), PARQUET)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.jsonl",
+            gzip.compress(lines(A), mtime=0),
+            "is packed by gzip; unpack it, or give its name the ending of wh",
+        ),
+        ("a.csv", bz2.compress(lines(A)), "is packed by bz2"),
+        ("a.json", zstd(lines(A)), "is packed by zstd"),
+        ("rows.txt", lzma.compress(lines(A)), "is packed by xz"),
+        ("a.jsonl.gz", lzma.compress(lines(A)), "is packed by xz"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(lines(A), mtime=0), mtime=0), "is packed by gzip"),
+        (
+            "a.tar.gz",
+            gzip.compress(b"a".ljust(257, b"\0") + b"ustar\0", mtime=0),
+            "is a tar archive; unpack it, and give",
+        ),
+        ("a.csv", b"PK\x03\x04", "is an archive or a workbook; unpack it, or save its sheet as CSV"),
+        ("a.json", PARQUET.getvalue(), "is a Parquet file; give its name the ending .parquet"),
+        ("a.arrow", PARQUET.getvalue(), "is a Parquet file"),
+        ("a.parquet", b"ARROW1\0\0", "is an Arrow file"),
+        ("a.parquet", b"\n<!DOCTYPE html><html>", "is a web page; download the file itself"),
+        ("a.jsonl", b"<html lang=en>", "is a web page"),
+        ("a.db", b"SQLite format 3\0", "is an SQLite database"),
+        ("a.pkl", b"\x80\x04\x95", "is a pickle"),
+        ("a.csv", "prompt,reply\na,b\n".encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        ("a.jsonl", lines(A).decode().encode("utf-16-le"), "is UTF-16 text"),
+    ],
+)
+def test_what_the_first_bytes_tell_is_said_whatever_the_name_says(
+    tmp_path: Path, name: str, content: bytes, message: str
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RowError, match=rf"^{tmp_path}/{name}: {message}"):
+        rows(tmp_path / name)
+
+
+def test_a_word_of_a_text_tells_no_kind(tmp_path: Path):
+    row = {"a": " " * (257 - 7) + "ustard"}
+    (tmp_path / "a.jsonl").write_bytes(lines(row))
+    assert lines(row)[257:262] == b"ustar"
+    assert fields(tmp_path / "a.jsonl") == [row]
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_file_that_is_packed_and_cut_off_is_an_error(tmp_path: Path, kind: str):
+    if not kind:
+        return
+    (tmp_path / f"a.jsonl{kind}").write_bytes(PACKED[kind](lines(*[{"n": str(n)} for n in range(999)]))[:-9])
+    with pytest.raises(RowError, match=r"cannot read .*: .* is the file whole\?"):
+        rows(tmp_path / f"a.jsonl{kind}")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": 1,\n "b": 2}\n{"a": 3}\n', [{"a": 1, "b": 2}, {"a": 3}]),
+        ('{"a": 1}{"a": 2}\n', [{"a": 1}, {"a": 2}]),
+        ('\n{"a": 1,}\n{"a": 2}\n', [None, {"a": 2}]),
+        ('{"a": "cut\n{"a": 2}\n\n{"a": 3', [None, {"a": 2}, None]),
+        ('{"a": 1} more\n{"a": 2}\n', [None, {"a": 2}]),
+        ('no\n{"a": 2}\n', [None, {"a": 2}]),
+        ('{"a": 1}\n{\n"a": 2}\n', [{"a": 1}, None, None]),
+    ],
+)
+def test_objects_over_lines_are_told_from_lines_that_are_no_rows(
+    tmp_path: Path, text: str, found: list[dict[str, Any] | None]
+):
+    (tmp_path / "a.jsonl").write_text(text)
+    read = rows(tmp_path / "a.jsonl")
+    assert [None if row.fault else row.fields for row in read] == found
+    places = [int(row.where.rpartition(":")[2]) for row in read]
+    assert places == sorted(places)
+
+
+def test_a_large_file_whose_first_line_is_no_row_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_rows, "ARRAY_BYTES", 64)
+    (tmp_path / "a.jsonl").write_bytes(b'{"cut": "\n' + lines(*[{"n": n} for n in range(50)]))
+    bad, *good = rows(tmp_path / "a.jsonl")
+    assert bad.fault is not None
+    assert [(row.fields["n"], row.where) for row in good] == [(n, f"{tmp_path}/a.jsonl:{n + 2}") for n in range(50)]
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.arrow", b"ARROW1 but not really"), ("a.jsonl.zst", lines(A))])

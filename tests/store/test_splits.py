@@ -25,6 +25,11 @@ from selfreward_ray.store.splits import splits_by_name, splits_of_card
         ("questions-test.jsonl.gz", "test"),
         ("my_dev_set.csv", "validation"),
         ("eval2.tsv", "test"),
+        ("evals/a.jsonl", "test"),
+        ("tests/a.jsonl", "test"),
+        ("development.csv", "validation"),
+        ("split=train/source=test_bank/a.jsonl", "train"),
+        ("source=test_bank/a.jsonl", None),
         ("Valid.json", "validation"),
         ("train/a.jsonl", "train"),
         ("test/train.jsonl", "test"),
@@ -87,7 +92,7 @@ def test_the_head_of_the_card_names_configurations_and_their_splits():
     )
     assert found is not None
     assert found.configs == {
-        "en": {"train": FILES[:1], "test": FILES[1:2]},
+        "en": {"train": FILES[:1], "test": [FILES[1], "data/no-*"]},
         "de": {"train": FILES[2:3]},
         "2024": {"train": FILES[3:]},
         "odd": {"held": FILES[3:4], "all": FILES[3:]},
@@ -115,10 +120,10 @@ def test_lines_of_the_card_may_end_as_on_windows():
     assert found.files("train") == ["extra/a.jsonl"]
 
 
-def test_a_split_that_the_card_names_and_no_file_has_is_there_and_empty():
+def test_a_pattern_of_the_card_that_no_file_has_stands_for_itself():
     found = splits_of_card(card("\n- {data_files: [{split: train, path: 'data/*.csv'}]}"), FILES)
     assert found is not None
-    assert found.files("train") == []
+    assert found.files("train") == ["data/*.csv"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +174,7 @@ def test_a_head_that_cannot_be_read_is_named(configs: str, message: str):
 def test_patterns_of_the_card(pattern: str, matching: list[str]):
     found = splits_of_card(card(f"\n- {{data_files: '{pattern}'}}"), FILES)
     assert found is not None
-    assert found.files("train") == matching
+    assert found.files("train") == (matching or [pattern])
 
 
 def by_the_hub(root: Path) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from stores import Offline
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import RankedSet
 from selfreward_ray.seed.readers import read_seed
-from selfreward_ray.store import row_formats
+from selfreward_ray.store import json_rows
 from selfreward_ray.store.user_files import RowError, read_user_rows
 
 Fields = dict[str, Any]
@@ -97,7 +97,7 @@ def test_a_file_that_is_one_json_array_gives_its_objects(
 def test_an_array_that_cannot_be_used_says_why(
     tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(row_formats, "ARRAY_BYTES", 64)
+    monkeypatch.setattr(json_rows, "ARRAY_BYTES", 64)
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(RowError, match=message):
         fields(tmp_path / "a.json")
@@ -106,7 +106,8 @@ def test_an_array_that_cannot_be_used_says_why(
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 def test_a_line_that_is_cut_off_is_named_by_its_column(tmp_path: Path, end: bytes):
     (tmp_path / "a.jsonl").write_bytes(lines(A) + b'{"text":' + end)
-    with pytest.raises(RowError, match=r"a.jsonl:2: is not JSON \(Expecting value, column 9\)"):
+    reason = "is not JSON" if end else "is the last line, and cut off"
+    with pytest.raises(RowError, match=rf"a.jsonl:2: {reason} \(Expecting value, column 9\)"):
         fields(tmp_path / "a.jsonl")
 
 
@@ -140,8 +141,12 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, scheme: str, end
         ("a.jsonl.gz", gzipped(lines(*MANY))[:-9], "cannot read .*/a.jsonl.gz: .* is the file whole?"),
         ("a.jsonl", lines(A) + gzipped(lines(A)), "a.jsonl:2: is not UTF-8 text"),
         ("README.md", b"read me", "folder .* holds no file with rows; their names end in .jsonl, .ndjson, .json, .csv"),
-        ("a.csv", b'n,text\n1,"one\ntwo"\n3\n', "a.csv:4: has 1 cells, but the header has 2; separate cells by commas"),
-        ("a.csv", b"n,text\n1,one, two\n", "a.csv:2: has 3 cells, but the header has 2; .* in double quotes"),
+        (
+            "a.csv",
+            b'n,text\n1,"one\ntwo"\n3\n',
+            r"a.csv:4: has another number of cells than the header \(1 cells, the header 2\); separate cells by c",
+        ),
+        ("a.csv", b"n,text\n1,one, two\n", r"a.csv:2: has another .* \(3 cells, the header 2\); .* in double quotes"),
         ("a.csv", b'n,text\n1,"one\n', r"a.csv:2: is not CSV \(unexpected end of data\)"),
         ("a.csv", b"n,n\n1,2\n", "a.csv:1: two columns are named 'n'; rename one"),
         ("a.csv", b"n\n1\n\xff\n", "a.csv:.* is not UTF-8 text; save the file as UTF-8"),
@@ -162,12 +167,14 @@ def test_rows_of_parquet_are_numbered_through(tmp_path: Path):
     assert wheres == [f"a.parquet: row {number}" for number in range(1, 601)]
 
 
-def test_parquet_with_a_text_that_is_not_utf8_names_the_rows(tmp_path: Path):
+def test_a_row_of_parquet_with_a_text_that_is_not_utf8_is_named(tmp_path: Path):
     texts = pa.array([b"good"] * 300 + [b"\xff"], pa.binary())
     unchecked = pa.StringArray.from_buffers(len(texts), *texts.buffers()[1:], texts.buffers()[0])
     pq.write_table(pa.table({"text": unchecked}), tmp_path / "a.parquet")
-    with pytest.raises(RowError, match=r"a.parquet: rows 257 to 301: a text is not UTF-8"):
-        fields(tmp_path / "a.parquet")
+    *good, bad = read_user_rows(f"{tmp_path}/a.parquet", "train", "seed_data.source")
+    assert [row.fields for row in good] == [{"text": "good"}] * 300
+    with pytest.raises(RowError, match=r"a.parquet: row 301: a text is not UTF-8; write the file again"):
+        _ = bad.fields
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from selfreward_ray.seed.readers.reading import Reading
 from selfreward_ray.seed.readers.rows import Asked, asked_rows, ranked_sets
 from selfreward_ray.seed.readers.trees import TREES
 from selfreward_ray.seed.readers.votes import VOTES
+from selfreward_ray.store.one_object import path_to_objects
 from selfreward_ray.store.row_formats import how_to_write
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 
@@ -68,15 +69,22 @@ def _told(
     rows: Iterator[Row], formats: Sequence[Format], reading: Reading, source: str
 ) -> tuple[Format, Iterator[Row]]:
     """The format of the rows, by its name in the recipe or by the first row that tells it; and all rows."""
-    first = list(islice(rows, _LOOKED_AT))
-    if not first:
+    looked_at = list(islice(rows, _LOOKED_AT))
+    if not looked_at:
         raise RowError(f"{source}: holds no rows; {how_to_write(source)}")
+    first = [row for row in looked_at if row.fault is None] or looked_at[:1]
     reading.check_columns(first, (name for form in formats for name in form.fields))
     asked_for = reading.wanted.format
     known = [form for form in formats if asked_for in (None, form.name)]
     form, place = _told_by(first, known, reading)
     if form is None:
         fields = ", ".join(map(reprlib.repr, reading.named(first[0]))) or "none"
+        held = path_to_objects(first[0].fields) if len(looked_at) == 1 else None
+        if held is not None and not any(form.fields & first[0].fields.keys() for form in formats):
+            raise RowError(
+                f"{first[0].where}: is one JSON object that holds several; write these one a line: jq -c '{held}' FILE "
+                "> ROWS.jsonl"
+            )
         if asked_for is not None:
             (wanted,) = known
             raise RowError(
@@ -92,7 +100,7 @@ def _told(
             f"{'prompts without replies are for prompts.source; ' if alone else ''}known: {listed}"
         )
     reading.format = form.name
-    return form, _of_one_format(chain(first, rows), form, known, reading, place)
+    return form, _of_one_format(chain(looked_at, rows), form, known, reading, place)
 
 
 def _told_by(rows: Sequence[Row], known: Sequence[Format], reading: Reading) -> tuple[Format | None, str]:
@@ -111,7 +119,7 @@ def _of_one_format(
     rows: Iterator[Row], form: Format, known: Sequence[Format], reading: Reading, first: str
 ) -> Iterator[Row]:
     for row in rows:
-        if not form.fits(reading.named(row), filled=False):
+        if row.fault is None and not form.fits(reading.named(row), filled=False):
             other = _format_of(row, known, reading)
             if other is not None and not form.fields.issuperset(other.told_by):  # else its reader says what is missing
                 raise RowError(

@@ -59,9 +59,11 @@ class Reading:
 
     def begin(self, row: Row) -> dict[str, Any]:
         """The columns of a row under the names of `columns`, without those of `ignore`, with the messages that a text
-        holds. Counts the row."""
+        holds. Counts the row. Raises `BadRow` where it has no columns."""
         self.where = row.where
         self.rows += 1
+        if row.fault is not None and self.wanted.bad_rows == "drop":
+            raise BadRow(row.fault.reason)
         return {name: _messages_in(value) for name, value in self.named(row).items()}
 
     def named(self, row: Row) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class Reading:
     def check_columns(self, rows: Iterable[Row], known: Iterable[str]) -> None:
         """Raise `RowError` where `columns` names a field that no format has, or a column that none of `rows` has."""
         known = sorted(set(known))
-        rows = list(rows)
+        rows = [row for row in rows if row.fault is None]
         for target, source in self.wanted.columns.items():
             if target in _MESSAGE_KEYS:
                 continue
@@ -103,11 +105,13 @@ class Reading:
         """The row that is being read, as a bad one or as a sound one that gives no set. Raises as `bad` does."""
         return self.bad(str(reason)) if isinstance(reason, BadRow) else Dropped(self.where, "seed", str(reason))
 
-    def bad(self, reason: str) -> Dropped:
-        """The row that is being read, left out for `reason`. Raises `RowError` under ``bad_rows=stop``."""
+    def bad(self, reason: str, more: str = "") -> Dropped:
+        """The row that is being read, left out for `reason`. Raises `RowError` under ``bad_rows=stop``, which also
+        shows `more`, of this row alone."""
         if self.wanted.bad_rows == "stop":
+            shown = f"{reason}: {more}" if more else reason
             raise RowError(
-                f"{self.where}: {reason}; correct the row, or leave such rows out with {self.section}.bad_rows=drop"
+                f"{self.where}: {shown}; correct the row, or leave such rows out with {self.section}.bad_rows=drop"
             )
         self._bad.setdefault(reason, []).append(self.where)
         return Dropped(self.where, "seed", reason)

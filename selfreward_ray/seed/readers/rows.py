@@ -12,7 +12,7 @@ from selfreward_ray.seed.readers.merging import merged
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import untangled
 from selfreward_ray.seed.readers.values import opening
-from selfreward_ray.store.user_files import Row, RowError
+from selfreward_ray.store.user_files import Row
 from selfreward_ray.thought import part_thought
 
 OUT_OF_TURN = "user and assistant do not take turns"
@@ -21,6 +21,7 @@ TWO_SYSTEMS = "it has two system messages"
 UNANSWERED = "nobody answered its last message"
 ZERO_WEIGHT = "reply has weight 0"
 SAME_TEXT = "its replies are the same"
+SAME_ID = "an earlier row has the same id (seed_data.ignore=[id] calls rows by their places)"
 ENDLESS_THOUGHT = "the thought before a reply has no end"
 
 
@@ -48,7 +49,7 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
 
     Replies are called by their place in the set (``…/r0``), sets by that in a row which holds several (``…/t0``).
     A row that gives no set is `Dropped` under its file and line. Sets of several rows come last, in the order of their
-    first ones. Raises `RowError` where two rows have the same id, and where too many are bad.
+    first ones. Of two rows with the same id the second one is bad. Raises `RowError` where too many are bad.
     """
     seen: dict[str, str] = {}
     groups: dict[tuple[Spoken, ...], _Group] = {}
@@ -60,7 +61,11 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
         values, exchanges = found
         group = groups.get(exchanges[0].before) if form.merged else None
         if group is None:
-            group = _Group(_set_id(values, number, row, seen, reading), row.where)
+            name = own_id(values) or f"seed/{number:06d}"
+            if seen.setdefault(name, row.where) != row.where:
+                yield reading.bad(SAME_ID, f"{name!r} in {seen[name]}")
+                continue
+            group = _Group(name, row.where)
         if form.merged:
             groups.setdefault(exchanges[0].before, group).exchanges += exchanges
         else:
@@ -106,22 +111,11 @@ def own_id(values: Values) -> str | None:
     return None if any("\ud800" <= character <= "\udfff" for character in given) else given
 
 
-def _set_id(values: Values, number: int, row: Row, seen: dict[str, str], reading: Reading) -> str:
-    name = own_id(values) or f"seed/{number:06d}"
-    first = seen.setdefault(name, row.where)
-    if first != row.where:
-        raise RowError(
-            f"{row.where}: id {name!r} stands in {first} too; rename one, or call the rows by their places with "
-            f"{reading.section}.ignore=[id]"
-        )
-    return name
-
-
 def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exchange]] | Dropped:
     """The columns of a row and what they say, in plain messages that take turns; or the row as `Dropped`."""
     assert form.exchanges is not None
-    values = reading.begin(row)
     try:
+        values = reading.begin(row)
         check_columns(values, form, reading)
         before = opening(values, (*form.told_by, *form.used), reading)
         found = [_parted(untangled(_after(before, exchange)), form) for exchange in form.exchanges(values, reading)]

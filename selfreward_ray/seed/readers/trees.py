@@ -49,8 +49,8 @@ def nested_trees(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | 
     """Sets of rows that hold a tree each."""
     known: set[str] = set()
     for row in rows:
-        tree = reading.begin(row)
         try:
+            tree = reading.begin(row)
             check_columns(tree, _OF_TREES, reading)
             tree_id, ready = _id(tree, "message_tree_id"), _is_ready(tree)
             nodes = _flattened(tree.get("prompt"), reading)
@@ -66,8 +66,8 @@ def flat_messages(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet |
     trees: dict[str, list[_Node]] = defaultdict(list)
     unready: set[str] = set()
     for row in rows:
-        fields = reading.begin(row)
         try:
+            fields = reading.begin(row)
             check_columns(fields, _OF_MESSAGES, reading)
             tree_id, parent = _id(fields, "message_tree_id"), fields.get("parent_id")
             node = _node(fields, None if is_empty(parent) else _id(fields, "parent_id"), reading)

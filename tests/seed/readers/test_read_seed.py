@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any, get_args
 
 import pytest
@@ -31,26 +32,51 @@ def below(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("bad", "reason", "more"),
+    [
+        (b"{'prompt': 1}", "is not JSON", " (Expecting property name enclosed in double quotes, column 2); write"),
+        (b'{"prompt": "half', "is the last line, and cut off", " (Unterminated string"),
+        (b'{"prompt": ', "is the last line, and cut off", " (Expecting value, column 12); fetch the file again"),
+        (b'{"prompt": "half\n', "is not JSON", " (Unterminated string"),
+        (b"[]", "is a JSON array", "; write one JSON object a line (jq"),
+        (b"[\n", "is not JSON", " (Expecting value, column 2); write one JSON object a line"),
+        (b'"Why?"', "is a JSON string", "; write one JSON object a line"),
+        (b"null", "is a JSON null", "; write"),
+        (b"NaN", "is a JSON number", "; write"),
+        (b"true", "is a JSON boolean", "; write"),
+        (b'{"a": ' + b"[" * 100_000, "is nested too deeply", "; write flat messages"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "is not JSON", " (a number too long); write"),
+        (json.dumps(RANKED).replace("Why", "Qué").encode("latin-1"), "is not UTF-8 text", " (byte 0xe9 at place"),
+        (json.dumps(RANKED).encode("utf-16"), "is not UTF-8 text", " (byte 0xff at place 1); save the file as UTF"),
+        (json.dumps(RANKED).encode("utf-16-le"), "is not JSON", " (Expecting property name"),
+    ],
+)
+@pytest.mark.parametrize("good", [RANKED, MESSAGE, TREE])
+def test_a_line_that_is_no_row_is_a_bad_row(read, good, bad, reason, more):
+    """In every kind of format, also where it is the first line; ``stop`` shows where in the line the fault is."""
+    assert Dropped("seed.jsonl:3", "seed", reason) in read(good, b"", bad)
+    with pytest.raises(RowError, match=r"^seed.jsonl:3: " + re.escape(reason + more)):
+        read(good, b"", bad, bad_rows="stop")
+    with pytest.raises(RowError, match=rf"1 of 2 rows cannot be used, .* 1 × {reason} \(first: seed.jsonl:3\)"):
+        read(good, b"", bad, bad_share=0.4)
+
+
+def test_lines_that_are_no_rows_do_not_hide_the_format(read):
+    *dropped, kept = read(*[b'{"half": "\n'] * 99, RANKED)
+    assert [item.id for item in dropped] == [f"seed.jsonl:{n}" for n in range(1, 198, 2)]
+    assert kept.prompt == "Why?"
+    with pytest.raises(RowError, match=r"^seed.jsonl:1: is not JSON \(Expecting value, column 1\); write one JSON"):
+        read(*[b"Why?"] * 200)
+
+
+@pytest.mark.parametrize(
     ("good", "bad", "message"),
     [
-        (RANKED, b"{'prompt': 1}", "is not JSON (Expecting property name enclosed in double quotes, column 2); write"),
-        (RANKED, b'{"prompt": "half', "is not JSON (Unterminated string"),
-        (RANKED, b"[]", "is a JSON array; write one JSON object a line (jq"),
-        (RANKED, b"[", "is not JSON (Expecting value, column 2); write one JSON object a line"),
-        (RANKED, b'"Why?"', "is a JSON string; write one JSON object a line"),
-        (RANKED, b"null", "is a JSON null; write"),
-        (RANKED, b"NaN", "is a JSON number; write"),
-        (RANKED, b"true", "is a JSON boolean; write"),
-        (RANKED, b'{"a": ' + b"[" * 100_000, "is nested too deeply; write flat messages"),
-        (RANKED, b'{"a": ' + b"9" * 5000 + b"}", "is not JSON (a number too long); write"),
-        (RANKED, json.dumps(RANKED).replace("Why", "Qué").encode("latin-1"), "is not UTF-8 text (byte 0xe9 at place"),
-        (RANKED, json.dumps(RANKED).encode("utf-16"), "is not UTF-8 text (byte 0xff at place 1); save the file as UTF"),
-        (RANKED, json.dumps(RANKED).encode("utf-16-le"), "is not JSON"),
         (RANKED, CHAT, "this row is of the format 'chat', the source (seed.jsonl:1) of the format 'ranked'; give a"),
         (MESSAGE, TREE, "this row is of the format 'oasst-tree', the source (seed.jsonl:1) of the format 'oasst-mess"),
     ],
 )
-def test_what_is_no_row_or_of_another_format_is_an_error_that_names_its_line(read, good, bad, message):
+def test_a_row_of_another_format_is_an_error_that_names_its_line(read, good, bad, message):
     with pytest.raises(RowError) as error:
         read(good, b"", bad)
     assert str(error.value).startswith(f"seed.jsonl:3: {message}")
@@ -184,13 +210,16 @@ def test_a_format_may_be_named(read):
 
 
 @pytest.mark.parametrize("name", ["a", "seed/000001"])
-def test_a_doubled_id_names_both_lines(read, name):
+def test_the_second_of_two_rows_with_one_id_is_a_bad_row(read, name):
     rows = {**RANKED, "id": name}, {**RANKED, "id": "a"} if name == "a" else RANKED
-    with pytest.raises(
-        RowError, match=rf"seed.jsonl:2: id '{name}' stands in seed.jsonl:1 too; rename one, or .*=\[id"
-    ):
-        read(*rows)
+    reason = "an earlier row has the same id (seed_data.ignore=[id] calls rows by their places)"
+    kept, dropped = read(*rows)
+    assert (kept.id, dropped) == (name, Dropped("seed.jsonl:2", "seed", reason))
     assert [item.id for item in read(*rows, ignore=["id"])] == ["seed/000000", "seed/000001"]
+    with pytest.raises(RowError, match=rf"^seed.jsonl:2: an earlier .*: '{name}' in seed.jsonl:1; correct the row, or"):
+        read(*rows, bad_rows="stop")
+    with pytest.raises(RowError, match=r"1 of 2 rows cannot be used, .* \(seed_data.ignore=\[id\] calls rows"):
+        read(*rows, bad_share=0.4)
 
 
 @pytest.mark.parametrize("given", [" ", "\ud800", 1.5, True, None, ["a"]])
