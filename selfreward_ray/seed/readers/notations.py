@@ -11,9 +11,12 @@ from selfreward_ray.seed.readers.drafts import Role
 ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
-    **dict.fromkeys(("user", "human", "prompter", "question", "instruction", "instruct", "102", "106", "问"), "user"),
     **dict.fromkeys(
-        ("assistant", "model", "chatbot", "bot", "ai", "answer", "response", "output", "103", "107", "答"), "assistant"
+        ("user", "human", "prompter", "question", "q", "instruction", "instruct", "102", "106", "问"), "user"
+    ),
+    **dict.fromkeys(
+        ("assistant", "model", "chatbot", "bot", "ai", "answer", "a", "response", "output", "103", "107", "答"),
+        "assistant",
     ),
 }
 
@@ -37,12 +40,12 @@ NAMING_BEFORE = re.compile(
     r"means|named|not|of|on|or|output|outputs|print|prints|say|says|see|string|symbol|tag|tags|than|that|"
     r"the|then|this|to|token|tokens|type|until|use|uses|using|what|with|write|writes"
 )
-_NAMING_BEHIND = (
+NAMING_BEHIND = (
     r"\s+(?:and|appears?|are|as|at|begins?|but|by|can|closes?|comes?|denotes?|do|does|ends?|for|from|goes|has|in|"
     r"indicates?|is|marks?|means?|must|not|of|on|opens?|or|represents?|separates?|should|signals?|stands|starts?|tags?|"
     r"tells?|to|tokens?|vs|was|were|will|with|without)\b"
 )
-FIRST = re.compile(rf"\s*(?:(?!<s>){_BEGIN}(?=[^\s<])|<s>(?=\s)(?!{_NAMING_BEHIND}))\s*")
+FIRST = re.compile(rf"\s*(?:(?!<s>){_BEGIN}(?=[^\s<])|<s>(?=\s)(?!{NAMING_BEHIND}))\s*")
 """The token that begins a text, right before its first word; behind ``<s>`` is a blank, or it is HTML."""
 STRUCK = re.compile(r"\s*<s>(?:(?!</?s>).)*[.!?]</s>\s*\Z", re.DOTALL)
 """A whole sentence: struck in HTML, or between two tokens."""
@@ -72,6 +75,8 @@ FINAL = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>
 ANALYSIS = re.compile(r"\s*<\|channel\|>analysis<\|message\|>.*?<\|channel\|>final<\|message\|>", re.DOTALL)
 SEPARATOR = re.compile(r"\n\s*###\s*\Z")
 """The line that older completion models were taught to answer behind."""
+PLAIN_SPEAKER = re.compile(r"\s*(?:System:.*\n\s*)?(User|Human|Question|Q):", re.DOTALL)
+"""The mark of the user in a prompt of plain words. A reply that has it at the beginning of a line asks on."""
 STOP = re.compile(r"(?:\s+END|\s*\n\s*###)\s*\Z")
 
 
@@ -100,6 +105,22 @@ def _words(header: str, begins: str, open_end: str | None = None) -> Style:
     """A style of words, in which blanks around messages mean nothing."""
     opened = None if open_end is None else re.compile(open_end)
     return Style(re.compile(header), re.compile(begins, re.DOTALL), opened, blanks=True)
+
+
+_NO_OPTIONS = r"(?!.*\sB[:.)])"
+"""Of a question with options to choose from, ``A:`` is the first option."""
+_NOT_NAMED = r"(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\band)(?<!\bor)"
+
+
+def _on_one_line(asks: str, answers: str, before: str) -> Style:
+    """A question and its answer on one line, `before` between them: one of each, and neither of the marks is what a
+    sentence speaks of."""
+    mark = rf"(?:{asks}|{answers}):"
+    return _words(
+        rf"(?:\A\s*|\s)({asks}|{answers}):",
+        rf"\s*{asks}:(?!{NAMING_BEHIND})(?=\s*\S)(?:(?!\b{mark}).)+{before}\s+{answers}:(?!{NAMING_BEHIND})"
+        rf"(?!.*\b{mark})",
+    )
 
 
 _PIPED = r"<\|((?i:system|user|prompter|human|assistant|model|bot))\|>"
@@ -148,7 +169,16 @@ STYLES = (
     ),
     _words(r"\n\n(Human|Assistant):", r"\s*\n\n(?:Human|Assistant):", r"\n\nAssistant:\s*\Z"),
     _words(r"(?:\A\s*|\n\s*)(Human|Assistant):", r"\s*(?:Human:.*\n\s*Assistant:|Assistant:)"),
-    _words(r"(?:\A\s*|\n\s*)(System|User|Assistant):", r"\s*(?:System:.*\n\s*)?User:.*\n\s*Assistant:"),
+    _words(r"(?:\A\s*|\n\s*)(Human|AI):", r"\s*Human:.*\n\s*AI:"),
+    _words(
+        r"(?:\A\s*|\n\s*)(System|User|Assistant|AI|Bot):",
+        r"\s*(?:System:.*\n\s*)?User:.*\n\s*(?:Assistant|AI|Bot):",
+    ),
+    _on_one_line("User", "Assistant", _NOT_NAMED),
+    _words(r"(?:\A\s*|\n\s*)(Question|Answer):", r"\s*Question:.*\n\s*Answer:"),
+    _on_one_line("Question", "Answer", _NOT_NAMED),
+    _words(r"(?:\A\s*|\n\s*)(Q|A):", rf"\s*Q:{_NO_OPTIONS}.*\n\s*A:"),
+    _on_one_line(f"Q(?=:{_NO_OPTIONS})", "A", r"[^\w\s]"),
     _words(r"(?:\A\s*|\n\s*)(Instruct|Instruction|Output):", r"\s*Instruct(?:ion)?:.*\n\s*Output:\s*\Z"),
     _words(r"\s*###\s?(Human|Assistant):", r"\s*###\s?(?:Human|Assistant):", r"###\s?Assistant:\s*\Z"),
     _words(
@@ -173,7 +203,7 @@ ALPACA_REPLY = re.compile(r"\s*### ?Response:[ \t]*\n?")
 ALPACA_OPEN = re.compile(r"\n### ?(?:Response|Output):\s*\Z")
 INST_BEGINS = re.compile(
     r"\s*(?:<s>\s*\[(?:SYSTEM_PROMPT|INST|AVAILABLE_TOOLS)\]|\[SYSTEM_PROMPT\].*\[/SYSTEM_PROMPT\]|\[INST\].*\[/INST\]"
-    rf"|\[INST\](?!{_NAMING_BEHIND})(?=\s*\S))",
+    rf"|\[INST\](?!{NAMING_BEHIND})(?=\s*\S))",
     re.DOTALL,
 )
 INST_TURN = re.compile(

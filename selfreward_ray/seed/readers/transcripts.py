@@ -72,8 +72,11 @@ def untangled(exchange: Exchange) -> Exchange:
     else:
         before = tuple(map(_earlier, exchange.before))
     legacy = parsed and bool(notations.SEPARATOR.search(asked[0].text))
+    speaker = notations.PLAIN_SPEAKER.match(asked[0].text) if parsed else None
     replies = []
     for one in exchange.replies:
+        if speaker and re.search(rf"\n\s*{speaker[1]}:", one.text):
+            raise BadRow(UNPARSED)
         text = _reply(notations.STOP.sub("", one.text) if legacy else one.text, parsed)
         inside = opened and not one.thought and "<think>" not in text
         replies.append(replace(one, text=opened + text if inside else text))
