@@ -16,6 +16,8 @@ _BEFORE = 80
 _JOINED = re.compile(r"[^\W_][-_/+'’]\Z")
 _CLAUSE = re.compile(r"(?:[^\W_]+(?:[-'’][^\W_]+)*[ ]+)+\Z")
 _WHOLE = {"total", "final", "overall", "adjusted", "revised", "corrected", "updated", "new", "actual", "resulting"}
+_OF_ALL = _WHOLE | {"overall", "verdict", "result", "sum", "gesamt", "insgesamt"}
+_WORDS = re.compile(r"[^\W_]+")
 _GIVING = {
     "assign", "assigned", "assigns", "award", "awarded", "awards", "conclude", "deserve", "deserves", "earned",
     "earns", "gave", "get", "gets", "give", "given", "gives", "granted", "merits", "receives", "say", "suggest",
@@ -68,6 +70,16 @@ def is_of_another_label(match: re.Match[str], of_grades: bool) -> bool:
     if words[-1] in {"a", "an"}:
         return not _GIVING.intersection(words)
     return not (words[-1] in _OWN or _WHOLE.intersection(words[-2:]) or (of_grades and words[-1] in _OF_GRADES))
+
+
+def is_of_a_criterion(match: re.Match[str]) -> bool:
+    """Whether `match` stands in a row of a table whose cells before it name something else than the whole:
+    ``| Style | Score: 1 |``, but not ``| Overall | Score: 4 |``."""
+    before = match.string[: match.start()].rpartition("\n")[2]
+    if not (before.lstrip().startswith("|") or before.rstrip().endswith("|")):
+        return False
+    words = _WORDS.findall(before.casefold().rpartition("|")[0])
+    return bool(words) and _OF_ALL.isdisjoint(words)
 
 
 def outermost(matches: Sequence[re.Match[str]]) -> list[re.Match[str]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from selfreward_ray.judging.asides import is_condition, is_of_another_label
+from selfreward_ray.judging.asides import is_condition, is_of_a_criterion, is_of_another_label
 from selfreward_ray.judging.reading import is_part, value
 
 _FRACTION = re.compile(r"\\[dtc]?frac *\{([^{}\n]{1,12})\}\{([^{}\n]{1,12})\}")
@@ -135,8 +135,8 @@ _ENDS_LINE = re.compile(r"[ )\]>]*(?:[.!。][ )\]>]*)?(?:\Z|\n(?!\s*[-+]?\d[\d.,
 def prose_matches(pattern: str, verdict: str, scores: Mapping[str, float]) -> list[re.Match[str]]:
     """The matches of `pattern` in ``plain(verdict)`` that are a verdict.
 
-    Those of other labels ("Maximum score: 5"), conditions ("Score: 5 if …") and those in another line than their label
-    are ignored: "Score:" and "4" alone in the next line are a score, "Score:" and "1. It is on the topic." are none.
+    Those of other labels ("Maximum score: 5"), of a criterion in a table, conditions ("Score: 5 if …") and those in
+    another line than their label are ignored: "Score:" and "4" alone in the next line are a score, "Score:" and "1. It is on the topic." are none.
     """
     compiled, text, position = re.compile(pattern), plain(verdict), 0
     matches: list[re.Match[str]] = []
@@ -152,7 +152,7 @@ def _is_aside(match: re.Match[str], scores: Mapping[str, float]) -> bool:
     if not match[1]:
         return False
     end = match.end() if scores else _tail(match.string, match.end())[0]
-    if is_condition(match.string, end) or is_of_another_label(match, bool(scores)):
+    if is_condition(match.string, end) or is_of_another_label(match, bool(scores)) or is_of_a_criterion(match):
         return True
     if "\n" not in match.string[match.start() : match.start(1)] or _ENDS_LINE.match(match.string, end):
         return False

@@ -568,6 +568,24 @@ def test_read_score(name: str, verdict: str, score: float | None) -> None:
     assert rubric_of(name).read_score(verdict) == score
 
 
+@pytest.mark.parametrize(
+    ("verdict", "score"),
+    [
+        ("| Style | Score: 1 |", None),
+        ("| Criterion | Verdict |\n|---|---|\n| Style | Score: 1 |\n| **Overall** | **Score: 4** |", 4),
+        ("| Overall | Score: 4 |\n| Style | Score: 1 |", 4),
+        ("Style | Score: 1\nFinal verdict | Score: 3", 3),
+        ("| Style | Score: 1 |\n\nScore: 5", 5),
+        ("Score: 5\n\n| Style | Score: 1 |", 5),
+        ("| Score: 4 |", 4),
+        ("It solves |x| = 3. Score: 4", 4),
+    ],
+)
+def test_the_score_of_one_criterion_in_a_table_is_not_the_verdict(verdict: str, score: float | None) -> None:
+    for name in ("additive", "checklist"):
+        assert rubric_of(name).read_score(verdict) == score
+
+
 @given(st.text(), st.floats(0, 5))
 def test_score_after_any_text_is_read(text: str, score: float) -> None:
     written = round(score, 2)

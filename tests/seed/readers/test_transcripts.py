@@ -83,6 +83,15 @@ def say(*texts: str) -> list[Spoken]:
         pytest.param("<|user|> Hi<|end|> <|assistant|>", [HI, OPEN], id="Phi with blanks"),
         pytest.param("[Round 1]\n\n问：Hi\n\n答：", [HI, OPEN], id="ChatGLM"),
         pytest.param("GPT4 Correct User: Hi<|end_of_turn|>GPT4 Correct Assistant:", [HI, OPEN], id="OpenChat"),
+        pytest.param("Human: Hi\nAI: Ho", say("Hi", "Ho"), id="Human and AI in words"),
+        pytest.param("User: Hi\nBot: Ho\nUser: more", say("Hi", "Ho", "more"), id="User and Bot"),
+        pytest.param("User: Hi Assistant: Ho", say("Hi", "Ho"), id="User and Assistant on one line"),
+        pytest.param("User: Hi Assistant:", [HI, OPEN], id="User and Assistant on one line, open"),
+        pytest.param("Question: Why?\nAnswer: So.", say("Why?", "So."), id="Question and Answer in words"),
+        pytest.param("Question: Why? Answer:", [Spoken("user", "Why?"), OPEN], id="Question and Answer on one line"),
+        pytest.param("Question: Which?\nA) 1\nB) 2\nAnswer: B", say("Which?\nA) 1\nB) 2", "B"), id="options"),
+        pytest.param("Q: 1?\nA: 1\n\nQ: 2?\nA:", [*say("1?", "1", "2?"), OPEN], id="Q and A, several"),
+        pytest.param("Q: Why? A: So.", say("Why?", "So."), id="Q and A on one line"),
     ],
 )
 def test_a_text_in_the_marks_of_a_template_is_a_conversation(text, spoken):
@@ -110,6 +119,17 @@ def test_a_text_in_the_marks_of_a_template_is_a_conversation(text, spoken):
         "Llama 2 writes [INST] Hi [/INST]",
         "### Question: a heading without an answer",
         "Instruct: a verb. Output: a noun.",
+        "Q: Which is right?\nA: 3\nB: 4",
+        "Q: Which is right? A: 3 B: 4",
+        "Q: What is vitamin A: a fat?",
+        "Q: and A: stand for what?",
+        "What do Q: and A: mean in a FAQ?",
+        "User: and Assistant: are marks of which model?",
+        "User: a person, or an Assistant: a program?",
+        "Question: what is an Answer: type?",
+        "Passage: It rains.\nQuestion: Why?\nAnswer:",
+        "A: So.",
+        "Answer: 42",
         "",
     ],
 )
@@ -183,6 +203,8 @@ WRITTEN = {
     "Human and AI": (None, "[|Human|]{}\n", "[|AI|]{}\n"),
     "User and Assistant": ("System: {}\n\n", "User: {}\n\n", "Assistant: {}\n\n"),
     "Question and Answer": (None, "### Question: {}\n", "### Answer: {}\n"),
+    "Question and Answer in words": (None, "Question: {}\n", "Answer: {}\n"),
+    "Q and A": (None, "Q: {}\n", "A: {}\n\n"),
     "Orca": ("### System:\n{}\n\n", "### User:\n{}\n\n", "### Assistant:\n{}\n\n"),
 }
 turns = st.text("abcdé ?.,é中 ", min_size=1).map(str.strip).filter(bool)
@@ -316,6 +338,9 @@ def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt
     [
         {"prompt": CHATML, "chosen": "good<|im_end|>\n<|im_start|>user\nmore", "rejected": "no"},
         {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "good\n\nHuman: more", "rejected": "no"},
+        {"prompt": "Q: Hi\nA:", "chosen": " good\nQ: more\nA: yes", "rejected": "no"},
+        {"prompt": "Question: Hi\nAnswer:", "chosen": "good\n\nQuestion: more", "rejected": "no"},
+        {"prompt": "Q: Hi\nA: Ho", "chosen": "good", "rejected": "no"},
         {"prompt": "\n\nHuman: Hi\n\nAssistant: Ho", "chosen": "good", "rejected": "no"},
         {
             "prompt": "Hi",
