@@ -1,8 +1,8 @@
 """The prompts, replies, verdicts and thoughts that a page embeds, compressed.
 
 The page reads a small index first, by columns, and draws its list from it. Texts, and verdicts with thoughts, are in
-chunks of their own, which ``report.js`` opens where a prompt is looked at, and those of texts where one is searched. All
-of it is gzip in base64, in data blocks that a browser does not run.
+chunks of their own, which ``report.js`` opens where a prompt is looked at, and those of texts where one is searched.
+All of it is gzip in base64, in data blocks that a browser does not run.
 """
 
 import base64
