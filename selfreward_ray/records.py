@@ -285,6 +285,8 @@ class SftTokens:
     target_ids: tuple[int, ...]
     context: int = 0
     """As `TokenSequence.context`."""
+    left_out: tuple[str, ...] = ()
+    """For each thought of the row that is not in `target_ids`, the reason."""
 
     def sequences(self) -> tuple[TokenSequence, ...]:
         """The sequences that a forward pass needs."""
@@ -305,6 +307,8 @@ class PairTokens:
     chosen_context: int = 0
     """As `TokenSequence.context`, of the chosen reply."""
     rejected_context: int = 0
+    left_out: tuple[str, ...] = ()
+    """As `SftTokens.left_out`, of both replies."""
 
     @property
     def chosen(self) -> TokenSequence:

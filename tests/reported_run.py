@@ -59,10 +59,15 @@ def finish(name: str, folder: Folder, rows: list[Any], record: type[Any], droppe
 
 
 def write_run(
-    folder: Path, recipe: Recipe = RECIPE, prompts: int = 40, until: int = 3, text: Callable[[str], str] = str
+    folder: Path,
+    recipe: Recipe = RECIPE,
+    prompts: int = 40,
+    until: int = 3,
+    text: Callable[[str], str] = str,
+    thought: str = "",
 ) -> RunLayout:
     """Write a run with the models M1 to M`until`; of later ones there are only prompts. `text` changes every text that
-    a model wrote."""
+    a model wrote. Each candidate, and each verdict, has a `thought`, which `text` changes too."""
     layout, rng = RunLayout(str(folder)), random.Random(7)
     claim_run(layout.root, recipe)
     finish("seed", layout.seed(), [SftExample("s", "ift", "p", "t")], SftExample)
@@ -71,7 +76,7 @@ def write_run(
         finish("propose", layout.prompts(t), asked, Prompt)
     for t in range(1, until + 1):
         if t > 1:
-            write_judged(layout, recipe, t, [judged_prompt(t, i, rng, recipe, text) for i in range(prompts)])
+            write_judged(layout, recipe, t, [judged_prompt(t, i, rng, recipe, text, thought) for i in range(prompts)])
             write_pairs(layout, recipe, t)
         write_training(layout.model_layout(t), dpo=t > 1)
         write_evaluation(layout, recipe, t, rng, text)
@@ -80,7 +85,9 @@ def write_run(
     return layout
 
 
-def judged_prompt(t: int, number: int, rng: random.Random, recipe: Recipe, text: Callable[[str], str]) -> JudgedPrompt:
+def judged_prompt(
+    t: int, number: int, rng: random.Random, recipe: Recipe, text: Callable[[str], str], thought: str = ""
+) -> JudgedPrompt:
     """A prompt with candidates of which later ones are longer and a little better."""
     name, topic = f"M{t}/p{number:06d}", rng.choice(WORDS)
     candidates = []
@@ -88,10 +95,17 @@ def judged_prompt(t: int, number: int, rng: random.Random, recipe: Recipe, text:
         said = " ".join(rng.choice(WORDS) for _ in range(6 + 4 * place))
         scores = [rng.choice([None, 1.0, 2.0, 3.0, 4.0, 4.0, 5.0]) for _ in range(recipe.judge.verdicts)]
         verdicts = tuple(
-            Verdict(f"{name}/r{place}/v{v}", text(f"It mentions {topic}. Score: {score}"), score, 1)
+            Verdict(f"{name}/r{place}/v{v}", text(f"It mentions {topic}. Score: {score}"), score, 1, text(thought))
             for v, score in enumerate(scores)
         )
-        reply = Candidate(f"{name}/r{place}", text(f"About {topic}: {said}."), (1, 2), rng.random() < 0.95)
+        reply = Candidate(
+            f"{name}/r{place}",
+            text(f"About {topic}: {said}."),
+            (1, 2),
+            rng.random() < 0.95,
+            thought=text(thought),
+            thought_tokens=len(thought.split()),
+        )
         candidates.append(with_verdicts(reply, verdicts))
     return JudgedPrompt(name, text(f"Say something about {topic}."), (1,), tuple(candidates))
 
@@ -121,7 +135,7 @@ def write_pairs(layout: RunLayout, recipe: Recipe, t: int) -> None:
     step.finish(offered=len(sets), kept=len(sets) - len(dropped))
 
 
-def write_training(made: ModelLayout, dpo: bool, steps: int = 20) -> None:
+def write_training(made: ModelLayout, dpo: bool, steps: int = 20, **metrics: Any) -> None:
     """A finished training whose fourth step was skipped."""
     rows = []
     for number in range(steps):
@@ -135,7 +149,7 @@ def write_training(made: ModelLayout, dpo: bool, steps: int = 20) -> None:
     step = Step("dpo" if dpo else "sft", made.training.uri, {}, {})
     step.is_done()
     made.training.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    step.finish(offered=0, tokens=2000)
+    step.finish(offered=0, tokens=2000, metrics=metrics)
 
 
 def write_evaluation(layout: RunLayout, recipe: Recipe, t: int, rng: random.Random, text: Callable[[str], str]) -> None:

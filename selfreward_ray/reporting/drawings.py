@@ -149,7 +149,8 @@ def training_drawings(training: Training) -> tuple[str, str, list[Drawing]]:
     marks = f" {len(skipped)} skipped, marked on the axis: loss or gradient was not finite." if skipped else ""
     thin = " Curves show means of adjacent steps." if training.steps > 250 else ""
     chosen = f" {training.selected}" if training.selected else ""
-    return training.title, f"{training.steps} optimizer steps.{marks}{thin}{state}{chosen}", drawn
+    left_out = f" {training.left_out}" if training.left_out else ""
+    return training.title, f"{training.steps} optimizer steps.{marks}{thin}{state}{chosen}{left_out}", drawn
 
 
 def _difference(left: Sequence[tuple[int, float]], right: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -50,6 +50,14 @@ def counted(reasons: Mapping[str, int]) -> str:
     return "; ".join(f"{count} {reason}" for reason, count in reasons.items())
 
 
+def thoughts_left_out(reasons: Mapping[str, int]) -> list[str]:
+    """What to say of thoughts that a training leaves out, by the reason."""
+    return [
+        f"{amount(count, 'thought')} {'is' if count == 1 else 'are'} not trained: {reason}"
+        for reason, count in reasons.items()
+    ]
+
+
 def shortened(text: str, characters: int = 4000) -> str:
     """The beginning of a long text, with the number of characters that are left out."""
     rest = len(text) - characters

@@ -26,8 +26,12 @@ class ShownReply:
     """One of the four roles of this module; empty if the candidate is in no training row."""
     flag: str | None
     """Why the reply may not be chosen, if it was flagged."""
-    verdicts: tuple[tuple[float | None, str], ...]
-    """Score, None if it could not be read, and text of each verdict."""
+    verdicts: tuple[tuple[float | None, str, str], ...]
+    """Score, None if it could not be read, text and thought of each verdict."""
+    thought: str = ""
+    """What the model thought before the reply."""
+    thought_tokens: int = 0
+    """As `Candidate.thought_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class JudgedFigures:
         means = [
             round(reply.mean, 6)
             for reply in prompt.replies
-            if reply.mean is not None and sum(score is not None for score, _ in reply.verdicts) >= self._min_valid
+            if reply.mean is not None and sum(score is not None for score, *_ in reply.verdicts) >= self._min_valid
         ]
         self._means.update(means)
         self._count["compared"] += len(means) * (len(means) - 1) // 2
@@ -91,7 +95,7 @@ class JudgedFigures:
 
     def _add_reply(self, reply: ShownReply) -> None:
         self._count["verdicts"] += len(reply.verdicts)
-        self._count["unreadable"] += sum(score is None for score, _ in reply.verdicts)
+        self._count["unreadable"] += sum(score is None for score, *_ in reply.verdicts)
         self._count["unfinished"] += not reply.finished
         self._flags.update([reply.flag] if reply.flag else [])
         roles = ["candidate"]

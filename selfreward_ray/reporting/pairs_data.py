@@ -1,8 +1,8 @@
-"""The prompts, replies and verdicts that a page embeds, compressed.
+"""The prompts, replies, verdicts and thoughts that a page embeds, compressed.
 
-The page reads a small index first, by columns, and draws its list from it. Texts and verdicts are in chunks of their
-own, which ``report.js`` opens where a prompt is looked at or searched. All of it is gzip in base64, in data blocks that
-a browser does not run.
+The page reads a small index first, by columns, and draws its list from it. Texts, and verdicts with thoughts, are in
+chunks of their own, which ``report.js`` opens where a prompt is looked at, and those of texts where one is searched.
+All of it is gzip in base64, in data blocks that a browser does not run.
 """
 
 import base64
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfreward_ray.reporting.formatting import visible
-from selfreward_ray.reporting.judged import ShownPrompt, words
+from selfreward_ray.reporting.judged import ShownPrompt, ShownReply, words
 
 LARGEST_PAGE = 64 * 2**20
 """Characters of compressed data in a page: about 24,000 prompts with four replies of 55 words and three verdicts each,
@@ -31,7 +31,7 @@ class PairData:
     texts: tuple[str, ...]
     """Chunks of prompts with their replies."""
     verdicts: tuple[str, ...]
-    """Chunks with the verdicts of the same prompts in the same order."""
+    """Chunks with the verdicts on the replies to the same prompts in the same order, and all thoughts."""
     shown: Mapping[str, int]
     """Number of embedded prompts by model."""
     total: Mapping[str, int]
@@ -85,9 +85,8 @@ class PairArchive:
         chunk.texts.append(
             [visible(prompt.text), *(_text_row(prompt, number) for number in range(len(prompt.replies)))]
         )
-        chunk.verdicts.append([[[score, visible(said)] for score, said in r.verdicts] for r in prompt.replies])
-        chunk.characters += len(prompt.text) + sum(len(reply.text) for reply in prompt.replies)
-        chunk.characters += sum(len(said) for reply in prompt.replies for _, said in reply.verdicts)
+        chunk.verdicts.append(list(map(_verdict_row, prompt.replies)))
+        chunk.characters += len(prompt.text) + sum(map(_characters, prompt.replies))
         if chunk.characters >= _CHUNK_CHARACTERS:
             self._flush()
 
@@ -137,6 +136,16 @@ def _text_row(prompt: ShownPrompt, number: int) -> list[Any]:
     mean = None if reply.mean is None else round(reply.mean, 3)
     flag = None if reply.flag is None else visible(reply.flag)
     return [visible(reply.text), name, mean, reply.role, reply.finished, flag]
+
+
+def _verdict_row(reply: ShownReply) -> list[Any]:
+    """The thought before the reply, the number of its tokens, and the verdicts."""
+    verdicts = [[score, visible(said), visible(thought)] for score, said, thought in reply.verdicts]
+    return [visible(reply.thought), reply.thought_tokens, verdicts]
+
+
+def _characters(reply: ShownReply) -> int:
+    return len(reply.text) + len(reply.thought) + sum(len(said) + len(thought) for _, said, thought in reply.verdicts)
 
 
 def _compressed(value: Any) -> str:

@@ -16,7 +16,7 @@ from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply, Turn, conversation_text
 from selfreward_ray.reporting.findings import AddedComparison, Evaluated
-from selfreward_ray.reporting.formatting import percent
+from selfreward_ray.reporting.formatting import percent, thoughts_left_out
 from selfreward_ray.reporting.judged import (
     BOTH,
     CHOSEN,
@@ -41,8 +41,9 @@ _OUTCOMES = tuple(field.name for field in fields(Outcomes))
 _CANDIDATE = "candidates.list.element."
 _VERDICT = f"{_CANDIDATE}verdicts.list.element."
 _JUDGED_COLUMNS = [
-    "id", "text", "history", *(f"{_CANDIDATE}{name}" for name in ("id", "text", "finished", "mean")),
-    f"{_VERDICT}text", f"{_VERDICT}score",
+    "id", "text", "history",
+    *(f"{_CANDIDATE}{name}" for name in ("id", "text", "finished", "mean", "thought", "thought_tokens")),
+    *(f"{_VERDICT}{name}" for name in ("text", "score", "thought")),
 ]  # fmt: skip
 """All but the token ids, most of a row."""
 
@@ -165,9 +166,11 @@ def read_training(title: str, series: str, made: ModelLayout, run: str) -> Train
     skipped = tuple(step for step, row in rows.items() if row.get("skipped"))
     points = {name: tuple(found) for name, found in curves.items()}
     manifest = read_manifest(folder)
-    selected = manifest.metrics.get("selected") if manifest else None
+    metrics = manifest.metrics if manifest else {}
+    selected = metrics.get("selected")
     choice = f"The model is that of step {selected['step']}: {selected['why']}." if selected else ""
-    return Training(title, manifest is not None, max(rows), skipped, points, choice) if rows else None
+    left_out = " ".join(f"{sentence}." for sentence in thoughts_left_out(metrics.get("left_out_thoughts", {})))
+    return Training(title, manifest is not None, max(rows), skipped, points, choice, left_out) if rows else None
 
 
 def _live_rows(series: str, run: str) -> dict[int, dict[str, Any]]:
@@ -257,7 +260,9 @@ def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
             finished=c["finished"],
             role=roles.get(c["id"], ""),
             flag=outcomes.flagged.get(c["id"]),
-            verdicts=tuple((v["score"], v["text"]) for v in c["verdicts"]),
+            verdicts=tuple((v["score"], v["text"], v.get("thought", "")) for v in c["verdicts"]),
+            thought=c.get("thought", ""),
+            thought_tokens=c.get("thought_tokens", 0),
         )
         for c in row["candidates"]
     )

@@ -69,21 +69,30 @@
     return item;
   }
 
-  function replyElement([text, name, mean, role, finished, flag], verdicts, query) {
+  function thoughtElement(thought, tokens) {
+    const details = element("details", "thought");
+    const words = thought.split(/\s+/).filter(Boolean).length;
+    const length = `${number(words)} word${words === 1 ? "" : "s"}${tokens ? `, ${number(tokens)} tokens` : ""}`;
+    details.append(element("summary", "", `Thought: ${length}`), textBox(thought));
+    return details;
+  }
+
+  function replyElement([text, name, mean, role, finished, flag], [thought, tokens, verdicts], query) {
     const kind = role.startsWith("chosen") || role === "trained on" ? "chosen" : role || "unused";
     const section = element("section", `reply ${kind}`);
     const facts = [`mean ${number(mean, 2)}`, `${number(text.split(/\s+/).filter(Boolean).length)} words`, name];
-    if (!finished) facts.push("cut off by the length limit");
+    if (!finished) facts.push(thought && !text ? "its thought has no end" : "cut off by the length limit");
     if (flag) facts.push(`flagged: ${flag}`);
     const title = element("h4", "", `${role || "not used"} `);
     title.append(element("span", "", facts.join(" · ")));
     const details = element("details");
     const scores = verdicts.map(([score]) => (score === null ? "unreadable" : number(score, score % 1 ? 2 : 0)));
     details.append(element("summary", "", `${verdicts.length} verdict${verdicts.length === 1 ? "" : "s"}: ${scores.join(", ")}`));
-    verdicts.forEach(([, said], place) => {
+    verdicts.forEach(([, said, reasoning], place) => {
       details.append(element("h5", "", `Verdict ${place + 1}: ${scores[place]}`), textBox(said));
+      if (reasoning) details.append(thoughtElement(reasoning));
     });
-    section.append(title, textBox(text, query), details);
+    section.append(title, textBox(text, query), ...(thought ? [thoughtElement(thought, tokens)] : []), details);
     return section;
   }
 

@@ -127,6 +127,8 @@ class Training:
     """(step, value) by the name of the metric in ``steps.jsonl``."""
     selected: str = ""
     """Which checkpoint became the model, and why; empty if it is the last one without a choice."""
+    left_out: str = ""
+    """How many thoughts of its rows are not trained, and why; empty if none."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Steps: SFT (M0 → M1) and DPO (M(t) → M(t+1)). Both are the same worker loop with another objective."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import cycle
 from typing import Any
@@ -14,7 +15,8 @@ from selfreward_ray.models.local import local_model, portable
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
-from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.reporting.formatting import thoughts_left_out
+from selfreward_ray.reporting.progress import Progress, skipped, warn
 from selfreward_ray.steps.dpo_inputs import check_dpo_inputs
 from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.select import RunPooled, Selection
@@ -39,6 +41,20 @@ Trainer = Callable[[TrainJob, Progress], None]
 
 _Tables = dict[str, tuple[Folder, type[Any]]]
 """By the step that made it, a table and its record."""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What was made of the rows that are to be trained on."""
+
+    offered: int
+    kept: int
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Number of thoughts that the kept rows lost, by the reason."""
+
+    def figures(self) -> dict[str, Any]:
+        """For the manifest's metrics."""
+        return {"left_out_thoughts": dict(self.left_out)} if self.left_out else {}
 
 
 def sft(
@@ -102,7 +118,7 @@ def dpo(
     if eft is not None:
         sources["eft"] = (eft, SftExample)
 
-    def write(step: Step, tables: _Tables) -> tuple[int, int]:
+    def write(step: Step, tables: _Tables) -> _Written:
         encode: Callable[[Pair], PairTokens] = partial(pair_tokens, codec=codec, encoding=encoding)
         if "eft" not in tables:
             return _encode(step, tables, encode, max_tokens, PairTokens)
@@ -111,11 +127,10 @@ def dpo(
         if not judging:
             raise UserError(f"{label}: no EFT row in {eft} has at most {max_tokens} tokens; raise dpo.max_tokens")
         write_part(step.folder, "dropped", dropped, Dropped, "eft")
+        left_out = Counter(reason for row in judging for reason in row.left_out)
         carried = cycle(random.Random(recipe.seed).sample(judging, len(judging)))
-        offered, kept = _encode(
-            step, tables, lambda pair: replace(encode(pair), eft=next(carried)), max_tokens, PairTokens
-        )
-        return offered + len(dropped), kept
+        written = _encode(step, tables, lambda pair: replace(encode(pair), eft=next(carried)), max_tokens, PairTokens)
+        return _Written(written.offered + len(dropped), written.kept, written.left_out + left_out)
 
     return _train(
         recipe, "dpo", recipe.dpo, DpoObjective(recipe.dpo), sources, write, model, out, label, trainer, selection
@@ -137,7 +152,7 @@ def _train(
     optimization: Optimization,
     objective: Objective,
     sources: dict[str, tuple[str, type[Any]]],
-    write: Callable[[Step, _Tables], tuple[int, int]],
+    write: Callable[[Step, _Tables], _Written],
     model: str,
     out: str,
     label: str,
@@ -160,12 +175,12 @@ def _train(
     if step.is_done():
         skipped(label)
         return step.manifest()
-    offered, kept = write(step, tables)
-    if kept < optimization.batch_size:
+    written = write(step, tables)
+    if written.kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
         raise TooFewExamples(
-            f"{label}: {kept} examples in {places} can be trained on ({offered - kept} dropped), fewer than one "
-            f"batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
+            f"{label}: {written.kept} examples in {places} can be trained on ({written.offered - written.kept} "
+            f"dropped), fewer than one batch of {optimization.batch_size}; offer more rows, or lower {name}.batch_size"
         )
     job = TrainJob(
         label=label,
@@ -178,17 +193,19 @@ def _train(
         fingerprint=step.fingerprint,
         progress=None,
     )
-    steps = optimization.epochs * -(-kept // optimization.batch_size)
+    for sentence in thoughts_left_out(written.left_out):
+        warn(f"{label}: {sentence}")
+    steps = optimization.epochs * -(-written.kept // optimization.batch_size)
     if selection is not None:
-        return _train_and_choose(step, job, steps, offered, selection, trainer)
+        return _train_and_choose(step, job, steps, written, selection, trainer)
     with Progress(label, steps, "steps") as progress:
         trainer(job, progress)
-        summary = _summary(step, progress.start_seconds)
-        return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary)
+        summary = _summary(step, progress.start_seconds) | written.figures()
+        return step.finish(offered=written.offered, tokens=summary["tokens"], metrics=summary)
 
 
 def _train_and_choose(
-    step: Step, job: TrainJob, steps: int, offered: int, selection: Selection, trainer: Trainer
+    step: Step, job: TrainJob, steps: int, written: _Written, selection: Selection, trainer: Trainer
 ) -> Manifest:
     """Train, unless that has been done, and make one of the snapshots the model."""
     start_seconds = None
@@ -199,7 +216,7 @@ def _train_and_choose(
             trainer(job, progress)
         selection.trained()
         start_seconds = progress.start_seconds
-    summary = _summary(step, start_seconds)
+    summary = _summary(step, start_seconds) | written.figures()
     chosen = selection.choose()
     # The alarms look at the steps of the model, however long the training went on after them.
     made = History(read_log(step.folder)[: chosen["step"]]).summary()
@@ -210,7 +227,7 @@ def _train_and_choose(
                 progress.record({"win_rate": rate}, at=compared["step"])
         progress.update(len(chosen["of"]))
         progress.say(f"{job.label}: the model of step {chosen['step']} is chosen: {chosen['why']}")
-        return step.finish(offered=offered, tokens=summary["tokens"], metrics=summary | {"selected": chosen})
+        return step.finish(offered=written.offered, tokens=summary["tokens"], metrics=summary | {"selected": chosen})
 
 
 def _summary(step: Step, start_seconds: float | None) -> dict[str, Any]:
@@ -236,9 +253,10 @@ def _encode(
     encode: Callable[[Any], Any],
     max_tokens: int,
     record: type[Any],
-) -> tuple[int, int]:
-    """Write the token ids of what can be trained on, one file of `tables` after the other; counts offered and kept."""
+) -> _Written:
+    """Write the token ids of what can be trained on, one file of `tables` after the other."""
     offered = kept = 0
+    left_out: Counter[str] = Counter()
     for name, (table, source_record) in tables.items():
         for number, (_, rows) in enumerate(read_files(table, source_record)):
             examples, dropped = fitting(rows, encode, max_tokens, step.name)
@@ -246,4 +264,5 @@ def _encode(
             write_part(step.folder, "dropped", dropped, Dropped, f"{name}-{number:06d}")
             offered += len(rows)
             kept += len(examples)
-    return offered, kept
+            left_out.update(reason for example in examples for reason in example.left_out)
+    return _Written(offered, kept, left_out)

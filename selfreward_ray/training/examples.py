@@ -10,6 +10,9 @@ from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positiv
 from selfreward_ray.training.packing import longest_sequence
 
 NO_REPLY = "the thought before a reply has no end, so there is no reply to train on"
+NO_PLACE = "the chat template has no place for thoughts"
+SWITCHED_OFF = "the model is asked without thinking"
+"""Why thoughts are left out of what is trained on."""
 
 
 class NothingToTrain(ValueError):
@@ -31,6 +34,17 @@ class Encoding:
 DEFAULT = Encoding()
 
 
+@dataclass(frozen=True)
+class _EncodedReply:
+    """The ids of a reply with its thought."""
+
+    ids: tuple[int, ...]
+    context: int
+    """As `TokenSequence.context`."""
+    left_out: tuple[str, ...] = ()
+    """As `SftTokens.left_out`."""
+
+
 def sft_tokens(example: SftExample, codec: ChatCodec, encoding: Encoding = DEFAULT) -> SftTokens:
     """Prompt and target ids by the chat template; the target ends in the end token.
 
@@ -41,14 +55,17 @@ def sft_tokens(example: SftExample, codec: ChatCodec, encoding: Encoding = DEFAU
     target_ids = tuple(
         codec.target_ids(example.target, example.prompt, example.history, thought=example.thought, thinking=thinking)
     )
-    context = codec.read(target_ids, prompt_ids).thought_tokens if encoding.thoughts == "read" else 0
-    return SftTokens(example.id, prompt_ids, target_ids, context)
+    if not example.thought and encoding.thoughts == "train":
+        return SftTokens(example.id, prompt_ids, target_ids)
+    read = codec.read(target_ids, prompt_ids)
+    context = read.thought_tokens if encoding.thoughts == "read" else 0
+    return SftTokens(example.id, prompt_ids, target_ids, context, _left_out(example.thought, read.thought, thinking))
 
 
 def positive_tokens(row: Positive, codec: Callable[[], ChatCodec], encoding: Encoding = DEFAULT) -> SftTokens:
     """The very ids that the engine read and wrote, as in `pair_tokens`."""
-    ids, context = _reply_ids(row, row.reply, codec, encoding)
-    return SftTokens(row.id, _prompt_ids(row, codec, encoding), ids, context)
+    reply = _encoded(row, row.reply, codec, encoding)
+    return SftTokens(row.id, _prompt_ids(row, codec, encoding), reply.ids, reply.context, reply.left_out)
 
 
 def pair_tokens(pair: Pair, codec: Callable[[], ChatCodec], encoding: Encoding = DEFAULT) -> PairTokens:
@@ -57,16 +74,17 @@ def pair_tokens(pair: Pair, codec: Callable[[], ChatCodec], encoding: Encoding =
     What no engine wrote has no ids; it alone is encoded, by the `codec` that is opened for it. Raises `NothingToTrain`
     if thoughts are only read, and that of a reply has no end.
     """
-    chosen, chosen_context = _reply_ids(pair, pair.chosen, codec, encoding)
-    rejected, rejected_context = _reply_ids(pair, pair.rejected, codec, encoding)
+    chosen = _encoded(pair, pair.chosen, codec, encoding)
+    rejected = _encoded(pair, pair.rejected, codec, encoding)
     return PairTokens(
         pair.id,
         _prompt_ids(pair, codec, encoding),
-        chosen,
-        rejected,
+        chosen.ids,
+        rejected.ids,
         pair.label_smoothing,
-        chosen_context=chosen_context,
-        rejected_context=rejected_context,
+        chosen_context=chosen.context,
+        rejected_context=rejected.context,
+        left_out=chosen.left_out + rejected.left_out,
     )
 
 
@@ -74,21 +92,29 @@ def _prompt_ids(row: Pair | Positive, codec: Callable[[], ChatCodec], encoding: 
     return row.prompt_ids or tuple(codec().prompt_ids(row.prompt, row.history, encoding.respond_thinking))
 
 
-def _reply_ids(
+def _encoded(
     row: Pair | Positive, reply: Candidate, codec: Callable[[], ChatCodec], encoding: Encoding
-) -> tuple[tuple[int, ...], int]:
-    """The ids of a reply with its thought, and how many of the first are only read."""
+) -> _EncodedReply:
     ids, context = reply.token_ids, reply.thought_tokens
+    left_out: tuple[str, ...] = ()
     if not ids:
         thinking = encoding.respond_thinking
         said = codec().target_ids(reply.text, row.prompt, row.history, thought=reply.thought, thinking=thinking)
         ids = tuple(said)
-        context = codec().read(ids, _prompt_ids(row, codec, encoding)).thought_tokens
+        read = codec().read(ids, _prompt_ids(row, codec, encoding))
+        context, left_out = read.thought_tokens, _left_out(reply.thought, read.thought, thinking)
     if encoding.thoughts == "train":
-        return ids, 0
+        return _EncodedReply(ids, 0, left_out)
     if context >= len(ids):
         raise NothingToTrain(NO_REPLY)
-    return ids, context
+    return _EncodedReply(ids, context, left_out)
+
+
+def _left_out(given: str, encoded: str, thinking: bool | None) -> tuple[str, ...]:
+    """The reason why the `given` thought is not among the encoded ones; nothing if it is."""
+    if not given.strip() or encoded:
+        return ()
+    return (SWITCHED_OFF if thinking is False else NO_PLACE,)
 
 
 def fitting(

@@ -84,6 +84,36 @@ def test_a_prompt_opens_with_all_replies_and_all_verdicts(page: Any):
     expect(page.locator(".opened")).to_have_count(0)
 
 
+def test_the_thought_of_a_reply_is_folded_under_it_and_shown_as_text(opened: Callable[..., Any], tmp_path: Path):
+    """The fixture `opened` fails at what a thought would run. A reply without one has no such fold."""
+    with (tmp_path / "log").open("w") as log:
+        run = write_run(tmp_path / "run", prompts=3, until=2, thought=f"First of all {ATTACK} {'W' * 300}")
+        report(run.uri, Console(file=log))
+    page = opened(tmp_path / "run" / "report.html", viewport={"width": 390, "height": 800})
+    page.click("#rows .row >> nth=0")
+    reply = page.locator(".opened .reply >> nth=0")
+    thought = reply.locator("> details.thought")
+    expect(thought.locator("summary")).to_have_text(re.compile(r"^Thought: 7 words, 7 tokens$"))
+    expect(thought.locator(".text")).to_be_hidden()
+    thought.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(thought.locator(".text")).to_contain_text(f"First of all {ATTACK}")
+    reply.locator("> details:not(.thought) > summary").click()
+    verdict = reply.locator("details:not(.thought) details.thought >> nth=0")
+    expect(verdict.locator("summary")).to_have_text("Thought: 7 words")
+    verdict.locator("summary").click()
+    expect(verdict.locator(".text")).to_contain_text(ATTACK)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.fill("#query", "First of all")
+    expect(page.locator("#count")).to_have_text("0 of 3 prompts")
+
+
+def test_a_prompt_of_replies_without_thoughts_has_no_fold_for_them(page: Any):
+    page.click("#rows .row >> nth=0")
+    expect(page.locator(".opened .reply")).to_have_count(3)
+    assert page.locator("details.thought").count() == 0
+
+
 def test_search_finds_text_in_prompts_replies_and_ids(page: Any):
     page.fill("#query", "About SALT:")
     expect(page.locator("#count")).not_to_have_text(re.compile("^120 of"))

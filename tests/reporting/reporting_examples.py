@@ -61,7 +61,7 @@ NOTHING = PairArchive(0).finish()
 
 def reply(name: str, mean: float | None = 3.0, role: str = "", text: str = "a b", **more: object) -> ShownReply:
     """A reply with one verdict."""
-    values: dict = {"finished": True, "flag": None, "verdicts": ((mean, "said"),), **more}
+    values: dict = {"finished": True, "flag": None, "verdicts": ((mean, "said", ""),), **more}
     return ShownReply(name, text, mean, role=role, **values)
 
 

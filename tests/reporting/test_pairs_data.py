@@ -44,7 +44,22 @@ def test_chunks_hold_texts_and_verdicts_in_the_same_order():
             ["one", "r2", 1.5, "rejected", True, None],
         ]
     ]
-    assert opened(found.verdicts[0]) == [[[[4.0, "said"]], [[None, "said"]], [[1.5, "said"]]]]
+    assert opened(found.verdicts[0]) == [
+        [["", 0, [[4.0, "said", ""]]], ["", 0, [[None, "said", ""]]], ["", 0, [[1.5, "said", ""]]]]
+    ]
+
+
+def test_thoughts_are_beside_the_verdicts_and_not_in_the_texts():
+    """Texts are searched, and thoughts would be most of what a search reads."""
+    thoughtful = reply("p/r0", text="So.", thought="Why?\x1b", thought_tokens=7, verdicts=((3.0, "said", "Hm\u202e."),))
+    found = data(ShownPrompt("p", "Is it?", "pair", (thoughtful,)))
+    assert opened(found.verdicts[0]) == [[["Why?␛", 7, [[3.0, "said", "Hm\ufffd."]]]]]
+    assert opened(found.texts[0])[0][1][0] == "So."
+
+
+def test_a_long_thought_ends_a_chunk():
+    long = ShownPrompt("M2/p000002", "Why?", "pair", (reply("M2/p000002/r0", thought="x" * 600_000),))
+    assert [len(opened(chunk)) for chunk in data(long, prompt()).verdicts] == [1, 1]
 
 
 def test_every_language_and_control_characters_survive():

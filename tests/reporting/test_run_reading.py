@@ -10,6 +10,7 @@ from reported_run import RECIPE, finish, with_policy, write_run, write_training
 
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedPrompt, Pair, Positive, Prompt, Turn
+from selfreward_ray.reporting.drawings import training_drawings
 from selfreward_ray.reporting.judged import ShownPrompt
 from selfreward_ray.reporting.reading import read_evaluated, read_iteration, read_model, read_training, rubric_scale
 from selfreward_ray.store.run import RunLayout
@@ -21,7 +22,7 @@ from selfreward_ray.tracking.tracker import TrackedRun
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunLayout:
-    return write_run(tmp_path_factory.mktemp("run"))
+    return write_run(tmp_path_factory.mktemp("run"), thought="Let me see.")
 
 
 def prompts(layout: RunLayout, recipe: Recipe = RECIPE, t: int = 2) -> dict[str, ShownPrompt]:
@@ -39,8 +40,9 @@ def test_every_prompt_of_an_iteration_is_there_once_with_its_lineage(run: RunLay
             (c.id, c.text, c.mean, c.finished) for c in judged.candidates
         ]
         assert [r.verdicts for r in shown.replies] == [
-            tuple((v.score, v.text) for v in c.verdicts) for c in judged.candidates
+            tuple((v.score, v.text, v.thought) for v in c.verdicts) for c in judged.candidates
         ]
+        assert {(r.thought, r.thought_tokens) for r in shown.replies} == {("Let me see.", 3)}
 
 
 def test_pairs_have_their_roles_and_margins_and_the_others_their_reasons(run: RunLayout):
@@ -127,6 +129,7 @@ def test_a_log_is_read_as_far_as_it_is_written(tmp_path: Path):
     assert [step for step, _ in found.curves["loss"]] == [1, 2, 3, 5, 6]
     assert found.curves["learning_rate"][0] == (1, 1e-6)
     assert not {"step", "skipped"} & found.curves.keys()
+    assert found.left_out == ""
     log = made.training.read_bytes("steps.jsonl")
     made.training.write_bytes("steps.jsonl", log.replace(b'"loss": 2.0', b'"loss": NaN') + b'{"step": 6, "lo')
     Path(made.training.uri, "manifest.json").unlink()
@@ -134,6 +137,16 @@ def test_a_log_is_read_as_far_as_it_is_written(tmp_path: Path):
     assert found is not None
     assert (found.steps, found.finished) == (6, False)
     assert [step for step, _ in found.curves["loss"]] == [2, 3, 5, 6]
+
+
+def test_a_training_says_how_many_thoughts_it_left_out(tmp_path: Path):
+    made = RunLayout(str(tmp_path)).model_layout(2)
+    write_training(made, dpo=True, left_out_thoughts={"there is no place": 3, "off": 1})
+    found = read_training("M2 · DPO", "M2/dpo", made, str(tmp_path))
+    assert found is not None
+    assert found.left_out == "3 thoughts are not trained: there is no place. 1 thought is not trained: off."
+    _, note, _ = training_drawings(found)
+    assert note.endswith(f" {found.left_out}")
 
 
 def test_a_training_under_way_has_the_curves_of_its_live_metrics(tmp_path: Path):

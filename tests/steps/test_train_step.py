@@ -17,6 +17,7 @@ from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import read_rows
+from selfreward_ray.training.examples import NO_PLACE
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, SftObjective
 
@@ -167,6 +168,26 @@ def test_sft_takes_judging_rows_and_positive_replies_beside_the_instructions(
     assert rows["p/r0"] == SftTokens("p/r0", (1, 2), (3, 4))
     with pytest.raises(UserError, match="SFT: 1 examples in"):
         sft(**given, out=str(tmp_path / "baseline"), trainer=jobs)
+
+
+def test_thoughts_that_the_template_has_no_place_for_are_counted_and_told_once(
+    tmp_path: Path, tiny_model: Path, jobs: Jobs, capsys: pytest.CaptureFixture[str]
+):
+    """Rows that are dropped do not count; an EFT example counts once, however many pairs carry it."""
+    rows = [SftExample(f"s{i}/ift", "ift", "Why?", "So.", thought="Hm." if i else "") for i in range(3)]
+    rows.append(SftExample("s3/ift", "ift", "Why? " * 5000, "So.", thought="Hm."))
+    model, out = str(tiny_model), str(tmp_path / "m1")
+    made = sft(recipe(), model=model, seed_data=table(tmp_path / "seed", rows), out=out, trainer=jobs)
+    assert made.metrics["left_out_thoughts"] == {NO_PLACE: 2}
+    assert capsys.readouterr().err.count(f"SFT: 2 thoughts are not trained: {NO_PLACE}") == 1
+    eft = table(tmp_path / "eft", [SftExample("s/eft", "eft", "Judge it.", "Score: 4", thought="Hm.")])
+    pairs, wanted = table(tmp_path / "pair", PAIRS), recipe(batch_size=2, eft_weight=0.5)
+    made = dpo(wanted, model=model, pairs=pairs, eft=eft, out=str(tmp_path / "m2"), trainer=jobs)
+    assert made.metrics["left_out_thoughts"] == {NO_PLACE: 1}
+    assert f"DPO: 1 thought is not trained: {NO_PLACE}" in capsys.readouterr().err
+    made = dpo(recipe(batch_size=2), model=model, pairs=pairs, out=str(tmp_path / "m3"), trainer=jobs)
+    assert "left_out_thoughts" not in made.metrics
+    assert "not trained" not in capsys.readouterr().err
 
 
 def test_a_model_is_written_to_a_folder_of_its_own_alone(tmp_path: Path, jobs: Jobs):

@@ -11,7 +11,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from selfreward_ray.models.chat import ChatCodec, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
 from selfreward_ray.training.examples import (
+    NO_PLACE,
     NO_REPLY,
+    SWITCHED_OFF,
     Encoding,
     fitting,
     pair_tokens,
@@ -220,6 +222,27 @@ def test_a_thought_that_is_only_read_stands_before_what_is_trained(thoughtful: C
     assert (trained.chosen_ids, trained.rejected_ids) == (read.chosen_ids, read.rejected_ids)
     positive = positive_tokens(Positive("c", "Why?", (8,), generated), unopened, encoding)
     assert positive == SftTokens("c", (8,), (5, 5, 5, 6), 3)
+
+
+def test_thoughts_that_are_not_encoded_are_named_with_the_reason(tiny_model: Path, thoughtful: ChatCodec):
+    """The plain template has no place for them; the other one has, unless thinking is off. Blank ones are none."""
+    plain = ChatCodec(tiny_model)
+    row = SftExample("e", "ift", "Why?", "So.", thought="Hm.")
+    assert sft_tokens(row, plain).left_out == (NO_PLACE,)
+    assert sft_tokens(row, plain, Encoding("read")).left_out == (NO_PLACE,)
+    assert sft_tokens(row, thoughtful).left_out == ()
+    assert sft_tokens(row, thoughtful, Encoding(respond_thinking=False)).left_out == (SWITCHED_OFF,)
+    assert sft_tokens(replace(row, kind="eft"), thoughtful, Encoding(respond_thinking=False)).left_out == ()
+    for blank in ("", " \n"):
+        assert sft_tokens(replace(row, thought=blank), plain).left_out == ()
+    generated = Candidate("c", "So.", (5, 5, 6), True, thought="Hm.", thought_tokens=2)
+    imported = Candidate("r", "No.", (), True, thought="Hm?")
+    both = Pair("p", "Why?", (8,), imported, replace(imported, id="s", text="Ah."))
+    assert pair_tokens(both, lambda: plain).left_out == (NO_PLACE, NO_PLACE)
+    assert pair_tokens(replace(both, chosen=generated), lambda: plain).left_out == (NO_PLACE,)
+    assert pair_tokens(both, lambda: thoughtful).left_out == ()
+    assert positive_tokens(Positive("r", "Why?", (8,), imported), lambda: plain).left_out == (NO_PLACE,)
+    assert positive_tokens(Positive("c", "Why?", (8,), generated), unopened).left_out == ()
 
 
 def test_a_thought_without_an_end_is_dropped_where_only_replies_are_trained():
