@@ -87,7 +87,7 @@ def has_content(text: str) -> bool:
     text = without_blank_markup(text)
     if has_words(text):
         return True
-    if _last_code(text).strip(" \t\n.:…") or _PAIR_OR_FACE.search(text):
+    if _last_code(text) or _PAIR_OR_FACE.search(text):
         return True
     marked_up = _RULE.sub("", _QUOTE_OR_HEADING.sub("", text))
     return any(map(_is_symbol, marked_up))
@@ -100,18 +100,18 @@ def _is_symbol(character: str) -> bool:
 
 
 def _last_code(text: str) -> str:
-    """The code with which a text ends, between backticks; empty if it ends with something else."""
+    """The code with which a text ends, between backticks; empty if it ends with something else, or with dots alone."""
     text = text.rstrip()
     ticks = len(text) - len(text.rstrip("`"))
     inside = text[: len(text) - ticks]
     before = inside.rfind("`" * ticks) if ticks else -1
-    return inside[before + ticks :] if before >= 0 else ""
+    return inside[before + ticks :].strip(" \t\n.:…") if before >= 0 else ""
 
 
 def _is_opening(text: str) -> bool:
     # One line such as "Thought process:". A text with other lines before the colon has content, and so have code, and
     # symbols on the lines after it.
-    if _last_code(text).strip(" \t\n.:…"):
+    if _last_code(text):
         return False
     lines = without_blank_markup(text).splitlines()
     spoken = [number for number, line in enumerate(lines) if has_words(line)]

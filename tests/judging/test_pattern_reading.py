@@ -123,6 +123,12 @@ def test_a_rubric_states_how_strictly_it_is_read(
     assert rubric(pattern, reading="prose").read_score(verdict) == in_prose
 
 
+@pytest.mark.parametrize("verdict", ["14", "2.4", "0.4", "-14"])
+@pytest.mark.parametrize("reading", ["pattern", "prose"])
+def test_a_part_of_a_number_is_no_score(reading: str, verdict: str) -> None:
+    assert rubric(r"(\d)", reading=reading).read_score(verdict) is None
+
+
 @pytest.mark.parametrize(
     ("maximum", "verdict", "score"),
     [(100, "Score: 85%", 85), (100, "Score: 85 % of 100", 85), (100, "Score: 85/100", 85), (90, "Score: 85%", None)],
@@ -258,6 +264,8 @@ def test_what_was_tried_is_shown(tmp_path: Path) -> None:
         (r"(?P<score>\d)", {}),
         (r"(?>Score): (\d)", {}),
         (r"Score: ++(\d)", {}),
+        (r"Score[^:\s]?[^\w\s] (\d)", {}),
+        (r"Score\D\S\W(\d)\s", {}),
         (r"Score: ([1-5]|[1-5]\.5)", {}),
         (r"Note: (\d,\d)", {}),
         (r"Elo: (\d,\d{3})", {"min_score": 1000, "max_score": 3000}),

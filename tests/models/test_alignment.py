@@ -24,6 +24,7 @@ TOKENS = any_of(["<think>", "</think>", "<a>", "<ab>"])
         ("<a><think>\n", "<a><think></think>", "</think>"),
         ("<a><think>", "<a></think>", "</think>"),
         ("<a><think>\n", "<a><think>\n\n</think>\n\n", "\n</think>\n\n"),
+        ("<a><think>\n", "<a>\n<think>\n\n</think>\n\n", "</think>\n\n"),
         ("<a><think></think>", "<a>", ""),
         ("<a><think>\n\n</think>\n\n", "<a><think></think>", ""),
     ],

@@ -184,6 +184,20 @@ def test_a_spelled_token_keeps_its_surroundings(every_model: dict[str, Model]):
     user = phi.tokenizer.convert_tokens_to_ids("<|user|>")
     ids = phi.codec.prompt_ids("a </s>")
     assert ids[ids.index(user) + 1 :][: len(newline)] != newline
+    legacy = every_model["qwen 3.5, sp legacy"]
+    clean = legacy.own([Turn("user", "a")], prompt=True)
+    end = clean.index(legacy.codec.end_id)
+    assert legacy.codec.prompt_ids("a </s>")[:end] == clean[:end]
+
+
+def test_a_token_that_takes_the_white_space_before_it_takes_that_of_a_spelled_text(tiny_model: Path, tmp_path: Path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True, normalized=False, lstrip=True)], special_tokens=True)
+    tokenizer.chat_template = CHATML.replace("<|im_end|>", "<|end|>")
+    tokenizer.save_pretrained(tmp_path)
+    model = opened(tmp_path, FAMILIES["chatml"])
+    assert model.own([Turn("user", "a \n")], prompt=True) == model.own([Turn("user", "a")], prompt=True)
+    assert model.codec.prompt_ids("a <|end|> \n") == model.codec.prompt_ids("a <|end|>")
 
 
 def test_a_token_over_the_border_is_generated_anew(every_model: dict[str, Model]):
@@ -198,6 +212,39 @@ def test_a_token_over_the_border_is_generated_anew(every_model: dict[str, Model]
     assert prompt == model.own([Turn("user", "a")], prompt=True)
     assert (prompt[-1], target[:2]) == (single, [single, close])
     assert [*prompt[:-1], pair, *target[1:]] == whole[: len(prompt) + len(target) - 1]
+
+
+def test_what_is_generated_anew_begins_without_a_space_of_the_tokenizer(tmp_path: Path):
+    """It puts one before every text that it encodes."""
+    family = ALL_FAMILIES["qwen 3.5"]
+    tokenizer = sentencepiece(pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="first", split=False))
+    tokenizer.add_tokens([AddedToken("\n\n", special=False, normalized=False)])
+    model = opened(write_family(tokenizer, family, tmp_path), family)
+    single, pair, close = (model.tokenizer.convert_tokens_to_ids(text) for text in ("\n", "\n\n", "</think>"))
+    assert pair in model.own([Turn("user", "a"), Turn("assistant", "so")], prompt=False)
+    assert model.codec.prompt_ids("a")[-1] == single
+    assert model.codec.target_ids("so", "a")[:3] == [single, close, pair]
+
+
+def test_a_reply_after_an_empty_thought_may_hold_the_marks_of_thoughts(every_model: dict[str, Model]):
+    """Though the template writes them before it, they are no control tokens there."""
+    model = every_model["qwen 3"]
+    said = [Turn("user", "why?"), Turn("assistant", "a <think> begins it")]
+    whole, prompt = model.own(said, prompt=False), model.codec.prompt_ids("why?")
+    target = model.codec.target_ids(said[1].text, "why?")
+    assert [*prompt, *target] == whole[: len(prompt) + len(target)]
+
+
+def test_a_thought_that_the_template_opens_before_each_reply_is_closed(tiny_model: Path, tmp_path: Path):
+    """A reply of that template holds its thought. One without a thought would be trained inside of it."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = CHATML.replace("assistant\\n", "assistant\\n<think>\\n").replace(
+        "message['role'] + '\\n'", "message['role'] + ('\\n<think>\\n' if message['role'] == 'assistant' else '\\n')"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    codec = ChatCodec(tmp_path)
+    assert tokenizer.decode(codec.prompt_ids("why?")).endswith("assistant\n<think>\n")
+    assert tokenizer.decode(codec.target_ids("so", "why?")) == "\n</think>\n\nso<|im_end|>"
 
 
 def test_the_system_text_goes_where_the_template_puts_it(every_model: dict[str, Model]):

@@ -206,14 +206,20 @@ def test_every_reply_becomes_a_row_or_is_dropped_once(sets, wanted, share):
 
 
 def test_a_written_verdicts_thought_is_no_part_of_it_but_stays_with_it():
-    said = ["<think>Score: 1</think>\nScore: 5", "<think>Score: 5</think>", "<think>Score: 5", "Score: 1"]
+    said = [
+        "<think>Score: 1</think>\nScore: 5",
+        "<think>Score: 5</think>",
+        "<think>Score: 5",
+        "Score: 1",
+        "Well.\n<think>Score: 5</think>",
+    ]
     replies = tuple(RankedReply(f"s/r{i}", f"text {i}", i, None, text) for i, text in enumerate(said))
     rows, dropped = eft_rows(written_verdicts(RankedSet("s", "Why?", replies), Marks()), Marks())
     assert [(r.id, r.example.target, r.example.thought) for r in rows] == [
         ("s/r0", "Score: 5", "Score: 1"),
         ("s/r3", "Score: 1", ""),
     ]
-    assert [(d.id, d.reason) for d in dropped] == [("s/r1", UNREADABLE), ("s/r2", UNREADABLE)]
+    assert [(d.id, d.reason) for d in dropped] == [(f"s/r{i}", UNREADABLE) for i in (1, 2, 4)]
 
 
 def test_a_ranked_replys_thought_goes_into_its_instruction_row():

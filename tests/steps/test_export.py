@@ -22,7 +22,7 @@ PAIRS = [
         f"Why {i}?",
         (1,),
         Candidate("c", TEXT, (2,), True, (), 4.5, 0.25, thought="Hm."),
-        Candidate("r", "", (3,), True, (), 1.0, 0.0),
+        Candidate("r", "", (3,), True, (), 1.0, 0.0, thought="So?"),
         0.25,
     )
     for i in range(3)
@@ -37,7 +37,7 @@ MESSAGES = [
         "rejected_score": 1.0,
         "label_smoothing": 0.25,
         "chosen_thought": "Hm.",
-        "rejected_thought": None,
+        "rejected_thought": "So?",
     }
     for i in range(3)
 ]
@@ -89,12 +89,12 @@ def test_both_files_are_read_by_the_library_that_trainers_use(tmp_path: Path):
             },
         ),
         (
-            Positive("p/r0", "Why?", (1,), Candidate("p/r0", "So.", (2,), True)),
+            Positive("p/r0", "Why?", (1,), Candidate("p/r0", "So.", (2,), True, thought="Hm.")),
             {
                 "id": "p/r0",
                 "kind": "positive",
                 "messages": [("user", "Why?"), ("assistant", "So.")],
-                "thought": None,
+                "thought": "Hm.",
             },
         ),
     ],

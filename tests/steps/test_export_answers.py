@@ -37,10 +37,11 @@ TEXT = 'say "hi"\u2028\x1b[31m\x00<|im_end|> 水\r\n'
 MakeStep = Callable[..., str]
 
 
-def candidate(name: str, text: str, *scores: float | None, finished: bool = True) -> Candidate:
+def candidate(name: str, text: str, *scores: float | None, finished: bool = True, thought: str = "") -> Candidate:
     verdicts = tuple(Verdict(f"{name}/v{k}", "…", score, 1) for k, score in enumerate(scores))
     valid = [score for score in scores if score is not None]
-    return Candidate(name, text, (1,), finished, verdicts, sum(valid) / len(valid) if valid else None, None)
+    mean = sum(valid) / len(valid) if valid else None
+    return Candidate(name, text, (1,), finished, verdicts, mean, None, thought)
 
 
 SAMPLED = [JudgedPrompt(f"given/p{i:06d}", f"Why {i}?", (1,), (candidate(f"r{i}", f"So {i}."),)) for i in (1, 0, 2)]
@@ -49,7 +50,11 @@ JUDGED = [
         "p0",
         "Why?",
         (1,),
-        (candidate("p0/r0", "a", 1, 2), candidate("p0/r1", TEXT, 4, None), candidate("p0/r2", "c", 4, 4)),
+        (
+            candidate("p0/r0", "a", 1, 2),
+            candidate("p0/r1", TEXT, 4, None, thought="Hm."),
+            candidate("p0/r2", "c", 4, 4),
+        ),
     ),
     JudgedPrompt("p1", "How?", (1,), (candidate("p1/r0", "d", None, finished=False), candidate("p1/r1", "e", None))),
 ]
@@ -102,7 +107,7 @@ def test_candidates_become_rows_with_their_scores(step: MakeStep, tmp_path: Path
         "finished": True,
         "mean": 4.0,
         "scores": [4.0, None],
-        "thought": None,
+        "thought": "Hm.",
     }
     assert (found[3]["finished"], found[3]["mean"], found[3]["scores"]) == (False, None, [None])
 

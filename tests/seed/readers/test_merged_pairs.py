@@ -133,6 +133,14 @@ def test_a_reply_that_was_not_compared_is_dropped_from_its_set(read):
     assert [one.text for one in kept.replies] == ["a", "b", "c"]
 
 
+def test_a_score_that_only_one_of_the_rows_of_a_reply_has_is_kept(read):
+    plain = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    scored = {"prompt": "p", "chosen": "a", "rejected": "c", "score_chosen": 5, "score_rejected": 1}
+    for rows in ([plain, scored], [scored, plain]):
+        (found,) = read(*rows)
+        assert {one.text: one.score for one in found.replies} == {"a": 5, "b": None, "c": 1}
+
+
 def test_liked_and_disliked_replies_are_one_ranking(read):
     found, alone = read(kto("a", False), kto("b", True), kto("c", True), kto("d", False, "q"))
     assert [(one.text, one.rank) for one in found.replies] == [("a", 1), ("b", 0), ("c", 0)]

@@ -33,6 +33,13 @@ def asked(*rows: dict[str, Any], turns: Any = "first", **options: Any) -> list[A
         ({"messages": CHAT[:2]}, (), "u0"),
         ({"conversations": [{"from": "human", "value": "u"}]}, (), "u"),
         ({"prompt": "p", "completion": "c", "id": 7}, (), "p"),
+        ({"prompt": "p", "response": "c", "rating": 2}, (), "p"),
+        ({"prompt": "p", "split": "test"}, (), "p"),
+        (
+            {"prompt": [{"role": "system", "content": "s"}, CHAT[2]], "history": [["u", "a"]]},
+            (S("s"), U("u"), A("a")),
+            "u1",
+        ),
     ],
 )
 def test_what_a_row_asks(row, history, prompt):

@@ -154,6 +154,27 @@ def test_too_many_bad_rows_end_the_reading_with_the_most_common_reasons(read):
     assert len(read(*good, null, null, missing, bad_share=0.3)) == 11
 
 
+def test_the_three_most_common_reasons_are_shown_the_most_common_one_first(read):
+    rows = [
+        *[without(PREFERENCE, "chosen")] * 2,
+        *[{**PREFERENCE, "rejected": None}] * 4,
+        *[{**PREFERENCE, "chosen": 7}] * 3,
+        without(PREFERENCE, "rejected"),
+    ]
+    with pytest.raises(RowError) as error:
+        read(PREFERENCE, *rows, bad_share=0.1)
+    assert (
+        "allows: 4 × field 'rejected' is null (first: seed.jsonl:4); 3 × field 'chosen' is not a text (first: "
+        "seed.jsonl:8); 2 × field 'chosen' is missing (first: seed.jsonl:2); correct them, "
+    ) in str(error.value)
+
+
+@pytest.mark.parametrize(("good", "bad"), [(TREE, {**TREE, "prompt": "Why?"}), (MESSAGE, {**MESSAGE, "role": "user"})])
+def test_too_many_bad_trees_or_messages_end_the_reading_too(read, good, bad):
+    with pytest.raises(RowError, match=r"^seed_data.source: 1 of 2 rows cannot be used"):
+        read(good, bad, bad_share=0.1)
+
+
 def test_sound_rows_that_are_left_out_are_not_bad(read):
     """Rows with tools, another language, or no replies that differ do not stop a reading."""
     tools = {"messages": [*CHAT["messages"], {"role": "tool", "content": "42"}]}

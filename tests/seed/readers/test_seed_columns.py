@@ -20,6 +20,14 @@ def test_columns_of_other_names_are_read_as_the_recipe_names_them(read):
     assert (found.prompt, [one.text for one in found.replies]) == ("Why?", ["So.", "No."])
 
 
+def test_a_column_of_a_fields_name_is_not_meant_where_another_one_is_named(read):
+    """Not even in a row that has no such column."""
+    rows = [{**PREFERENCE, "question": "Why?"}, PREFERENCE]
+    bad, found = read(*rows, columns={"prompt": "question"})
+    assert found.prompt == "Why?"
+    assert (bad.id, bad.step) == ("seed.jsonl:2", "seed")
+
+
 def test_the_keys_of_messages_may_be_named_too(read):
     row = {"dialog": [{"who": "user", "says": "Why?"}, {"who": "assistant", "says": "So."}]}
     (found,) = read(row, columns={"messages": "dialog", "role": "who", "content": "says"})
@@ -102,6 +110,21 @@ def test_a_column_that_changes_the_meaning_is_refused_unless_it_is_ignored(read,
     assert len(read(row, ignore=[column])) == 1
 
 
+@pytest.mark.parametrize("column", ["system", "system_prompt", "history", "passage", "persona", "thinking"])
+def test_a_tree_has_no_columns_that_change_its_meaning(read, column):
+    reply = {"message_id": "a", "text": "So.", "role": "assistant", "rank": 0}
+    asked = {"message_id": "u", "text": "Why?", "role": "prompter", "replies": [reply]}
+    with pytest.raises(RowError, match=f"^seed.jsonl:1: column '{column}' changes what a row means"):
+        read({"message_tree_id": "u", "prompt": asked, column: "x"})
+
+
+def test_a_score_beside_ranked_replies_says_nothing_of_one_of_them(read):
+    reading = Reading(SeedData())
+    (found,) = read({**PREFERENCE, "score": 1}, reading=reading)
+    assert [one.rank for one in found.replies] == [0, 1]
+    assert reading.figures()["reading"]["unused_columns"] == ["score"]
+
+
 def test_the_remedy_for_a_context_helps(read):
     (found,) = read({**PREFERENCE, "context": "There."}, columns={"input": "context"})
     assert found.prompt == "p\n\nThere."
@@ -130,6 +153,9 @@ def test_a_column_may_rule_a_row_out(read, column, reason):
 def test_the_split_and_the_language_are_the_recipes(read):
     (found,) = read({**CHAT, "split": "test", "language": "Chinese"}, split="test", language="zh")
     assert found.prompt == "u"
+    found, other = read({**CHAT, "split": "train"}, {**CHAT, "split": "test"}, split="main/train")
+    assert found.prompt == "u"
+    assert other == Dropped("seed.jsonl:2", "seed", "it belongs to another split")
 
 
 @pytest.mark.parametrize(

@@ -271,11 +271,23 @@ def test_scores_rank_replies_that_have_no_ranks(read):
     assert [(one.text, one.rank, one.score) for one in beside.replies] == [("a", 1, 0.1), ("b", 0, 0.7)]
 
 
-def test_a_label_against_its_scores_is_left_out(read):
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [
+        ("score_chosen", "score_rejected"),
+        ("chosen_score", "rejected_score"),
+        ("rating_chosen", "rating_rejected"),
+        ("chosen_rating", "rejected_rating"),
+        ("chosen-rating", "rejected-rating"),
+    ],
+)
+def test_scores_beside_a_label_are_kept_make_a_tie_or_leave_it_out(read, chosen: str, rejected: str):
     row = {"prompt": "p", "chosen": "c", "rejected": "r"}
-    (tie,) = read({**row, "score_chosen": 7.5, "score_rejected": 7.5})
+    (kept,) = read({**row, chosen: 9, rejected: 2})
+    assert [(one.rank, one.score) for one in kept.replies] == [(0, 9), (1, 2)]
+    (tie,) = read({**row, chosen: 7.5, rejected: 7.5})
     assert [(one.rank, one.score) for one in tie.replies] == [(0, 7.5), (0, 7.5)]
-    (against,) = read({**row, "chosen_rating": 1, "rejected_rating": 2})
+    (against,) = read({**row, chosen: 1, rejected: 2})
     assert against == Dropped("seed.jsonl:1", "seed", "the rejected reply has the higher score")
 
 
@@ -295,6 +307,29 @@ def test_a_thought_is_not_the_reply(read):
     assert ignored.replies[0].thought == ""
     row = {"prompt": "p", "chosen": [{**apart[1]}], "rejected": "<think>So.</think>r"}
     assert [(one.text, one.thought) for one in read(row)[0].replies] == [("a0", "Hm."), ("r", "So.")]
+
+
+SAID = {"role": "assistant", "content": "So.", "reasoning_content": "Hm."}
+OTHER = {"role": "assistant", "content": "No."}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p", "completion": [SAID]},
+        {"prompt": "p", "completion": [SAID], "label": True},
+        {"messages": [*say("p"), SAID], "kto_tag": True},
+        {"prompt": "p", "response": SAID, "score": 3},
+        {"prompt": "p", "chosen": [SAID], "rejected": [OTHER]},
+        {"prompt": "p", "chosen": [OTHER], "rejected": [SAID]},
+        {"conversation_a": [*say("p"), SAID], "conversation_b": [*say("p"), OTHER], "winner": "model_a"},
+        {"conversation_a": [*say("p"), OTHER], "conversation_b": [*say("p"), SAID], "winner": "tie"},
+    ],
+)
+def test_the_thought_of_a_message_stays_with_its_reply_in_every_format(read, row: dict[str, Any]):
+    (found,) = read(row)
+    assert {(one.text, one.thought) for one in found.replies} <= {("So.", "Hm."), ("No.", "")}
+    assert "Hm." in [one.thought for one in found.replies]
 
 
 def test_a_thought_without_an_end_is_no_reply(read):
