@@ -10,8 +10,9 @@ import jinja2
 from selfreward_ray.errors import UserError
 from selfreward_ray.thought import KNOWN_MARKS, THINK, Marks
 
-Message = dict[str, str]
-"""``role`` and ``content``, and for a reply with a thought also the field in which the template expects it."""
+Message = dict[str, Any]
+"""``role`` and ``content``, both texts; for a reply with a thought also the field in which the template expects it, and
+for calls of tools and their results what `selfreward_ray.models.tools` gives."""
 
 SWITCHES = ("enable_thinking", "thinking", "reasoning")
 """Variables of templates that turn thinking on and off, as true and false."""
@@ -26,6 +27,14 @@ class TurnsRefused(UserError):
 
 class ReplyChanged(TurnsRefused):
     """The model's chat template shows a reply with another text."""
+
+
+NO_TOOLS = "the model's chat template renders no tools"
+"""The reason for which conversations with tools are dropped."""
+
+
+class NoTools(TurnsRefused):
+    """The model's chat template renders no tools."""
 
 
 class ChatTemplate:
@@ -45,14 +54,17 @@ class ChatTemplate:
                 "none, and need one here"
             ) from None
 
-    def render(self, messages: list[Message], *, prompt: bool, thinking: bool | None = None) -> str:
+    def render(
+        self, messages: list[Message], *, prompt: bool, thinking: bool | None = None, tools: list[Any] | None = None
+    ) -> str:
         """The conversation as text, with what precedes the next reply if `prompt` is set.
 
-        `thinking` turns thinking on or off; None leaves the template's default. Raises `TurnsRefused` if the template
+        `thinking` turns thinking on or off; None leaves the template's default. `tools` are declared.
+        Raises `TurnsRefused` if the template
         does not accept the messages, and `UserError` for a template that has no switch.
         """
         variables = {} if thinking is None else {self.require_switch(): thinking}
-        return self._rendered(messages, prompt, variables)
+        return self._rendered(messages, prompt, variables | ({"tools": tools} if tools else {}))
 
     def require_switch(self) -> str:
         """The variable that turns thinking on and off. Raises `UserError` if the template has none."""
@@ -108,7 +120,7 @@ class ChatTemplate:
         ]  # fmt: skip
         return tuple(named)
 
-    def _rendered(self, messages: list[Message], prompt: bool, variables: dict[str, bool]) -> str:
+    def _rendered(self, messages: list[Message], prompt: bool, variables: dict[str, Any]) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=prompt, **variables

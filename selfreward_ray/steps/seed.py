@@ -4,6 +4,9 @@ from dataclasses import replace
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import given_sets, is_source
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.local import local_model
+from selfreward_ray.models.template import NO_TOOLS
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
@@ -30,7 +33,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
         reading = Reading(recipe.seed_data)
-        sets, offered = _given(recipe) if installed else _read(recipe, reading)
+        sets, offered = _given(recipe) if installed else _read(recipe, reading, progress)
         for note in reading.notes():
             progress.say(note)
         _check(sets, recipe)
@@ -57,12 +60,30 @@ def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
 
 
-def _read(recipe: Recipe, reading: Reading) -> tuple[SeedSets, int]:
+def _read(recipe: Recipe, reading: Reading, progress: Progress) -> tuple[SeedSets, int]:
     """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered."""
     found = list(read_seed(recipe.seed_data, reading))
+    if any(isinstance(item, RankedSet) and item.tool_use for item in found) and not _renders_tools(recipe, progress):
+        found = [
+            Dropped(item.id, "seed", NO_TOOLS) if isinstance(item, RankedSet) and item.tool_use else item
+            for item in found
+        ]
     refused = [item for item in found if isinstance(item, Dropped)]
     sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_sizes(), recipe.seed)
     return replace(sets, dropped=refused + sets.dropped), len(found)
+
+
+def _renders_tools(recipe: Recipe, progress: Progress) -> bool:
+    """Whether the base model's chat template renders tools; True if the model cannot be opened here, because SFT asks
+    the template again."""
+    try:
+        return ChatCodec(local_model(recipe.model, weights=False)).renders_tools
+    except UserError as error:
+        progress.say(
+            f"the source has conversations with tools; they are kept, and SFT drops them if the chat template of "
+            f"{recipe.model} renders no tools, which cannot be seen here: {error}"
+        )
+        return True
 
 
 def _check(sets: SeedSets, recipe: Recipe) -> None:

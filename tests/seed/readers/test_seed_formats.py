@@ -457,24 +457,6 @@ def test_the_recipe_weighs_attributes(read):
     assert [(one.text, one.rank, one.score) for one in found.replies] == [("a", 1, 4.0), ("b", 0, 5.0)]
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"role": "tool", "content": "42"},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
-        {"role": "assistant", "content": "a", "function_call": {"name": "f"}},
-        {"from": "observation", "value": "42"},
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "c"}]},
-    ],
-)
-def test_conversations_with_tools_are_left_out(read, message):
-    found = read({"messages": [*say("Hi"), message, *say("x", "good")]}, {"messages": say("Hi", "good")}, bad_share=0)
-    assert found[0] == Dropped("seed.jsonl:1", "seed", "it uses tools, which chats here cannot have")
-    assert isinstance(found[1], RankedSet)
-    (offered,) = read({"messages": say("Hi", "good"), "tools": [{"name": "f"}]})
-    assert offered == found[0]
-
-
 def test_what_is_no_text_is_left_out(read):
     picture = [{"role": "user", "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {}}]}]
     for row in ({"messages": [*picture, *say("x", "good")[1:]]}, {"images": ["a.png"], "messages": say("Hi", "good")}):
