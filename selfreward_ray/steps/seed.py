@@ -17,6 +17,9 @@ from selfreward_ray.seed.split import SeedSets, best_reply, divide, ift_example
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 
+_ASKED = "tools_for"
+"""The figure of the manifest that names the model whose chat template was asked whether it renders tools."""
+
 
 def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     """Tables `rows` (IFT, `SftExample`), `eft` and `held_out` (`RankedSet`) in `out` (paper, section 3.1.1).
@@ -30,6 +33,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     step = Step("seed", out, part, {} if installed else {"source": sizes.named()})
     if step.is_done():
         skipped(label)
+        _check_asked(step, recipe)
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
         reading = Reading(recipe.seed_data)
@@ -51,7 +55,10 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
         if short:
             progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
-        return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept | reading.figures())
+        metrics = kept | reading.figures()
+        if any(row.tool_use for row in sets.ift) or any(item.reason == NO_TOOLS for item in sets.dropped):
+            metrics[_ASKED] = recipe.model
+        return step.finish(offered=offered, kept=sum(kept.values()), metrics=metrics)
 
 
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
@@ -84,6 +91,16 @@ def _renders_tools(recipe: Recipe, progress: Progress) -> bool:
             f"{recipe.model} renders no tools, which cannot be seen here: {error}"
         )
         return True
+
+
+def _check_asked(step: Step, recipe: Recipe) -> None:
+    """Raise `UserError` if another model decided whether conversations with tools are kept."""
+    asked = step.manifest().metrics.get(_ASKED, recipe.model)
+    if asked != recipe.model:
+        raise UserError(
+            f"{step.folder.uri} holds a finished 'seed' step whose conversations with tools were chosen for the chat "
+            f"template of {asked}; choose another folder, or remove this one to make it again"
+        )
 
 
 def _check(sets: SeedSets, recipe: Recipe) -> None:
