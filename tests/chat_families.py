@@ -259,7 +259,8 @@ def _tool_chatml(thought: str, opened: str, lead: str, *marks: str) -> Family:
 TOOL_FAMILIES = {
     "chatml with tools": _tool_chatml("", "", ""),
     "thoughts with tools": _tool_chatml(
-        "{{ '<think>\\n\\n</think>\\n\\n' if m['role'] == 'assistant' and loop.last else '' }}",
+        "{% if m['role'] == 'assistant' and loop.last %}"
+        "{{ '<think>\\n' + (m['reasoning_content'] or '') + '\\n</think>\\n\\n' }}{% endif %}",
         "<think>\\n",
         "\n</think>\n\n",
         *_THINK,

@@ -270,6 +270,7 @@ class ChatCodec:
     def _rendered(self, asked: _Asked, answer: Message, thought: str = "") -> _Rendered:
         """The conversation with its reply. Of the reply's text only control tokens are hidden."""
         prompt = self._prompt(asked)
+        self._check_tools(asked, answer)
         place = asked.spelled.fresh()
         before, after = self._around_reply(asked, place)
         if thought and asked.thinking is not False:
@@ -294,7 +295,6 @@ class ChatCodec:
         written = _Rendered(prompt, lead + found.reply, found.ending)
         if not self._holds(written, answer):
             raise self._changed()
-        self._check_tools(asked, answer)
         return written
 
     def _reply_after(self, stem: str, said: str, after: str, answer: Message) -> _Rendered | None:

@@ -358,6 +358,14 @@ ROWS: list[tuple[str, str, dict[str, Any], tuple[Turn, ...], str, tuple[tuple[st
         "Hi\n\nThere.",
         GOOD,
     ),
+    (
+        "xLAM",
+        "xlam",
+        {"id": 7, "query": Q, "answers": '[{"name": "f", "arguments": {"a": 1}}]', "tools": '[{"name": "f"}]'},
+        (),
+        Q,
+        (("", 0, None),),
+    ),
     ("queries", "query-response", {"query": Q, "response": "good", "type": None}, (), Q, GOOD),
     (
         "Dolly",

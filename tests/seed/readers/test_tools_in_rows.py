@@ -7,7 +7,7 @@ import pytest
 
 from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, RankedSet, ToolCall, ToolUse, Turn
-from selfreward_ray.seed.readers import Asked, Reading, read_asked
+from selfreward_ray.seed.readers import Reading, read_asked
 from selfreward_ray.seed.readers.rows import NOT_FIRST, OUT_OF_TURN, UNANSWERED
 from selfreward_ray.seed.readers.tools import BAD_CALL, BAD_TOOLS, IN_PARTS, LONE_SURROGATE, NO_CALL, TOOLS
 from selfreward_ray.seed.readers.values import OTHER_CALLER
@@ -108,6 +108,17 @@ def test_tools_are_read_in_every_shape(read, row: dict[str, Any]):
     assert [reply.text for reply in said.replies] == ["No."]
 
 
+def test_a_row_of_xlam_is_a_question_with_its_calls(read):
+    """Two calls are one reply; a question without any gives none."""
+    calls = [{"name": "weather", "arguments": {"town": town}} for town in ("Oslo", "Bergen")]
+    row = {"query": "Rain?", "answers": json.dumps(calls), "tools": json.dumps([FUNCTION])}
+    found, none = read(row, {**row, "answers": "[]"})
+    assert (found.id, found.prompt, found.conversation) == ("seed/000000", "Rain?", None)
+    expected = tuple(ToolCall("weather", json.dumps(call["arguments"])) for call in calls)
+    assert found.tool_use == ToolUse(DECLARED, calls=expected)
+    assert none == Dropped("seed.jsonl:2", "seed", "every reply is empty")
+
+
 def test_arguments_in_a_text_stay_as_they_are_written(read):
     for written, expected in (
         ('{ "town":"Oslo", "day": null }', '{ "town":"Oslo", "day": null }'),
@@ -196,9 +207,10 @@ def test_long_arguments_count_as_text(read):
     assert found.reason == "a message between the prompt and the reply is longer than seed_data.max_characters"
 
 
-@pytest.mark.parametrize("row", [{"messages": CHAT}, {"messages": [ASKED], "tools": [TOOL]}])
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": CHAT}, {"messages": [ASKED], "tools": [TOOL]}, {"query": "Rain?", "answers": "[]", "tools": [TOOL]}],
+)
 def test_a_prompt_with_tools_is_left_out(row: dict[str, Any]):
-    rows = [Row("p:1", row), Row("p:2", {"messages": [ASKED]})]
-    dropped, asked = read_asked(rows, Reading.of_prompts(RowReading()))
+    (dropped,) = read_asked([Row("p:1", row)], Reading.of_prompts(RowReading()))
     assert dropped == Dropped("p:1", "seed", TOOLS)
-    assert isinstance(asked, Asked)
