@@ -15,11 +15,40 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A message of a conversation."""
+class ToolCall:
+    """An assistant's call of a tool."""
 
-    role: Literal["system", "user", "assistant"]
+    name: str
+    arguments: str
+    """A JSON object, as text."""
+    id: str = ""
+    """By which a result names the call; empty if the source has none."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message of a conversation. Only conversations with a `ToolUse` have calls and the role ``tool``."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     text: str
+    calls: tuple[ToolCall, ...] = ()
+    """What an assistant's message calls."""
+    tool: str = ""
+    """The name of the tool whose result the text is, if the source has it."""
+    call_id: str = ""
+    """The id of the call whose result the text is, if the source has it."""
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """What a conversation with tools has beside its history, prompt and reply. Such conversations serve SFT alone."""
+
+    tools: str = ""
+    """The declared tools, a JSON list of objects as text; empty if the source declares none."""
+    since: tuple[Turn, ...] = ()
+    """The messages between the prompt and the reply: the assistant's calls and the tools' results."""
+    calls: tuple[ToolCall, ...] = ()
+    """What the reply calls. Its text may then be empty."""
 
 
 def conversation_text(history: tuple[Turn, ...], prompt: str) -> str:
@@ -59,6 +88,8 @@ class RankedSet:
     """Id of the conversation that the set was taken from; None if no other set was taken from it."""
     group: str = ""
     """Name of the held-out set that it belongs to, if held-out sets have names."""
+    tool_use: ToolUse | None = None
+    """None if the conversation has no tools. Otherwise it has one reply."""
 
     @property
     def question(self) -> str:
@@ -127,6 +158,8 @@ class SftExample:
     history: tuple[Turn, ...] = ()
     thought: str = ""
     """What stands before the target as its thought; empty if there is none."""
+    tool_use: ToolUse | None = None
+    """As `RankedSet.tool_use`."""
 
 
 @dataclass(frozen=True)

@@ -186,3 +186,112 @@ def write_family(tokenizer: Any, family: Family, folder: Path) -> Path:
     tokenizer.chat_template = family.template
     tokenizer.save_pretrained(folder)
     return folder
+
+
+# Conversations with tools: where they are declared, how a call is written and ends, whose turn a result is.
+_NAMED = "{% for t in tools or [] %}{{ t | tojson + '\\n' }}{% endfor %}"
+_JSON_CALLS = (
+    "{% for c in m['tool_calls'] or [] %}{{ '<tool_call>\\n{\"name\": \"' + c['function']['name'] }}"
+    "{{ '\", \"arguments\": ' }}{{ c['function']['arguments'] | tojson }}{{ '}\\n</tool_call>' }}{% endfor %}"
+)
+_TOOL_CHATML = (
+    "{% if tools %}{{ '<|im_start|>system\\n' }}"
+    "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] + '\\n' }}{% endif %}"
+    + _NAMED
+    + "{{ '<|im_end|>\\n' }}{% endif %}{% for m in messages %}"
+    "{% if m['role'] == 'tool' %}"
+    "{% if messages[loop.index0 - 1]['role'] != 'tool' %}{{ '<|im_start|>user' }}{% endif %}"
+    "{{ '\\n<tool_response>\\n' + m['content'] + '\\n</tool_response>' }}"
+    "{% if loop.last or messages[loop.index0 + 1]['role'] != 'tool' %}{{ '<|im_end|>\\n' }}{% endif %}"
+    "{% elif m['role'] != 'system' or not tools %}{{ '<|im_start|>' + m['role'] + '\\n' }}THOUGHT{{ m['content'] }}"
+    + _JSON_CALLS
+    + "{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\nOPENED' }}{% endif %}"
+)
+# One call at a time, without a text beside it; a result is written as JSON.
+_TOOL_HEADERS = (
+    "{{ bos_token }}" + _NAMED + "{% for m in messages %}{% if m['tool_calls'] %}"
+    "{% if m['tool_calls'] | length > 1 %}{{ raise_exception('one call at a time') }}{% endif %}"
+    "{% set f = m['tool_calls'][0]['function'] %}{{ '<|start|>assistant<|end_header|>\\n\\n{\"name\": \"' }}"
+    "{{ f['name'] + '\", \"parameters\": ' + f['arguments'] | tojson + '}<|eot|>' }}"
+    "{% elif m['role'] == 'tool' %}{{ '<|start|>ipython<|end_header|>\\n\\n' + m['content'] | tojson + '<|eot|>' }}"
+    "{% else %}{{ '<|start|>' + m['role'] + '<|end_header|>\\n\\n' + m['content'] | trim + '<|eot|>' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant<|end_header|>\\n\\n' }}{% endif %}"
+)
+# Arguments are a text. A reply that follows a result goes on in the turn of the call.
+_TOOL_TEXTS = (
+    "{{ bos_token + '' }}" + _NAMED + "{% set ns = namespace(result=false) %}{% for m in messages %}"
+    "{% if m['role'] == 'tool' %}{{ '<tool_output>' + m['content'] + '</tool_output>' }}{% set ns.result = true %}"
+    "{% elif m['role'] == 'assistant' %}{% if not ns.result %}{{ '<|Assistant|>' }}{% endif %}{{ m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %}{{ '<tool>' + c['function']['name'] + '\\n' + c['function']['arguments'] }}"
+    "{{ '</tool>' }}{% endfor %}{{ eos_token }}{% set ns.result = false %}"
+    "{% else %}{{ ('<|User|>' if m['role'] == 'user' else '') + m['content'] }}{% set ns.result = false %}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt and not ns.result %}{{ '<|Assistant|>' }}{% endif %}"
+)
+# The header of a call names the tool, and another token ends it.
+_TOOL_CHANNELS = (
+    "{{ '<|start|>system<|message|>' }}" + _NAMED + "{{ '<|end|>' }}{% for m in messages %}{% if m['tool_calls'] %}"
+    "{% for c in m['tool_calls'] %}{{ '<|start|>assistant to=' + c['function']['name'] + '<|channel|>commentary' }}"
+    "{{ '<|message|>' + m['content'] + c['function']['arguments'] | tojson + '<|call|>' }}{% endfor %}"
+    "{% elif m['role'] == 'assistant' %}{{ '<|start|>assistant<|channel|>final<|message|>' + m['content'] }}"
+    "{{ '<|return|>' if loop.last and not add_generation_prompt else '<|end|>' }}"
+    "{% else %}{{ '<|start|>' + m['role'] + '<|message|>' + m['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
+# Field by field, and no token ends a turn.
+_TOOL_FIELDS = (
+    "{{ '[gMASK]<sop>' }}" + _NAMED + "{% for m in messages %}"
+    "{{ '<|observation|>' if m['role'] == 'tool' else '<|' + m['role'] + '|>' }}{{ '\\n' + m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %}{{ '\\n<tool_call>' + c['function']['name'] }}"
+    "{% for k, v in c['function']['arguments'].items() %}"
+    "{{ '\\n<arg_key>' + k + '</arg_key>\\n<arg_value>' + (v if v is string else v | tojson) + '</arg_value>' }}"
+    "{% endfor %}{{ '\\n</tool_call>' }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+_TOOL_MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+
+
+def _tool_chatml(thought: str, opened: str, lead: str, *marks: str) -> Family:
+    template = _TOOL_CHATML.replace("THOUGHT", thought).replace("OPENED", opened)
+    return Family(template, _IM, "<|im_end|>", lead=lead, marks=(*_TOOL_MARKS, *marks))
+
+
+TOOL_FAMILIES = {
+    "chatml with tools": _tool_chatml("", "", ""),
+    "thoughts with tools": _tool_chatml(
+        "{% if m['role'] == 'assistant' and loop.last %}"
+        "{{ '<think>\\n' + (m['reasoning_content'] or '') + '\\n</think>\\n\\n' }}{% endif %}",
+        "<think>\\n",
+        "\n</think>\n\n",
+        *_THINK,
+    ),
+    "one call": Family(
+        _TOOL_HEADERS, ("<|begin|>", "<|eos|>", "<|start|>", "<|end_header|>", "<|eot|>"), "<|eot|>", shown=str.strip
+    ),
+    "arguments as text": Family(
+        _TOOL_TEXTS, _R1, "</s>", marks=("<tool>", "</tool>", "<tool_output>", "</tool_output>")
+    ),
+    "another end": Family(_TOOL_CHANNELS, (*_OSS, "<|call|>"), "<|return|>", lead="<|channel|>final<|message|>"),
+    "fields": Family(
+        _TOOL_FIELDS,
+        ("[gMASK]", "<|endoftext|>", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        "<|endoftext|>",
+        lead="\n",
+        marks=(*_TOOL_MARKS, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+        no_end=True,
+    ),
+}
+"""Families whose templates render tools. Of "one call" a message has one call and no text beside it."""
+_LAST_CALL = _JSON_CALLS.replace("or []", "[-1:]").replace("m['tool_calls']", "(m['tool_calls'] or [])")
+TOOLLESS = {
+    "no tools at all": FAMILIES["chatml"].template,
+    "no calls": _TOOL_CHATML.replace(_JSON_CALLS, ""),
+    "no results": _TOOL_CHATML.replace("m['content'] + '\\n</tool_response>'", "'\\n</tool_response>'"),
+    "no declarations": _TOOL_CHATML.replace(_NAMED, ""),
+    "no arguments": _TOOL_CHATML.replace("{{ c['function']['arguments'] | tojson }}", "{}"),
+    "refused roles": "{% for m in messages if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endfor %}"
+    + FAMILIES["chatml"].template,
+}
+"""Templates that leave out a part of what a conversation has of tools."""
+TOOLLESS = {name: template.replace("THOUGHT", "").replace("OPENED", "") for name, template in TOOLLESS.items()}
+ONLY_THE_LAST_CALL = _TOOL_CHATML.replace(_JSON_CALLS, _LAST_CALL).replace("THOUGHT", "").replace("OPENED", "")

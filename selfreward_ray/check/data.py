@@ -32,7 +32,8 @@ def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
         yield from _check_hub(name, "seed_data.source")
         return
     reading = Reading(wanted)
-    sets, offered = read_sets(recipe, reading, MOST_ROWS)
+    said: list[str] = []
+    sets, offered = read_sets(recipe, reading, said.append, MOST_ROWS)
     whole = reading.rows < MOST_ROWS
     if whole:
         check_sets(sets, recipe)
@@ -43,7 +44,7 @@ def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
     yield f"{name}: {of} of the format {reading.format!r}: {counts}"
     if sets.dropped:
         yield f"left out: {len(sets.dropped):,} of {offered:,}: {commonest(sets.dropped)}"
-    yield from reading.notes()
+    yield from [*said, *reading.notes()]
 
 
 def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:

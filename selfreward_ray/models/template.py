@@ -10,8 +10,9 @@ import jinja2
 from selfreward_ray.errors import UserError
 from selfreward_ray.thought import KNOWN_MARKS, THINK, Marks
 
-Message = dict[str, str]
-"""``role`` and ``content``, and for a reply with a thought also the field in which the template expects it."""
+Message = dict[str, Any]
+"""``role`` and ``content``, both texts; for a reply with a thought also the field in which the template expects it, and
+for calls of tools and their results what `selfreward_ray.models.tools` gives."""
 
 SHOW = "give the folder a chat_template.jinja that writes the content of each message, a text, once and as it is"
 SWITCHES = ("enable_thinking", "thinking", "reasoning")
@@ -27,6 +28,14 @@ class TurnsRefused(UserError):
 
 class ReplyChanged(TurnsRefused):
     """The model's chat template shows a reply with another text."""
+
+
+NO_TOOLS = "the model's chat template renders no tools"
+"""The reason for which conversations with tools are dropped."""
+
+
+class NoTools(TurnsRefused):
+    """The model's chat template renders no tools."""
 
 
 class ChatTemplate:
@@ -46,20 +55,25 @@ class ChatTemplate:
                 "none, and need one here"
             ) from None
 
-    def render(self, messages: list[Message], *, prompt: bool, thinking: bool | None = None) -> str:
+    def render(
+        self, messages: list[Message], *, prompt: bool, thinking: bool | None = None, tools: list[Any] | None = None
+    ) -> str:
         """The conversation as text, with what precedes the next reply if `prompt` is set.
 
-        `thinking` turns thinking on or off; None leaves the template's default. Raises `TurnsRefused` if the template
+        `thinking` turns thinking on or off; None leaves the template's default. `tools` are declared.
+        Raises `TurnsRefused` if the template
         does not accept the messages, and `UserError` for a template that has no switch.
         """
         variables = {} if thinking is None else {self.require_switch(): thinking}
-        return self._rendered(messages, prompt, variables)
+        return self._rendered(messages, prompt, variables | ({"tools": tools} if tools else {}))
 
-    def around_reply(self, messages: list[Message], place: str, thinking: bool | None = None) -> tuple[str, str]:
+    def around_reply(
+        self, messages: list[Message], place: str, thinking: bool | None = None, tools: list[Any] | None = None
+    ) -> tuple[str, str]:
         """What the template writes before and after a reply, for which `place` stands, a character that it never
         writes. Raises `TurnsRefused` if it does not show a reply once."""
         answer = {"role": "assistant", "content": place}
-        before, *after = self.render([*messages, answer], prompt=False, thinking=thinking).split(place)
+        before, *after = self.render([*messages, answer], prompt=False, thinking=thinking, tools=tools).split(place)
         if len(after) != 1:
             raise TurnsRefused(f"the chat template of {self._model} shows a reply {len(after)} times, not once; {SHOW}")
         return before, after[0]
@@ -118,7 +132,7 @@ class ChatTemplate:
         ]  # fmt: skip
         return tuple(named)
 
-    def _rendered(self, messages: list[Message], prompt: bool, variables: dict[str, bool]) -> str:
+    def _rendered(self, messages: list[Message], prompt: bool, variables: dict[str, Any]) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=prompt, **variables

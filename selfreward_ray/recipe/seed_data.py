@@ -32,6 +32,7 @@ FormatName = Literal[
     "orca",
     "question-answer",
     "query-response",
+    "xlam",
     "dolly",
     "instruction",
     "text",

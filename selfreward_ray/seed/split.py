@@ -36,7 +36,7 @@ def best_reply(ranked: RankedSet) -> RankedReply:
 def ift_example(ranked: RankedSet) -> SftExample:
     """The prompt, after what was said before it, with its best-ranked reply."""
     best = best_reply(ranked)
-    return SftExample(f"{best.id}/ift", "ift", ranked.prompt, best.text, ranked.history, best.thought)
+    return SftExample(f"{best.id}/ift", "ift", ranked.prompt, best.text, ranked.history, best.thought, ranked.tool_use)
 
 
 def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
@@ -53,7 +53,7 @@ def divide(sets: list[RankedSet], sizes: SeedData, rng_seed: int) -> SeedSets:
     shuffled = random.Random(rng_seed).sample(conversations, len(conversations))
     shuffled, held_out = dealer.take(shuffled, sizes.held_out, dealer.measures, most=len(shuffled) // 5)
     most = len(conversations) // 10
-    shuffled, validation = dealer.take(shuffled, sizes.validation, lambda ranked: not ranked.history, most=most)
+    shuffled, validation = dealer.take(shuffled, sizes.validation, dealer.opens, most=most)
     # Sorting keeps the shuffled order of equals: what only IFT can use comes first.
     for_ift_first = sorted(shuffled, key=lambda group: any(map(dealer.teaches, group)))
     teachable = sum(dealer.teaches(s) for group in shuffled for s in group)
@@ -77,6 +77,9 @@ class _Dealer:
     def instructs(self, ranked: RankedSet) -> bool:
         return best_reply(ranked).rank <= self._sizes.minimum_rank
 
+    def opens(self, ranked: RankedSet) -> bool:
+        return not ranked.history and ranked.tool_use is None
+
     def measures(self, ranked: RankedSet) -> bool:
         return len({reply.rank for reply in ranked.replies}) > 1
 
@@ -92,13 +95,15 @@ class _Dealer:
     def conversations(self, sets: list[RankedSet]) -> list[list[RankedSet]]:
         """Sets of one conversation together; of sets with the same prompt only the first."""
         groups: dict[str, list[RankedSet]] = {}
-        met: set[str] = set()
+        met: dict[str, str] = {}
         for ranked in sets:
-            if ranked.question in met:
+            own = ranked.conversation or ranked.id
+            first = met.setdefault(ranked.question, ranked.id)
+            # What follows a tool's result answers the same prompt as the call before it.
+            if first != ranked.id and not (ranked.tool_use and first.startswith(f"{own}/")):
                 self.dropped.append(Dropped(ranked.id, "seed", SAME_PROMPT))
                 continue
-            met.add(ranked.question)
-            groups.setdefault(ranked.conversation or ranked.id, []).append(ranked)
+            groups.setdefault(own, []).append(ranked)
         return list(groups.values())
 
     def take(

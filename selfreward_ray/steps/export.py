@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import ScoredReply
+from selfreward_ray.records import ScoredReply, SftExample
 from selfreward_ray.steps.benchmark_files import Benchmark, benchmark_file, benchmark_notes, benchmark_row
 from selfreward_ray.steps.exported_rows import ANSWERS, Conversion, Pick, conversion
 from selfreward_ray.store.arrow import from_table
@@ -95,7 +95,8 @@ def _conversion(step: Folder, file: str, generator: str, pick: Pick | None) -> C
     filesystem, _ = step.filesystem()
     schema = pq.read_schema(file, filesystem=filesystem)
     scores = {reply.id: reply for reply in read_rows(step, ScoredReply, "scores")}
-    how = conversion(schema, generator, pick, scores)
+    tools = "tool_use" in schema.names and any(row.tool_use for row in read_rows(step, SftExample))
+    how = conversion(schema, generator, pick, scores, tools)
     if how is None:
         raise UserError(
             f"{step.uri} holds no pairs, examples, answers or comparisons; exported are the steps seed, eft, pair, "

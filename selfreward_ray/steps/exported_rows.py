@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import pyarrow as pa
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.tools import as_message
 from selfreward_ray.records import (
     AnsweredQuestion,
     Candidate,
@@ -20,6 +21,7 @@ from selfreward_ray.records import (
     ScoredPair,
     ScoredReply,
     SftExample,
+    ToolUse,
     Turn,
 )
 from selfreward_ray.store.arrow import arrow_schema
@@ -41,6 +43,29 @@ _PAIR_SCHEMA = pa.schema(
 )
 _EXAMPLE_SCHEMA = pa.schema(
     [("id", pa.string()), ("kind", pa.string()), ("messages", _MESSAGES), ("thought", pa.string())]
+)
+_CALL = pa.struct(
+    [
+        ("id", pa.string()),
+        ("type", pa.string()),
+        ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
+    ]
+)
+_TOOL_MESSAGES = pa.list_(
+    pa.struct(
+        [
+            *((name, pa.string()) for name in ("role", "content")),
+            ("tool_calls", pa.list_(_CALL)),
+            *((name, pa.string()) for name in ("name", "tool_call_id")),
+        ]
+    )
+)
+_TOOL_EXAMPLE_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "kind")),
+        ("messages", _TOOL_MESSAGES),
+        *((name, pa.string()) for name in ("thought", "tools")),
+    ]
 )
 _REPLY_SCHEMA = pa.schema(
     [
@@ -77,16 +102,22 @@ class Conversion:
 
 
 def conversion(
-    table: pa.Schema, generator: str, pick: Pick | None, scores: Mapping[str, ScoredReply] | None = None
+    table: pa.Schema,
+    generator: str,
+    pick: Pick | None,
+    scores: Mapping[str, ScoredReply] | None = None,
+    tools: bool = False,
 ) -> Conversion | None:
     """The conversion for the records of a table with the schema `table`; None if such records are not exported.
 
     `generator` is the name of the model that wrote the answers. `scores` are those of the recipe's scorer, by the
-    answers' ids.
+    answers' ids. `tools` says that examples use some: all rows of the table then have the columns for these.
     """
     known = [
         Conversion(Pair, _PAIR_SCHEMA, _pair_rows),
-        Conversion(SftExample, _EXAMPLE_SCHEMA, _example_rows),
+        Conversion(SftExample, _TOOL_EXAMPLE_SCHEMA, _tool_rows)
+        if tools
+        else Conversion(SftExample, _EXAMPLE_SCHEMA, _example_rows),
         Conversion(Positive, _EXAMPLE_SCHEMA, _positive_rows),
         Conversion(JudgedPrompt, _REPLY_SCHEMA, partial(_candidate_rows, generator=generator, pick=pick)),
         Conversion(EvaluatedSet, _EVALUATED_SCHEMA, partial(_evaluated_rows, generator=generator, scores=scores or {})),
@@ -135,6 +166,15 @@ def _pair_rows(pair: Pair) -> Iterator[dict[str, Any]]:
 def _example_rows(example: SftExample) -> Iterator[dict[str, Any]]:
     messages = [*_messages(example.history), *_exchange(example.prompt, example.target)]
     yield {"id": example.id, "kind": example.kind, "messages": messages, "thought": example.thought or None}
+
+
+def _tool_rows(example: SftExample) -> Iterator[dict[str, Any]]:
+    """In the form of OpenAI's API, with arguments and declared tools as JSON texts."""
+    use = example.tool_use or ToolUse()
+    prompt, reply = Turn("user", example.prompt), Turn("assistant", example.target, use.calls)
+    messages = [as_message(turn, "text") for turn in (*example.history, prompt, *use.since, reply)]
+    (row,) = _example_rows(example)
+    yield row | {"messages": messages, "tools": use.tools or None}
 
 
 def _positive_rows(row: Positive) -> Iterator[dict[str, Any]]:

@@ -179,8 +179,9 @@ def _admitted(
 
 
 def _demonstrable(examples: list[SftExample]) -> list[str]:
-    """IFT prompts for use as demonstrations: of the length of new prompts, and preceded at most by a system message."""
-    opening = [e.prompt for e in examples if all(turn.role == "system" for turn in e.history)]
+    """IFT prompts for use as demonstrations: of the length of new prompts, preceded at most by a system message, and
+    without tools."""
+    opening = [e.prompt for e in examples if e.tool_use is None and all(turn.role == "system" for turn in e.history)]
     return [prompt for prompt in opening if length(prompt) is None]
 
 

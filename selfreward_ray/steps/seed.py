@@ -1,9 +1,13 @@
 """Step: ranked conversations → IFT rows, the sets that EFT verdicts are wanted for, and the held-out sets."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import given_sets, is_source
+from selfreward_ray.models.chat import ChatCodec
+from selfreward_ray.models.local import local_model
+from selfreward_ray.models.template import NO_TOOLS
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
@@ -13,6 +17,9 @@ from selfreward_ray.seed.readers.drafts import NOT_FIRST
 from selfreward_ray.seed.split import SeedSets, best_reply, divide, ift_example
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
+
+_ASKED = "tools_for"
+"""The figure of the manifest that names the model whose chat template was asked whether it renders tools."""
 
 
 def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
@@ -27,10 +34,11 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     step = Step("seed", out, part, {} if installed else {"source": sizes.named()})
     if step.is_done():
         skipped(label)
+        _check_asked(step, recipe)
         return step.manifest()
     with Progress(label, sizes.ift, "IFT rows") as progress:
         reading = Reading(recipe.seed_data)
-        sets, offered = _given(recipe) if installed else read_sets(recipe, reading)
+        sets, offered = _given(recipe) if installed else read_sets(recipe, reading, progress.say)
         for note in reading.notes():
             progress.say(note)
         check_sets(sets, recipe)
@@ -48,7 +56,10 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
         if short:
             progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
-        return step.finish(offered=offered, kept=sum(kept.values()), metrics=kept | reading.figures())
+        metrics = kept | reading.figures()
+        if any(row.tool_use for row in sets.ift) or any(item.reason == NO_TOOLS for item in sets.dropped):
+            metrics[_ASKED] = recipe.model
+        return step.finish(offered=offered, kept=sum(kept.values()), metrics=metrics)
 
 
 def _given(recipe: Recipe) -> tuple[SeedSets, int]:
@@ -57,15 +68,45 @@ def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
 
 
-def read_sets(recipe: Recipe, reading: Reading, most: int | None = None) -> tuple[SeedSets, int]:
+def read_sets(
+    recipe: Recipe, reading: Reading, say: Callable[[str], None], most: int | None = None
+) -> tuple[SeedSets, int]:
     """The sets of files or a hub data set by purpose, and how many sets and lone replies were offered.
 
     `most` is the number of rows after which reading stops.
     """
     found = list(read_seed(recipe.seed_data, reading, most))
+    if any(isinstance(item, RankedSet) and item.tool_use for item in found) and not _renders_tools(recipe, say):
+        found = [
+            Dropped(item.id, "seed", NO_TOOLS) if isinstance(item, RankedSet) and item.tool_use else item
+            for item in found
+        ]
     refused = [item for item in found if isinstance(item, Dropped)]
     sets = divide([item for item in found if not isinstance(item, Dropped)], recipe.seed_sizes(), recipe.seed)
     return replace(sets, dropped=refused + sets.dropped), len(found)
+
+
+def _renders_tools(recipe: Recipe, say: Callable[[str], None]) -> bool:
+    """Whether the base model's chat template renders tools; True if the model cannot be opened here, because SFT asks
+    the template again."""
+    try:
+        return ChatCodec(local_model(recipe.model, weights=False)).renders_tools
+    except UserError as error:
+        say(
+            f"the source has conversations with tools; they are kept, and SFT drops them if the chat template of "
+            f"{recipe.model} renders no tools, which cannot be seen here: {error}"
+        )
+        return True
+
+
+def _check_asked(step: Step, recipe: Recipe) -> None:
+    """Raise `UserError` if another model decided whether conversations with tools are kept."""
+    asked = step.manifest().metrics.get(_ASKED, recipe.model)
+    if asked != recipe.model:
+        raise UserError(
+            f"{step.folder.uri} holds a finished 'seed' step whose conversations with tools were chosen for the chat "
+            f"template of {asked}; choose another folder, or remove this one to make it again"
+        )
 
 
 def check_sets(sets: SeedSets, recipe: Recipe) -> None:

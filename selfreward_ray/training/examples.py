@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.template import ReplyChanged, TurnsRefused
+from selfreward_ray.models.template import NO_TOOLS, NoTools, ReplyChanged, TurnsRefused
 from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.training.packing import longest_sequence
 
@@ -51,9 +51,12 @@ def sft_tokens(example: SftExample, codec: ChatCodec, encoding: Encoding = DEFAU
     The model is asked as it is when it samples: an IFT example as for a reply, an EFT example as for a verdict.
     """
     thinking = encoding.judge_thinking if example.kind == "eft" else encoding.respond_thinking
-    prompt_ids = tuple(codec.prompt_ids(example.prompt, example.history, thinking))
+    use = example.tool_use
+    prompt_ids = tuple(codec.prompt_ids(example.prompt, example.history, thinking, use))
     target_ids = tuple(
-        codec.target_ids(example.target, example.prompt, example.history, thought=example.thought, thinking=thinking)
+        codec.target_ids(
+            example.target, example.prompt, example.history, thought=example.thought, thinking=thinking, tool_use=use
+        )
     )
     if not example.thought and encoding.thoughts == "train":
         return SftTokens(example.id, prompt_ids, target_ids)
@@ -128,6 +131,9 @@ def fitting(
             example = encode(row)
         except ReplyChanged:
             dropped.append(Dropped(row.id, step, "the model's chat template changes the text of its reply"))
+            continue
+        except NoTools:
+            dropped.append(Dropped(row.id, step, NO_TOOLS))
             continue
         except TurnsRefused:
             dropped.append(Dropped(row.id, step, "the model's chat template refuses its turns"))

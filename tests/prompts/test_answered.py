@@ -18,7 +18,7 @@ from selfreward_ray.prompts.given import prompt_reading
 from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.reading import Reading
-from selfreward_ray.seed.readers.values import TOOLS
+from selfreward_ray.seed.readers.tools import TOOLS
 from selfreward_ray.store.user_files import Row, RowError
 from selfreward_ray.thought import Parted, part_thought
 

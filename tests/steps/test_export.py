@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import Candidate, Pair, Positive, Prompt, SftExample, Turn
+from selfreward_ray.records import Candidate, Pair, Positive, Prompt, SftExample, ToolCall, ToolUse, Turn
 from selfreward_ray.steps.export import export
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.step import Step
@@ -146,3 +146,40 @@ def test_the_form_is_that_of_the_ending(tmp_path: Path):
         export(source, str(tmp_path / "pairs.csv"))
     with pytest.raises(UserError, match=r"pairs.jsonl does not end in .parquet; name such a file"):
         export(source, str(tmp_path / "pairs.jsonl"), "parquet")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_examples_with_tools_keep_them(tmp_path: Path, ending: str):
+    """In a form that is read again as it was: arguments and declared tools are JSON texts."""
+    call = (ToolCall("look", '{"at": "sky"}', "c1"),)
+    since = (Turn("assistant", "", call), Turn("tool", "dry", tool="look", call_id="c1"))
+    rows = [
+        SftExample(
+            "a", "ift", "Rain?", "", (Turn("system", "Be brief."),), tool_use=ToolUse('[{"name": "look"}]', (), call)
+        ),
+        SftExample("b", "ift", "Rain?", "No.", tool_use=ToolUse("", since)),
+        SftExample("c", "ift", "Why?", "So."),
+    ]
+    out = tmp_path / f"rows.{ending}"
+    export(made(tmp_path / "seed", rows), str(out))
+    if ending == "jsonl":
+        written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    else:
+        written = pq.read_table(out).to_pylist()
+    calls = [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sky"}'}}]
+    said = [[{k: v for k, v in message.items() if v} for message in row["messages"]] for row in written]
+    assert said == [
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Rain?"},
+            {"role": "assistant", "tool_calls": calls},
+        ],
+        [
+            {"role": "user", "content": "Rain?"},
+            {"role": "assistant", "tool_calls": calls},
+            {"role": "tool", "content": "dry", "name": "look", "tool_call_id": "c1"},
+            {"role": "assistant", "content": "No."},
+        ],
+        [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}],
+    ]
+    assert [row["tools"] for row in written] == ['[{"name": "look"}]', None, None]

@@ -3,8 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_families import CHATML, TOOL_FAMILIES, write_family
+from transformers import AutoTokenizer
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.template import NO_TOOLS
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.steps.seed import seed
@@ -219,3 +222,63 @@ def test_a_source_that_gives_less_than_asked_says_so(tmp_path: Path, capsys: pyt
     source = jsonl(tmp_path / "few.jsonl", [ranked(f"s{i}") for i in range(10)])
     seed(recipe(source=source, ift=20, eft=4, held_out=2), out=str(tmp_path / "out"))
     assert "fewer sets than were asked for: 6 of 20 ift\n" in capsys.readouterr().err
+
+
+CALLED = {"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": {"at": "sky"}}}]}
+
+
+def with_tools(number: int) -> dict[str, Any]:
+    said = [{"role": "tool", "content": "dry"}, {"role": "assistant", "content": "No."}]
+    return {"messages": [{"role": "user", "content": f"Rain {number}?"}, CALLED, *said]}
+
+
+def chat(number: int) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": f"Why {number}?"}, {"role": "assistant", "content": "So."}]}
+
+
+def model_with(template: str | None, tiny_model: Path, folder: Path) -> str:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    family = TOOL_FAMILIES["chatml with tools"]
+    write_family(tokenizer, family, folder)
+    if template is not None:
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text((tiny_model / "config.json").read_text())
+    (folder / "model.safetensors").write_bytes(b"")
+    return str(folder)
+
+
+def test_conversations_with_tools_serve_ift_where_the_template_renders_tools(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Otherwise others take their places. A model that is not here is asked later."""
+    source = jsonl(tmp_path / "chats.jsonl", [*map(with_tools, range(4)), *map(chat, range(20))])
+    wanted = recipe(source=source, ift=20, eft=0, held_out=2, validation=2)
+    wanted = wanted.model_copy(update={"training": wanted.training.model_copy(update={"select": "judged"})})
+    rendering, plain = (
+        model_with(template, tiny_model, tmp_path / name) for name, template in (("tools", None), ("plain", CHATML))
+    )
+    kept = {}
+    for model in (rendering, plain, "m0"):
+        out = str(tmp_path / f"seed-{Path(model).name}")
+        manifest = seed(wanted.model_copy(update={"model": model}), out=out)
+        kept[model] = [row for row in read_rows(Folder(out), SftExample) if row.tool_use]
+        dropped = [row.id for row in read_rows(Folder(out), Dropped, "dropped") if row.reason == NO_TOOLS]
+        assert len(dropped) == (8 if model == plain else 0)
+        assert not any(row.tool_use for row in read_rows(Folder(out), RankedSet, "validation"))
+        assert manifest.metrics["tools_for"] == model
+    assert len(kept[rendering]) >= 6
+    assert kept[plain] == []
+    assert kept["m0"] == kept[rendering]
+    said = " ".join(capfd.readouterr().err.split())
+    assert said.count("they are kept, and SFT drops them if the chat template of m0 renders no tools") == 1
+
+
+def test_a_seed_made_for_another_models_tools_is_refused(tiny_model: Path, tmp_path: Path):
+    out = str(tmp_path / "out")
+    source = jsonl(tmp_path / "chats.jsonl", [*map(chat, range(4)), with_tools(0)])
+    wanted = recipe(source=source, ift=20, eft=0, held_out=0)
+    first = wanted.model_copy(update={"model": model_with(CHATML, tiny_model, tmp_path / "plain")})
+    assert seed(first, out=out) == seed(first, out=out)
+    with pytest.raises(UserError, match=f"conversations with tools were chosen for the chat template of {first.model}"):
+        seed(wanted, out=out)

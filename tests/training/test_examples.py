@@ -4,12 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_families import ALL_FAMILIES, FAMILIES, write_family
+from chat_families import ALL_FAMILIES, FAMILIES, TOOL_FAMILIES, write_family
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from selfreward_ray.models.chat import ChatCodec, TurnsRefused
-from selfreward_ray.records import Candidate, Dropped, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
+from selfreward_ray.models.template import NO_TOOLS
+from selfreward_ray.records import (
+    Candidate,
+    Dropped,
+    Pair,
+    PairTokens,
+    Positive,
+    SftExample,
+    SftTokens,
+    ToolCall,
+    ToolUse,
+    Turn,
+)
 from selfreward_ray.training.examples import (
     NO_PLACE,
     NO_REPLY,
@@ -251,3 +263,28 @@ def test_a_thought_without_an_end_is_dropped_where_only_replies_are_trained():
     assert fitting([endless], encode, 9, "dpo") == ([], [Dropped("p2-2", "dpo", NO_REPLY)])
     (kept,), dropped = fitting([endless], partial(pair_tokens, codec=unopened), 9, "dpo")
     assert (kept.rejected_ids, dropped) == ((6, 6), [])
+
+
+def test_calls_are_trained_on_and_results_are_read(tiny_model: Path, tmp_path: Path):
+    """Under a template that renders tools; under others the example is dropped, and the others are not."""
+    call = (ToolCall("look", '{"at": "sky"}'),)
+    since = (Turn("assistant", "", call), Turn("tool", "dry"))
+    rows = [
+        SftExample("call", "ift", "Rain?", "", tool_use=ToolUse("", (), call)),
+        SftExample("answer", "ift", "Rain?", "No.", tool_use=ToolUse("", since)),
+        SftExample("plain", "ift", "Rain?", "No."),
+    ]
+    family = TOOL_FAMILIES["chatml with tools"]
+    codec = ChatCodec(write_family(AutoTokenizer.from_pretrained(tiny_model), family, tmp_path))
+    (called, answered, plain), dropped = fitting(rows, lambda row: sft_tokens(row, codec), 999, "sft")
+    assert dropped == []
+    decode = AutoTokenizer.from_pretrained(tmp_path).decode
+    written = '<tool_call>\n{"name": "look", "arguments": {"at": "sky"}}\n</tool_call><|im_end|>'
+    assert decode(called.target_ids) == written
+    assert decode(answered.target_ids) == decode(plain.target_ids) == "No.<|im_end|>"
+    assert written in decode(answered.prompt_ids)
+    assert "<tool_response>\ndry\n</tool_response>" in decode(answered.prompt_ids)
+    plain_codec = ChatCodec(tiny_model)
+    kept, dropped = fitting(rows, lambda row: sft_tokens(row, plain_codec), 999, "sft")
+    assert [row.id for row in kept] == ["plain"]
+    assert dropped == [Dropped("call", "sft", NO_TOOLS), Dropped("answer", "sft", NO_TOOLS)]

@@ -6,7 +6,8 @@ from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.seed.readers.reading import LeftOut, Reading
-from selfreward_ray.seed.readers.values import MEDIA, SYSTEM, THOUGHT_KEYS, TOOLS, is_empty, number
+from selfreward_ray.seed.readers.tools import TOOLS
+from selfreward_ray.seed.readers.values import MEDIA, SYSTEM, THOUGHT_KEYS, is_empty, number
 from selfreward_ray.store.splits import split_told_by
 
 OTHER_SPLIT = "it belongs to another split"

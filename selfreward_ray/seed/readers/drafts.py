@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selfreward_ray.records import Dropped, RankedReply, RankedSet, Turn
+from selfreward_ray.records import Dropped, RankedReply, RankedSet, ToolUse, Turn
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 Rank = Annotated[int, Field(ge=0, lt=2**31)]
 """0 is the best."""
@@ -59,11 +59,19 @@ class Draft:
     conversation: str | None = None
     ties: bool = True
     """Whether replies may have equal ranks."""
+    since: tuple[Message, ...] = ()
+    """As `ToolUse.since`."""
+    tool_use: ToolUse | None = None
 
 
 def message(role: Role, text: str, max_characters: int, mark: str | None = None) -> Message:
     """The message with the fault it is marked with, else that of its text."""
-    return Message(Turn(role, text), mark or _text_fault(text, max_characters))
+    return checked(Turn(role, text), max_characters, mark)
+
+
+def checked(turn: Turn, max_characters: int, mark: str | None = None) -> Message:
+    """As `message`, of a turn that may have calls."""
+    return Message(turn, mark or _fault(turn, max_characters))
 
 
 def settle(draft: Draft) -> Iterator[RankedSet | Dropped]:
@@ -85,6 +93,7 @@ def settle(draft: Draft) -> Iterator[RankedSet | Dropped]:
         ),
         history=tuple(earlier.turn for earlier in draft.history),
         conversation=draft.conversation,
+        tool_use=draft.tool_use,
     )
 
 
@@ -94,6 +103,9 @@ def _set_fault(draft: Draft) -> str | None:
     for earlier in draft.history:
         if earlier.fault is not None:
             return f"a message before the prompt {earlier.fault}"
+    for later in draft.since:
+        if later.fault is not None:
+            return f"a message between the prompt and the reply {later.fault}"
     faults = {reply.fault for reply in draft.replies}
     if None not in faults:
         if faults == {UNRANKED}:
@@ -103,13 +115,14 @@ def _set_fault(draft: Draft) -> str | None:
     return SAME_RANK if not draft.ties and len(set(ranks)) < len(ranks) else None
 
 
-def _text_fault(text: str, max_characters: int) -> str | None:
-    if not text.strip():
+def _fault(turn: Turn, max_characters: int) -> str | None:
+    if not (turn.text.strip() or turn.calls or turn.role == "tool"):
         return "is empty"
-    if len(text) > max_characters:
+    said = [turn.text, turn.tool, turn.call_id, *(text for c in turn.calls for text in (c.name, c.arguments, c.id))]
+    if sum(map(len, said)) > max_characters:
         return "is longer than seed_data.max_characters"
     try:
-        text.encode()
+        "".join(said).encode()
     except UnicodeEncodeError:
         return "holds a lone surrogate"
     return None

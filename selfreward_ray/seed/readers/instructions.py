@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values, exchanges_of
-from selfreward_ray.seed.readers.reading import BadRow, Reading
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.tools import TOOL_COLUMNS, TOOLS, calls_in, declared_tools
 from selfreward_ray.seed.readers.transcripts import transcript
 from selfreward_ray.seed.readers.values import asked, conversation, objects, text
 
@@ -51,6 +52,16 @@ def _instruction(values: Values, reading: Reading) -> list[Exchange]:
     ]
 
 
+def _calls(values: Values, reading: Reading) -> list[Exchange]:
+    """A question that is answered by calls of the declared tools, with no text."""
+    tools = declared_tools(values)
+    if reading.asks_only:
+        raise LeftOut(TOOLS)
+    given = values["answers"]
+    reply = Given("", rank=0, calls=calls_in(given) if given else ())
+    return [Exchange((Spoken("user", text(values, "query")),), (reply,), tools=tools)]
+
+
 def _text(values: Values, _: Reading) -> list[Exchange]:
     """Rows that are one text: a whole conversation in the marks of a template."""
     spoken = transcript(text(values, "text"))
@@ -75,6 +86,7 @@ INSTRUCTIONS = (
         "question-answer", ("question", "answer"), _answered("question", "answer", ("context",)),
         used=("input", "context"),
     ),
+    Format("xlam", ("query", "answers", "tools"), _calls, used=TOOL_COLUMNS),
     Format("query-response", ("query", "response"), _answered("query", "response"), used=("input",)),
     Format(
         "dolly", ("instruction", "response"), _answered("instruction", "response", ("context",)),

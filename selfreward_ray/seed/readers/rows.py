@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from selfreward_ray.records import Dropped, RankedSet, Turn
+from selfreward_ray.records import Dropped, RankedSet, ToolUse, Turn
 from selfreward_ray.seed.readers.columns import check_columns
 from selfreward_ray.seed.readers.declaration import Format
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, message, settle
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, checked, message, settle
 from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
 from selfreward_ray.seed.readers.merging import merged
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.tools import NO_CALL
 from selfreward_ray.seed.readers.transcripts import untangled
 from selfreward_ray.seed.readers.values import opening
 from selfreward_ray.store.user_files import Row
@@ -140,7 +141,7 @@ def _after(before: Sequence[Spoken], exchange: Exchange) -> Exchange:
             raise BadRow(TWO_SYSTEMS)
         own = own[1:]
     system = own[:1] if own and own[0].role == "system" else ()
-    return Exchange((*system, *before, *own[len(system) :]), exchange.replies, exchange.part)
+    return replace(exchange, before=(*system, *before, *own[len(system) :]))
 
 
 def _parted(exchange: Exchange, form: Format) -> Exchange:
@@ -161,9 +162,24 @@ def _parted(exchange: Exchange, form: Format) -> Exchange:
 
 
 def _in_turns(exchange: Exchange) -> bool:
-    roles = [one.role for one in exchange.before]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    return len(spoken) % 2 == 1 and all(role == ("user", "assistant")[i % 2] for i, role in enumerate(spoken))
+    """Whether user and assistant take turns, and after a call its results. Raises `LeftOut` for a result that follows
+    no call: it may be written in a text."""
+    before = exchange.before[1:] if exchange.before and exchange.before[0].role == "system" else exchange.before
+    last: Spoken | None = None
+    for one in before:
+        called = last is not None and last.uses_tools
+        if one.role == "tool":
+            if not called:
+                raise LeftOut(NO_CALL)
+            fits = True
+        elif one.role == "assistant":
+            fits = last is not None and last.role in ("user", "tool")
+        else:
+            fits = one.role == "user" and (last is None or (last.role == "assistant" and not called))
+        if not fits:
+            return False
+        last = one
+    return last is not None and last.role != "assistant"
 
 
 def _sets(set_id: str, where: str, exchanges: Sequence[Exchange], reading: Reading) -> Iterator[RankedSet | Dropped]:
@@ -177,23 +193,34 @@ def _sets(set_id: str, where: str, exchanges: Sequence[Exchange], reading: Readi
 def _set(set_id: str, exchange: Exchange, reading: Reading) -> Iterator[RankedSet | Dropped]:
     only_first = reading.wanted.turns == "first"
     name = f"{set_id}/{exchange.part}" if exchange.part else set_id
-    if only_first and any(one.role == "assistant" for one in exchange.before):
+    if only_first and sum(one.role == "user" for one in exchange.before) > 1:
         yield Dropped(name, "seed", NOT_FIRST)
     elif not exchange.replies:
         yield Dropped(name, "seed", UNANSWERED)
     elif not any(reply.trained for reply in exchange.replies):
         yield Dropped(name, "seed", ZERO_WEIGHT)
     else:
-        name = set_id if only_first and exchange.part.startswith("t") else name
+        alone = only_first and exchange.part.startswith("t") and not exchange.uses_tools
+        name = set_id if alone else name
         yield from settle(_draft(name, None if name == set_id else set_id, exchange, reading.wanted.max_characters))
 
 
 def _draft(name: str, conversation: str | None, exchange: Exchange, max_characters: int) -> Draft:
-    *earlier, asked = (message(one.role, one.text, max_characters) for one in exchange.before)
-    replies = (
+    place = max(i for i, one in enumerate(exchange.before) if one.role == "user")
+    messages = tuple(checked(one.turn, max_characters) for one in exchange.before)
+    since = messages[place + 1 :]
+    replies = tuple(
         Reply(
-            f"{name}/r{i}", message("assistant", r.text, max_characters, r.fault), r.rank, r.score, r.verdict, r.thought
+            f"{name}/r{i}",
+            checked(Turn("assistant", r.text, r.calls), max_characters, r.fault),
+            r.rank,
+            r.score,
+            r.verdict,
+            r.thought,
         )
         for i, r in enumerate(exchange.replies)
-    )  # fmt: skip
-    return Draft(name, asked, tuple(replies), tuple(earlier), conversation)
+    )
+    use = None
+    if exchange.uses_tools:
+        use = ToolUse(exchange.tools, tuple(one.turn for one in since), exchange.replies[0].calls)
+    return Draft(name, messages[place], replies, messages[:place], conversation, since=since, tool_use=use)

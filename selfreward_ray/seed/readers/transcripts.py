@@ -80,7 +80,7 @@ def untangled(exchange: Exchange) -> Exchange:
         text = _reply(notations.STOP.sub("", one.text) if legacy else one.text, parsed)
         inside = opened and not one.thought and "<think>" not in text
         replies.append(replace(one, text=opened + text if inside else text))
-    return Exchange(before, tuple(replies), exchange.part)
+    return replace(exchange, before=before, replies=tuple(replies))
 
 
 def _asked(system: tuple[Spoken, ...], asked: Spoken) -> tuple[tuple[Spoken, ...], bool]:
@@ -101,8 +101,10 @@ def _asked(system: tuple[Spoken, ...], asked: Spoken) -> tuple[tuple[Spoken, ...
 
 def _earlier(one: Spoken) -> Spoken:
     """A message that is no reply, without the first and the last token of a template."""
+    if one.role == "tool":
+        return one
     if one.role == "assistant":
-        return Spoken("assistant", _reply(one.text, parsed=False), one.trained)
+        return replace(one, text=_reply(one.text, parsed=False))
     if is_formatted(one.text, one.role):
         raise BadRow(UNPARSED)
     return Spoken(one.role, _without_ends(notations.FIRST.sub("", one.text, count=1), reply=False), one.trained)

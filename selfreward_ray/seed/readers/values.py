@@ -11,11 +11,22 @@ from typing import Any
 from selfreward_ray.seed.readers.drafts import Role
 from selfreward_ray.seed.readers.exchanges import Spoken, Values
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.tools import (
+    CALL_ROLES,
+    IN_PARTS,
+    RESULT_ROLES,
+    TOOL_KEYS,
+    TOOLS,
+    as_json,
+    calls_in,
+    calls_of,
+    result_of,
+)
 
 OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
-TOOLS = "it uses tools, which chats here cannot have"
 MEDIA = "it holds images, sound or video"
 NO_MESSAGE = "a message has no role and text"
+OTHER_CALLER = "a message that calls a tool is not the assistant's"
 OTHER_PART = "a part of a message is of an unknown type"
 
 SYSTEM = ("system", "system_prompt", "system_message")
@@ -37,8 +48,6 @@ _ROLES: dict[str, Role] = {
     "bot": "assistant",
     "model": "assistant",
 }
-_TOOL_ROLES = ("tool", "function", "function_call", "function_response", "observation", "tool_call", "ipython")
-_TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
 _TRAINED_KEYS = ("weight", "train", "training", "loss", "loss_mask", "trainable", "output_with_loss")
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 _OTHER_KEYS = (
@@ -124,9 +133,9 @@ def objects(values: Values, name: str) -> list[Values]:
     return found
 
 
-def conversation(value: object, name: str, reading: Reading) -> list[Spoken]:
+def conversation(value: object, name: str, reading: Reading, tools: bool = False) -> list[Spoken]:
     """The messages of the column `name`: objects with a role and a text, or pairs of the two; pairs of a question and
-    its answer; or texts in turns. Raises `LeftOut` for tools and for what is no text."""
+    its answer; or texts in turns. Raises `LeftOut` for what is no text, and for tools unless `tools` allows them."""
     if isinstance(value, dict):
         value = [value]
     if value is not None and not isinstance(value, list):
@@ -144,6 +153,8 @@ def conversation(value: object, name: str, reading: Reading) -> list[Spoken]:
             found += _message(item, name, reading)
         else:
             raise BadRow(f"field {name!r} is not a list of messages")
+    if not tools and any(one.uses_tools for one in found):
+        raise LeftOut(TOOLS)
     return found
 
 
@@ -197,7 +208,7 @@ def _is_role_and_text(item: object) -> bool:
     """Whether a pair is a role and its text, and not a question and its answer."""
     if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str):
         return False
-    return item[0].strip().lower() in {*_ROLES, *_TOOL_ROLES}
+    return item[0].strip().lower() in {*_ROLES, *CALL_ROLES, *RESULT_ROLES}
 
 
 def _exchange(item: Values, question: str, answer: str, name: str, reading: Reading) -> list[Spoken]:
@@ -210,7 +221,7 @@ def _exchange(item: Values, question: str, answer: str, name: str, reading: Read
 
 
 def _note_others(item: Values, used: Sequence[str], name: str, reading: Reading) -> None:
-    known = {*used, *_TOOL_KEYS, *_TRAINED_KEYS, *THOUGHT_KEYS, *_OTHER_KEYS}
+    known = {*used, *TOOL_KEYS, *_TRAINED_KEYS, *THOUGHT_KEYS, *_OTHER_KEYS}
     for key, value in item.items():
         if not is_empty(value) and key not in known:
             reading.unused(f"{name}.{key}")
@@ -224,17 +235,38 @@ def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
                 return _exchange(item, question, answer, name, reading)
         raise BadRow(NO_MESSAGE)
     said = as_text(item[role_key], f"{name}.{role_key}").strip().lower()
-    if said in _TOOL_ROLES or any(not is_empty(item.get(key)) for key in _TOOL_KEYS):
-        raise LeftOut(TOOLS)
-    if said not in _ROLES:
+    if said not in _ROLES and said not in CALL_ROLES and said not in RESULT_ROLES:
         raise BadRow(OTHER_ROLE)
+    if not is_empty(item.get("tools")):
+        raise LeftOut(TOOLS)
     text_keys = [key for key in reading.key("content", _TEXT_KEYS) if key in item]
-    if not text_keys:
+    calls = calls_of(item)
+    if not text_keys and not calls:
         raise BadRow(NO_MESSAGE)
-    text_key = next((key for key in text_keys if item[key] is not None), text_keys[0])
+    text_key = next((key for key in text_keys if item[key] is not None), text_keys[0] if text_keys else "")
+    if said in RESULT_ROLES:
+        return [_result(item, role_key, text_key, name, reading)]
     _note_others(item, (role_key, text_key), name, reading)
-    content, thought = _content(item[text_key], f"{name}.{text_key}")
-    return [Spoken(_ROLES[said], content, _trained(item, name, reading), _thought(item, name, reading) or thought)]
+    if said in CALL_ROLES and not calls:
+        content, thought, calls = "", "", calls_in(item[text_key])
+    elif calls and item.get(text_key) is None:
+        content, thought = "", ""
+    else:
+        content, thought = _content(item[text_key], f"{name}.{text_key}")
+    role = _ROLES.get(said, "assistant")
+    if calls and role != "assistant":
+        raise BadRow(OTHER_CALLER)
+    thought = _thought(item, name, reading) or thought
+    return [Spoken(role, content, _trained(item, name, reading), thought, calls)]
+
+
+def _result(item: Values, role_key: str, text_key: str, name: str, reading: Reading) -> Spoken:
+    """What a tool returned: a text, or an object, which is written as JSON."""
+    _note_others(item, (role_key, text_key, "name"), name, reading)
+    value = item[text_key]
+    content = as_json(value) if isinstance(value, dict) else _content(value, f"{name}.{text_key}")[0]
+    tool, call_id = result_of(item)
+    return Spoken("tool", content, tool=tool, call_id=call_id)
 
 
 def _thought(item: Values, name: str, reading: Reading) -> str:
@@ -254,7 +286,7 @@ def _content(value: object, name: str) -> tuple[str, str]:
         if kind in _MEDIA_PARTS:
             raise LeftOut(MEDIA)
         if kind in _TOOL_PARTS:
-            raise LeftOut(TOOLS)
+            raise LeftOut(IN_PARTS)
         if kind in _THOUGHT_PARTS:
             thoughts.append(as_text(part.get(kind, part.get("text")), f"{name}.{kind}"))
         elif kind in _TEXT_PARTS:

@@ -180,7 +180,7 @@ def test_sound_rows_that_are_left_out_are_not_bad(read):
     tools = {"messages": [*CHAT["messages"], {"role": "tool", "content": "42"}]}
     german = {**CHAT, "language": "German"}
     *dropped, kept = read(tools, german, {**german, "language": "de-AT"}, {**CHAT, "lang": "en"}, bad_share=0)
-    assert [item.reason for item in dropped] == ["it uses tools, which chats here cannot have"] + [
+    assert [item.reason for item in dropped] == ["a tool's result follows no call that is read"] + [
         "it is in another language"
     ] * 2
     assert isinstance(kept, RankedSet)

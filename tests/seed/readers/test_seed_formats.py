@@ -358,6 +358,14 @@ ROWS: list[tuple[str, str, dict[str, Any], tuple[Turn, ...], str, tuple[tuple[st
         "Hi\n\nThere.",
         GOOD,
     ),
+    (
+        "xLAM",
+        "xlam",
+        {"id": 7, "query": Q, "answers": '[{"name": "f", "arguments": {"a": 1}}]', "tools": '[{"name": "f"}]'},
+        (),
+        Q,
+        (("", 0, None),),
+    ),
     ("queries", "query-response", {"query": Q, "response": "good", "type": None}, (), Q, GOOD),
     (
         "Dolly",
@@ -455,24 +463,6 @@ def test_the_recipe_weighs_attributes(read):
     ]
     (found,) = read(*rows, attributes={"helpfulness": 1, "verbosity": 0.5})
     assert [(one.text, one.rank, one.score) for one in found.replies] == [("a", 1, 4.0), ("b", 0, 5.0)]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"role": "tool", "content": "42"},
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
-        {"role": "assistant", "content": "a", "function_call": {"name": "f"}},
-        {"from": "observation", "value": "42"},
-        {"role": "assistant", "content": [{"type": "tool_use", "id": "c"}]},
-    ],
-)
-def test_conversations_with_tools_are_left_out(read, message):
-    found = read({"messages": [*say("Hi"), message, *say("x", "good")]}, {"messages": say("Hi", "good")}, bad_share=0)
-    assert found[0] == Dropped("seed.jsonl:1", "seed", "it uses tools, which chats here cannot have")
-    assert isinstance(found[1], RankedSet)
-    (offered,) = read({"messages": say("Hi", "good"), "tools": [{"name": "f"}]})
-    assert offered == found[0]
 
 
 def test_what_is_no_text_is_left_out(read):
