@@ -178,15 +178,16 @@ def architecture_tables() -> str:
     matrix = sys.modules[name] = importlib.util.module_from_spec(spec)  # its dataclasses look it up by name
     spec.loader.exec_module(matrix)
     trained = [
-        f"| {a.models} | `{a.type}` | yes | yes | {f'no: {a.unread_by_vllm}' if a.unread_by_vllm else 'yes'} |"
+        f"| {a.models} | `{a.type}` | yes | {'yes' if a.balances else '–'} | yes | "
+        f"{f'no: {a.unread_by_vllm}' if a.unread_by_vllm else 'yes'} |"
         for a in matrix.TRAINED
     ]
     rejected = [f"| {a.models} | `{a.type}` | `{a.rejected}` |" for a in matrix.ARCHITECTURES if a.rejected]
     return "\n".join(
         [
             "## Trained", "",
-            "| models | `model_type` | all weights, adapters | export in transformers | export in vLLM on CPUs |",
-            "|---|---|---|---|---|", *trained, "",
+            "| models | `model_type` | all weights, adapters | router loss | read by transformers | by vLLM on CPUs |",
+            "|---|---|---|---|---|---|", *trained, "",
             "## Rejected", "",
             "Before anything is trained, with the message; its numbers are those of the tiny model.", "",
             "| models | `model_type` | message |", "|---|---|---|", *rejected,

@@ -57,6 +57,7 @@ class FolderNames:
         conversions = get_model_conversion_mapping(plain)
         renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
         converters = [each for each in conversions if isinstance(each, WeightConverter)]
+        by_pattern = {pattern: each for each in converters for pattern in each.source_patterns}
         prefix = plain.base_model_prefix
         found: dict[str, _Origin] = {}
         for name in sorted(stored, key=dot_natural_key):
@@ -67,12 +68,11 @@ class FolderNames:
                 continue  # transformers does not read it
             if pattern is None:
                 found[weight] = _Origin({weight: name}, None)
-            else:
-                renamed, _ = rename_source_key(name, renamings, [])
-                (converter,) = [each for each in converters if pattern in each.source_patterns]
-                found.setdefault(weight, _Origin({}, converter.reverse_transform())).names[_bare(renamed, prefix)] = (
-                    name
-                )
+                continue
+            if weight not in found:
+                found[weight] = _Origin({}, by_pattern[pattern].reverse_transform())
+            given, _ = rename_source_key(name, renamings, [])
+            found[weight].names[_bare(given, prefix)] = name
         names = cls(found, plain)
         names._check(stored)
         return names

@@ -25,6 +25,8 @@ _LATENT = {
 _MULTIPLIERS = {"embedding_multiplier": 3.0, "residual_multiplier": 0.5, "attention_multiplier": 0.1}
 _WINDOWS = {"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]}
 _TIED = {"tie_word_embeddings": True}
+_IN_FLOAT32 = {"attention_backend": "CPU_MLA"}
+"""On CPUs with AMX vLLM would take kernels for bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Architecture:
     """The message with which it is rejected; empty if it is trained."""
     unread_by_vllm: str = ""
     """Why vLLM's build for CPUs reads no such model; empty if it does."""
+    vllm: dict[str, Any] = field(default_factory=dict)
+    """Arguments of vLLM's engine."""
+    balances: bool = False
+    """Whether it has a router loss."""
     routes_at_random: bool = False
     """Whether its router draws in training."""
 
@@ -78,16 +84,16 @@ ARCHITECTURES = (
     Architecture("mistral", "mistral", "Mistral 7B v0.2 and v0.3", {"sliding_window": None}),
     Architecture("qwen2", "qwen2", "Qwen 2, Qwen 2.5"),
     Architecture("qwen3", "qwen3", "Qwen 3"),
-    Architecture("qwen3-moe", "qwen3_moe", "Qwen 3 MoE", _EXPERTS),
+    Architecture("qwen3-moe", "qwen3_moe", "Qwen 3 MoE", _EXPERTS, balances=True),
     Architecture("gemma", "gemma", "Gemma 1", _TIED),
     Architecture("gemma3", "gemma3_text", "Gemma 3, text alone", _TIED | _WINDOWS | {"query_pre_attn_scalar": 32}),
     Architecture("phi3", "phi3", "Phi 3, Phi 4"),
-    Architecture("phimoe", "phimoe", "Phi 3.5 MoE", _LOCAL_EXPERTS, routes_at_random=True),
-    Architecture("mixtral", "mixtral", "Mixtral 8×7B and 8×22B", _LOCAL_EXPERTS),
+    Architecture("phimoe", "phimoe", "Phi 3.5 MoE", _LOCAL_EXPERTS, balances=True, routes_at_random=True),
+    Architecture("mixtral", "mixtral", "Mixtral 8×7B and 8×22B", _LOCAL_EXPERTS, balances=True),
     Architecture("olmo", "olmo", "OLMo 1"),
     Architecture("olmo2", "olmo2", "OLMo 2"),
     Architecture("olmo3", "olmo3", "OLMo 3", _WINDOWS),
-    Architecture("olmoe", "olmoe", "OLMoE", _EXPERTS | {"intermediate_size": 64}),
+    Architecture("olmoe", "olmoe", "OLMoE", _EXPERTS | {"intermediate_size": 64}, balances=True),
     Architecture(
         "gpt2", "gpt2", "GPT-2", {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 2048}, without=tuple(_SIZES)
     ),
@@ -97,9 +103,18 @@ ARCHITECTURES = (
         without=("intermediate_size", "num_key_value_heads", "head_dim", "initializer_range"),
     ),
     Architecture("granite", "granite", "Granite 3", _MULTIPLIERS | {"logits_scaling": 8.0}),
-    Architecture("granite-moe", "granitemoe", "Granite 3 MoE", _MULTIPLIERS | _LOCAL_EXPERTS | {"logits_scaling": 6.0}),
-    Architecture("deepseek-v2", "deepseek_v2", "DeepSeek V2", _LATENT | {"topk_method": "group_limited_greedy"}),
-    Architecture("deepseek-v3", "deepseek_v3", "DeepSeek V3, DeepSeek R1", _LATENT | {"topk_method": "noaux_tc"}),
+    Architecture(
+        "granite-moe", "granitemoe", "Granite 3 MoE", _MULTIPLIERS | _LOCAL_EXPERTS | {"logits_scaling": 6.0},
+        balances=True,
+    ),
+    Architecture(
+        "deepseek-v2", "deepseek_v2", "DeepSeek V2", _LATENT | {"topk_method": "group_limited_greedy"},
+        vllm=_IN_FLOAT32,
+    ),
+    Architecture(
+        "deepseek-v3", "deepseek_v3", "DeepSeek V3, DeepSeek R1", _LATENT | {"topk_method": "noaux_tc"},
+        vllm=_IN_FLOAT32,
+    ),
     Architecture("smollm3", "smollm3", "SmolLM3"),
     Architecture("cohere", "cohere", "Command R", _TIED | {"logit_scale": 0.25}),
     Architecture(

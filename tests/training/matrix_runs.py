@@ -17,7 +17,11 @@ from selfreward_ray.records import SftTokens
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, SftObjective
 
-ADAPTERS = {"full": {}, "lora": {"lora": {"rank": 4, "alpha": 8}}}
+WAYS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"lora": {"rank": 4, "alpha": 8}, "gradient_checkpointing": False},
+}
+"""Of training: fields of the recipe's section."""
 _STEPS = {"learning_rate": 1e-2, "final_learning_rate": 1e-2, "batch_size": len(PAIRS), "max_tokens": 64}
 _SFT = [SftTokens(f"s{i}", pair.prompt_ids, pair.chosen_ids) for i, pair in enumerate(PAIRS)]
 
@@ -39,10 +43,19 @@ def run_matrix(folder: str) -> None:
     """An optimizer step of DPO and one of SFT, of all weights and of adapters, and the exports; rank 0 writes what was
     said, as JSON, beside each architecture's folder `source`. For one that is rejected it is the message."""
     from selfreward_ray.errors import UserError
+    from selfreward_ray.training import zero3
 
+    plain = zero3.deepspeed_config
+
+    def sharded(*arguments: Any) -> dict[str, Any]:
+        settings = plain(*arguments)
+        settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # or these small weights stay whole
+        return settings
+
+    zero3.deepspeed_config = sharded
     for architecture in ARCHITECTURES:
         home = Path(folder) / architecture.name
-        for name in ADAPTERS if architecture in TRAINED else ["full"]:
+        for name in WAYS if architecture in TRAINED else ["full"]:
             try:
                 said = _run(home, name)
             except UserError as error:  # all ranks raise it
@@ -62,7 +75,7 @@ def _run(home: Path, name: str) -> dict[str, Any]:
     from selfreward_ray.training.zero3 import open_engine
 
     torch.manual_seed(0)
-    training = Training.model_validate({"dtype": "float32"} | ADAPTERS[name])
+    training = Training.model_validate({"dtype": "float32"} | WAYS[name])
     folders, run = (str(home / "source"), str(home / name)), (training, 0, "run", Silent())
     dpo_job = TrainJob(name, *folders, DpoObjective(Dpo(**_STEPS)), Dpo(**_STEPS), *run)
     sft_job = TrainJob(name, *folders, SftObjective(), Sft(**_STEPS), *run)
@@ -93,12 +106,13 @@ def ask_vllm(folder: str) -> None:
     import vllm  # noqa: F401
 
     for architecture in TRAINED:
-        child = multiprocessing.get_context("fork").Process(target=_ask, args=(Path(folder) / architecture.name,))
+        home = Path(folder) / architecture.name
+        child = multiprocessing.get_context("fork").Process(target=_ask, args=(home, architecture.vllm))
         child.start()
         child.join()
 
 
-def _ask(home: Path) -> None:
+def _ask(home: Path, settings: dict[str, Any]) -> None:
     from vllm import LLM, SamplingParams
 
     sequences = [s for pair in PAIRS for s in pair.sequences()]
@@ -106,7 +120,7 @@ def _ask(home: Path) -> None:
     try:
         engine = LLM(
             str(home / "full" / "model"), dtype="float32", max_model_len=64, max_num_seqs=4, enforce_eager=True,
-            kv_cache_memory_bytes=1 << 26, enable_prefix_caching=False,
+            kv_cache_memory_bytes=1 << 26, enable_prefix_caching=False, **settings,
         )  # fmt: skip
         outputs = engine.generate(asked, SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False))
         heard: Any = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from architectures import ARCHITECTURES, TRAINED, Architecture
-from matrix_runs import ADAPTERS, ask_vllm, run_matrix, write_source
+from matrix_runs import WAYS, ask_vllm, run_matrix, write_source
 from ranks import run_ranks
 from safetensors import safe_open
 from tiny_model import write_tiny_model
@@ -22,7 +22,7 @@ VLLM_TOLERANCE = 1e-4
 """vLLM's kernels of norms, activations and experts are others."""
 
 trained = pytest.mark.parametrize("architecture", TRAINED, ids=lambda architecture: architecture.name)
-each_way = pytest.mark.parametrize("way", ADAPTERS)
+each_way = pytest.mark.parametrize("way", WAYS)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,23 @@ def test_adapters_are_trained_and_nothing_else(matrix: Path, architecture: Archi
         if weight.dim() > 1 and not any(part in name for part in ("embed", "wte", "wpe", "lm_head", "gate.", "router."))
     }
     assert len([name for name in moved if "lora_" in name]) == 2 * len(matrices)
+
+
+@trained
+def test_the_router_loss_is_that_of_each_sequence_alone(matrix: Path, architecture: Architecture):
+    """Of the first step, before any update: its mean over pairs, whatever rank and pass they fell to."""
+    first, _ = said(matrix, architecture, "full")["steps"]
+    assert ("router_loss" in first) == architecture.balances
+    if not architecture.balances or architecture.routes_at_random:
+        return
+    model = AutoModelForCausalLM.from_pretrained(matrix / architecture.name / "source")
+    losses = []
+    for sequence in (s for pair in PAIRS for s in pair.sequences()):
+        ids = torch.tensor([[*sequence.prompt_ids, *sequence.target_ids]])
+        with torch.no_grad():
+            losses.append(model(input_ids=ids, output_router_logits=True).aux_loss.item())
+    assert first["router_loss"] == pytest.approx(sum(losses) / len(losses), abs=TOLERANCE)
+    assert max(losses) - min(losses) > 0.01
 
 
 @pytest.mark.parametrize(

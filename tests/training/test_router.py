@@ -1,5 +1,6 @@
 """The router loss of packed sequences against what transformers computes for each alone."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from architectures import TRAINED
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.training import Training
 from selfreward_ray.records import PairTokens, SftTokens
+from selfreward_ray.training.batches import Batch, MicroBatch
+from selfreward_ray.training.objectives import SftObjective
 from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy, by_sequence, router_by_sequence
 from selfreward_ray.training.router import router_weight
@@ -19,7 +23,7 @@ EXAMPLES = (
     SftTokens("three", (5,), (7,)),
 )
 SEQUENCES = [sequence for example in EXAMPLES for sequence in example.sequences()]
-ROUTED = [a for a in TRAINED if a.name in ("mixtral", "qwen3-moe", "olmoe", "granite-moe")]
+ROUTED = [a for a in TRAINED if a.balances and not a.routes_at_random]
 routed = pytest.mark.parametrize("architecture", ROUTED, ids=lambda architecture: architecture.name)
 
 
@@ -74,6 +78,48 @@ def test_log_probs_are_the_same_with_and_without_it(architecture: Any):
     assert router_by_sequence(packed, reading) == {}
     said, read = by_sequence(packed, routing), by_sequence(packed, reading)
     assert all(torch.equal(said[name], read[name]) for name in read)
+
+
+class Engine:
+    """DeepSpeed's engine around a policy, which remembers the losses that it is given."""
+
+    device = "cpu"
+
+    def __init__(self, policy: Policy):
+        self.module = policy
+        self.losses: list[float] = []
+
+    def __call__(self, packed: Any) -> torch.Tensor:
+        return self.module(packed)
+
+    def set_gradient_accumulation_boundary(self, is_last: bool) -> None: ...
+
+    def backward(self, loss: torch.Tensor, *, scale_wrt_gas: bool) -> None:
+        self.losses.append(loss.item())
+
+    def step(self) -> None: ...
+
+
+@pytest.mark.engines
+@pytest.mark.usefixtures("one_rank")
+@pytest.mark.parametrize(("wanted", "weight"), [(None, 0.25), (0.5, 0.5), (0.0, 0.0)])
+def test_a_step_trains_the_loss_by_its_weight_and_each_example_by_its_own(wanted: float | None, weight: float):
+    """Of two examples with 3 and 1 target tokens, in two passes: (3 · first + 1 · second) / 4."""
+    from selfreward_ray.training.step import take_step
+
+    examples = (EXAMPLES[0], EXAMPLES[2])
+    model = model_of(ROUTED[0], router_aux_loss_coef=0.25)
+    first, _, _, second = (loss.item() for loss in alone(model))
+    engine = Engine(Policy(model, max_tokens=32, routes=weight > 0))
+    micros = tuple(MicroBatch((example,)) for example in examples)
+    job: Any = SimpleNamespace(objective=SftObjective(), training=Training(router_loss=wanted))
+    said = take_step(engine, Batch((micros,)), micros, {}, job)
+    packed = pack(examples)
+    nll = [-logprobs.sum().item() for logprobs in by_sequence(packed, engine(packed)).values()]
+    expected = [(nll[0] + weight * 3 * first) / 4, (nll[1] + weight * second) / 4]
+    assert engine.losses == pytest.approx(expected, abs=1e-5)
+    assert said["loss"] == pytest.approx(sum(expected), abs=1e-5)
+    assert said.get("router_loss") == (pytest.approx((3 * first + second) / 4, abs=1e-5) if weight else None)
 
 
 @pytest.mark.parametrize(("wanted", "weight"), [(None, 0.02), (0.5, 0.5), (0.0, 0.0)])
