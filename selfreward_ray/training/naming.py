@@ -20,7 +20,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.training.agreement import from_rank_0
+from selfreward_ray.training.agreement import from_rank_0, together
 from selfreward_ray.training.shards import INDEX
 
 Shapes = dict[str, tuple[int, ...]]
@@ -116,9 +116,10 @@ class FolderNames:
 def folder_names(source: Path, config: Any) -> FolderNames:
     """Of the folder `source`, whose weight files rank 0 alone has; every rank calls it.
 
-    Raises as `FolderNames.of` does, and `Final` where rank 0 cannot read the names.
+    Raises `Final`, on all ranks, where `FolderNames.of` raises `UserError`.
     """
-    return FolderNames.of(config, from_rank_0(lambda: stored_shapes(source)))
+    stored = from_rank_0(lambda: stored_shapes(source))
+    return together(lambda: FolderNames.of(config, stored))
 
 
 def stored_shapes(source: Path) -> Shapes:

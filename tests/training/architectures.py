@@ -18,7 +18,8 @@ _TOKENS = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": 1, "p
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 _LOCAL_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
 _LATENT = {
-    "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 32, "qk_rope_head_dim": 32, "v_head_dim": 32,
+    # The kernels of vLLM know no other sizes of these.
+    "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128, "q_lora_rank": 32,
     "num_key_value_heads": 2, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2,
     "moe_intermediate_size": 64, "first_k_dense_replace": 1, "n_group": 2, "topk_group": 1,
 }  # fmt: skip
@@ -42,6 +43,8 @@ class Architecture:
     """Arguments of transformers' configuration beside those of all."""
     without: tuple[str, ...] = ()
     """Arguments of all that its configuration does not know."""
+    written: dict[str, Any] = field(default_factory=dict)
+    """What the `config.json` of its folders on the hub has in the place of what transformers writes."""
     rejected: str = ""
     """The message with which it is rejected; empty if it is trained."""
     unread_by_vllm: str = ""
@@ -88,7 +91,10 @@ ARCHITECTURES = (
     Architecture("gemma", "gemma", "Gemma 1", _TIED),
     Architecture("gemma3", "gemma3_text", "Gemma 3, text alone", _TIED | _WINDOWS | {"query_pre_attn_scalar": 32}),
     Architecture("phi3", "phi3", "Phi 3, Phi 4"),
-    Architecture("phimoe", "phimoe", "Phi 3.5 MoE", _LOCAL_EXPERTS, balances=True, routes_at_random=True),
+    Architecture(
+        "phimoe", "phimoe", "Phi 3.5 MoE", _LOCAL_EXPERTS, balances=True, routes_at_random=True,
+        written={"architectures": ["PhiMoEForCausalLM"]},
+    ),
     Architecture("mixtral", "mixtral", "Mixtral 8×7B and 8×22B", _LOCAL_EXPERTS, balances=True),
     Architecture("olmo", "olmo", "OLMo 1"),
     Architecture("olmo2", "olmo2", "OLMo 2"),

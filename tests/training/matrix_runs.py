@@ -37,6 +37,8 @@ def write_source(architecture: Architecture, tokenizer: Path, folder: Path) -> N
     with torch.random.fork_rng():
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(written | architecture.written))
 
 
 def run_matrix(folder: str) -> None:
@@ -100,16 +102,18 @@ def ask_vllm(folder: str) -> None:
     """vLLM's log-probs of every target token for the exports of the trained architectures, as JSON beside them; its
     error where it does not read one.
 
-    Each engine has a process of its own, forked from this one, which has imported vLLM.
+    Each engine has a process of its own, forked from this one, which has imported vLLM; two run at a time.
     """
     os.environ |= ENGINE_ENV
     import vllm  # noqa: F401
 
-    for architecture in TRAINED:
-        home = Path(folder) / architecture.name
-        child = multiprocessing.get_context("fork").Process(target=_ask, args=(home, architecture.vllm))
-        child.start()
-        child.join()
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=_ask, args=(Path(folder) / one.name, one.vllm)) for one in TRAINED]
+    for begin in range(0, len(children), 2):
+        for child in children[begin : begin + 2]:
+            child.start()
+        for child in children[begin : begin + 2]:
+            child.join()
 
 
 def _ask(home: Path, settings: dict[str, Any]) -> None:
