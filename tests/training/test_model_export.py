@@ -167,10 +167,11 @@ def test_files_that_hold_for_the_trained_model_too_are_kept_and_no_weights(tmp_p
     from selfreward_ray.training.export import export_model
 
     source = write_tiny_model(tmp_path / "source")
+    model = load(source)
     for name in (*KEPT, *LEFT):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text(name)
-    export_model(load(source), source, str(tmp_path / "out"))
+    export_model(model, source, str(tmp_path / "out"))
     for name in KEPT:
         assert (tmp_path / "out" / name).read_text() == name
     assert [name for name in LEFT if (tmp_path / "out" / name).exists()] == []
