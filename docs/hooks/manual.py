@@ -1,8 +1,10 @@
-"""Build steps of the manual: pages that include a file of the repository, and the reference of the recipe.
+"""Build steps of the manual: pages that include a file of the repository, the reference of the recipe, the matrix of
+architectures.
 
 mkdocs calls `on_page_markdown` for each page. Nothing that it makes is stored in the repository.
 """
 
+import importlib.util
 import posixpath
 import re
 import sys
@@ -18,15 +20,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _INCLUDE = re.compile(r"\A<!-- include (\S+) -->")
 _REFERENCE = "<!-- recipe reference -->"
+_ARCHITECTURES = "<!-- architectures -->"
 _LINK = re.compile(r"(\]\()([^)#\s]+)([^)\s]*\))")
 _IMAGE = re.compile(r'((?:src|href)=")([^"#:]+)(")')
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """The text of a page: an included file in place of the whole page, the reference in place of its mark."""
+    """The text of a page: an included file in place of the whole page, what is generated in place of its mark."""
     if found := _INCLUDE.match(markdown):
         return included(found[1], page.file.src_uri)
-    return markdown.replace(_REFERENCE, recipe_reference()) if _REFERENCE in markdown else markdown
+    for mark, generate in ((_REFERENCE, recipe_reference), (_ARCHITECTURES, architecture_tables)):
+        if mark in markdown:
+            return markdown.replace(mark, generate())
+    return markdown
 
 
 def included(name: str, page: str) -> str:
@@ -161,3 +167,29 @@ def recipe_reference() -> str:
 
 def _markdown(text: str) -> str:
     return text.replace("``", "`")
+
+
+def architecture_tables() -> str:
+    """The matrix that `tests/training/test_matrix.py` holds, as two tables in Markdown."""
+    name = "manual_architectures"
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "training" / "architectures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    matrix = sys.modules[name] = importlib.util.module_from_spec(spec)  # its dataclasses look it up by name
+    spec.loader.exec_module(matrix)
+    trained = [
+        f"| {a.models} | `{a.type}` | yes | {'yes' if a.balances else '–'} | yes | "
+        f"{f'no: {a.unread_by_vllm}' if a.unread_by_vllm else 'yes'} |"
+        for a in matrix.TRAINED
+    ]
+    rejected = [f"| {a.models} | `{a.type}` | `{a.rejected}` |" for a in matrix.ARCHITECTURES if a.rejected]
+    return "\n".join(
+        [
+            "## Trained", "",
+            "| models | `model_type` | all weights, adapters | router loss | read by transformers | by vLLM on CPUs |",
+            "|---|---|---|---|---|---|", *trained, "",
+            "## Rejected", "",
+            "Before anything is trained, with the message; its numbers are those of the tiny model.", "",
+            "| models | `model_type` | message |", "|---|---|---|", *rejected,
+        ]
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from selfreward_ray.recipe.section import Section
 
-MODEL_FIELDS = {"dtype", "dropout", "lora", "thoughts", "select", "select_every"}
+MODEL_FIELDS = {"dtype", "dropout", "lora", "router_loss", "thoughts", "select", "select_every"}
 """Fields of `training` that change the trained model. The others only decide where and how fast it is trained."""
 
 PASS_FIELDS = {"micro_batch_tokens"}
@@ -86,8 +86,8 @@ class Lora(Section):
     alpha: PositiveFloat = 32
     """Scaling of the adapters: their product is multiplied by alpha / r."""
     targets: tuple[str, ...] = ()
-    """Names of the linear layers with an adapter, for example ``q_proj``. Empty means all linear layers except the
-    output head."""
+    """Names of the linear layers, or of the weights of all experts, with an adapter, for example ``q_proj`` or
+    ``experts.down_proj``. Empty means all linear layers and experts, but neither the output head nor a router."""
 
 
 class Training(Section):
@@ -106,6 +106,10 @@ class Training(Section):
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout rate wherever the architecture has dropout; the paper uses 0.1. null keeps the rates of the model's
     configuration."""
+    router_loss: float | None = Field(None, ge=0)
+    """Mixtures of experts: weight of the loss that keeps their router from sending most tokens to few experts, added to
+    the loss of SFT and DPO. null takes the weight of the model's configuration (``router_aux_loss_coef``), where its
+    architecture has such a loss; 0 leaves it out."""
     lora: Lora = Lora()
     """Low-rank adapters; off by default."""
     thoughts: Literal["train", "read"] = "train"

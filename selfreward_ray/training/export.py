@@ -1,7 +1,8 @@
 """From ZeRO-3 shards to a Hugging Face folder: what inference loads and what a user keeps."""
 
+import json
 import os
-import tempfile
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import deepspeed
 import torch.distributed as dist
 from torch import Tensor
-from transformers import AutoConfig
 
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.agreement import agree, on_rank_0
 from selfreward_ray.training.lora import Weight, saved_weights
+from selfreward_ray.training.naming import FolderNames, folder_names
 from selfreward_ray.training.shards import (
     INDEX,
     check_index,
@@ -28,15 +29,19 @@ from selfreward_ray.training.shards import (
 
 SHARD_BYTES = 5 * 10**9
 _COMPANIONS = (
-    "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
-    "vocab.*", "merges.txt", "chat_template*",
+    "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+    "*.model", "*.tiktoken", "tekken.json", "chat_template*", "additional_chat_templates/*",
+    "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json",
+    "LICENSE*", "NOTICE*", "USE_POLICY*",
 )  # fmt: skip
+"""Files of a model's folder that hold for the trained model too: no weights, and nothing that tells how the model of
+that folder was made."""
 
 
 def export_model(model: Any, source: Path, out: str, shard_bytes: int = SHARD_BYTES) -> None:
-    """Write `model` to the folder `out`: safetensors shards of at most `shard_bytes`, their index, configuration, and
-    `source`'s tokenizer and chat template, and nothing else. What was in `out` before is removed. A LoRA adapter is
-    merged into the weights.
+    """Write `model` to the folder `out`: safetensors shards of at most `shard_bytes`, their index, and `source`'s
+    configuration, tokenizer, chat template and processors, and nothing else. What was in `out` before is removed. The
+    tensors have the names and shapes that they have in `source`. A LoRA adapter is merged into the weights.
 
     Every rank calls it, gathers one weight at a time, and stores its share of the shards: it holds one shard in host
     memory, which is stored and read back while the shards of other ranks are gathered. A node with 8 ranks needs memory
@@ -46,24 +51,29 @@ def export_model(model: Any, source: Path, out: str, shard_bytes: int = SHARD_BY
     shapes = expected_shapes(model.config)
     held = saved_weights(model)
     check_names(set(held), set(shapes))
+    names = folder_names(source, model.config)
+    names.check_covers(held)
     sizes = {name: size_of(held[name].tensor, shape) for name, shape in shapes.items()}
     shards = plan_shards(sizes, shard_bytes)
     owners, rank = _ranks_in_turn(), dist.get_rank()
     on_rank_0(Folder(out).delete)
     with ThreadPoolExecutor(1) as thread:
         share = _Share(Folder(out), thread)
-        for number, (file, names) in enumerate(shards.items()):
+        for number, (file, weights) in enumerate(shards.items()):
             if number % len(owners) == 0:
                 agree(share.error)
             owner = owners[number % len(owners)]
             if rank == owner:
                 share.wait()
-            tensors, fault = _gather({name: held[name] for name in names}, shapes, owner)
+            tensors, fault = _gather({name: held[name] for name in weights}, shapes, names, owner)
             if rank == owner:
                 share.store(file, tensors, fault)
         share.wait()
         agree(share.error)
-    on_rank_0(lambda: _describe(model, source, Folder(out), shards, sizes))
+    stored = {
+        file: [name for weight in weights for name in names.of_weight(weight)] for file, weights in shards.items()
+    }
+    on_rank_0(lambda: _describe(model, source, Folder(out), stored, sum(sizes.values())))
 
 
 class _Share:
@@ -101,9 +111,10 @@ def _ranks_in_turn() -> list[int]:
 
 
 def _gather(
-    held: dict[str, Weight], shapes: dict[str, tuple[int, ...]], owner: int
+    held: dict[str, Weight], shapes: dict[str, tuple[int, ...]], names: FolderNames, owner: int
 ) -> tuple[dict[str, Tensor], Exception | None]:
-    """The whole tensors in host memory on the rank `owner`, and what is wrong with one; on the others nothing.
+    """The whole tensors in host memory on the rank `owner`, by their names in the folder, and what is wrong with one;
+    on the others nothing.
 
     The fault is returned: a rank that left would keep the others waiting in the next gather.
     """
@@ -114,22 +125,26 @@ def _gather(
             if dist.get_rank() != owner or fault is not None:
                 continue
             try:
-                tensors[name] = weight.value()
-                check_value(name, tensors[name], shapes[name])
+                value = weight.value()
+                check_value(name, value, shapes[name])
+                tensors |= names.split(name, value)
             except Exception as error:
                 fault = error
     return tensors, fault
 
 
-def _describe(model: Any, source: Path, folder: Folder, shards: dict[str, list[str]], sizes: dict[str, int]) -> None:
+def _describe(model: Any, source: Path, folder: Folder, shards: dict[str, list[str]], size: int) -> None:
     """Write what a model's folder has beside its weights; the index and the configuration last."""
-    for path in [path for pattern in _COMPANIONS for path in source.glob(pattern)]:
-        folder.write_bytes(path.name, path.read_bytes())
+    for path in _files(source, _COMPANIONS):
+        folder.write_bytes(path.relative_to(source).as_posix(), path.read_bytes())
     weight_map = {name: file for file, names in shards.items() for name in names}
-    folder.write_json(INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map})
-    check_index(folder, set(sizes))
-    config = AutoConfig.from_pretrained(source)  # not the policy's: it has the dropout of training
-    config.dtype = model.config.dtype
-    with tempfile.TemporaryDirectory() as scratch:
-        config.save_pretrained(scratch)
-        folder.write_bytes("config.json", (Path(scratch) / "config.json").read_bytes())
+    folder.write_json(INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+    check_index(folder, set(weight_map))
+    # The folder's own, not the policy's, which has the dropout of training.
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config["torch_dtype" if "torch_dtype" in config else "dtype"] = str(model.config.dtype).removeprefix("torch.")
+    folder.write_json("config.json", config)
+
+
+def _files(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})

@@ -1,69 +1,109 @@
 """LoRA: what is trained is a product of two thin matrices beside each weight (Hu et al. 2021, arXiv 2106.09685)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.training import Lora
+from selfreward_ray.training.experts import adapt_experts, expert_weights, factors
 
 _BASE = ".base_layer."
 _NAME = "default"
+_LINEAR = (nn.Linear, Conv1D)
+"""These classes alone: a router may be of a class made of one of them, and gives more than a product."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor of a model folder: one of the policy's own, with the product that is to be added to it."""
+    """A tensor of the model, with the product that is to be added to it."""
 
     tensor: Tensor
-    layer: Any | None = None
-    """peft's layer around it; None where it is trained, or left, as it is."""
+    factors: tuple[Tensor, Tensor] | None = None
+    """B and A, of shapes [..., out, r] and [..., r, in]; None where it is trained, or left, as it is."""
+    scaling: float = 1.0
+    transposed: bool = False
+    """Whether `tensor` is of shape [in, out]."""
 
     def parts(self) -> list[Tensor]:
         """What has to be gathered for `value`."""
-        if self.layer is None:
-            return [self.tensor]
-        return [self.tensor, self.layer.lora_A[_NAME].weight, self.layer.lora_B[_NAME].weight]
+        return [self.tensor, *(self.factors or ())]
 
     def value(self) -> Tensor:
         """W + scaling · B·A of gathered parts, in host memory; added in float32 and then rounded to W's dtype."""
-        if self.layer is None:
+        if self.factors is None:
             return self.tensor.detach().cpu().clone()
-        weight, down, up = (part.detach().float() for part in self.parts())
-        product = self.layer.scaling[_NAME] * (up @ down)
-        merged = weight + (product.T if self.layer.fan_in_fan_out else product)
+        weight, up, down = (part.detach().float() for part in self.parts())
+        product = self.scaling * (up @ down)
+        merged = weight + (product.mT if self.transposed else product)
         return merged.to(self.tensor.dtype).cpu()
 
 
 def saved_weights(model: Any) -> dict[str, Weight]:
-    """By their names in a model folder, in the model's order: parameters, tied ones once, and saved buffers."""
+    """By their names in the model, in its order: parameters, tied ones once, and saved buffers."""
     saved = model.state_dict().keys()
-    layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
-    adapters = {f"{name}{_BASE}weight": layer for name, layer in layers.items()}
+    adapted: dict[str, tuple[tuple[Tensor, Tensor], float, bool]] = {}
+    for name, module in model.named_modules():
+        if hasattr(module, "lora_A"):
+            pair = (module.lora_B[_NAME].weight, module.lora_A[_NAME].weight)
+            adapted[f"{name}{_BASE}weight"] = (pair, module.scaling[_NAME], module.fan_in_fan_out)
+        for weight, scaling in getattr(module, "lora_weights", {}).items():
+            adapted[f"{name}.{weight}"] = (factors(module, weight), scaling, False)
     tensors = dict(model.named_parameters()) | {n: b for n, b in model.named_buffers() if n in saved}
     return {
-        name.replace(_BASE, "."): Weight(tensor, adapters.get(name))
+        name.replace(_BASE, "."): Weight(tensor, *adapted.get(name, ()))
         for name, tensor in tensors.items()
         if ".lora_" not in name
     }
 
 
 def add_adapter(model: Any, lora: Lora) -> None:
-    """Freeze `model` and put new adapters, whose product is 0, into it in place.
+    """Freeze `model` and put new adapters, whose product is 0, into it in place: beside the weights of linear layers
+    and of experts. A router has none, and neither has the output head.
 
     Raises `UserError` for targets that are not there, and for those that could not be merged when the model is
-    exported or trained: other layers than linear ones, and the output head.
+    exported or trained.
     """
     from peft import LoraConfig, inject_adapter_in_model  # a second of import that other trainings do without
 
-    targets = list(lora.targets) if lora.targets else "all-linear"
-    try:
-        inject_adapter_in_model(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets), model, _NAME)
-    except ValueError as error:
-        raise UserError(f"training.lora.targets {targets}: {error}") from None
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    layers = [weight.layer for weight in saved_weights(model).values() if weight.layer is not None]
-    linear = [layer for layer in layers if _NAME in layer.lora_A and hasattr(layer, "fan_in_fan_out")]
-    if len(trained) != 2 * len(linear) or hasattr(model.get_output_embeddings(), "lora_A"):
-        raise UserError(f"training.lora.targets {targets}: only linear layers can be trained, and not the output head")
+    linear, experts = _targets(model, lora.targets)
+    model.requires_grad_(False)
+    if linear:
+        # Within a module that has no configuration: of some mixtures `peft` would adapt the experts too, in its way.
+        names = [f"0.{name}" for name in linear]
+        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=names)
+        inject_adapter_in_model(config, nn.ModuleList([model]), _NAME)
+    modules = {id(module): module for module, _ in experts}
+    for key, module in modules.items():
+        adapt_experts(module, [name for owner, name in experts if id(owner) == key], lora.rank, lora.alpha)
+
+
+def _targets(model: Any, wanted: tuple[str, ...]) -> tuple[list[str], list[tuple[Any, str]]]:
+    """Names of the linear layers of `model` that the names `wanted` stand for, and its weights of experts; all of them
+    where there are none. Raises as `add_adapter` does."""
+    head = model.get_output_embeddings()
+    linear = [name for name, module in model.named_modules() if type(module) in _LINEAR and module is not head]
+    experts = expert_weights(model)
+    if not wanted:
+        return linear, list(experts.values())
+
+    def chosen(names: Any, target: str) -> list[str]:
+        return [name for name in names if name == target or name.endswith(f".{target}")]
+
+    for target in wanted:
+        if chosen([*linear, *experts], target):
+            continue
+        if not (found := [module for name, module in model.named_modules() if chosen([name], target)]):
+            _refuse(wanted, f"{target} is not found in the model")
+        of_head = head in found
+        _refuse(wanted, "only linear layers and experts can be trained" + (", and not the output head" * of_head))
+    return (
+        [name for target in wanted for name in chosen(linear, target)],
+        [experts[name] for target in wanted for name in chosen(experts, target)],
+    )
+
+
+def _refuse(targets: tuple[str, ...], reason: str) -> NoReturn:
+    raise UserError(f"training.lora.targets {list(targets)}: {reason}")

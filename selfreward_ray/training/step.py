@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from selfreward_ray.recipe.training import Optimization
 from selfreward_ray.training.batches import Batch, MicroBatch
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference, learning_rate
-from selfreward_ray.training.zero3 import logprobs_of
+from selfreward_ray.training.router import router_weight
+from selfreward_ray.training.zero3 import said_of
 
 
 def set_rate(engine: Any, step: int, steps: int, optimization: Optimization) -> float:
@@ -31,11 +33,16 @@ def take_step(
     Every rank calls it. A loss that is not finite raises nothing: DeepSpeed skips the update on all ranks.
     """
     weight = sum(map(job.objective.weight, batch.examples()))
+    balance = router_weight(engine.module.model.config, job.training.router_loss)
     sums: Counter[str] = Counter()
     for done, micro in enumerate(micros, start=1):
         engine.set_gradient_accumulation_boundary(done == len(micros))
-        logprobs = logprobs_of(engine, micro)
-        loss, metrics = job.objective.loss(micro.examples, logprobs, reference)
+        said = said_of(engine, micro)
+        loss, metrics = job.objective.loss(micro.examples, said.logprobs, reference)
+        if said.router_losses:
+            router = _router_loss(micro.examples, said.router_losses, job)
+            loss = loss + balance * router
+            metrics["router_loss"] = router.item()
         if not torch.isfinite(loss):
             loss = loss * math.nan  # nor is its gradient, then: DeepSpeed skips the step by its norm over all ranks
         share = 0.0 if micro.blank else 1.0
@@ -46,3 +53,10 @@ def take_step(
     total = torch.tensor([sums[name] for name in sorted(sums)], dtype=torch.float64, device=engine.device)
     dist.all_reduce(total)
     return {name: value / weight for name, value in zip(sorted(sums), total.tolist(), strict=True)}
+
+
+def _router_loss(examples: tuple[Any, ...], losses: dict[str, Tensor], job: TrainJob) -> Tensor:
+    """Summed over examples, each by its weight: the mean of its sequences' losses."""
+    return torch.stack(
+        [job.objective.weight(e) * torch.stack([losses[s.id] for s in e.sequences()]).mean() for e in examples]
+    ).sum()

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import deepspeed
 import torch
+from torch import Tensor
 from transformers import AutoConfig
 
 from selfreward_ray.cluster.devices import collectives, on_gpus
@@ -17,9 +18,11 @@ from selfreward_ray.training.batches import MicroBatch
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.loading import load_sharded
 from selfreward_ray.training.lora import add_adapter, saved_weights
+from selfreward_ray.training.naming import folder_names
 from selfreward_ray.training.objectives import LogProbs
 from selfreward_ray.training.packing import pack
-from selfreward_ray.training.policy import Policy, by_sequence
+from selfreward_ray.training.policy import Policy, by_sequence, router_by_sequence
+from selfreward_ray.training.router import router_weight
 from selfreward_ray.training.shards import check_names, expected_shapes
 
 
@@ -69,6 +72,9 @@ def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     config = together(lambda: _configuration(source, job.training.dropout))
     model = load_sharded(source, config, settings, getattr(torch, job.training.dtype))
     policy = together(lambda: _policy(model, config, job))
+    # Now, not when a training of days is over.
+    names = folder_names(source, config)
+    together(lambda: names.check_covers(saved_weights(policy.model)))
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     # The fused kernel: four times faster on a CPU than the loop over parameters.
     optimizer = torch.optim.AdamW(
@@ -91,11 +97,12 @@ def _policy(model: Any, config: Any, job: TrainJob) -> Policy:
         use_liger_kernels(model)
     if job.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    check_names(set(saved_weights(model)), set(expected_shapes(config)))
+    routes = router_weight(config, job.training.router_loss) > 0
+    policy = Policy(model, job.optimization.max_tokens, routes=routes)
     if job.training.lora.rank:
         add_adapter(model, job.training.lora)
-    # Now, not when a training of days is over.
-    check_names(set(saved_weights(model)), set(expected_shapes(config)))
-    return Policy(model, job.optimization.max_tokens)
+    return policy
 
 
 @contextmanager
@@ -108,7 +115,21 @@ def without_dropout(engine: Any) -> Iterator[None]:
         engine.train()
 
 
+class Said(NamedTuple):
+    """What the policy says of the sequences of a pass, by their ids."""
+
+    logprobs: LogProbs
+    router_losses: dict[str, Tensor]
+    """Scalars, in a training pass of a mixture of experts whose router is trained for balance; else empty."""
+
+
+def said_of(engine: Any, micro: MicroBatch[Any]) -> Said:
+    """What the policy says of `micro`; every rank calls it equally often."""
+    packed = pack(micro.examples)
+    output = engine(packed)
+    return Said(by_sequence(packed, output), router_by_sequence(packed, output))
+
+
 def logprobs_of(engine: Any, micro: MicroBatch[Any]) -> LogProbs:
     """Log-probs of all target tokens of `micro`; every rank calls it equally often."""
-    packed = pack(micro.examples)
-    return by_sequence(packed, engine(packed))
+    return said_of(engine, micro).logprobs

@@ -123,6 +123,15 @@ def test_the_reference_shows_types_bounds_and_defaults():
     assert "Nucleus" in fields["judge.sampling.top_p"].description  # inherited
 
 
+def test_the_matrix_of_architectures_is_in_the_manual():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="architectures.md"))
+    text = hook().on_page_markdown((DOCS / "architectures.md").read_text(encoding="utf-8"), page)
+    assert "| Mixtral 8×7B and 8×22B | `mixtral` | yes | yes | yes | yes |" in text
+    assert "| BLOOM | `bloom` | `BloomForCausalLM cannot be trained here: it has attention that is not on" in text
+    rows = [line for line in text.splitlines() if re.match(r"\| [^|]+ \| `\w+` \|", line)]
+    assert len(rows) == len(set(rows)) > 30
+
+
 def test_the_examples_of_seed_data_give_what_the_manual_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")

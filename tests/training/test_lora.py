@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig, PhimoeConfig
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.training import Lora
@@ -15,6 +15,12 @@ LLAMA = LlamaConfig(
 )
 # Its linear layers keep their weights transposed, and its head is tied to its embeddings.
 GPT2 = GPT2Config(vocab_size=20, n_embd=8, n_layer=2, n_head=2)
+_MIXTURE = {
+    "vocab_size": 20, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "num_local_experts": 4, "pad_token_id": 0, "initializer_range": 0.3,
+}  # fmt: skip
+MIXTRAL = MixtralConfig(**_MIXTURE)
+PHIMOE = PhimoeConfig(**_MIXTURE)  # its routers are linear layers too
 
 
 def model_of(config: Any) -> Any:
@@ -28,10 +34,19 @@ def logits(model: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("config", "targets", "adapted"), [(LLAMA, (), 14), (LLAMA, ("q_proj", "v_proj"), 4), (GPT2, (), 8)]
+    ("config", "targets", "adapted"),
+    [
+        (LLAMA, (), 14),
+        (LLAMA, ("q_proj", "v_proj"), 4),
+        (GPT2, (), 8),
+        (MIXTRAL, (), 12),
+        (MIXTRAL, ("experts.down_proj", "o_proj"), 4),
+        (MIXTRAL, ("gate_up_proj",), 2),
+        (PHIMOE, (), 12),
+    ],
 )
 def test_merged_weights_say_what_the_model_with_its_adapter_says(config: Any, targets: tuple[str, ...], adapted: int):
-    """Llama has seven linear layers a block, GPT-2 four."""
+    """Llama has seven linear layers a block, GPT-2 four; the mixtures have four, and two tensors of experts."""
     model = model_of(config)
     untouched = logits(model)
     add_adapter(model, Lora(rank=3, alpha=6, targets=targets))
@@ -64,10 +79,12 @@ def test_the_product_is_added_in_float32_and_rounded_once():
 @pytest.mark.parametrize(
     ("config", "target", "message"),
     [
-        (LLAMA, "c_attn", "c_attn.* not found"),
-        (LLAMA, "embed_tokens", "only linear layers can be trained"),
+        (LLAMA, "c_attn", "c_attn is not found in the model"),
+        (LLAMA, "embed_tokens", "only linear layers and experts can be trained"),
         (GPT2, "lm_head", "not the output head"),
         (LLAMA, "lm_head", "not the output head"),
+        (MIXTRAL, "mlp.gate", "only linear layers and experts can be trained"),
+        (PHIMOE, "router", "only linear layers and experts can be trained"),
     ],
 )
 def test_targets_that_could_not_be_merged_are_refused(config: Any, target: str, message: str):

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Pair
 from selfreward_ray.steps.train import dpo
@@ -149,6 +151,59 @@ def test_a_models_folder_has_its_files_and_no_others(tmp_path: Path):
     assert set(json.loads((model / INDEX).read_text())["weight_map"].values()) < names
     assert AutoTokenizer.from_pretrained(model).chat_template
     assert torch.equal(load(model).model.norm.weight, load(source).model.norm.weight)
+
+
+KEPT = (
+    "preprocessor_config.json", "processor_config.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt",
+    "additional_chat_templates/rag.jinja", "LICENSE", "NOTICE.txt",
+)  # fmt: skip
+LEFT = (
+    "pytorch_model.bin", "pytorch_model.bin.index.json", "model.fp16.safetensors", "consolidated.00.pth", "model.gguf",
+    "adapter_config.json", "adapter_model.safetensors", "README.md", "trainer_state.json", "original/params.json",
+)  # fmt: skip
+
+
+def test_files_that_hold_for_the_trained_model_too_are_kept_and_no_weights(tmp_path: Path):
+    from selfreward_ray.training.export import export_model
+
+    source = write_tiny_model(tmp_path / "source")
+    model = load(source)
+    for name in (*KEPT, *LEFT):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text(name)
+    export_model(model, source, str(tmp_path / "out"))
+    for name in KEPT:
+        assert (tmp_path / "out" / name).read_text() == name
+    assert [name for name in LEFT if (tmp_path / "out" / name).exists()] == []
+
+
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+def test_the_configuration_is_that_of_the_folder_but_for_its_dtype(tmp_path: Path, key: str):
+    """With what transformers does not know, which other programs may read, and no dropout of training."""
+    from selfreward_ray.training.export import export_model
+
+    source = write_tiny_model(tmp_path / "source")
+    written = json.loads((source / "config.json").read_text())
+    del written["dtype"]
+    written |= {key: "bfloat16", "topk_method": "noaux_tc"}
+    (source / "config.json").write_text(json.dumps(written))
+    model = load(source)
+    model.config.attention_dropout = 0.5
+    export_model(model, source, str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == written | {key: "float32"}
+    assert load(tmp_path / "out").config.dtype == torch.float32
+
+
+def test_a_weight_that_the_folder_lacks_is_not_exported(tmp_path: Path):
+    from selfreward_ray.training.export import export_model
+
+    source = write_tiny_model(tmp_path / "source")
+    model = load(source)
+    held = load_file(source / "model.safetensors")
+    del held[NORM]
+    save_file(held, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=f"no tensors for {NORM}"):
+        export_model(model, source, str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("tied", [False, True])

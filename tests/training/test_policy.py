@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
 from selfreward_ray.training import head
 from selfreward_ray.training.packing import pack
-from selfreward_ray.training.policy import Policy, by_sequence
+from selfreward_ray.training.policy import Policy, _logit_factor, by_sequence
 
 PAIR = PairTokens("long", (5, 9, 11, 30), (7, 8, 300, 12, 1, 40, 2), (7, 9))
 EXAMPLES = (
@@ -48,7 +55,19 @@ def qwen3(_: Path) -> Any:
         return Qwen3ForCausalLM(config).eval()
 
 
-@pytest.fixture(scope="module", params=[llama, qwen3])
+def granite(_: Path) -> Any:
+    """Logits are a sixth of what the head gives."""
+    config = GraniteConfig(
+        vocab_size=400, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, initializer_range=0.1, logits_scaling=6.0, attention_multiplier=0.2,
+        residual_multiplier=0.5,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return GraniteForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module", params=[llama, qwen3, granite])
 def model(request: pytest.FixtureRequest, tiny_model: Path) -> Any:
     make: Callable[[Path], Any] = request.param
     return make(tiny_model)
@@ -129,6 +148,13 @@ def test_no_sequence_sees_another(model: Any, dtype: torch.dtype):
     ):
         after = logprobs(*changed)
         assert {name for name in before if not torch.equal(before[name], after[name])} == {sequence}
+
+
+def test_the_factor_of_logits_is_the_architectures():
+    """Granite divides by its own, Cohere multiplies."""
+    assert _logit_factor(GraniteConfig(logits_scaling=8.0)) == 0.125
+    assert _logit_factor(CohereConfig(logit_scale=0.0625)) == 0.0625
+    assert _logit_factor(Qwen3Config()) == 1.0
 
 
 def test_a_head_that_is_more_than_a_matrix_is_refused(model: Any):

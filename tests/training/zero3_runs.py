@@ -73,20 +73,20 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
     engine = open_engine(Path(job.model), job, int(os.environ["WORLD_SIZE"]))
     rank = dist.get_rank()
     plan = plan_batches(PAIRS, job.optimization, dist.get_world_size(), job.seed)
-    before = _logprobs(engine, plan, rank)
+    before = all_logprobs(engine, plan, rank)
     reference = reference_logprobs(engine, plan, job)
     first_loss = untouched_loss(engine, plan[0].ranks[rank][0], reference, job)
-    passes = [_logprobs(engine, plan, rank, training=True) for _ in range(2)]
-    weights = _weights(engine)
+    passes = [all_logprobs(engine, plan, rank, training=True) for _ in range(2)]
+    weights = whole_weights(engine)
     for batch in plan:
         _train(engine, batch.ranks[rank], reference, job)
     export_model(engine.module.model, Path(job.model), job.folders.model.uri, SHARD_BYTES)
     said = {
         "before": before,
         "passes": passes,
-        "moved": [name for name, weight in _weights(engine).items() if not torch.equal(weight, weights[name])],
-        "still": [name for name, weight in _weights(engine).items() if torch.equal(weight, weights[name])],
-        "after": _logprobs(engine, plan, rank),
+        "moved": [name for name, weight in whole_weights(engine).items() if not torch.equal(weight, weights[name])],
+        "still": [name for name, weight in whole_weights(engine).items() if torch.equal(weight, weights[name])],
+        "after": all_logprobs(engine, plan, rank),
         "reference": reference,
         "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
         "first_loss": first_loss,
@@ -105,7 +105,7 @@ def _train(engine: Any, micros: Any, reference: dict[str, float], job: TrainJob)
         engine.step()
 
 
-def _weights(engine: Any) -> dict[str, Any]:
+def whole_weights(engine: Any) -> dict[str, Any]:
     """The whole weights, by the policy's own names for them."""
     import deepspeed
 
@@ -116,7 +116,7 @@ def _weights(engine: Any) -> dict[str, Any]:
     return whole
 
 
-def _logprobs(engine: Any, plan: Any, rank: int, training: bool = False) -> dict[str, list[float]]:
+def all_logprobs(engine: Any, plan: Any, rank: int, training: bool = False) -> dict[str, list[float]]:
     """Log-probs of every target token by all ranks, with dropout if `training`."""
     import torch
     import torch.distributed as dist

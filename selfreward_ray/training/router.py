@@ -1,0 +1,51 @@
+"""The load-balancing loss of a mixture of experts (Fedus et al. 2021, arXiv 2101.03961, equations 4 to 6).
+
+Of a sequence it is E · Σ f·p over the E experts, f the experts' shares of its tokens, p their mean probabilities, over
+its tokens and all layers: what transformers computes for the sequence alone, where `output_router_logits` is set.
+So it depends neither on what else is in a packed row, nor on how the examples of a step are divided into passes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.training.packing import Segment
+
+
+def router_weight(config: Any, wanted: float | None) -> float:
+    """Weight of the loss for a model of `config`: `wanted`, else the architecture's own. 0 where it has no such loss.
+
+    Raises `UserError` for a weight above 0 where the architecture has none.
+    """
+    text = config.get_text_config()
+    own = getattr(text, "router_aux_loss_coef", None)
+    if own is None and wanted:
+        raise UserError(
+            f"training.router_loss is {wanted}, but models of type {text.model_type!r} have no router loss; set it to "
+            "null"
+        )
+    return float((own if wanted is None else wanted) or 0.0)
+
+
+def router_losses(gates: Iterable[Tensor], segments: tuple[Segment, ...], experts_per_token: int) -> Tensor:
+    """Each segment's loss, with the prefix that it sees, float32 of shape [segments].
+
+    `gates` are the layers' router logits over the row's T tokens, each of shape [T, E] or [1, T, E].
+    """
+    gates_TE = [gate.reshape(-1, gate.shape[-1]) for gate in gates]
+    device, experts = gates_TE[0].device, gates_TE[0].shape[1]
+    places = [place for s in segments for span in (s.prefix, s.queries) for place in range(span.start, span.stop)]
+    row = torch.tensor(places, device=device)
+    keys_S = torch.tensor([segment.keys for segment in segments], device=device)
+    owner = torch.arange(len(segments), device=device).repeat_interleave(keys_S)
+    taken_SE, chance_SE = (torch.zeros(len(segments), experts, device=device) for _ in range(2))
+    for gate_TE in gates_TE:
+        chances_TE = gate_TE.float().softmax(-1)
+        picks_TE = torch.zeros_like(chances_TE).scatter_(1, chances_TE.topk(experts_per_token).indices, 1.0)
+        taken_SE = taken_SE.index_add(0, owner, picks_TE[row])
+        chance_SE = chance_SE.index_add(0, owner, chances_TE[row])
+    rows_S1 = (keys_S * len(gates_TE))[:, None]
+    return experts * (taken_SE / rows_S1 * (chance_SE / rows_S1)).sum(1)
