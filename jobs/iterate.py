@@ -7,7 +7,7 @@ Accepts the arguments of `selfreward iterate`.
 
 import sys
 
-from selfreward_ray.cli import app
+from selfreward_ray.cli import main
 
 if __name__ == "__main__":
-    app(["iterate", *sys.argv[1:]])
+    main(["iterate", *sys.argv[1:]])

@@ -7,7 +7,7 @@ Accepts the arguments of `selfreward run`. Submitted again after a stop, it cont
 
 import sys
 
-from selfreward_ray.cli import app
+from selfreward_ray.cli import main
 
 if __name__ == "__main__":
-    app(["run", *sys.argv[1:]])
+    main(["run", *sys.argv[1:]])

