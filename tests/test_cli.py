@@ -145,6 +145,33 @@ def test_the_demo_model_that_is_not_there_is_said_with_how_to_fetch_it(tmp_path:
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_fits_a_narrow_terminal_and_is_cut_off_nowhere(command: list[str]):
+    asked = [CliRunner().invoke(app, [*command, flag], env={"COLUMNS": "80"}) for flag in ("-h", "--help")]
+    assert asked[0].output == asked[1].output
+    shown = asked[0].output.splitlines()
+    assert [line for line in shown if len(line) > 80] == []
+    assert [line for line in shown[1:] if "..." in line] == []
+
+
+@pytest.mark.parametrize("command", ["judge", "compare", "verdicts", "agreement"])
+def test_the_model_of_a_command_that_judges_is_called_the_judge(command: str):
+    shown = " ".join(CliRunner().invoke(app, [command, "-h"]).output.split())
+    assert "--model URI The judge: folder, hub name, storage URI, or https://HOST/v1#MODEL" in shown
+
+
+def test_the_package_itself_is_the_command(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "selfreward_ray", "status", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "is no run's folder" in done.stderr
+    asked = subprocess.run(
+        [sys.executable, "-m", "selfreward_ray", "-h"], capture_output=True, text=True, check=True
+    ).stdout
+    assert asked.startswith("Usage: selfreward [OPTIONS]")
+
+
 def test_every_command_is_listed():
     listed = CliRunner().invoke(app, ["--help"]).output
     assert [command.name or command.callback.__name__ for command in app.registered_commands] == COMMANDS
@@ -497,7 +524,23 @@ class Wrapped(UserError):
     [
         (UserError("lower x"), 2, "error: lower x\n"),
         (Wrapped(UserError("lower x")), 2, "error: lower x\n"),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: no space left on the disk; "),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "rows"),
+            2,
+            "error: No space left on device: 'rows'; finished",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            2,
+            "error: Disk quota exceeded; finished work is kept: free some",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "o"),
+            2,
+            "error: Read-only file system: 'o'; name a folder on a",
+        ),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "o"), 2, "error: File name too long: 'o'; check the path"),
+        (OSError(errno.EMFILE, "Too many open files"), 2, "error: Too many open files; raise the limit"),
         (KeyboardInterrupt(), 130, "interrupted; finished work is kept"),
     ],
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfreward_ray.check.findings import Sentence
-from selfreward_ray.cluster.address import cluster_address, refuse_a_dead_cluster
+from selfreward_ray.cluster.address import LOCAL, cluster_address
 from selfreward_ray.cluster.capacity import (
     NodeType,
     ResourceRequest,
@@ -43,8 +43,7 @@ def check_machine(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sent
     """Whether this machine can hold each of `steps`. A cluster that would be joined is asked when it is; here, whether
     there is one."""
     address = cluster_address()
-    if address != "local":
-        refuse_a_dead_cluster(address)
+    if address != LOCAL:
         yield f"the Ray cluster at {address}, which is asked for its nodes when it is joined"
         return
     here = machine_resources()

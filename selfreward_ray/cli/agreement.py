@@ -48,7 +48,7 @@ def agreement(
         typer.Option("--json", metavar="FILE", help="Also write the figures to this file."),
     ] = None,
 ) -> None:
-    """Measure how far a judge's scores agree with human rankings of replies, with intervals."""
+    """Measure a judge's agreement with human rankings."""
     with explained():
         from selfreward_ray.errors import UserError
 

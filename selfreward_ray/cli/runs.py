@@ -1,6 +1,5 @@
 """Commands for whole runs."""
 
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -26,7 +25,10 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 
 @app.command()
 def iterate(run_dir: RunDir) -> None:
-    """Run the next iteration of a run, M(t) to M(t+1), or one beyond the recipe if all are done."""
+    """Run the next iteration of a run, M(t) to M(t+1).
+
+    One beyond the recipe if all are done.
+    """
     with explained():
         from selfreward_ray.store.run import RunLayout, next_iteration
 
@@ -57,14 +59,13 @@ def rehearse(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Run a recipe's whole loop, much reduced, on this machine with simulated nodes and GPUs."""
+    """Try a recipe, much reduced, on simulated nodes and GPUs."""
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
         from selfreward_ray.cluster.rehearsal.rehearse import rehearse as run_rehearsal
         from selfreward_ray.cluster.rehearsal.report import print_rehearsed
 
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its cluster is stopped too
         found = run_rehearsal(load_recipe(recipe, overrides), cluster, run_dir)
         print_rehearsed(found)
     if found.faulty:
@@ -79,7 +80,10 @@ def proof(
     controls: Annotated[bool, typer.Option(help="Train and evaluate the controls too.")] = True,
     overrides: Overrides = None,
 ) -> None:
-    """Test whether a recipe in the demo world improves a model: several seeds, controls, and claims."""
+    """Test whether the loop improves a model.
+
+    In the demo world: several seeds, controls, and claims with intervals.
+    """
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():

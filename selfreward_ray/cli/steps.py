@@ -22,7 +22,10 @@ from selfreward_ray.cli.running import fit_on_cluster, joined_cluster, prepared,
 
 @app.command()
 def seed(recipe: RecipeName, out: Out, overrides: Overrides = None) -> None:
-    """Step: split ranked conversations into instruction rows (IFT), sets for judging (EFT) and held-out sets."""
+    """Step: split ranked conversations.
+
+    Gives instruction rows (IFT), sets for judging (EFT) and held-out sets.
+    """
     with prepared(recipe, overrides, "seed", out=out) as loaded:
         from selfreward_ray.steps.seed import seed as step
 
@@ -47,7 +50,10 @@ def sft(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Step: supervised fine-tuning, M0 to the baseline or to M1."""
+    """Step: supervised fine-tuning.
+
+    From M0 to the baseline or to M1.
+    """
     with prepared(
         recipe, overrides, "sft", out=out, model=model, seed_data=seed_data, eft=eft, positives=positives
     ) as loaded:
@@ -62,7 +68,10 @@ def sft(
 
 @app.command()
 def verdicts(recipe: RecipeName, model: JudgeModel, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: a model's verdicts on ranked replies, several samples per reply, for the eft step."""
+    """Step: a model's verdicts on ranked replies.
+
+    Several samples per reply, for the eft step.
+    """
     with prepared(recipe, overrides, "verdicts", out=out, model=model, seed_data=seed_data) as loaded:
         from selfreward_ray.steps.verdicts import verdicts as step
 
@@ -82,7 +91,10 @@ def eft(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Step: judging rows (EFT) from the verdicts that agree with the human ranking."""
+    """Step: judging rows (EFT) from verdicts.
+
+    Takes the verdicts that agree with the human ranking.
+    """
     with prepared(recipe, overrides, "eft", out=out, seed_data=seed_data, verdicts=verdicts) as loaded:
         from selfreward_ray.steps.eft import eft as step
 
@@ -120,7 +132,10 @@ def propose(
 
 @app.command()
 def respond(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
-    """Step: candidates for each prompt, each judged several times by the same model."""
+    """Step: candidates for each prompt, judged.
+
+    Each is judged several times by the same model.
+    """
     with prepared(recipe, overrides, "respond", out=out, model=model, prompts=prompts) as loaded:
         from selfreward_ray.steps.respond import respond as step
 
@@ -129,7 +144,10 @@ def respond(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overri
 
 @app.command()
 def sample(recipe: RecipeName, model: Model, prompts: Prompts, out: Out, overrides: Overrides = None) -> None:
-    """Step: candidates for each prompt, to be judged later or by another model."""
+    """Step: candidates for each prompt, without verdicts.
+
+    To be judged later or by another model.
+    """
     with prepared(recipe, overrides, "sample", out=out, model=model, prompts=prompts) as loaded:
         from selfreward_ray.steps.sample import sample as step
 
@@ -147,7 +165,10 @@ def answer(
     out: Out,
     overrides: Overrides = None,
 ) -> None:
-    """Step: one answer to each turn of a benchmark's questions; a later turn follows the answers before it."""
+    """Step: answers to the questions of a benchmark.
+
+    One answer to each turn; a later turn follows the answers before it.
+    """
     with prepared(recipe, overrides, "answer", out=out, model=model, questions=questions) as loaded:
         from selfreward_ray.steps.answer import answer as step
 
@@ -167,7 +188,7 @@ def judge(
     out: Out,
     overrides: Overrides = None,
 ) -> None:
-    """Step: several verdicts of a model on each of the given replies."""
+    """Step: several verdicts on each of the given replies."""
     with prepared(recipe, overrides, "judge", out=out, model=model, replies=replies) as loaded:
         from selfreward_ray.steps.judge import judge as step
 
@@ -206,7 +227,10 @@ def dpo(
     judge: Annotated[Optional[str], typer.Option("--judge", metavar="URI", help=JUDGE_HELP)] = None,  # noqa: UP045
     overrides: Overrides = None,
 ) -> None:
-    """Step: direct preference optimization, M(t) to M(t+1); the reference is M(t)."""
+    """Step: direct preference optimization.
+
+    From M(t) to M(t+1); the reference is M(t).
+    """
     with prepared(
         recipe, overrides, "dpo", out=out, model=model, pairs=pairs, eft=eft, validation=validation, judge=judge
     ) as loaded:
@@ -231,7 +255,10 @@ def dpo(
 
 @app.command()
 def evaluate(recipe: RecipeName, model: Model, seed_data: SeedData, out: Out, overrides: Overrides = None) -> None:
-    """Step: a model's answers to held-out prompts, and its agreement with the human rankings."""
+    """Step: answers to held-out prompts, and agreement.
+
+    The agreement is that of its verdicts with the human rankings.
+    """
     with prepared(recipe, overrides, "evaluate", out=out, model=model, seed_data=seed_data) as loaded:
         from selfreward_ray.steps.evaluate import evaluate as step
 
@@ -259,7 +286,10 @@ def compare(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Step: compare two sets of replies to the same prompts head to head, by a judge, in both orders."""
+    """Step: compare two sets of replies head to head.
+
+    The replies are to the same prompts; a judge sees them in both orders.
+    """
     with prepared(recipe, overrides, "compare", out=out, model=model, left=left, right=right) as loaded:
         from selfreward_ray.reporting.terminal import print_outcomes
         from selfreward_ray.steps.compare import compare as step

@@ -2,14 +2,23 @@
 
 import logging
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
 import ray
 import ray.data
 from rich.console import Console
 
-from selfreward_ray.cluster.address import cluster_address, refuse_a_dead_cluster
+from selfreward_ray.cluster.address import LOCAL, cluster_address, temporary_folder
+from selfreward_ray.errors import UserError
+from selfreward_ray.reporting.silence import doing
+
+_LONGEST_SOCKET = 107
+"""Bytes of the path of a Unix socket, a limit of Linux."""
 
 
 @contextmanager
@@ -17,25 +26,103 @@ def joined() -> Iterator[None]:
     """Connect to the cluster of a job or of RAY_ADDRESS, or start one on this machine. Disconnect at the end.
 
     A cluster that was started here is stopped at the end; one that was joined continues. Only this driver's output is
-    silenced. Raises `UserError` if the cluster accepts no connections.
+    silenced. SIGTERM ends the block as Ctrl-C does. Raises `UserError` if the cluster accepts no connections, and if
+    this machine cannot hold one.
     """
     address = cluster_address()
+    if address == LOCAL:
+        check_this_machine()
     # Ray 2.60 prints an error about every actor pool that may restart. The variable affects only this process and a
     # cluster that it starts.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    if address != "local":
-        refuse_a_dead_cluster(address)
     # Children of "ray.data", because Ray Data resets the level of that logger for each dataset.
     for quiet in ("progress", "execution", "logging", "logical", "util"):
         logging.getLogger(f"ray.data._internal.{quiet}").setLevel(logging.ERROR)
-    context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    data = ray.data.DataContext.get_current()
-    data.enable_progress_bars = False
-    if address == "local":
-        data.issue_detectors_config.detectors = []  # they would warn of the engine's memory use, which is intended
-    if context.dashboard_url:
-        Console(stderr=True).print(f"Ray dashboard: http://{context.dashboard_url}", highlight=False)
     try:
+        dashboard = _connect(address)
+        data = ray.data.DataContext.get_current()
+        data.enable_progress_bars = False
+        if address == LOCAL:
+            data.issue_detectors_config.detectors = []  # they would warn of the engine's memory use, which is intended
+        if dashboard:
+            Console(stderr=True).print(f"Ray dashboard: http://{dashboard}", highlight=False)
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(address: str) -> str:
+    """The address of the dashboard, without a scheme; empty if there is none."""
+    with _said_quietly() as said:
+        what = "starting Ray on this machine" if address == LOCAL else f"joining the Ray cluster at {address}"
+        with doing(what, said), _handlers_kept():
+            found = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    return str(found.dashboard_url or "")
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, whatever Ray does meanwhile.
+
+    Ray sets handlers of its own, which end the process without a word, and one below Python's, which writes a stack
+    and sets an alarm that aborts the process three seconds later.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        signal.alarm(0)
+        raise KeyboardInterrupt
+
+    set_handler = signal.signal
+    set_handler(signal.SIGTERM, stop)
+    signal.signal = lambda number, _handler: signal.getsignal(number)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = set_handler
+        set_handler(signal.SIGTERM, stop)
+
+
+@contextmanager
+def _said_quietly() -> Iterator[Console]:
+    """Keep what Ray's libraries write to standard error from it, unless the block fails for a reason that they may
+    know. Yields a console that still writes there."""
+    sys.stderr.flush()
+    kept, heard = os.memfd_create("kept"), os.dup(2)
+    os.dup2(kept, 2)
+    with os.fdopen(kept, "rb") as said, os.fdopen(heard, "w") as stderr:
+        try:
+            yield Console(file=stderr)
+        except Exception as error:
+            if not (isinstance(error, OSError) and error.errno):
+                said.seek(0)
+                stderr.write(said.read().decode(errors="replace"))
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(heard, 2)
+
+
+def check_this_machine() -> None:
+    """Raise `UserError` if Ray cannot start on this machine, for reasons of which it tells by a traceback."""
+    folder = temporary_folder()
+    session = f"session_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}_{os.getpid()}"
+    socket = os.fsencode(f"{folder}/ray/{session}/sockets/plasma_store")
+    if len(socket) > _LONGEST_SOCKET:
+        name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+        raise UserError(
+            f"{name}={folder} is too long for the paths of Ray's sockets, which would have {len(socket)} of at most "
+            f"{_LONGEST_SOCKET} bytes: set RAY_TMPDIR to a shorter folder, for example RAY_TMPDIR=/tmp"
+        )
+    place = Path(folder) / "ray"
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(
+            f"{there} cannot be written to, where Ray keeps its sockets and logs: set RAY_TMPDIR to another folder "
+            "with a short path"
+        )
+    shared = Path("/dev/shm")  # noqa: S108 - the memory that processes share, and no temporary file
+    if sys.platform == "linux" and not os.access(shared, os.W_OK):
+        raise UserError(
+            f"this machine has no {shared} to write to, in which Ray and the engines share memory: mount a tmpfs there "
+            "(in Docker --shm-size=8g, in Kubernetes an emptyDir of medium Memory)"
+        )

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.reporting.formatting import amount, duration, number, percent, visible
-
-SECONDS_BETWEEN_LINES = 10
+from selfreward_ray.reporting.silence import SECONDS_BETWEEN_LINES, print_line, said_again
 
 listeners: list[Callable[[str, str | None], None]] = []
 """Callbacks for a step's label and its note. The note is ``""`` while the step works and None when it has ended."""
@@ -40,30 +39,34 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._clock = clock
         self._started = self._next_line = self._clock()
-        self._note = self._shown = ""
+        self._note = self._shown = self._result = ""
         self._done = self._tokens = 0
         self.start_seconds: float | None = None
         """Seconds until work began: the start of engines or workers. None before that."""
         self._pace_from: tuple[float, int] | None = None  # time at which work began or resumed, and units done then
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
+        self._repeated = said_again(self._say_again)
 
     def __enter__(self) -> Self:
         self._started = self._clock()
         self._next_line = self._started
         if self._console.is_interactive:
             self._live.start()
+        self._repeated.__enter__()
         self._tell("")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._repeated.__exit__(None, None, None)
         self._live.stop()
         self._tell(None)
         seconds = f"{number(self._elapsed())} s"
         if kind is None:
             rows = self._rows() if self._done < self._total else amount(self._done, self._unit.removesuffix("s"))
-            _print_mark(self._console, "✓", "green", self._label, rows, seconds, self._shown, self._speed())
+            done = self._result or rows
+            _print_mark(self._console, "✓", "green", self._label, done, seconds, self._shown, self._speed())
         else:
             _print_mark(self._console, "✗", "red", self._label, self._rows(), seconds, kind.__name__)
 
@@ -99,6 +102,10 @@ class Progress:
             self._pace_from = None
         self._log()
 
+    def result(self, text: str) -> None:
+        """Show `text` when the step has ended, in the place of the units, where those are not what it makes."""
+        self._result = visible(text)
+
     def say(self, text: str) -> None:
         """Print a permanent line."""
         warn(text, self._console)
@@ -108,10 +115,13 @@ class Progress:
             listener(self._label, note)
 
     def _log(self) -> None:
-        if self._console.is_interactive or self._clock() < self._next_line:
-            return
-        self._next_line = self._clock() + SECONDS_BETWEEN_LINES
-        _print_line(self._console, Text(_join(self._label, self._figures())))
+        if self._clock() >= self._next_line:
+            self._say_again()
+
+    def _say_again(self) -> None:
+        if not self._console.is_interactive:
+            self._next_line = self._clock() + SECONDS_BETWEEN_LINES
+            print_line(Text(_join(self._label, self._figures())), self._console)
 
     def _bar(self) -> Group:
         first = Table.grid(padding=(0, 2))
@@ -146,21 +156,16 @@ class Progress:
 
 def warn(text: str, console: Console | None = None) -> None:
     """Print a line that the user should notice, by default on standard error."""
-    _print_line(console or Console(stderr=True), Text(visible(text), style="yellow"))
+    print_line(Text(visible(text), style="yellow"), console)
 
 
 def skipped(label: str, console: Console | None = None) -> None:
     """Print that a step was finished by an earlier run."""
-    _print_mark(console or Console(stderr=True), "·", "dim", visible(label), "already done")
+    _print_mark(console, "·", "dim", visible(label), "already done")
 
 
-def _print_mark(console: Console, mark: str, style: str, *parts: str) -> None:
-    _print_line(console, Text.assemble((mark, style), " ", _join(*parts)))
-
-
-def _print_line(console: Console, line: Text) -> None:
-    # soft_wrap: one line for each message in a log, even if its console reports a small width.
-    console.print(line, soft_wrap=True)
+def _print_mark(console: Console | None, mark: str, style: str, *parts: str) -> None:
+    print_line(Text.assemble((mark, style), " ", _join(*parts)), console)
 
 
 def _join(*parts: str) -> str:

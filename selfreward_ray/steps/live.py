@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from selfreward_ray.evaluation.intervals import fraction
 from selfreward_ray.inference.block import BlockCounts
-from selfreward_ray.reporting.progress import SECONDS_BETWEEN_LINES, Progress
+from selfreward_ray.reporting.progress import Progress
+from selfreward_ray.reporting.silence import SECONDS_BETWEEN_LINES
 
 
 class LiveMetrics:

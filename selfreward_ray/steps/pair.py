@@ -17,7 +17,8 @@ from selfreward_ray.evaluation.candidates import candidate_figures, count_candid
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.candidate_set import build_candidate_set
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import Dropped, JudgedPrompt
+from selfreward_ray.records import Dropped, JudgedPrompt, Pair
+from selfreward_ray.reporting.formatting import amount
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.shared_texts import constant_keys, find_shared_texts, listed
 from selfreward_ray.store.arrow import from_table
@@ -69,7 +70,10 @@ def pair(
             progress.update(done)
         flagged = dict(count_reasons(step.folder / "flagged").most_common())
         metrics = {"flagged": flagged, "shared_texts": listed(shared), "candidates": candidate_figures(counts)}
-        return step.finish(offered=offered, kept=kept, metrics=metrics)
+        manifest = step.finish(offered=offered, kept=kept, metrics=metrics)
+        made = "pair" if POLICIES[recipe.pairs.policy].record is Pair else "example"
+        progress.result(f"{amount(manifest.rows.get('rows', 0), made)} from {amount(offered, 'prompt')}")
+        return manifest
 
 
 def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], source: str, out: str) -> pa.Table:

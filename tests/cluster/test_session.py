@@ -1,54 +1,18 @@
+"""Joining a cluster: what is silenced, what is refused on this machine, and how a command ends that is stopped."""
+
+import errno
 import os
-import signal
-import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from selfreward_ray.cluster.address import cluster_address, refuse_a_dead_cluster
-from selfreward_ray.cluster.session import joined
+from selfreward_ray.cluster import session
+from selfreward_ray.cluster.session import check_this_machine, joined
 from selfreward_ray.errors import UserError
-
-
-@pytest.fixture
-def gone(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a cluster that ended: nobody listens there."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def test_an_address_where_no_cluster_is_refused_at_once(gone: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RAY_ADDRESS", gone)
-    with pytest.raises(UserError, match=f"{gone} takes no connections .*refused.*unset RAY_ADDRESS"), joined():
-        pass
-
-
-def test_a_port_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RAY_ADDRESS", "head:port")
-    with pytest.raises(UserError, match="head:port takes no connections"), joined():
-        pass
-
-
-def test_a_cluster_of_this_machine_is_asked_for_and_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    with pytest.raises(UserError, match="RAY_ADDRESS=auto: no Ray cluster runs here"), joined():
-        pass
-
-
-def test_what_a_crashed_cluster_left_behind_is_refused_at_once(
-    gone: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text(gone)
-    with pytest.raises(UserError, match=f"{gone} takes no connections .*`ray stop` forgets it"), joined():
-        pass
 
 
 @pytest.mark.parametrize(
@@ -61,54 +25,121 @@ def test_only_a_cluster_of_its_own_is_kept_from_looking_for_issues(
     monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
     monkeypatch.setattr("ray.init", lambda **_: SimpleNamespace(dashboard_url=dashboard))
     monkeypatch.setattr("ray.data.DataContext.get_current", lambda: data)
-    with socket.create_server(("127.0.0.1", 0)) as cluster:
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{cluster.getsockname()[1]}")
-        with joined():
-            assert data.issue_detectors_config.detectors == ["hanging"]
+    monkeypatch.setattr(session, "cluster_address", lambda: "10.0.0.1:6379")
+    with joined():
+        assert data.issue_detectors_config.detectors == ["hanging"]
     assert not data.enable_progress_bars
     assert capsys.readouterr().err == said
-    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr(session, "cluster_address", lambda: "local")
     with joined():
         assert data.issue_detectors_config.detectors == []
 
 
-def test_a_cluster_is_looked_for_where_ray_leaves_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("ours", "rays"):
-        (tmp_path / name / "ray").mkdir(parents=True)
-        (tmp_path / name / "ray" / "ray_current_cluster").write_text(f"{name}:6379\n")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert cluster_address() == "local"
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "ours"))
-    assert cluster_address() == "ours:6379"
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "rays"))
-    assert cluster_address() == "rays:6379"
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert cluster_address() == "10.0.0.1:6379"
+def test_what_ray_writes_while_it_starts_is_not_shown_unless_it_fails(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(session, "cluster_address", lambda: "10.0.0.1:6379")
+    outcome: list[Exception] = []
+
+    def init(**_: object) -> SimpleNamespace:
+        os.write(2, b"logging.cc:303: a line of C++\n")
+        if outcome:
+            raise outcome[0]
+        return SimpleNamespace(dashboard_url="")
+
+    monkeypatch.setattr("ray.init", init)
+    with joined():
+        os.write(2, b"said later\n")
+    assert capfd.readouterr().err == "said later\n"
+    outcome.append(OSError(errno.EROFS, "Read-only file system"))  # which says enough
+    with pytest.raises(OSError, match="Read-only"), joined():
+        pass
+    assert capfd.readouterr().err == ""
+    outcome[0] = RuntimeError("the GCS died")
+    with pytest.raises(RuntimeError, match="the GCS died"), joined():
+        pass
+    assert capfd.readouterr().err == "logging.cc:303: a line of C++\n"
 
 
-def test_the_address_of_a_ray_client_is_left_to_ray():
-    """What it connects to is no port of a cluster's own."""
-    refuse_a_dead_cluster("ray://no-such-host:10001")
+def test_a_long_temporary_folder_is_refused_with_the_variable_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.delenv("RAY_TMPDIR")
+    folder = "/tmp/" + "é" * 40  # 80 bytes of UTF-8
+    monkeypatch.setenv("TMPDIR", folder)
+    with pytest.raises(UserError, match=f"TMPDIR={folder} is too long .* 15[0-9] of at most 107 bytes: set RAY_TMPDIR"):
+        check_this_machine()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_this_machine()
+
+
+def test_a_temporary_folder_that_cannot_be_written_to_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/none/at/all")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/" and access(path, mode))
+    with pytest.raises(UserError, match="^/ cannot be written to, where Ray keeps .* set RAY_TMPDIR"):
+        check_this_machine()
+
+
+def test_a_machine_without_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/dev/shm" and access(path, mode))
+    with pytest.raises(UserError, match="no /dev/shm to write to, .*in Docker --shm-size"):
+        check_this_machine()
+
+
+STOPPED = """
+import os, signal, threading, time
+import ray._private.worker as worker
+from selfreward_ray.cli.running import explained, joined_cluster
+
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def while_connecting():
+    connect = worker.connect
+    worker.connect = lambda *given, **more: (connect(*given, **more), stop(), time.sleep(4))
+
+def while_starting():
+    init = worker.ray._private.node.Node.start_head_processes
+    worker.ray._private.node.Node.start_head_processes = lambda node: (init(node), stop())
+
+with explained():
+    {before}
+    with joined_cluster():
+        {within}
+        time.sleep(60)
+"""
 
 
 @pytest.mark.engines
-def test_a_stopped_job_ends_as_one_that_ctrl_c_ends():
-    """`ray job stop` sends SIGTERM, for which Ray sets a handler when a cluster is joined."""
-    code = """
-import time
-from selfreward_ray.cli.running import explained, joined_cluster
-with explained(), joined_cluster():
-    print("joined", flush=True)
-    time.sleep(60)
-"""
-    environment = os.environ | {"RAY_ADDRESS": "local"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as driver:
-        assert driver.stdout is not None
-        assert driver.stdout.readline() == "joined\n"
-        driver.send_signal(signal.SIGTERM)
-        _, said = driver.communicate(timeout=60)
-    assert driver.returncode == 130
-    assert "interrupted; finished work is kept" in said
+@pytest.mark.parametrize(
+    ("before", "within"),
+    [("while_starting()", ""), ("while_connecting()", ""), ("", "stop()")],
+    ids=["while Ray starts", "below Python's handlers", "at work"],
+)
+def test_sigterm_ends_a_command_as_ctrl_c_does(before: str, within: str, tmp_path: Path):
+    """`ray job stop` and schedulers send it. Nothing that the command started is left."""
+    marked = os.environ | {"RAY_ADDRESS": "local", "STOPPED_BY_TEST": str(tmp_path)}
+    code = "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+    code += STOPPED.format(before=before or "pass", within=within or "pass")
+    done = subprocess.run([sys.executable, "-c", code], env=marked, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130, done.stderr
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Ray dashboard")]
+    assert said == ["interrupted; finished work is kept, and the same command continues from here"]
+    end = time.monotonic() + 20
+    while (left := _processes_with(f"STOPPED_BY_TEST={tmp_path}")) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert left == []
+
+
+def _processes_with(variable: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable in (folder / "environ").read_text(errors="replace").split("\0"):
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found

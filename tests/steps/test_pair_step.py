@@ -277,6 +277,22 @@ def test_a_judge_step_gives_pairs_as_a_respond_step_does(tmp_path: Path, monkeyp
     assert manifest.rows == {"rows": 1}
 
 
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [("best-worst", "1 pair from 3 prompts"), ("all-pairs", "2 pairs from 3 prompts"),
+     ("positive-only", "2 examples from 3 prompts")],
+)  # fmt: skip
+def test_its_last_line_counts_what_it_made_and_not_what_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], policy: str, said: str
+):
+    prompts = [judged(0, (4, 4), (5, 4), (1, 1)), judged(1, (2, 2), (2, 2)), judged(2, (3, 3), (3, 3))]
+    stream(monkeypatch, prompts, 2)
+    recipe = RECIPE.model_copy(update={"pairs": Pairs(policy=policy, positive_mean=4)})
+    pair(recipe, judged=respond(tmp_path, prompts), out=str(tmp_path / "out"))
+    [last] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("✓")]
+    assert last.split("  ")[:2] == ["✓ pair", said]
+
+
 @pytest.mark.parametrize("name", ["pair", "sample"])
 def test_pairs_are_made_of_judged_replies_alone(tmp_path: Path, name: str):
     source = respond(tmp_path, [], name)
