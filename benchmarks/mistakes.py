@@ -3,8 +3,8 @@
     make bench-mistakes
 
 Each mistake is made in a folder of its own, and the command is started as a user starts it, in a process. The table has
-the seconds until it ends (the median of several runs) and the first line of its message. The exit status is 1 if one of them
-has another message than the tests expect.
+the seconds until it ends, the median of several runs, and the first line of its message. The exit status is 1 if one of
+them has another message than the tests expect.
 """
 
 import argparse
