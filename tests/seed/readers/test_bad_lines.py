@@ -33,7 +33,8 @@ def test_prompts(rows: Iterator[Row]):
 
 
 def test_replies(rows: Iterator[Row]):
-    found = list(read_answered(rows, Reading.of_prompts(RowReading(bad_share=1, ignore=("rank", "score")))))
+    options = RowReading(bad_share=1, ignore=("rank", "score"), columns={"reply": "reply"})
+    found = list(read_answered(rows, Reading.of_prompts(options)))
     assert [item for item in found if isinstance(item, Dropped)] == BAD
     assert [item.replies for item in found if not isinstance(item, Dropped)] == [("a",)]
 
