@@ -99,7 +99,7 @@ def conversations(draw: st.DrawFn, single: bool) -> tuple[list[Turn], list[Turn]
 
 
 @pytest.mark.parametrize("name", TOOL_FAMILIES)
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_the_ids_of_any_conversation_with_tools_are_the_tokenizers_own(
     every_model: dict[str, Model], name: str, data: st.DataObject

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from selfreward_ray.models.chat import ChatCodec, TurnsRefused
-from selfreward_ray.records import Turn
+from selfreward_ray.models.tools import as_message
+from selfreward_ray.records import ToolCall, ToolUse, Turn
 
 pytestmark = pytest.mark.parity
 
@@ -129,6 +130,66 @@ def test_the_templates_that_trl_carries(tiny_model: Path, tmp_path: Path):
         if not re.search(next((why for known, why in REFUSED.items() if name.startswith(known)), "^$"), said)
     }  # fmt: skip
     assert unexpected == {}
+
+
+CALL = (ToolCall("look_up", '{"word": "kelp \\"x\\"", "count": 3, "deep": {"a": [1.5, true, "y"]}}', "call00001"),)
+RESULT = Turn("tool", 'It grows.\n{"a": 1}', tool="look_up", call_id="call00001")
+SCHEMA = {"type": "object", "properties": {"word": {"type": "string", "description": "What to look up."}}}
+TOOLS = [{"type": "function", "function": {"name": "look_up", "description": "Looks up.", "parameters": SCHEMA}}]
+WITH_TOOLS = {
+    "call": (ToolUse(json.dumps(TOOLS), (), CALL), ""),
+    "text and call": (ToolUse(json.dumps(TOOLS), (), CALL), "I look."),
+    "two calls": (ToolUse(json.dumps(TOOLS), (), CALL * 2), ""),
+    "answer": (ToolUse(json.dumps(TOOLS), (Turn("assistant", "", CALL), RESULT)), "So it is."),
+    "another call": (ToolUse(json.dumps(TOOLS), (Turn("assistant", "", CALL), RESULT), CALL), ""),
+    "undeclared": (ToolUse("", (Turn("assistant", "", CALL), RESULT)), "So it is."),
+}
+
+
+def check_tools(codec: ChatCodec, tokenizer: Any, use: ToolUse, reply: str, counted: Counted) -> None:
+    """As `check`, after an earlier exchange with tools."""
+    history = [Turn("user", "kelp?"), Turn("assistant", "", CALL), RESULT, Turn("assistant", "A plant.")]
+    prompt = codec.prompt_ids("And then?", history, None, use)
+    target = codec.target_ids(reply, "And then?", history, tool_use=use)
+    asked = [as_message(turn, codec._arguments) for turn in (*history, Turn("user", "And then?"), *use.since)]
+    answer = as_message(Turn("assistant", reply, use.calls), codec._arguments)
+    tools = json.loads(use.tools) if use.tools else None
+    own = tokenizer.apply_chat_template(asked, tools=tools, add_generation_prompt=True, return_dict=False)
+    whole = tokenizer.apply_chat_template([*asked, answer], tools=tools, return_dict=False)
+    counted.checked += 1
+    counted.differing += prompt != own
+    if whole[: len(prompt)] == prompt:
+        counted.aligned += 1
+        written = whole[len(prompt) :][: len(target)]
+        counted.differing += target[: len(written)] != written
+
+
+def test_the_templates_of_trl_that_render_tools(tiny_model: Path, tmp_path: Path):
+    """What a template refuses, such as two calls, is left out; nothing else differs."""
+    rendering: dict[str, str] = {}
+    for path in sorted(files_of("trl", "chat_templates").glob("*.jinja")):
+        template = path.read_text(encoding="utf-8")
+        control = tuple(dict.fromkeys(["<|bos|>", "<|eos|>", *CONTROL.findall(template)]))
+        marks = tuple(mark for mark in (*MARKS, "<tool_call>", "</tool_call>", "<|tool_response>") if mark in template)
+        folder = tmp_path / path.stem
+        write_family(AutoTokenizer.from_pretrained(tiny_model), Family(template, control, "", marks=marks), folder)
+        try:
+            codec = ChatCodec(folder)
+        except TurnsRefused:
+            continue
+        if not codec.renders_tools:
+            continue
+        counted, refused = Counted(), []
+        for name, (use, reply) in WITH_TOOLS.items():
+            try:
+                check_tools(codec, AutoTokenizer.from_pretrained(folder), use, reply, counted)
+            except TurnsRefused:
+                refused.append(name)
+        rendering[path.stem] = f"{counted.checked} checked, {counted.differing} differ"
+        print(f"{path.stem:36} {rendering[path.stem]}, refused: {', '.join(refused) or 'none'}")
+        assert set(refused) <= {"two calls", "text and call"}, path.stem
+    assert len(rendering) >= 20
+    assert [name for name, said in rendering.items() if " 0 differ" not in said] == []
 
 
 @pytest.mark.parametrize("family", ["llama 2", "mistral, system before the last user"])
