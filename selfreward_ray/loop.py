@@ -35,6 +35,7 @@ from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
+from selfreward_ray.reporting.silence import doing
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
@@ -52,7 +53,7 @@ from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout, check_layout
-from selfreward_ray.store.run_recipe import claim_run, claimable
+from selfreward_ray.store.run_recipe import claim_run, claimable, continued
 from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -96,10 +97,13 @@ def checked_plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
     return steps
 
 
-def run_next_iteration(run_dir: str) -> None:
-    """Run the next unfinished iteration of a run, or one beyond its recipe if all are finished."""
+def run_next_iteration(run_dir: str, overrides: list[str] | None = None) -> None:
+    """Run the next unfinished iteration of a run, or one beyond its recipe if all are finished.
+
+    `overrides` change fields that may change in a run, and stay. Raises `UserError` as `continued` does.
+    """
     layout = RunLayout(run_dir)
-    recipe = layout.recipe()
+    recipe = continued(layout, overrides or [])
     check_named(recipe)
     t = 1
     while read_manifest(layout.training(t + 1)) is not None:
@@ -107,6 +111,8 @@ def run_next_iteration(run_dir: str) -> None:
     until = recipe.model_copy(update={"iterations": t})
     if t > recipe.iterations:
         claim_run(layout.root, until)
+    elif overrides:
+        claim_run(layout.root, recipe)
     check_cluster(until, layout)
     run_plan(until, layout)
     report(layout.uri)
@@ -156,7 +162,8 @@ def _run_group(group: list[PlannedStep], recipe: Recipe, then: Callable[[int], N
     """Run adjacent steps that share engines, and call `then` with the place of each finished one."""
 
     def call(step: PlannedStep, **more: Any) -> Any:
-        return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
+        with doing(f"{step.label}: preparing"):
+            return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
     kind, _ = _engines_of(group[0])
     if kind == "pooled":

@@ -127,7 +127,8 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
         made = Step("sft", layout.training(t).uri, {}, {})
         made.is_done()
         made.finish(offered=0)
-        run_next_iteration(layout.uri)
+        run_next_iteration(layout.uri, ["inference.max_replicas=4"] if t == 1 else None)
+        assert layout.recipe().inference.max_replicas == 4
     assert taken == [("M2", 1), ("M3", 2), ("M4", 3)]
     assert layout.recipe().iterations == 3
 

@@ -34,8 +34,9 @@ _REMEDIES = {
 def prepared(recipe: str, overrides: list[str] | None) -> Iterator["Recipe"]:
     """Load and check the recipe. Errors inside the block are reported as `explained` does."""
     from selfreward_ray.recipe.text import load_recipe
+    from selfreward_ray.reporting.silence import doing
 
-    with explained():
+    with explained(), doing("preparing"):
         yield load_recipe(recipe, overrides)
 
 

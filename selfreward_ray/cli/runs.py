@@ -24,19 +24,23 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 
 
 @app.command()
-def iterate(run_dir: RunDir) -> None:
+def iterate(run_dir: RunDir, overrides: Overrides = None) -> None:
     """Run the next iteration of a run, M(t) to M(t+1).
 
-    One beyond the recipe if all are done.
+    One beyond the recipe if all are done. KEY=VALUE changes fields that may
+    change in a run.
     """
-    with explained():
-        from selfreward_ray.store.run import RunLayout
+    from selfreward_ray.reporting.silence import doing
 
-        RunLayout(run_dir).recipe()  # before a cluster is started for it
+    with explained(), doing("preparing"):
+        from selfreward_ray.store.run import RunLayout
+        from selfreward_ray.store.run_recipe import continued
+
+        continued(RunLayout(run_dir), overrides or [])  # before a cluster is started for it
         with joined_cluster():
             from selfreward_ray import loop
 
-            loop.run_next_iteration(run_dir)
+            loop.run_next_iteration(run_dir, overrides)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 

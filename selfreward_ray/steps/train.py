@@ -15,6 +15,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.progress import Progress, skipped
+from selfreward_ray.reporting.silence import doing
 from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.select import RunPooled, Selection
 from selfreward_ray.store.folder import Folder, absolute
@@ -182,7 +183,8 @@ def _train(
     if step.is_done():
         skipped(label)
         return step.manifest()
-    offered, kept = write(step, tables)
+    with doing(f"{label}: encoding the examples"):
+        offered, kept = write(step, tables)
     if kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
         raise TooFewExamples(
