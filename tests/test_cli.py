@@ -1,10 +1,14 @@
 """The command: help without heavy imports, and errors that a user can act on."""
 
 import errno
+import os
 import platform
+import pty
+import signal
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +28,9 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names
 from selfreward_ray.recipe.text import load_recipe, parse_recipe
 from selfreward_ray.steps.export import Exported
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.yaml_text import load_yaml
 
 COMMANDS = [
@@ -200,6 +206,35 @@ def test_the_package_itself_is_the_command(tmp_path: Path):
         [sys.executable, "-m", "selfreward_ray", "-h"], capture_output=True, text=True, check=True
     ).stdout
     assert asked.startswith("Usage: selfreward [OPTIONS]")
+
+
+def drain(terminal: int) -> None:
+    """Read until the other end is closed, which Linux reports as an error."""
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+@pytest.mark.parametrize("started", [["-m", "selfreward_ray"], ["jobs/step.py"]])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_joins_no_cluster_ends_by_sigterm_as_by_ctrl_c(
+    tmp_path: Path, started: list[str], number: signal.Signals
+):
+    claim_run(Folder(str(tmp_path)), Recipe(model="m0"))
+    command = [sys.executable, *started, "watch", str(tmp_path), "--every", "60"]
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root), "TERM": "xterm"}
+    terminal, its_end = pty.openpty()
+    with subprocess.Popen(
+        command, cwd=root, env=environment, stdout=its_end, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        os.close(its_end)
+        assert os.read(terminal, 1)
+        threading.Thread(target=drain, args=[terminal], daemon=True).start()
+        watching.send_signal(number)
+        _, said = watching.communicate(timeout=60)
+    assert watching.returncode == 130
+    assert said == "interrupted; finished work is kept, and the same command continues from here\n"
 
 
 def test_every_command_is_listed():
