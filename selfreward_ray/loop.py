@@ -83,7 +83,8 @@ def run(recipe: Recipe, run_dir: str) -> None:
     claim_run(layout.root, recipe)
     advise(recipe)
     run_plan(recipe, layout)
-    report(layout.uri)
+    with doing("writing the report"):
+        report(layout.uri)
 
 
 def checked_plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
@@ -115,7 +116,8 @@ def run_next_iteration(run_dir: str, overrides: list[str] | None = None) -> None
         claim_run(layout.root, recipe)
     check_cluster(until, layout)
     run_plan(until, layout)
-    report(layout.uri)
+    with doing("writing the report"):
+        report(layout.uri)
 
 
 def run_plan(recipe: Recipe, layout: RunLayout) -> None:
@@ -152,10 +154,15 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | 
             _run_group(group, recipe, then)
         except (StoppedByAlarm, RolledBack):
             if layout is not None:
-                update_report(layout)
+                _report_so_far(layout)
             raise
         if layout is not None and unfinished and group is not groups[-1]:
-            update_report(layout)
+            _report_so_far(layout)
+
+
+def _report_so_far(layout: RunLayout) -> None:
+    with doing("writing the report"):
+        update_report(layout)
 
 
 def _run_group(group: list[PlannedStep], recipe: Recipe, then: Callable[[int], None]) -> None:

@@ -36,7 +36,7 @@ def prepared(recipe: str, overrides: list[str] | None) -> Iterator["Recipe"]:
     from selfreward_ray.recipe.text import load_recipe
     from selfreward_ray.reporting.silence import doing
 
-    with explained(), doing("preparing"):
+    with explained(), doing("at work"):
         yield load_recipe(recipe, overrides)
 
 

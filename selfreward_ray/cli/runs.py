@@ -32,7 +32,7 @@ def iterate(run_dir: RunDir, overrides: Overrides = None) -> None:
     """
     from selfreward_ray.reporting.silence import doing
 
-    with explained(), doing("preparing"):
+    with explained(), doing("at work"):
         from selfreward_ray.store.run import RunLayout
         from selfreward_ray.store.run_recipe import continued
 
