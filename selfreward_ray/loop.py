@@ -31,6 +31,7 @@ from selfreward_ray.cluster.requests import replica_request, worker_request
 from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
+from selfreward_ray.reporting.silence import doing
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.eft import eft
 from selfreward_ray.steps.evaluate import evaluate
@@ -68,17 +69,19 @@ STEPS: dict[str, Callable[..., Any]] = {
 """The function of each step in a plan."""
 
 
-def run(recipe: Recipe, run_dir: str) -> None:
-    """Run `recipe` to completion in `run_dir`, a local folder or an object-store URI.
+def run(recipe: Recipe, run_dir: str, iterations: int | None = None) -> None:
+    """Run `recipe` to completion, or its first `iterations`, in `run_dir`, a local folder or an object-store URI.
 
     What `check.check_run` would find is not looked for here: the caller does, before it starts a cluster.
     """
     layout = RunLayout(run_dir)
-    check_cluster(recipe, layout)
+    part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
+    check_cluster(part, layout)
     claim_run(layout.root, recipe)
     advise(recipe)
-    run_plan(recipe, layout)
-    report(layout.uri)
+    run_plan(part, layout)
+    with doing("writing the report"):
+        report(layout.uri)
 
 
 def run_plan(recipe: Recipe, layout: RunLayout) -> None:
@@ -115,17 +118,23 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | 
             _run_group(group, recipe, then)
         except (StoppedByAlarm, RolledBack):
             if layout is not None:
-                update_report(layout)
+                _report_so_far(layout)
             raise
         if layout is not None and unfinished and group is not groups[-1]:
-            update_report(layout)
+            _report_so_far(layout)
+
+
+def _report_so_far(layout: RunLayout) -> None:
+    with doing("writing the report"):
+        update_report(layout)
 
 
 def _run_group(group: list[PlannedStep], recipe: Recipe, then: Callable[[int], None]) -> None:
     """Run adjacent steps that share engines, and call `then` with the place of each finished one."""
 
     def call(step: PlannedStep, **more: Any) -> Any:
-        return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
+        with doing(f"{step.label}: preparing"):
+            return STEPS[step.name](recipe, **step.inputs, out=step.out, label=step.label, **more)
 
     kind, _ = _engines_of(group[0])
     if kind == "pooled":

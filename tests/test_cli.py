@@ -1,10 +1,14 @@
 """The command: help without heavy imports, and errors that a user can act on."""
 
 import errno
+import os
 import platform
+import pty
+import signal
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +23,15 @@ from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.agreement import agreement_metrics
 from selfreward_ray.evaluation.outcomes import Outcomes
+from selfreward_ray.recipe.documentation import recipe_sections
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names
-from selfreward_ray.recipe.text import load_recipe
+from selfreward_ray.recipe.text import load_recipe, parse_recipe
 from selfreward_ray.steps.export import Exported
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.yaml_text import load_yaml
 
 COMMANDS = [
     "check",
@@ -31,7 +39,8 @@ COMMANDS = [
     "iterate",
     "rehearse",
     "proof",
-    "recipes",
+    "init",
+    "recipe",
     "fetch-demo-model",
     "seed",
     "sft",
@@ -77,7 +86,7 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
         assert purpose[:60] in said[command.name or command.callback.__name__]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes"], ["--show-completion", "bash"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipe"], ["--show-completion", "bash"]])
 def test_commands_that_only_print_import_nothing_heavy(arguments: list[str]):
     script = f"""
 import sys
@@ -110,20 +119,48 @@ def test_versions_are_shown_of_what_is_installed_and_of_nothing_else(monkeypatch
 
 
 def test_recipes_are_listed_and_one_is_printed_as_a_start_for_another(tmp_path: Path):
-    lines = CliRunner().invoke(app, ["recipes"]).stdout.splitlines()
+    lines = CliRunner().invoke(app, ["recipe"]).stdout.splitlines()
     assert [line.split()[0] for line in lines] == shipped_names()
     assert "quickstart         The whole loop on two CPU cores" in lines[shipped_names().index("quickstart")]
-    printed = CliRunner().invoke(app, ["recipes", "quickstart"]).stdout
+    printed = CliRunner().invoke(app, ["recipe", "quickstart"]).stdout
     (tmp_path / "mine.yaml").write_text(printed)
     assert load_recipe(tmp_path / "mine.yaml") == load_recipe("quickstart")
-    assert "no shipped recipe has that name; shipped: llama2-70b, " in failed("recipes", "nosuch")
+    assert "no shipped recipe has that name; shipped: llama2-70b, " in failed("recipe", "nosuch")
+
+
+def test_every_field_is_listed_with_its_default_its_unit_and_the_papers_value():
+    header, *lines = CliRunner().invoke(app, ["recipe", "--fields"]).stdout.splitlines()
+    assert header.split() == ["field", "default", "unit", "the", "paper"]
+    found = {line.split()[0]: line.split()[1:] for line in lines}
+    assert list(found) == [field.name for section in recipe_sections() for field in section.fields]
+    assert found["dpo.batch_size"] == ["16", "pairs", "16"]
+    assert found["training.start_timeout_s"] == ["1800", "seconds", "–"]
+    assert found["training.dropout"] == ["null", "share", "0.1"]
+    assert found["evaluation.head_to_head"] == ["scores", "pairwise"]
+
+
+def test_a_recipe_is_shown_as_it_resolves_with_what_differs_from_the_paper():
+    shown = CliRunner().invoke(app, ["recipe", "--show", "quickstart", "dpo.beta=0.2"]).stdout
+    text, _, table = shown.partition("\n# differs in")
+    assert parse_recipe(load_yaml(text)) == load_recipe("quickstart", ["dpo.beta=0.2"])
+    differing = {line.split()[0]: line.split()[1:] for line in table.splitlines()[1:]}
+    assert differing["dpo.beta"] == ["0.2", "0.1"]
+    assert "judge.sampling.temperature" not in differing
+    assert "unknown recipe field 'dpo.betta'" in failed("recipe", "--show", "quickstart", "dpo.betta=1")
+
+
+@pytest.mark.parametrize(
+    "asked", [["--show"], ["--fields", "--show"], ["quickstart", "--fields"], ["quickstart", "dpo.beta=0.2"]]
+)
+def test_what_the_recipe_command_does_not_do_is_said_with_what_it_does(asked: list[str]):
+    assert failed("recipe", *asked).startswith("error: recipe: give nothing or --fields for a list, RECIPE to print")
 
 
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
         ("selfreward run qu", "quickstart"),
-        ("selfreward recipes qw", "qwen2.5-0.5b-1gpu"),
+        ("selfreward recipe qw", "qwen2.5-0.5b-1gpu"),
         ("selfreward run mine", ""),  # the shell then completes names of files
         ("selfreward fetch", "fetch-demo-model"),
     ],
@@ -172,6 +209,35 @@ def test_the_package_itself_is_the_command(tmp_path: Path):
     assert asked.startswith("Usage: selfreward [OPTIONS]")
 
 
+def drain(terminal: int) -> None:
+    """Read until the other end is closed, which Linux reports as an error."""
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+@pytest.mark.parametrize("started", [["-m", "selfreward_ray"], ["jobs/step.py"]])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_joins_no_cluster_ends_by_sigterm_as_by_ctrl_c(
+    tmp_path: Path, started: list[str], number: signal.Signals
+):
+    claim_run(Folder(str(tmp_path)), Recipe(model="m0"))
+    command = [sys.executable, *started, "watch", str(tmp_path), "--every", "60"]
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root), "TERM": "xterm"}
+    terminal, its_end = pty.openpty()
+    with subprocess.Popen(
+        command, cwd=root, env=environment, stdout=its_end, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        os.close(its_end)
+        assert os.read(terminal, 1)
+        threading.Thread(target=drain, args=[terminal], daemon=True).start()
+        watching.send_signal(number)
+        _, said = watching.communicate(timeout=60)
+    assert watching.returncode == 130
+    assert said == "interrupted; finished work is kept, and the same command continues from here\n"
+
+
 def test_every_command_is_listed():
     listed = CliRunner().invoke(app, ["--help"]).output
     assert [command.name or command.callback.__name__ for command in app.registered_commands] == COMMANDS
@@ -198,6 +264,23 @@ def test_an_unknown_recipe_field_is_said_in_one_message(recipe: str, tmp_path: P
     said = failed("run", recipe, "--run-dir", str(tmp_path / "run"), "dpo.betta=0.2")
     assert said == "error: unknown recipe field 'dpo.betta'; did you mean 'dpo.beta'?\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["dpo.beta=0.2", "seed=1", "dpo.beta=0.3"], "override 'dpo.beta' is given twice; keep one of them"),
+        (["dpo={beta: 0.2, beta: 0.3}"], "override 'dpo={beta: 0.2, beta: 0.3}': 'beta' occurs twice, in line 1"),
+    ],
+)
+def test_nothing_that_is_said_twice_is_taken_once(recipe: str, tmp_path: Path, overrides: list[str], said: str):
+    assert said in failed("run", recipe, "--run-dir", str(tmp_path / "run"), *overrides)
+
+
+def test_a_key_that_stands_twice_in_a_recipe_is_refused_with_its_lines(tmp_path: Path):
+    (tmp_path / "r.yaml").write_text("model: m0\ndpo:\n  beta: 0.1\n  epochs: 2\n  beta: 0.2\n")
+    said = failed("run", str(tmp_path / "r.yaml"), "--run-dir", str(tmp_path / "run"))
+    assert said == f"error: {tmp_path}/r.yaml is not YAML: 'beta' occurs twice, in lines 3 and 5; keep one of them\n"
 
 
 @pytest.mark.parametrize("command", ["run", "seed"])

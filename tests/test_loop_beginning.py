@@ -11,8 +11,8 @@ from selfreward_ray.loop import advise, check_cluster, run, run_steps
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
-from selfreward_ray.store.run import RunLayout, next_iteration
-from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run, next_iteration
 from selfreward_ray.store.step import Step
 
 COST = {"tokens": 0, "seconds": 0.0}
@@ -78,7 +78,9 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
         made = Step("sft", layout.training(t).uri, {}, {})
         made.is_done()
         made.finish(offered=0)
-        run(next_iteration(layout), layout.uri)
+        recipe, iteration = next_iteration(layout, ["inference.max_replicas=4"] if t == 1 else [])
+        run(recipe, layout.uri, iteration)
+        assert layout.recipe().inference.max_replicas == 4
     assert taken == [("M2", 1), ("M3", 2), ("M4", 3)]
     assert layout.recipe().iterations == 3
 

@@ -9,12 +9,8 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
-
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,102 +60,21 @@ def _included_by(text: str) -> str | None:
     return found[1] if found else None
 
 
-@dataclass(frozen=True)
-class RecipeField:
-    """A field of the recipe as the reference shows it."""
-
-    name: str
-    type: str
-    default: str
-    bounds: str
-    description: str
-
-
-@dataclass(frozen=True)
-class RecipeSection:
-    """A section of the recipe; `name` is its dotted name, empty for the recipe itself."""
-
-    name: str
-    description: str
-    fields: tuple[RecipeField, ...]
-
-
-def recipe_sections() -> list[RecipeSection]:
-    """Every section of the recipe, each with its own fields; a section within a section follows it."""
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    from selfreward_ray.recipe.schema import Recipe
-
-    return list(_sections(Recipe, "", None))
-
-
-def _sections(model: type[BaseModel], name: str, default: BaseModel | None) -> Iterator[RecipeSection]:
-    from selfreward_ray.recipe.documentation import field_docstring
-
-    fields, below = [], []
-    for field, info in model.model_fields.items():
-        value = info.default if default is None else getattr(default, field)
-        if isinstance(value, BaseModel):
-            below.append((field, type(value), value))
-            continue
-        fields.append(
-            RecipeField(
-                name=f"{name}.{field}".removeprefix("."),
-                type=_type(info.annotation),
-                default="required" if value is PydanticUndefined else _shown(value),
-                bounds=", ".join(filter(None, map(_bound, info.metadata))),
-                description=field_docstring(model, field),
-            )
-        )
-    yield RecipeSection(name, " ".join((model.__doc__ or "").split()), tuple(fields))
-    for field, section, value in below:
-        yield from _sections(section, f"{name}.{field}".removeprefix("."), value)
-
-
-def _type(annotation: Any) -> str:
-    if arguments := get_args(annotation):
-        origin = get_origin(annotation)
-        if origin is Literal:
-            return " or ".join(f"`{one}`" for one in arguments)
-        if origin is Annotated:
-            return _type(arguments[0])
-        if origin is tuple:
-            return f"list of {_type(arguments[0])}"
-        if origin is dict:
-            return "mapping"
-        named = [_type(one) for one in arguments if one is not type(None)]
-        return " or ".join([*named, *(["null"] if type(None) in arguments else [])])
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}[annotation.__name__]
-
-
-def _bound(metadata: Any) -> str:
-    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    return ", ".join(f"{sign} {getattr(metadata, name):g}" for name, sign in signs.items() if hasattr(metadata, name))
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "`null`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return f"`[{', '.join(map(str, value))}]`"
-    if isinstance(value, float):
-        return f"`{value:g}`".replace("e-0", "e-")
-    return f"`{value}`" if value != "" else "empty"
-
-
 def recipe_reference() -> str:
     """The reference in Markdown: a heading and a definition list for each section."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    from selfreward_ray.recipe.documentation import recipe_sections
+
     parts = []
     for section in recipe_sections():
         parts.append(f"## {f'`{section.name}`' if section.name else 'The recipe'}")
         parts.append(_markdown(section.description))
         for field in section.fields:
-            kind = f"{field.type} {field.bounds}".strip()
-            head = f"`{field.name}`\n:   *{kind}, default {field.default}*" if field.default != "required" else (
-                f"`{field.name}`\n:   *{kind}, required*"
-            )  # fmt: skip
+            default = field.default if field.default == "required" else f"default {field.default}"
+            about = [field.type if not field.unit else f"{field.type} ({field.unit})", field.bounds]
+            papers = "" if field.paper is None else f", the paper: {field.paper}"
+            head = f"`{field.name}`\n:   *{' '.join(filter(None, about))}, {default}{papers}*"
             paragraphs = [_markdown(" ".join(part.split())) for part in field.description.split("\n\n")]
             parts.append("\n\n".join([head, *(f"    {text}" for text in paragraphs)]))
     return "\n\n".join(parts)

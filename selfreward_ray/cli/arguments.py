@@ -16,7 +16,7 @@ RecipeName = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A recipe: a YAML file, or a name listed by `selfreward recipes`.",
+        help="A recipe: a YAML file, or a name listed by `selfreward recipe`.",
         autocompletion=complete_recipe,
     ),
 ]

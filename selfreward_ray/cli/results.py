@@ -34,7 +34,9 @@ def export(
     Pairs and examples as TRL reads them; answers also as AlpacaEval and
     MT-Bench read them.
     """
-    with explained():
+    from selfreward_ray.reporting.silence import doing
+
+    with explained(), doing("exporting"):
         from selfreward_ray.reporting.formatting import amount
         from selfreward_ray.steps.export import export as write
 
@@ -47,7 +49,9 @@ def export(
 @app.command()
 def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
     """Step: print a run's tables and write RUN/report.html."""
-    with explained():
+    from selfreward_ray.reporting.silence import doing
+
+    with explained(), doing("reading the run"):
         from selfreward_ray.steps.report import report as step
 
         step(run_dir)

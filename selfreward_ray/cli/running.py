@@ -37,8 +37,9 @@ def prepared(
     """Load the recipe, and check whatever can be known of the step before it begins. Errors, also those inside the
     block, are reported as `explained` does."""
     from selfreward_ray.recipe.text import load_recipe
+    from selfreward_ray.reporting.silence import doing
 
-    with explained():
+    with explained(), doing("at work"):
         loaded = load_recipe(recipe, overrides)
         from selfreward_ray.check.check import check_step, require
 

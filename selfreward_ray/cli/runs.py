@@ -24,26 +24,33 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 
 
 @app.command()
-def iterate(run_dir: RunDir) -> None:
+def iterate(run_dir: RunDir, overrides: Overrides = None) -> None:
     """Run the next iteration of a run, M(t) to M(t+1).
 
-    One beyond the recipe if all are done.
+    One beyond the recipe if all are done. KEY=VALUE changes fields that may
+    change in a run.
     """
     with explained():
-        from selfreward_ray.store.run import RunLayout, next_iteration
+        from selfreward_ray.store.run import RunLayout
+        from selfreward_ray.store.run_recipe import next_iteration
 
-        _run(next_iteration(RunLayout(run_dir)), run_dir)
+        loaded, iteration = next_iteration(RunLayout(run_dir), overrides or [])
+        _run(loaded, run_dir, iteration)
     typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 
-def _run(recipe: "Recipe", run_dir: str) -> None:
+def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
+    """Run a recipe, or its first `iterations`, after a look at whatever may be wrong with it."""
     from selfreward_ray.check.check import check_run, require
+    from selfreward_ray.reporting.silence import doing
 
-    require(check_run(recipe, run_dir))
-    with joined_cluster():
-        from selfreward_ray import loop
+    with doing("at work"):
+        part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
+        require(check_run(part, run_dir))
+        with joined_cluster():
+            from selfreward_ray import loop
 
-        loop.run(recipe, run_dir)
+            loop.run(recipe, run_dir, iterations)
 
 
 @app.command()

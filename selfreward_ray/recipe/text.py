@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names, shipped_text
-from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
+from selfreward_ray.yaml_text import YAML_FAULTS, RepeatedKey, load_yaml
 
 _KINDS: dict[tuple[str, ...], str] = {
     ("list_", "tuple_", "set_", "frozen_set_"): "a list such as [a, b]",
@@ -54,9 +54,12 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must be a mapping of recipe fields, for example model: path/to/model")
-    for override in overrides or []:
-        _apply(values, override)
-    return parse_recipe(values)
+    return _overridden(values, overrides or [])
+
+
+def overridden(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """`recipe` with ``key=value`` overrides. Raises `RecipeError` as `load_recipe` does."""
+    return _overridden(recipe.model_dump(mode="json"), overrides)
 
 
 def recipe_text(path: str | Path) -> str:
@@ -89,7 +92,12 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def differing_fields(left: Recipe, right: Recipe) -> list[str]:
     """The fields whose values differ, with both values: ``dpo.beta: 0.1 → 0.2``."""
-    a, b = flatten(left.model_dump(mode="json")), flatten(right.model_dump(mode="json"))
+    return changed_values(left.model_dump(mode="json"), right.model_dump(mode="json"))
+
+
+def changed_values(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    """As `differing_fields`, of plain values."""
+    a, b = flatten(left), flatten(right)
     return [f"{name}: {a.get(name)} → {b.get(name)}" for name in {**a, **b} if a.get(name) != b.get(name)]
 
 
@@ -102,6 +110,16 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _overridden(values: dict[str, Any], overrides: list[str]) -> Recipe:
+    names = [override.partition("=")[0] for override in overrides]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise RecipeError(f"override {twice!r} is given twice; keep one of them")
+    for override in overrides:
+        _apply(values, override)
+    return parse_recipe(values)
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator or not name:
@@ -112,7 +130,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise RecipeError(f"override {override!r}: {parent!r} is a value, not a section")
     try:
-        values[leaf] = yaml.safe_load(text)
+        values[leaf] = load_yaml(text)
+    except RepeatedKey as error:
+        raise RecipeError(f"override {override!r}: {error}") from None
     except YAML_FAULTS:
         raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from None
 

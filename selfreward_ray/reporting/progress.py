@@ -68,7 +68,9 @@ class Progress:
             done = self._result or rows
             _print_mark(self._console, "✓", "green", self._label, done, seconds, self._shown, self._speed())
         else:
-            _print_mark(self._console, "✗", "red", self._label, self._rows(), seconds, kind.__name__)
+            interrupted = issubclass(kind, KeyboardInterrupt)
+            style, why = ("yellow", "interrupted") if interrupted else ("red", kind.__name__)
+            _print_mark(self._console, "✗", style, self._label, self._rows(), seconds, why)
 
     def update(self, done: int, tokens: int = 0) -> None:
         """Report totals: units done, and tokens generated or trained since the start. May be called at any rate."""

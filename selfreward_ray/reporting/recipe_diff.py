@@ -4,16 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfreward_ray.recipe.documentation import docstring_of
+from selfreward_ray.recipe.paper import paper_values
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.shipped import shipped_text
-from selfreward_ray.recipe.text import flatten, parse_recipe
+from selfreward_ray.recipe.text import flatten
 from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS
-from selfreward_ray.yaml_text import load_yaml
 
-_PAPERS_OWN = ("model", "seed_data.source", "prompts.proposer", "training.dropout")
-"""Fields whose default is not the paper's value, which only the paper's recipe has."""
-_IN_NO_RECIPE = {"training.select": "judged"}
-"""Values of the paper that are neither defaults nor in its recipe."""
 _UNSET = "not set"
 
 
@@ -32,7 +27,7 @@ class Difference:
 
 def differences(recipe: Recipe) -> tuple[Difference, ...]:
     """The fields of `recipe` that differ from the paper, in the order of the schema; its name and seed are left out."""
-    here, paper = flatten(recipe.model_dump(mode="json")), _paper()
+    here, paper = flatten(recipe.model_dump(mode="json")), paper_values()
     return tuple(
         Difference(
             field=name,
@@ -44,14 +39,6 @@ def differences(recipe: Recipe) -> tuple[Difference, ...]:
         for name in {**here, **paper}
         if name not in ("name", "seed") and here.get(name) != paper.get(name)
     )
-
-
-def _paper() -> dict[str, Any]:
-    text = shipped_text("llama2-70b")
-    assert text is not None, "the paper's recipe is part of the package"
-    papers = flatten(parse_recipe(load_yaml(text)).model_dump(mode="json"))
-    defaults = flatten(Recipe(model=papers["model"]).model_dump(mode="json"))
-    return {**defaults, **{name: papers[name] for name in _PAPERS_OWN}, **_IN_NO_RECIPE}
 
 
 def _machine(field: str) -> bool:

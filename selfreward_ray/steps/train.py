@@ -17,6 +17,7 @@ from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.formatting import thoughts_left_out
 from selfreward_ray.reporting.progress import Progress, skipped, warn
+from selfreward_ray.reporting.silence import doing
 from selfreward_ray.steps.dpo_inputs import check_dpo_inputs
 from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.select import RunPooled, Selection
@@ -175,7 +176,8 @@ def _train(
     if step.is_done():
         skipped(label)
         return step.manifest()
-    written = write(step, tables)
+    with doing(f"{label}: encoding the examples"):
+        written = write(step, tables)
     if written.kept < optimization.batch_size:
         places = ", ".join(uri for uri, _ in sources.values())
         raise TooFewExamples(

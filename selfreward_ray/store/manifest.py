@@ -25,6 +25,8 @@ class Manifest:
     seconds: float
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    made_from: dict[str, Any] = field(default_factory=dict)
+    """What the fingerprint is made of: the step's part of the ``recipe``, and fingerprints of its ``inputs``."""
 
 
 _MANIFEST = TypeAdapter(Manifest)

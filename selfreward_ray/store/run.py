@@ -6,7 +6,6 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import RecipeError, parse_recipe
 from selfreward_ray.store.folder import Folder, same_place
-from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.rejection import Rejection, read_rejections
 from selfreward_ray.store.step import is_step
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
@@ -141,15 +140,6 @@ class RunLayout:
         except (*YAML_FAULTS, RecipeError) as error:
             fault = " ".join(str(error).split())
             raise UserError(f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote") from None
-
-
-def next_iteration(layout: RunLayout) -> Recipe:
-    """The recipe of the run, with as many iterations as make the next model that is not trained, which may be one more
-    than it has."""
-    t = 1
-    while read_manifest(layout.training(t + 1)) is not None:
-        t += 1
-    return layout.recipe().model_copy(update={"iterations": t})
 
 
 def _run_around(uri: str) -> str | None:

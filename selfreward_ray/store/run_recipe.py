@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.text import differing_fields, dump_recipe
+from selfreward_ray.recipe.text import differing_fields, dump_recipe, overridden
 from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
@@ -26,6 +26,22 @@ def claim_run(run: Folder, recipe: Recipe) -> None:
     run.write_bytes("recipe.yaml", dump_recipe(claimable(run, recipe)).encode())
 
 
+def next_iteration(run: RunLayout, overrides: list[str]) -> tuple[Recipe, int]:
+    """The recipe of a run that goes on by one iteration, and the number of that: the first one whose model is not
+    trained, which may be one more than the recipe had.
+
+    ``key=value`` overrides change those fields that `claimable` lets change. Raises `UserError` as `claimable` does, for
+    an override that is none, and for no run's folder.
+    """
+    recipe = run.recipe()
+    if overrides:
+        recipe = claimable(run.root, overridden(recipe, overrides))
+    t = 1
+    while read_manifest(run.training(t + 1)) is not None:
+        t += 1
+    return recipe.model_copy(update={"iterations": max(t, recipe.iterations)}), t
+
+
 def claimable(run: Folder, recipe: Recipe) -> Recipe:
     """The recipe of the run if it goes on, or begins, with `recipe`.
 
@@ -35,7 +51,8 @@ def claimable(run: Folder, recipe: Recipe) -> Recipe:
     `training.select_every` where no step of the loop reads them, and all fields while the seed step, the first, is not
     finished. Any other difference raises `UserError` naming the fields. So does a run of an earlier version.
     """
-    if run.is_file("recipe.yaml"):
+    # A run whose first step is not finished has nothing that another recipe could contradict.
+    if run.is_file("recipe.yaml") and read_manifest(RunLayout(run.uri).seed()) is not None:
         before = RunLayout(run.uri).recipe()
         models = MODEL_FIELDS if before.training.select == "judged" else MODEL_FIELDS - {"select_every"}
         unread = [] if recipe.evaluation.head_to_head == "pairwise" else ["pairwise_rubric"]
@@ -52,8 +69,7 @@ def claimable(run: Folder, recipe: Recipe) -> Recipe:
             "dpo": _with_fields(before.dpo, PASS_FIELDS, recipe.dpo),
         }
         changed = differing_fields(before.model_copy(update=free), recipe)
-        # A run whose first step is not finished has nothing that another recipe could contradict.
-        if changed and read_manifest(RunLayout(run.uri).seed()) is not None:
+        if changed:
             raise UserError(
                 f"{run.uri} was begun with another recipe:\n  " + "\n  ".join(changed) + "\n"
                 "undo the change, or choose another --run-dir"

@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any, TypeVar
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.text import changed_values
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.identity import input_fingerprint
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
@@ -71,7 +72,8 @@ class Step:
     def __init__(self, name: str, out: str, part: dict[str, Any], inputs: dict[str, str]):
         self.name = name
         self.folder = Folder(absolute(out))  # workers have another working directory
-        known = {"step": name, "recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
+        self._made_from = {"recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
+        known = {"step": name} | self._made_from
         self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         self._clock = time.monotonic()
 
@@ -86,7 +88,7 @@ class Step:
             if manifest.fingerprint != self.fingerprint:
                 raise UserError(
                     f"{self.folder.uri} holds a finished {manifest.step!r} step made from another recipe or other "
-                    f"inputs; choose another folder, or remove this one to make it again"
+                    f"inputs{self._differing(manifest)}; choose another folder, or remove this one to make it again"
                 )
             return True
         started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
@@ -96,6 +98,17 @@ class Step:
             self.folder.delete()
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
+
+    def _differing(self, manifest: Manifest) -> str:
+        """What this step is made from otherwise than the one of `manifest`, as far as that is known."""
+        before = manifest.made_from
+        if manifest.step != self.name or not before:  # of an earlier version
+            return ""
+        now = json.loads(json.dumps(self._made_from))
+        fields = changed_values(before["recipe"], now["recipe"])
+        inputs = [f"another {name}" for name, found in now["inputs"].items() if before["inputs"].get(name) != found]
+        inputs += [f"no {name}" for name in before["inputs"] if name not in now["inputs"]]
+        return f" ({'; '.join([*fields, *inputs])})"
 
     def begin(self) -> None:
         """The manifest's seconds count from here, and not from when the step was made."""
@@ -134,6 +147,7 @@ class Step:
             tokens=tokens,
             seconds=round(time.monotonic() - self._clock, 1),
             metrics=metrics or {},
+            made_from=self._made_from,
             versions={name: metadata.version(name) for name in ("ray", "torch", "transformers", "deepspeed")},
         )
         self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))

@@ -37,24 +37,32 @@ def train(config: dict[str, Any]) -> None:
     job: TrainJob = config["job"]
     rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(job.seed)
+    _note(job, "reading the examples")
     examples = together(lambda: read_rows(job.folders.training, job.objective.record))
     plan = plan_batches(examples, job.optimization, ranks, job.seed)
     source = _fetched_model(job)
+    _note(job, "loading the model")
     engine = open_engine(source, job, ranks)
+    _note(job, "restoring the newest checkpoint, or the reference's log-probs")
     # Before anything is restored: by the model that training starts from.
     reference = {} if job.objective.first_loss is None else reference_logprobs(engine, plan, job)
     history = restore(engine, ray.train.get_checkpoint(), job.fingerprint)
+    _note(job, "")
     if rank == 0:
-        job.progress.note.remote("")
         job.progress.begin.remote(history.done, history.tokens)
     _optimize(engine, plan, reference, history, job, source)
-    if rank == 0:
-        job.progress.note.remote("writing the model")
+    _note(job, "writing the model")
     on_rank_0(lambda: _write_history(job.folders.training, history))
     if not job.snapshot_every:
         export_model(engine.module.model, source, job.folders.model.uri)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
     ray.train.report(history.summary())
+
+
+def _note(job: TrainJob, text: str) -> None:
+    """What this group of workers is doing, for the driver's log."""
+    if dist.get_rank() == 0:
+        job.progress.note.remote(text)
 
 
 def _fetched_model(job: TrainJob) -> Path:

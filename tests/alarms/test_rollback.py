@@ -19,7 +19,8 @@ from selfreward_ray.steps.status import print_status
 from selfreward_ray.steps.watch import watch
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.rejection import Rejection, read_rejections, write_rejection
-from selfreward_ray.store.run import RunLayout, next_iteration
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import next_iteration
 
 DESTROYED = SOUND | {"loss_rise": 7.5}
 LOSING = {"win_rate": {"reaction": "rollback"}}
@@ -257,7 +258,8 @@ def test_another_iteration_starts_from_the_model_that_is_left(run: SmallLoop, mo
     run.answers |= {"M3": 1, "M4": 5}
     run.answer_words["M4"] = 10
     run.run(run.recipe(alarms=LOSING))
-    loop.run(next_iteration(run.layout), run.layout.uri)
+    recipe, iteration = next_iteration(run.layout, [])
+    loop.run(recipe, run.layout.uri, iteration)
     assert run.trained[-1] == ("M4", "M2")
     assert "M4 · against M2" in run.finished()
 

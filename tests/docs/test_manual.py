@@ -18,6 +18,7 @@ from selfreward_ray.extensions import Score
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.prompts.answered import read_answered
 from selfreward_ray.prompts.given import prompt_reading, read_prompts
+from selfreward_ray.recipe.documentation import recipe_sections
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.recipe.text import load_recipe
@@ -90,7 +91,7 @@ def test_a_file_of_the_repository_is_taken_in_with_its_links():
 
 
 def test_every_field_of_the_recipe_has_a_description():
-    sections = hook().recipe_sections()
+    sections = recipe_sections()
     described = {field.name: field.description for section in sections for field in section.fields}
     assert set(described) == fields_of(Recipe(model="m").model_dump())
     assert [name for name, text in described.items() if not text] == []
@@ -111,7 +112,7 @@ def fields_of(values: dict, prefix: str = "") -> set[str]:
 
 
 def test_the_reference_shows_types_bounds_and_defaults():
-    fields = {field.name: field for section in hook().recipe_sections() for field in section.fields}
+    fields = {field.name: field for section in recipe_sections() for field in section.fields}
     assert fields["model"].default == "required"
     assert (fields["dpo.beta"].type, fields["dpo.beta"].bounds, fields["dpo.beta"].default) == (
         "number", "> 0", "`0.1`",
@@ -119,6 +120,10 @@ def test_the_reference_shows_types_bounds_and_defaults():
     assert fields["prompts.max_requests"].type == "whole number or null"
     assert fields["prompts.sampling.temperature"].default == "`0.6`"  # the section's own, not `Sampling`'s
     assert fields["sft.learning_rate"].default == "`5.5e-6`"
+    assert (fields["seed_data.ift"].unit, fields["model"].unit, fields["dpo.beta"].unit) == ("examples", "", "")
+    assert (fields["sft.batch_size"].paper, fields["training.dropout"].paper, fields["pairs.band"].paper) == (
+        "`16`", "`0.1`", None,
+    )  # fmt: skip
     assert fields["pairs.weak"].type == "`drop` or `soften`"
     assert "Nucleus" in fields["judge.sampling.top_p"].description  # inherited
 

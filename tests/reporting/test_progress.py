@@ -110,16 +110,19 @@ def test_fewer_rows_than_announced_are_not_called_all(log: Console, clock: Clock
     assert lines(log)[-1] == "✓ M2 · pair  3,964/5,000 prompts  0 s"
 
 
-def test_an_exception_leaves_a_cross_and_goes_on(log: Console, clock: Clock) -> None:
+@pytest.mark.parametrize(("raised", "said"), [(RuntimeError, "RuntimeError"), (KeyboardInterrupt, "interrupted")])
+def test_an_exception_leaves_a_cross_and_goes_on(
+    log: Console, clock: Clock, raised: type[BaseException], said: str
+) -> None:
     def fail() -> None:
         with Progress(LABEL, total=128, unit="prompts", console=log, clock=clock) as progress:
             clock.now += 7
             progress.update(done=57)
-            raise RuntimeError("engine died")
+            raise raised("engine died")
 
-    with pytest.raises(RuntimeError, match="engine died"):
+    with pytest.raises(raised, match="engine died"):
         fail()
-    assert lines(log)[-1] == "✗ M2 · respond and judge  57/128 prompts  7 s  RuntimeError"
+    assert lines(log)[-1] == f"✗ M2 · respond and judge  57/128 prompts  7 s  {said}"
 
 
 def test_a_terminal_gets_a_bar_that_gives_way_to_the_last_line(clock: Clock) -> None:

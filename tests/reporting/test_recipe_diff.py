@@ -26,6 +26,7 @@ def test_fields_that_are_the_papers_are_left_out():
         "dpo.beta": ("0.2", "0.1"),
         "training.dropout": ("none", "0.1"),
         "training.select": ("last", "judged"),
+        "evaluation.head_to_head": ("scores", "pairwise"),
         "inference.engine.max_model_len": ("4096", "not set"),
         "inference.engine": ("not set", "none"),
     }

@@ -9,8 +9,8 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.steps.report import report
 from selfreward_ray.steps.status import print_status
-from selfreward_ray.store.run import RunLayout, next_iteration
-from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run_recipe import claim_run, next_iteration
 from selfreward_ray.store.step import Step
 
 
@@ -31,7 +31,7 @@ COMMANDS: dict[str, Callable[[str], object]] = {
     "status": print_status,
     "report": report,
     "run": lambda folder: require(finding for finding in check_run(RECIPE, folder) if finding.about == "run folder"),
-    "iterate": lambda folder: next_iteration(RunLayout(folder)),
+    "iterate": lambda folder: next_iteration(RunLayout(folder), []),
 }
 
 

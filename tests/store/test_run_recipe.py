@@ -11,7 +11,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import RunLayout
-from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.run_recipe import claim_run, continued
 from selfreward_ray.store.step import Step
 
 BEGUN = Recipe(model="m0", iterations=1)
@@ -96,3 +96,23 @@ def test_a_damaged_recipe_of_a_run_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "recipe.yaml").write_bytes(content)
     with pytest.raises(UserError, match=rf"^{tmp_path}/recipe.yaml is damaged \(.*\); put back what the run wrote"):
         RunLayout(str(tmp_path)).recipe()
+
+
+def test_while_no_step_has_finished_another_recipe_is_accepted_as_it_is(tmp_path: Path):
+    layout = RunLayout(str(tmp_path))
+    claim_run(layout.root, BEGUN.model_copy(update={"iterations": 3}))
+    other = Recipe(model="m1", iterations=1, dpo=Dpo(beta=0.2))
+    claim_run(layout.root, other)
+    assert layout.recipe() == other
+
+
+def test_a_run_goes_on_with_overrides_of_what_may_change(tmp_path: Path):
+    layout = RunLayout(begun(tmp_path).uri)
+    assert continued(layout, []) == BEGUN
+    changed = continued(layout, ["inference.max_replicas=4", "training.workers=1"])
+    assert (changed.inference.max_replicas, changed.training.workers) == (4, 1)
+    with pytest.raises(UserError, match=r"was begun with another recipe:\n  dpo\.beta: 0\.1 → 0\.2\n"):
+        continued(layout, ["dpo.beta=0.2"])
+    with pytest.raises(UserError, match="did you mean 'dpo.beta'"):
+        continued(layout, ["dpo.betta=0.2"])
+    assert layout.recipe() == BEGUN

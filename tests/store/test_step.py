@@ -56,6 +56,33 @@ def test_a_fresh_step_is_not_done_and_a_finished_one_is(tmp_path: Path, source: 
     assert again.manifest().rows == {"rows": 3}
 
 
+@pytest.mark.parametrize(
+    ("part", "named", "said"),
+    [
+        ({"dpo": {"beta": 0.2, "rates": [1, 2]}}, "source", r"inputs \(dpo\.beta: 0\.1 → 0\.2\); choose"),
+        ({"dpo": {"beta": 0.1, "rates": [1, 2]}}, "other", r"inputs \(another source\); choose"),
+        ({"dpo": {"beta": 0.1, "rates": [1]}}, "", r"inputs \(dpo\.rates: \[1, 2\] → \[1\]; no source\); choose"),
+    ],
+)
+def test_a_rejected_step_names_what_differs(
+    tmp_path: Path, source: Path, part: dict[str, object], named: str, said: str
+):
+    (tmp_path / "other").write_text("two")
+    inputs = {"source": {"source": source}, "other": {"source": tmp_path / "other"}, "": {}}[named]
+    finished(tmp_path / "out", {"dpo": {"beta": 0.1, "rates": (1, 2)}}, source=source)
+    with pytest.raises(UserError, match=f"made from another recipe or other {said}"):
+        step(tmp_path / "out", part, **inputs).is_done()
+
+
+def test_a_step_of_an_earlier_version_is_rejected_without_naming_what_differs(tmp_path: Path):
+    made = finished(tmp_path / "out")
+    manifest = made.folder.read_json("manifest.json")
+    del manifest["made_from"]
+    made.folder.write_json("manifest.json", manifest)
+    with pytest.raises(UserError, match="made from another recipe or other inputs; choose another folder"):
+        step(tmp_path / "out", {"n": 2}).is_done()
+
+
 @pytest.mark.parametrize("change", ["recipe", "input", "name"])
 def test_another_recipe_or_input_is_refused_and_touches_nothing(tmp_path: Path, source: Path, change: str):
     out = tmp_path / "out"

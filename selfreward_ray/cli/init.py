@@ -1,0 +1,38 @@
+"""The command that writes a first recipe."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from selfreward_ray.cli.app import app
+from selfreward_ray.cli.running import explained
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Option("--model", metavar="URI", help="M0: folder, hub name or storage URI.")],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="Ranked conversations, as seed_data.source.")],
+    machine: Annotated[
+        Literal["cpu", "1gpu", "8gpu"], typer.Option("--machine", help="CPU cores, one GPU, or eight of 80 GB.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a commented recipe for a model, data and a machine."""
+    with explained():
+        from selfreward_ray.errors import UserError
+        from selfreward_ray.recipe.text import parse_recipe
+        from selfreward_ray.reporting.silence import doing
+        from selfreward_ray.starter.sizes import data_size, model_size
+        from selfreward_ray.starter.text import starter_text
+        from selfreward_ray.yaml_text import load_yaml
+
+        if out.exists():
+            raise UserError(f"{out} exists; choose another --out, or remove it")
+        with doing("looking at the model and the data"):
+            size, rows = model_size(model), data_size(data)
+        text = starter_text(model, data, machine, size, rows)
+        parse_recipe(load_yaml(text))
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    typer.echo(f"{out}: try it with `selfreward run {out} --run-dir runs/{out.stem}`")
