@@ -190,7 +190,12 @@ def _template(model: _Model, recipe: Recipe | None, asked: Collection[str]) -> I
         template = ChatTemplate(model.uri, LightTokenizer(model.folder, model.settings, model.vocabulary))
         template.render(asking, prompt=True)
         template.around_reply(asking, chr(PRIVATE.start))
-        if recipe and any(getattr(recipe, section).thinking is not None for section in asked):
-            template.require_switch()
     except UserError as error:
         yield str(error)
+        return
+    fields = [f"{name}.thinking" for name in sorted(asked) if recipe and getattr(recipe, name).thinking is not None]
+    if fields:
+        try:
+            template.require_switch()
+        except UserError as error:
+            yield f"{' and '.join(fields)}: {error}"

@@ -30,8 +30,8 @@ def next_iteration(run: RunLayout, overrides: list[str]) -> tuple[Recipe, int]:
     """The recipe of a run that goes on by one iteration, and the number of that: the first one whose model is not
     trained, which may be one more than the recipe had.
 
-    ``key=value`` overrides change those fields that `claimable` lets change. Raises `UserError` as `claimable` does, for
-    an override that is none, and for no run's folder.
+    ``key=value`` overrides change those fields that `claimable` lets change. Raises `UserError` as `claimable` does,
+    for an override that is none, and for no run's folder.
     """
     recipe = run.recipe()
     if overrides:

@@ -299,8 +299,8 @@ DATA = [
     Mistake(
         "data",
         "another encoding",
-        "pairs.jsonl:61",
-        prepare=appended("pairs.jsonl", '{"prompt": "Größe?"}\n'.encode("latin-1")),
+        "20 × is not UTF-8",
+        prepare=appended("pairs.jsonl", '{"prompt": "Größe?"}\n'.encode("latin-1") * 20),
     ),
     Mistake(
         "data",

@@ -94,8 +94,8 @@ def test_each_iteration_takes_its_own_stretch_of_a_file(tmp_path: Path, seed_dat
     ("rows", "message"),
     [
         ([["a"], ["b"], ["c"]], "has 3 prompts; iteration 2 needs rows 3 to 4: give a longer file"),
-        ([["a"], ["b"], ["c"], "", "{"], r"prompts\.jsonl:5: is not JSON"),
-        ([["a"], ["b"], "[1]", ["d"]], r"prompts\.jsonl:3: is a JSON array"),
+        ([["a"], ["b"], ["c"], "", "{"], r"1 × is the last line, and cut off \(first: .*prompts\.jsonl:5\)"),
+        ([["a"], ["b"], "[1]", ["d"]], r"1 × is a JSON array \(first: .*prompts\.jsonl:3\)"),
         ([["a"], ["b"], '{"text": "c"}', ["d"]], r"prompts\.jsonl:3: this row is of the format 'text'"),
         ([["a"], ["b"], '{"words": "c"}', ["d"]], r"1 of 4 rows cannot be used.*'prompt' is missing .*jsonl:3"),
         ([["a"], ["b"], '{"prompt": 7}', ["d"]], r"1 of 4 rows cannot be used.*field 'prompt' .*prompts\.jsonl:3"),

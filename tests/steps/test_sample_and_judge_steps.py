@@ -191,7 +191,7 @@ def test_a_file_that_was_changed_is_another_step(tmp_path: Path, pool: ScriptedP
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (b"{", "a.jsonl:2: is not JSON"),
+        (b"{", "1 × is the last line, and cut off (first: "),
         (
             lines({"prompt": "Why?", "reply": "a", "replies": ["b"]}),
             "a.jsonl:2: column 'replies' stands beside 'reply'",

@@ -205,7 +205,7 @@ def test_a_changed_file_is_noticed_and_an_unchanged_one_is_not_read_again(tmp_pa
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{", r"sets\.jsonl:2: is not JSON"),
+        ("{", r"1 × is the last line, and cut off \(first: .*sets\.jsonl:2\)"),
         (
             {"prompt": "p", "responses": [{"text": "t", "rank": "first"}]},
             r"1 × field 'responses.rank' .*sets\.jsonl:2\)",

@@ -11,7 +11,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import RunLayout
-from selfreward_ray.store.run_recipe import claim_run, continued
+from selfreward_ray.store.run_recipe import claim_run, next_iteration
 from selfreward_ray.store.step import Step
 
 BEGUN = Recipe(model="m0", iterations=1)
@@ -108,11 +108,11 @@ def test_while_no_step_has_finished_another_recipe_is_accepted_as_it_is(tmp_path
 
 def test_a_run_goes_on_with_overrides_of_what_may_change(tmp_path: Path):
     layout = RunLayout(begun(tmp_path).uri)
-    assert continued(layout, []) == BEGUN
-    changed = continued(layout, ["inference.max_replicas=4", "training.workers=1"])
+    assert next_iteration(layout, []) == (BEGUN, 1)
+    changed, _ = next_iteration(layout, ["inference.max_replicas=4", "training.workers=1"])
     assert (changed.inference.max_replicas, changed.training.workers) == (4, 1)
     with pytest.raises(UserError, match=r"was begun with another recipe:\n  dpo\.beta: 0\.1 → 0\.2\n"):
-        continued(layout, ["dpo.beta=0.2"])
+        next_iteration(layout, ["dpo.beta=0.2"])
     with pytest.raises(UserError, match="did you mean 'dpo.beta'"):
-        continued(layout, ["dpo.betta=0.2"])
+        next_iteration(layout, ["dpo.betta=0.2"])
     assert layout.recipe() == BEGUN
