@@ -284,7 +284,7 @@ class ChatCodec:
                 f"replies cannot be trained with the chat template of {self._model}: {error}; give the folder a "
                 "chat_template.jinja in which a reply begins with its generation prompt"
             ) from None
-        goes_on = said.startswith(prompt) and (prompt + lead == before or "tool_calls" in answer)
+        goes_on = prompt + lead == before and said.startswith(prompt)
         stem, lead = (prompt, "") if goes_on else (before, lead)
         found = self._reply_after(stem, said, after, answer)
         if found is None:

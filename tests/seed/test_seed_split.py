@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfreward_ray.recipe.seed_data import SeedData
-from selfreward_ray.records import RankedReply, RankedSet, Turn
+from selfreward_ray.records import RankedReply, RankedSet, ToolUse, Turn
 from selfreward_ray.seed.split import BEYOND, ELSEWHERE, RANKED_TOO_LOW, SAME_PROMPT, divide
 
 
@@ -54,6 +54,22 @@ def test_validation_takes_at_most_a_tenth_of_the_conversations(sets: int, asked:
     ids = [s.id for part in (parts.ift, parts.eft, parts.held_out, parts.validation) for s in part]
     assert len(ids) == len(set(ids))
     assert len(ids) + len(parts.dropped) == sets
+
+
+def test_conversations_with_tools_serve_ift_alone():
+    """All replies to one prompt too: to the question, and to what a tool returned."""
+    since = (Turn("assistant", "", ()), Turn("tool", "dry"))
+    called = [
+        RankedSet(f"c{i}/t0", f"prompt {i}", alone(i).replies, (), f"c{i}", tool_use=ToolUse()) for i in range(20)
+    ]
+    said = [
+        RankedSet(f"c{i}/t1", f"prompt {i}", alone(i).replies, (), f"c{i}", tool_use=ToolUse("", since))
+        for i in range(20)
+    ]
+    again = [RankedSet("d/t0", "prompt 0", alone(0).replies, (), "d", tool_use=ToolUse())]
+    parts = divide([*called, *said, *again], sizes(ift=99, eft=9, held_out=9, validation=9), rng_seed=0)
+    assert (len(parts.ift), parts.eft, parts.held_out, parts.validation) == (40, [], [], [])
+    assert [(item.id, item.reason) for item in parts.dropped] == [("d/t0", SAME_PROMPT)]
 
 
 def test_validation_takes_what_opens_a_conversation_and_no_other_set_of_it():
