@@ -36,14 +36,14 @@ class Policy(nn.Module):
             )
         if routes:
             config.output_router_logits = True  # as a keyword of the forward it would reach the attention too
-        self.logit_factor = _logit_factor(config)
-        self.routes = routes
         head = model.get_output_embeddings()
         if type(head) is not nn.Linear or head.bias is not None:
             raise UserError(
                 f"output heads other than a plain linear one without bias cannot be trained: this is {head}"
             )
         use_packed_attention(model, max_tokens)
+        self.logit_factor = _logit_factor(config)
+        self.routes = routes
         model.set_output_embeddings(TargetHead(head.weight))
         self.model = model
 
