@@ -69,7 +69,10 @@ def model_size(model: str) -> ModelSize:
 
 
 def _size(config: dict[str, Any], name: str) -> int:
-    return int(next(config[one] for one in _NAMES[name] if config.get(one)))
+    for one in _NAMES[name]:
+        if config.get(one):
+            return int(config[one])
+    raise KeyError(name)
 
 
 def data_size(source: str) -> DataSize:
