@@ -136,7 +136,8 @@ def prose_matches(pattern: str, verdict: str, scores: Mapping[str, float]) -> li
     """The matches of `pattern` in ``plain(verdict)`` that are a verdict.
 
     Those of other labels ("Maximum score: 5"), of a criterion in a table, conditions ("Score: 5 if …") and those in
-    another line than their label are ignored: "Score:" and "4" alone in the next line are a score, "Score:" and "1. It is on the topic." are none.
+    another line than their label are ignored: "Score:" and "4" alone in the next line are a score, "Score:" and "1. It
+    is on the topic." are none.
     """
     compiled, text, position = re.compile(pattern), plain(verdict), 0
     matches: list[re.Match[str]] = []
