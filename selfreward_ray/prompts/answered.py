@@ -5,7 +5,7 @@ answer is read as in every other format: a prompt, an instruction with its input
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -13,10 +13,24 @@ from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.drafts import message
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
+from selfreward_ray.seed.readers.preferences import PREFERENCE
 from selfreward_ray.seed.readers.reading import BadRow, Reading
 from selfreward_ray.seed.readers.rows import read_row
-from selfreward_ray.seed.readers.values import ASKING, THOUGHT_KEYS, as_text, asked, conversation, is_empty
-from selfreward_ray.store.user_files import Row
+from selfreward_ray.seed.readers.values import (
+    ASKING,
+    ENDS,
+    OTHER_THOUGHTS,
+    THOUGHT_KEYS,
+    as_text,
+    asked,
+    conversation,
+    is_cut_off,
+    is_empty,
+    items,
+    thoughts_of,
+)
+from selfreward_ray.seed.readers.votes import VOTE
+from selfreward_ray.store.user_files import Row, RowError
 from selfreward_ray.thought import THINK, with_thought
 
 REPLY_COLUMNS = (
@@ -27,10 +41,9 @@ CHAT_COLUMNS = ("messages", "conversations", "conversation")
 NO_REPLY = "it has no reply"
 NOT_THE_LAST = "its last message is not the assistant's"
 NOT_ONE_REPLY = "messages in the place of a reply are not one message of the assistant"
-OTHER_THOUGHTS = "its thoughts are not texts, one for each reply"
+OTHER_TURNS = "its answers are not as many as the turns of its question"
 NO_TRUTH = "field 'finished' is neither true nor false"
 
-_ENDS = ("finished", "finish_reason", "stop_reason", "truncated")
 _TEXT_KEYS = ("text", "content", "response", "reply", "answer", "completion", "output", "generated_text", "value")
 
 
@@ -56,10 +69,11 @@ def read_answered(rows: Iterable[Row], reading: Reading) -> Iterator[AnsweredPro
     """
     rows = iter(rows)
     first = list(islice(rows, 1))
-    reading.format = _REPLIES.name
-    reading.check_columns(first, _REPLIES.fields)
+    form = next((form for form in _COMPARED if first and form.fits(reading.named(first[0]), filled=True)), _REPLIES)
+    reading.format = form.name
+    reading.check_columns(first, form.fields)
     for row in chain(first, rows):
-        found = read_row(row, _REPLIES, reading)
+        found = read_row(row, form, reading)
         yield found if isinstance(found, Dropped) else _answered(*found, row.where, reading)
     reading.check_share()
 
@@ -85,32 +99,43 @@ def _answered(values: Values, exchanges: Sequence[Exchange], where: str, reading
         with_thought(thought, one.turn.text, THINK) if thought else one.turn.text
         for one, thought in zip(replies, thoughts, strict=True)
     )
-    finished = values.get("finished") is not False and not _cut_off(values)
-    return AnsweredPrompt(where, tuple(one.turn for one in earlier), prompt.turn.text, texts, finished)
+    before = tuple(one.turn for one in earlier)
+    return AnsweredPrompt(where, before, prompt.turn.text, texts, not is_cut_off(values))
 
 
 def _thoughts(values: Values, exchange: Exchange) -> list[str]:
     """The thought before each reply: of its message, or of a column. A list has one for each reply, or for each of the
     assistant's messages."""
-    held = next((values[name] for name in THOUGHT_KEYS if not is_empty(values.get(name))), None)
     count = len(exchange.replies)
-    if held is None:
-        return [one.thought for one in exchange.replies]
-    each = held if isinstance(held, list) else [held]
-    if count == 1:
-        each = each[-1:]
-    if len(each) != count or not all(one is None or isinstance(one, str) for one in each):
+    answers = count if count > 1 else 1 + sum(one.role == "assistant" for one in exchange.before)
+    held = next((values[name] for name in THOUGHT_KEYS if not is_empty(values.get(name))), None)
+    if count > 1 and isinstance(held, str):
         raise BadRow(OTHER_THOUGHTS)
-    return [one or given.thought for one, given in zip(each, exchange.replies, strict=True)]
+    each = thoughts_of(values, len(held) if count == 1 and isinstance(held, list) else answers, THOUGHT_KEYS)
+    return [one or given.thought for one, given in zip(each[-count:], exchange.replies, strict=True)]
 
 
-def _cut_off(values: Values) -> bool:
-    """Whether the row says that its reply was cut off, as servers of models say it."""
-    said = {str(values.get(name)).lower() for name in ("finish_reason", "stop_reason")}
-    return values.get("truncated") is True or not said.isdisjoint(("length", "max_tokens"))
+def _of_a_benchmark(values: Values, reading: Reading) -> list[Exchange]:
+    """An answer of MT-Bench beside the turns of its question. The reply is that to the last turn."""
+    choices = values["choices"]
+    if not isinstance(choices, list) or not isinstance(choices[0], dict) or "turns" not in choices[0]:
+        raise reading.refuse("choices", "changes what a row means", "write it into the prompt")
+    if is_empty(values.get("turns")):
+        raise RowError(
+            f"{reading.where}: an answer of MT-Bench names its question by question_id and does not hold it; write the "
+            'turns of the question beside it: {"question_id": …, "turns": ["…"], "choices": […]}'
+        )
+    asks, answers = items(values, "turns"), items(choices[0], "turns")
+    if len(asks) != len(answers):
+        raise BadRow(OTHER_TURNS)
+    said = [as_text(text, "turns") for turn in zip(asks, answers, strict=True) for text in turn]
+    spoken = [Spoken("assistant" if i % 2 else "user", text) for i, text in enumerate(said)]
+    return [Exchange(tuple(spoken[:-1]), (Given(spoken[-1].text),))]
 
 
 def _said(values: Values, reading: Reading) -> list[Exchange]:
+    if not is_empty(values.get("choices")):
+        return _of_a_benchmark(values, reading)
     held = [name for name in REPLY_COLUMNS if values.get(name) is not None]
     chats = [name for name in CHAT_COLUMNS if not is_empty(values.get(name))]
     for names, what in ((held, "the reply"), (chats, "the conversation")):
@@ -171,7 +196,20 @@ _REPLIES = Format(
     name="replies",
     told_by=(),
     exchanges=_said,
-    used=(*PROMPT, *REPLY_COLUMNS, *CHAT_COLUMNS, *THOUGHT_KEYS, "context", *_ENDS),
-    irrelevant=("mean", "scores", "datasplit", "samples", "raw_output"),
+    used=(*PROMPT, *REPLY_COLUMNS, *CHAT_COLUMNS, *THOUGHT_KEYS, "context", "turns", "choices", *ENDS),
+    irrelevant=(
+        "mean",
+        "scores",
+        "datasplit",
+        "samples",
+        "raw_output",
+        "scorer_score",
+        "scorer_maximum",
+        "answer_id",
+        "tstamp",
+        "reference",
+    ),
     whole_replies=True,
 )
+_COMPARED = tuple(replace(form, merged=None, ranks=True, whole_replies=True) for form in (PREFERENCE, VOTE))
+"""Two replies that were compared before, such as our own pairs."""

@@ -1,8 +1,8 @@
 """The recipe's section on seed data, and how rows that users give are read."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.section import Section
@@ -24,6 +24,7 @@ FormatName = Literal[
     "kto-tag",
     "preference",
     "scored",
+    "vote",
     "chat",
     "sharegpt",
     "conversation",
@@ -40,6 +41,12 @@ FormatName = Literal[
 """The names of `seed.readers.FORMATS`."""
 
 
+def value_key(value: object) -> str:
+    """A value of a row as `RowReading.values` names it: ``1.0`` is ``1``, and ``True`` is ``true``."""
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return str(whole).strip().casefold()
+
+
 class RowReading(Section):
     """How the rows of a source are read: their format, their columns, and what happens to rows that cannot be used."""
 
@@ -50,6 +57,10 @@ class RowReading(Section):
     """Which column of `source` holds which field of the format, where the names differ: ``{prompt: question, chosen:
     answer}`` reads the column ``question`` as the prompt. A column inside an object is named with a dot
     (``answer.text``)."""
+    values: dict[str, dict[str, str]] = Field({})
+    """What the values of a field mean, where the names differ, in lower or upper case: ``{role: {customer: user, agent:
+    assistant}}`` for the roles of messages; ``{winner: {1: first, 0: second}}`` for votes, which are ``first``,
+    ``second``, ``tie`` or ``both bad``; ``{label: {good: true, bad: false}}`` for replies that were liked or not."""
     ignore: tuple[str, ...] = ()
     """Columns of `source` that are left out. Without being named here, a column that the format does not know is
     reported, and one that changes the meaning of a row is refused."""
@@ -60,6 +71,28 @@ class RowReading(Section):
     """Maximum share of bad rows under ``bad_rows=drop``. With more the step stops and shows the most common reasons."""
     max_characters: PositiveInt = 32_768
     """Maximum length of a message in characters. Longer messages are dropped with a reason."""
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_texts(cls, given: Any) -> Any:
+        """Keys and values as texts, in lower case: YAML reads ``1`` and ``true`` as no texts."""
+        if not isinstance(given, dict):
+            return given
+        return {
+            field: {value_key(key): value_key(value) for key, value in meanings.items()}
+            if isinstance(meanings, dict)
+            else meanings
+            for field, meanings in given.items()
+        }
+
+    @field_validator("values")
+    @classmethod
+    def _check_roles(cls, given: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        known = ("system", "user", "assistant", "tool")
+        for said, role in given.get("role", {}).items():
+            if role not in known:
+                raise ValueError(f"role {said!r} cannot be {role!r}; a role is one of {', '.join(known)}")
+        return given
 
 
 class SeedData(RowReading):
@@ -81,11 +114,15 @@ class SeedData(RowReading):
     (section 3.1.1). ``any`` also takes later ones, together with the messages before them."""
     attributes: dict[str, float] = Field({})
     """Weights of the columns that add up to a reply's score in the format ``helpsteer``, for example ``{helpfulness:
-    1}``. Empty takes those published for HelpSteer2: helpfulness 0.65, correctness 0.8, coherence 0.45, complexity
-    0.55, verbosity -0.4."""
+    1}`` or ``{quality: 0.5, ratings.safety: 1}``; rows then have these columns beside ``response``. Empty takes those
+    published for HelpSteer2: helpfulness 0.65, correctness 0.8, coherence 0.45, complexity 0.55, verbosity -0.4."""
     minimum_rank: NonNegativeInt = 0
     """Worst rank that an IFT reply may have. 0 takes only replies that people ranked first. A reply that is left out
     keeps its rank: if the best reply is synthetic, the next one still has rank 1."""
+    minimum_score: float | None = None
+    """Least score of a good reply where nothing in its set has another score, as where a prompt has one reply. Such a
+    reply with less has rank 1, so that IFT does not take it. null is the middle between the least and the greatest
+    score of the source. Replies with different scores are ranked by them."""
     synthetic: bool = False
     """Also use messages that are marked as written by a model."""
     deleted: bool = False

@@ -10,7 +10,7 @@ from selfreward_ray.prompts.answered import (
     NO_TRUTH,
     NOT_ONE_REPLY,
     NOT_THE_LAST,
-    OTHER_THOUGHTS,
+    OTHER_TURNS,
     AnsweredPrompt,
     read_answered,
 )
@@ -19,6 +19,7 @@ from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.reading import Reading
 from selfreward_ray.seed.readers.tools import TOOLS
+from selfreward_ray.seed.readers.values import OTHER_THOUGHTS
 from selfreward_ray.store.user_files import Row, RowError
 from selfreward_ray.thought import Parted, part_thought
 
@@ -221,3 +222,30 @@ def test_thoughts_are_as_many_as_replies():
     (dropped,) = read(row | {"thought": "Hm."})
     assert isinstance(dropped, Dropped)
     assert dropped.reason == OTHER_THOUGHTS
+
+
+def test_the_replies_of_pairs_and_votes_are_judged():
+    pair = {"prompt": CHAT[:1], "chosen": CHAT[1:], "rejected": "No.", "chosen_thought": "Hm.", "label_smoothing": 0.1}
+    found = one(pair)
+    assert [(part.thought, part.reply) for part in map(part_thought, found.replies)] == [("Hm.", "So."), ("", "No.")]
+    assert one({"prompt": "Why?", "left": "So.", "right": "No.", "preferred": "first"}).replies == ("So.", "No.")
+    assert one({"prompt": "Why?", "chosen": "So.", "rejected": "So."}).replies == ("So.", "So.")
+
+
+def test_answers_of_mt_bench_are_read_beside_their_questions():
+    answer = {"question_id": 81, "choices": [{"index": 0, "turns": ["So.", "Then."]}], "model_id": "m", "tstamp": 1.0}
+    found = one(answer | {"turns": ["Why?", "And?"], "category": "x"})
+    assert (found.history, found.prompt, found.replies) == (
+        (Turn("user", "Why?"), Turn("assistant", "So.")),
+        "And?",
+        ("Then.",),
+    )
+    with pytest.raises(
+        RowError, match=r"a.jsonl:1: an answer of MT-Bench names its question by question_id .*write the"
+    ):
+        read(answer)
+    (dropped,) = read(answer | {"turns": ["Why?"]})
+    assert isinstance(dropped, Dropped)
+    assert dropped.reason == OTHER_TURNS
+    with pytest.raises(RowError, match="column 'choices' changes what a row means"):
+        read({"prompt": "Which?", "reply": "a", "choices": ["a", "b"]})

@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 
 from selfreward_ray.recipe.seed_data import SeedData
@@ -14,7 +15,7 @@ from selfreward_ray.seed.readers.rankings import RANKINGS
 from selfreward_ray.seed.readers.reading import Reading
 from selfreward_ray.seed.readers.rows import Asked, asked_rows, ranked_sets
 from selfreward_ray.seed.readers.trees import TREES
-from selfreward_ray.seed.readers.votes import VOTES
+from selfreward_ray.seed.readers.votes import VOTE, VOTES
 from selfreward_ray.store.one_object import path_to_objects
 from selfreward_ray.store.row_formats import how_to_write
 from selfreward_ray.store.user_files import Row, RowError, read_user_rows
@@ -22,7 +23,7 @@ from selfreward_ray.store.user_files import Row, RowError, read_user_rows
 __all__ = ["FORMATS", "Asked", "Reading", "read_asked", "read_seed"]
 
 # The first that fits is meant: preferences may hold `messages` too, chats an `instruction`.
-FORMATS: tuple[Format, ...] = (*TREES, *RANKINGS, *VOTES, *PREFERENCES, *CHATS, *INSTRUCTIONS)
+FORMATS: tuple[Format, ...] = (*TREES, *RANKINGS, *VOTES, *PREFERENCES, VOTE, *CHATS, *INSTRUCTIONS)
 
 _LOOKED_AT = 100
 """How many rows are looked at for one that tells the format: the first ones may be bad."""
@@ -75,6 +76,9 @@ def _told(
     first = [row for row in looked_at if row.fault is None] or looked_at[:1]
     reading.check_columns(first, (name for form in formats for name in form.fields))
     asked_for = reading.wanted.format
+    attributes = reading.wanted.attributes
+    if attributes:
+        formats = [replace(form, told_by=("response", *attributes)) if form.weighs else form for form in formats]
     known = [form for form in formats if asked_for in (None, form.name)]
     form, place = _told_by(first, known, reading)
     if form is None:
@@ -98,6 +102,13 @@ def _told(
             f"{first[0].where}: has no known format; its fields: {fields}; {reading.section}.columns={{FIELD: COLUMN}} "
             f"says which column is which field, for example {{prompt: question}}; "
             f"{'prompts without replies are for prompts.source; ' if alone else ''}known: {listed}"
+        )
+    if attributes and not form.weighs and not reading.asks_only:
+        needed = ", ".join(map(repr, ("response", *attributes)))
+        raise RowError(
+            f"{reading.section}.attributes: {place} lacks one of {needed}, and "
+            f"is of the format {form.name!r}, which they do not score; correct the names, or remove them; its columns: "
+            f"{', '.join(map(reprlib.repr, reading.named(first[0])))}"
         )
     reading.format = form.name
     return form, _of_one_format(chain(looked_at, rows), form, known, reading, place)

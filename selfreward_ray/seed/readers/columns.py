@@ -7,12 +7,23 @@ from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.seed.readers.reading import LeftOut, Reading
 from selfreward_ray.seed.readers.tools import TOOLS
-from selfreward_ray.seed.readers.values import MEDIA, SYSTEM, THOUGHT_KEYS, is_empty, number
+from selfreward_ray.seed.readers.values import (
+    CHATS,
+    ENDS,
+    MEDIA,
+    SYSTEM,
+    THOUGHT_KEYS,
+    is_cut_off,
+    is_empty,
+    is_media,
+    number,
+)
 from selfreward_ray.store.splits import split_told_by
 
 OTHER_SPLIT = "it belongs to another split"
 OTHER_LANGUAGE = "it is in another language"
 ZERO_WEIGHT = "it has weight 0"
+CUT_OFF = "its reply was cut off"
 
 _CHANGES_MEANING = {
     "context": "{section}.columns={{input: context}} appends it to a prompt that is a text",
@@ -32,14 +43,25 @@ _JUDGES = ("label", "chosen", "rank", "score", "rating", "reward", "is_safe", "i
 def check_columns(values: Values, form: Format, reading: Reading) -> None:
     """Raise `LeftOut` for a row that its columns rule out, and `RowError` for one that changes what the row means and
     that `form` does not use. Other columns that it does not know are noted."""
+    if is_cut_off(values) and not form.whole_replies and not reading.asks_only:
+        raise LeftOut(CUT_OFF)
+    told = form.columns_in(values) or ()
     for name, value in values.items():
-        if is_empty(value) or form.knows(name) or name in reading.wanted.attributes:
+        if name in form.alternatives and name not in told and not is_empty(value):
+            reading.unused(name)  # of two votes, the first is meant
+        own = name.rpartition(".")[2]  # what `columns` left of an object
+        if is_empty(value) or form.knows(name) or name in (*reading.wanted.attributes, *reading.wanted.ignore):
             continue
+        if name in ENDS or (name in CHATS and reading.wanted.format is None):  # which `beside` reads
+            continue
+        if own != name and own in _CHANGES_MEANING:
+            fault = f"changes what a row means, and {reading.section}.columns does not name it"
+            raise reading.refuse(name, fault, f"{reading.section}.columns={{{own}: {name}}} uses it")
         if name in ("tools", "functions", "tool_calls"):
             if value in ("[]", "{}", "null"):  # as texts, as in a CSV file
                 continue
             raise LeftOut(TOOLS)
-        if name in ("images", "image", "videos", "video", "audios", "audio"):
+        if is_media(own, value):
             raise LeftOut(MEDIA)
         if name == "weight":
             _check_weight(value, reading)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from selfreward_ray.records import Dropped, RankedSet
@@ -43,17 +44,31 @@ class Format:
     merged: Literal["pairs", "scores"] | None = None
     """How rows with the same prompt become one set: by who was preferred to whom, or because all replies are rated on
     one scale. None leaves rows apart."""
+    others: tuple[tuple[str, ...], ...] = ()
+    """Columns of other names that tell the format too, instead of `told_by`."""
+    weighs: bool = False
+    """Whether ``seed_data.attributes`` names the columns that tell it, beside the reply."""
     ranks: bool = False
     """A row itself holds several replies with their order."""
     whole_replies: bool = False
     """Replies are kept as a model wrote them, with their thoughts. Otherwise a thought is apart from its reply, and a
     row with a thought without an end is a bad one."""
 
-    @property
+    @cached_property
     def fields(self) -> frozenset[str]:
         """The columns that a row of this format may have for its meaning."""
         common = ("id", "history", *SYSTEM) if self.exchanges is not None else ()
-        return frozenset((*self.told_by, *self.used, *common))
+        others = (name for names in self.others for name in names)
+        return frozenset((*self.told_by, *others, *self.used, *common))
+
+    @cached_property
+    def alternatives(self) -> frozenset[str]:
+        """The columns of which a row has those of one of `told_by` and `others`."""
+        return (
+            frozenset((*self.told_by, *(name for names in self.others for name in names)))
+            if self.others
+            else frozenset()
+        )
 
     @property
     def is_unranked(self) -> bool:
@@ -65,4 +80,13 @@ class Format:
 
     def fits(self, values: Values, filled: bool) -> bool:
         """Whether a row has the columns that tell the format; `filled` asks for a value in each."""
-        return all(name in values and not (filled and values[name] is None) for name in self.told_by)
+        return self.columns_in(values, filled) is not None
+
+    def columns_in(self, values: Values, filled: bool = False) -> tuple[str, ...] | None:
+        """The columns by which a row is told to be of this format, the first that all have a value, or else that are
+        there, unless `filled` asks for values; None if it is not."""
+        for with_values in (True,) if filled else (True, False):
+            for names in (self.told_by, *self.others):
+                if all(name in values and not (with_values and values[name] is None) for name in names):
+                    return names
+        return None

@@ -21,7 +21,7 @@ def merged(exchanges: Sequence[Exchange], by: Literal["pairs", "scores"]) -> Exc
 
 
 def _by_scores(exchanges: Sequence[Exchange]) -> list[Given]:
-    """Replies with the ranks that their rows give, or with those of their scores; of a text with several the mean."""
+    """Replies with the ranks and scores that their rows give; of a text with several scores their mean."""
     found: dict[str, list[Given]] = {}
     for reply in (reply for exchange in exchanges for reply in exchange.replies):
         found.setdefault(reply.text, []).append(reply)
@@ -31,15 +31,7 @@ def _by_scores(exchanges: Sequence[Exchange]) -> list[Given]:
             raise LeftOut(CONTRADICTS)
         scores = [reply.score for reply in same if reply.score is not None]
         merged.append(replace(same[0], score=sum(scores) / len(scores) if scores else None))
-    return ranked_by_score(merged)
-
-
-def ranked_by_score(replies: Sequence[Given]) -> list[Given]:
-    """`replies` with the ranks of their scores, equal scores with equal ranks; as they are if any has a rank."""
-    if any(reply.rank is not None for reply in replies):
-        return list(replies)
-    order = sorted({reply.score for reply in replies if reply.score is not None}, reverse=True)
-    return [replace(one, rank=None if one.score is None else order.index(one.score)) for one in replies]
+    return merged
 
 
 @dataclass

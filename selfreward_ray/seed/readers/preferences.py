@@ -7,7 +7,7 @@ from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Value
 from selfreward_ray.seed.readers.instructions import reply_of
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import transcript
-from selfreward_ray.seed.readers.values import ASKING, asked, conversation, is_empty, number, text
+from selfreward_ray.seed.readers.values import ASKING, asked, conversation, is_empty, number, optional_text, text
 
 OTHER_PROMPT = "its replies do not answer the same messages"
 NO_PROMPT = "it has no prompt: chosen and rejected are no whole conversations, and no column is their prompt"
@@ -37,8 +37,8 @@ def _preference(values: Values, reading: Reading) -> list[Exchange]:
     better, worse = _scores(values)
     ranks = (0, 0) if better is not None and better == worse else (0, 1)
     replies = (
-        Given(chosen.text, ranks[0], better, thought=chosen.thought),
-        Given(rejected.text, ranks[1], worse, thought=rejected.thought),
+        Given(chosen.text, ranks[0], better, thought=chosen.thought or optional_text(values, "chosen_thought")),
+        Given(rejected.text, ranks[1], worse, thought=rejected.thought or optional_text(values, "rejected_thought")),
     )
     return [Exchange(before, replies)]
 
@@ -117,22 +117,29 @@ def _liked(values: Values, reading: Reading) -> list[Exchange]:
 
 def _scored(values: Values, reading: Reading) -> list[Exchange]:
     """A reply with its score, which is compared with those of other rows with the same prompt."""
-    said = reply_of(values, "response", reading)
-    reply = Given(said.text, score=number(values.get("score"), "score"), thought=said.thought)
+    text_name, score_name = _SCORED.columns_in(values) or _SCORED.told_by
+    said = reply_of(values, text_name, reading)
+    score = number(values.get(score_name), score_name)
+    reply = Given(said.text, score=score, thought=said.thought or optional_text(values, "thought"))
     return [Exchange(tuple(asked(values, reading)), (reply,))]
 
 
+_SCORED = Format(
+    "scored", ("response", "score"), _scored, used=(*PROMPT, "thought"), others=(("reply", "mean"),),
+    irrelevant=("scores", "scorer_score", "scorer_maximum"), merged="scores",
+)  # fmt: skip
+PREFERENCE = Format(
+    "preference", ("chosen", "rejected"), _preference,
+    used=(*PROMPT, *_CHATS, *(name for both in _SCORES for name in both), "chosen_thought", "rejected_thought"),
+    irrelevant=(
+        "conversation", "original_response", "generation_prompt", "raw_generation_responses", "margin", "chosen_policy",
+        "rejected_policy", "chosen-model", "rejected-model", "generations", "order", "label_smoothing",
+    ),
+    merged="pairs",
+)  # fmt: skip
 PREFERENCES = (
     Format("kto", ("completion", "label"), _liked, used=PROMPT, merged="scores"),
     Format("kto-tag", ("kto_tag",), _liked, used=(*PROMPT, *_CHATS, "completion", "output"), merged="scores"),
-    Format(
-        "preference", ("chosen", "rejected"), _preference,
-        used=(*PROMPT, *_CHATS, *(name for both in _SCORES for name in both)),
-        irrelevant=(
-            "conversation", "original_response", "generation_prompt", "raw_generation_responses", "margin",
-            "chosen_policy", "rejected_policy", "chosen-model", "rejected-model", "generations", "order",
-        ),
-        merged="pairs",
-    ),
-    Format("scored", ("response", "score"), _scored, used=PROMPT, merged="scores"),
-)  # fmt: skip
+    PREFERENCE,
+    _SCORED,
+)

@@ -6,10 +6,22 @@ from typing import Any
 
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Values
-from selfreward_ray.seed.readers.merging import ranked_by_score
-from selfreward_ray.seed.readers.reading import BadRow, Reading
-from selfreward_ray.seed.readers.values import as_text, asked, is_empty, items, number, objects, text, whole_number
+from selfreward_ray.seed.readers.instructions import reply_of
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.values import (
+    MEDIA,
+    as_text,
+    asked,
+    is_empty,
+    is_media,
+    items,
+    note_key,
+    number,
+    objects,
+    whole_number,
+)
 
+_TEXTS = ("text", "response", "content", "answer")
 _WEIGHTS = {"helpfulness": 0.65, "correctness": 0.8, "coherence": 0.45, "complexity": 0.55, "verbosity": -0.4}
 """Of HelpSteer2's reward model (Wang et al. 2024, arXiv 2406.08673)."""
 
@@ -29,15 +41,16 @@ def _response(item: Any, rank: Any, score: Any, reading: Reading) -> Given:
         item = {"text": item, "rank": rank, "score": score}
     if not isinstance(item, dict):
         raise BadRow("field 'responses' is not a list of objects or texts")
-    name = next((name for name in ("text", "response", "content", "answer") if item.get(name) is not None), "text")
+    name = next((name for name in _TEXTS if item.get(name) is not None), "text")
+    known = {name, "rank", "score", "verdict", "model", "id"} | reading.used_inside()
     for key, value in item.items():
-        if key not in (name, "rank", "score", "verdict", "model", "id") and not is_empty(value):
-            reading.unused(f"responses.{key}")
-    verdict = as_text(item.get("verdict") or "", "responses.verdict")
+        if key not in known and not is_empty(value):
+            note_key(key, value, "responses", reading)
+    verdict = as_text(reading.inside(item, "verdict", ("verdict",)) or "", "responses.verdict")
     return Given(
-        as_text(item.get(name), f"responses.{name}"),
-        whole_number(item.get("rank"), "responses.rank"),
-        number(item.get("score"), "responses.score"),
+        as_text(reading.inside(item, "text", (name,)), f"responses.{name}"),
+        whole_number(reading.inside(item, "rank", ("rank",)), "responses.rank"),
+        number(reading.inside(item, "score", ("score",)), "responses.score"),
         verdict if verdict.strip() else None,
     )
 
@@ -54,15 +67,14 @@ def _beside(values: Values, name: str, count: int) -> Sequence[Any]:
 
 
 def _from_best(replies: Sequence[Given]) -> list[Given]:
-    """`replies` with ranks from 0 on, whatever number the source gives its best; from scores where no rank stands."""
-    ranked = ranked_by_score(replies)
-    best = min((reply.rank for reply in ranked if reply.rank is not None), default=0)
-    return [one if one.rank is None else replace(one, rank=one.rank - best) for one in ranked]
+    """`replies` with ranks from 0 on, whatever number the source gives its best."""
+    best = min((reply.rank for reply in replies if reply.rank is not None), default=0)
+    return [one if one.rank is None else replace(one, rank=one.rank - best) for one in replies]
 
 
 def _nectar(values: Values, reading: Reading) -> list[Exchange]:
     replies = [
-        Given(text(answer, "answer"), whole_number(answer.get("rank"), "answers.rank"))
+        Given(_text(answer, "answer", reading), whole_number(reading.inside(answer, "rank", ("rank",)), "answers.rank"))
         for answer in objects(values, "answers")
     ]
     return [Exchange(tuple(asked(values, reading, ("prompt",))), tuple(_from_best(replies)))]
@@ -70,27 +82,51 @@ def _nectar(values: Values, reading: Reading) -> list[Exchange]:
 
 def _ultrafeedback(values: Values, reading: Reading) -> list[Exchange]:
     """UltraFeedback before it was made binary: completions with the annotators' scores."""
+    completions = objects(values, "completions")
+    scores = _annotated(completions, reading)
     replies = [
-        Given(text(completion, "response"), score=_annotated(completion))
-        for completion in objects(values, "completions")
+        Given(_text(one, "response", reading), score=score) for one, score in zip(completions, scores, strict=True)
     ]
-    return [Exchange(tuple(asked(values, reading, ("instruction",))), tuple(_from_best(replies)))]
+    return [Exchange(tuple(asked(values, reading, ("instruction",))), tuple(replies))]
 
 
-def _annotated(completion: Values) -> float | None:
-    """The score of a completion: that of all aspects, the mean of its ratings, or the overall one, which is known to be
-    off for some completions."""
-    score = number(completion.get("fine-grained_score"), "fine-grained_score")
-    if score is not None:
-        return score
-    annotations = completion.get("annotations")
-    ratings = [
-        number(rated["Rating"], "annotations.Rating")
-        for rated in (annotations.values() if isinstance(annotations, dict) else ())
-        if isinstance(rated, dict) and str(rated.get("Rating", "")).replace(".", "", 1).isdecimal()
+def _text(item: Values, name: str, reading: Reading) -> str:
+    for key, value in item.items():
+        if is_media(key, value):
+            raise LeftOut(MEDIA)
+    return as_text(reading.inside(item, "text", (name,)), name)
+
+
+def _annotated(completions: Sequence[Values], reading: Reading) -> list[float | None]:
+    """The scores of completions, all by one measure, because measures have scales of their own: that of the recipe,
+    that of all aspects, the mean of the ratings of the aspects that all have, or the overall one, which is known to be
+    off for some completions. If no measure has all completions, the one that has most; the others have no score."""
+    if "score" in reading.wanted.columns:
+        return [number(reading.inside(one, "score", ()), "completions.score") for one in completions]
+    measures = [
+        [number(one.get("fine-grained_score"), "fine-grained_score") for one in completions],
+        _mean_ratings(completions),
+        [number(one.get("overall_score"), "overall_score") for one in completions],
     ]
-    known = [rating for rating in ratings if rating is not None]
-    return sum(known) / len(known) if known else number(completion.get("overall_score"), "overall_score")
+    return max(measures, key=lambda scores: sum(score is not None for score in scores))
+
+
+def _mean_ratings(completions: Sequence[Values]) -> list[float | None]:
+    """The mean rating of each completion by the aspects in which every one that is rated has a rating."""
+    each = [_ratings(one.get("annotations")) for one in completions]
+    rated = [ratings for ratings in each if ratings]
+    aspects = set.intersection(*(set(ratings) for ratings in rated)) if rated else set()
+    return [sum(ratings[name] for name in aspects) / len(aspects) if ratings and aspects else None for ratings in each]
+
+
+def _ratings(annotations: object) -> dict[str, float]:
+    """The ratings of the aspects that have one: "N/A" is none."""
+    found = {
+        aspect: number(rated.get("Rating"), "annotations.Rating")
+        for aspect, rated in (annotations.items() if isinstance(annotations, dict) else ())
+        if isinstance(rated, dict)
+    }
+    return {aspect: rating for aspect, rating in found.items() if rating is not None}
 
 
 def _helpsteer(values: Values, reading: Reading) -> list[Exchange]:
@@ -101,7 +137,8 @@ def _helpsteer(values: Values, reading: Reading) -> list[Exchange]:
         if value is None:
             raise BadRow(f"field {name!r} is missing or null")
     score = sum(weight * (rated[name] or 0) for name, weight in weights.items())
-    return [Exchange(tuple(asked(values, reading, ("prompt",))), (Given(text(values, "response"), score=score),))]
+    said = reply_of(values, "response", reading)
+    return [Exchange(tuple(asked(values, reading)), (Given(said.text, score=score, thought=said.thought),))]
 
 
 RANKINGS = (
@@ -114,5 +151,7 @@ RANKINGS = (
         irrelevant=("turns", "num_responses", "good_natured"), ranks=True,
     ),
     Format("ranked", ("responses",), _ranked, used=(*PROMPT, "rank", "ranks", "score", "scores"), ranks=True),
-    Format("helpsteer", ("response", "helpfulness"), _helpsteer, used=("prompt", "input", *_WEIGHTS), merged="scores"),
+    Format(
+        "helpsteer", ("response", "helpfulness"), _helpsteer, used=(*PROMPT, *_WEIGHTS), merged="scores", weighs=True,
+    ),
 )  # fmt: skip

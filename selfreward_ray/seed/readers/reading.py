@@ -8,12 +8,14 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from selfreward_ray.recipe.seed_data import RowReading, SeedData
+from selfreward_ray.recipe.seed_data import RowReading, SeedData, value_key
 from selfreward_ray.records import Dropped
 from selfreward_ray.store.user_files import Row, RowError
 
 _MESSAGE_KEYS = ("role", "content")
 """What `columns` names inside messages."""
+_ITEM_KEYS = (*_MESSAGE_KEYS, "text", "rank", "score", "verdict")
+"""What `columns` may name inside messages and inside the replies of a list."""
 _MESSAGE_TELLS = frozenset(("role", "from", "speaker"))
 """Keys of which each message has one."""
 _SHOWN = 3
@@ -47,6 +49,7 @@ class Reading:
         """Number of rows that were read."""
         self._bad: dict[str, list[str]] = {}  # the first place of each reason, and one entry for each further row
         self._unused: dict[str, str] = {}
+        self._said: list[str] = []
 
     @classmethod
     def of_prompts(
@@ -68,21 +71,45 @@ class Reading:
 
     def named(self, row: Row) -> dict[str, Any]:
         """As `begin`, for a row of which only the columns are looked at."""
-        columns = self.wanted.columns
-        moved = {source.partition(".")[0] for source in columns.values()} | {*self.wanted.ignore}
-        fields = {name: value for name, value in row.fields.items() if name not in moved}
+        columns = self.wanted.columns | {name: name for name in self.wanted.attributes if "." in name}
+        used = set(columns.values())
+        fields: dict[str, Any] = {}
+        for name, value in row.fields.items():
+            if name not in self.wanted.ignore:
+                fields.update(_left(name, value, used))
         for target, source in columns.items():
             found, value = _at(row.fields, source)
             if found:
                 fields[target] = value
             elif target not in _MESSAGE_KEYS:
                 fields.pop(target, None)  # another column of that name is not meant
+        for name in self.wanted.values.keys() & fields.keys():
+            fields[name] = self.meaning(name, fields[name])
         return fields
+
+    def meaning(self, name: str, value: Any) -> Any:
+        """What the recipe says that a value of the field `name` means; otherwise the value itself."""
+        known = self.wanted.values.get(name, {})
+        return known.get(value_key(value), value) if isinstance(value, str | int | float) else value
+
+    def inside(self, item: dict[str, Any], name: str, usual: tuple[str, ...]) -> Any:
+        """The value of the field `name` of a reply in a list, in the key of `columns` or in the first of the `usual`
+        ones that says something; None if it has none."""
+        if name in self.wanted.columns and (found := _at(item, self.wanted.columns[name]))[0]:
+            return found[1]
+        return next((item[key] for key in usual if item.get(key) is not None), None)
+
+    def used_inside(self) -> set[str]:
+        """The keys that `inside` may look into by `columns`."""
+        return {self.wanted.columns[name].partition(".")[0] for name in _ITEM_KEYS if name in self.wanted.columns}
 
     def check_columns(self, rows: Iterable[Row], known: Iterable[str]) -> None:
         """Raise `RowError` where `columns` names a field that no format has, or a column that none of `rows` has."""
-        known = sorted(set(known))
+        known = sorted({*known, *_ITEM_KEYS})
         rows = [row for row in rows if row.fault is None]
+        for name in self.wanted.values:
+            if name not in known:
+                raise RowError(f"{self.section}.values: no format has a field {name!r}; known: {', '.join(known)}")
         for target, source in self.wanted.columns.items():
             if target in _MESSAGE_KEYS:
                 continue
@@ -90,7 +117,7 @@ class Reading:
                 near = difflib.get_close_matches(target, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 raise RowError(f"{self.section}.columns: no format has a field {target!r}; {hint}")
-            if rows and not any(_at(row.fields, source)[0] for row in rows):
+            if rows and not any(_at(row.fields, source)[0] or _in_items(row.fields, target, source) for row in rows):
                 there = ", ".join(map(reprlib.repr, rows[0].fields)) or "none"
                 raise RowError(
                     f"{self.section}.columns: {rows[0].where} has no column {source!r} for {target!r}; its columns: "
@@ -121,6 +148,10 @@ class Reading:
         if name not in self.wanted.ignore:
             self._unused.setdefault(name, self.where)
 
+    def say(self, sentence: str) -> None:
+        """Keep a sentence about the source for the user."""
+        self._said.append(f"{self.source}: {sentence}")
+
     def refuse(self, name: str, fault: str, remedy: str = "") -> RowError:
         """The error for a column that changes what a row means and that is not used here."""
         ignore = f"{self.section}.ignore=[{name}] leaves it out"
@@ -140,15 +171,17 @@ class Reading:
         )
 
     def notes(self) -> list[str]:
-        """Sentences for the user, after the last row: which columns nobody used, and what to do with them."""
+        """Sentences for the user, after the last row: what was kept for them, and which columns nobody used, with what
+        to do about them."""
         if not self._unused:
-            return []
+            return self._said
         first, where = next(iter(self._unused.items()))
         names = ", ".join(map(reprlib.repr, self._unused))
         return [
+            *self._said,
             f"{self.source}: not used by the format {self.format!r}: {names} (first in {where}); "
             f"{self.section}.columns={{FIELD: {first}}} says what a column is, {self.section}.ignore="
-            f"[{', '.join(self._unused)}] leaves it out without this line"
+            f"[{', '.join(self._unused)}] leaves it out without this line",
         ]
 
     def figures(self) -> dict[str, Any]:
@@ -171,6 +204,24 @@ def _messages_in(value: Any) -> Any:
         if isinstance(found, list) and all(isinstance(one, dict) and _MESSAGE_TELLS & one.keys() for one in found):
             return found
     return value
+
+
+def _left(name: str, value: Any, used: set[str]) -> dict[str, Any]:
+    """What `columns` leaves of a column: nothing, the whole, or the fields of an object that it does not name."""
+    if name in used:
+        return {}
+    if not any(path.startswith(f"{name}.") for path in used):
+        return {name: value}
+    left: dict[str, Any] = {}
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        left.update(_left(f"{name}.{key}", inner, used))
+    return left
+
+
+def _in_items(fields: dict[str, Any], target: str, source: str) -> bool:
+    """Whether `source` is a key of the objects in a list, such as the score of each response."""
+    lists = (value for value in fields.values() if target in _ITEM_KEYS and isinstance(value, list))
+    return any(isinstance(item, dict) and _at(item, source)[0] for items in lists for item in items)
 
 
 def _at(fields: dict[str, Any], column: str) -> tuple[bool, Any]:

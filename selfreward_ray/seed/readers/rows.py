@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from selfreward_ray.records import Dropped, RankedSet, ToolUse, Turn
+from selfreward_ray.seed.readers.beside import after_messages
 from selfreward_ray.seed.readers.columns import check_columns
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, checked, message, settle
 from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
 from selfreward_ray.seed.readers.merging import merged
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.scores import Scale, is_by_score
 from selfreward_ray.seed.readers.tools import NO_CALL
 from selfreward_ray.seed.readers.transcripts import untangled
-from selfreward_ray.seed.readers.values import opening
+from selfreward_ray.seed.readers.values import MEDIA, is_place_of_media, opening
 from selfreward_ray.store.user_files import Row
 from selfreward_ray.thought import part_thought
 
@@ -50,16 +52,29 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
 
     Replies are called by their place in the set (``…/r0``), sets by that in a row which holds several (``…/t0``).
     A row that gives no set is `Dropped` under its file and line. Sets of several rows come last, in the order of their
-    first ones. Of two rows with the same id the second one is bad. Raises `RowError` where too many are bad.
+    first ones, and behind them those with one score alone. Of two rows with the same id the second one is bad. Raises
+    `RowError` where too many are bad.
     """
     seen: dict[str, str] = {}
     groups: dict[tuple[Spoken, ...], _Group] = {}
+    scale = Scale(reading)
+    lone: list[_Group] = []
+
+    def settled(group: _Group) -> Iterator[RankedSet | Dropped]:
+        """The sets of a row or of several, without those that the scale decides, which wait for the last row."""
+        for exchange in group.exchanges:
+            if is_by_score(exchange) and len({one.score for one in exchange.replies} - {None}) == 1:
+                lone.append(_Group(group.id, group.where, [exchange]))
+            else:
+                yield from _sets(group.id, group.where, [scale.ranked(exchange)], reading)
+
     for number, row in enumerate(rows):
         found = read_row(row, form, reading)
         if isinstance(found, Dropped):
             yield found
             continue
         values, exchanges = found
+        scale.note([reply for exchange in exchanges for reply in exchange.replies])
         group = groups.get(exchanges[0].before) if form.merged else None
         if group is None:
             name = own_id(values) or f"seed/{number:06d}"
@@ -70,13 +85,16 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
         if form.merged:
             groups.setdefault(exchanges[0].before, group).exchanges += exchanges
         else:
-            yield from _sets(group.id, row.where, exchanges, reading)
+            yield from settled(_Group(group.id, row.where, exchanges))
     for group in groups.values():
         assert form.merged is not None
         try:
-            yield from _sets(group.id, group.where, [merged(group.exchanges, form.merged)], reading)
+            yield from settled(_Group(group.id, group.where, [merged(group.exchanges, form.merged)]))
         except LeftOut as reason:
             yield Dropped(group.where, "seed", str(reason))
+    for group in lone:
+        yield from _sets(group.id, group.where, list(map(scale.ranked, group.exchanges)), reading)
+    scale.tell()
     reading.check_share()
 
 
@@ -120,6 +138,10 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
         check_columns(values, form, reading)
         before = opening(values, (*form.told_by, *form.used), reading)
         found = [_parted(untangled(_after(before, exchange)), form) for exchange in form.exchanges(values, reading)]
+        if reading.wanted.format is None:  # otherwise the recipe says which columns are meant
+            found = [after_messages(exchange, values, form, reading) for exchange in found]
+        if any(one.role == "user" and is_place_of_media(one.text) for exchange in found for one in exchange.before):
+            raise LeftOut(MEDIA)
         if not all(_in_turns(exchange) for exchange in found):
             raise BadRow(OUT_OF_TURN)
         if form.merged == "pairs" and any(len({r.text.strip() for r in one.replies}) == 1 for one in found):

@@ -16,7 +16,7 @@ from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import is_formatted
-from selfreward_ray.seed.readers.values import OTHER_ROLE, is_empty, objects, text, whole_number
+from selfreward_ray.seed.readers.values import is_empty, objects, role_of, text, whole_number
 from selfreward_ray.store.user_files import Row
 from selfreward_ray.thought import part_thought
 
@@ -33,7 +33,10 @@ _MESSAGE = (
     "review_result", "replies", "user_id", "created_date", "review_count", "model_name", "detoxify", "emojis", "labels",
     "events",
 )  # fmt: skip
-_ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
+
+
+_NOT_SOUND = ("initial_prompt_review", "aborted_low_grade", "halted_by_moderator")
+"""States of a tree whose prompt was not, or not successfully, reviewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,12 @@ def nested_trees(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet | 
         try:
             tree = reading.begin(row)
             check_columns(tree, _OF_TREES, reading)
-            tree_id, ready = _id(tree, "message_tree_id"), _is_ready(tree)
+            tree_id, ready = _id(tree, "message_tree_id"), _is_ready(tree, reading)
             nodes = _flattened(tree.get("prompt"), reading)
         except (BadRow, LeftOut) as reason:
             yield reading.dropped(reason)
             continue
-        yield from _tree_sets(tree_id, ready, nodes, known, reading.wanted)
+        yield from _tree_sets(tree_id, ready, nodes, known, reading)
     reading.check_share()
 
 
@@ -75,16 +78,18 @@ def flat_messages(rows: Iterable[Row], reading: Reading) -> Iterator[RankedSet |
             yield reading.dropped(reason)
             continue
         trees[tree_id].append(node)
-        if not _is_ready(fields):
+        if not _is_ready(fields, reading):
             unready.add(tree_id)
     reading.check_share()
     known: set[str] = set()
     for tree_id, nodes in trees.items():
-        yield from _tree_sets(tree_id, tree_id not in unready, nodes, known, reading.wanted)
+        yield from _tree_sets(tree_id, tree_id not in unready, nodes, known, reading)
 
 
-def _is_ready(tree: Values) -> bool:
-    return tree.get("tree_state") in (None, "ready_for_export")
+def _is_ready(tree: Values, reading: Reading) -> bool:
+    """Whether people are done with a tree; a prompt is sound before, once it is reviewed."""
+    state = tree.get("tree_state")
+    return state in (None, "ready_for_export") or (reading.asks_only and state not in _NOT_SOUND)
 
 
 def _flattened(prompt: object, reading: Reading) -> list[_Node]:
@@ -104,9 +109,9 @@ def _flattened(prompt: object, reading: Reading) -> list[_Node]:
 
 def _node(fields: Values, parent: str | None, reading: Reading) -> _Node:
     name, said = _id(fields, "message_id"), text(fields, "text")
-    role = _ROLES.get(text(fields, "role"))
-    if role is None:
-        raise BadRow(OTHER_ROLE)
+    role = role_of(text(fields, "role"), reading)
+    if role == "system":
+        raise BadRow(OUT_OF_TURN)
     mark, thought = _mark(fields, role, reading.wanted), ""
     if role == "assistant":
         parted = part_thought(said)
@@ -147,7 +152,7 @@ def _note(fields: Values, known: Sequence[str], reading: Reading) -> None:
 
 
 def _tree_sets(
-    tree_id: str, ready: bool, nodes: Sequence[_Node], known: set[str], options: SeedData
+    tree_id: str, ready: bool, nodes: Sequence[_Node], known: set[str], reading: Reading
 ) -> Iterator[RankedSet | Dropped]:
     """Sets of one tree; `known` are the ids of earlier trees' messages, to which this tree's are added."""
     if not ready:
@@ -165,10 +170,13 @@ def _tree_sets(
         if node.parent is not None and node.message.turn.role == "assistant":
             replies[node.parent].append(Reply(node.id, node.message, node.rank, thought=node.thought))
     for node in placed.values():
-        if node.id not in replies:
+        opens = reading.asks_only and node.parent is None
+        if node.id not in replies and not opens:
             continue
-        if options.turns == "first" and node.parent is not None:
+        if reading.wanted.turns == "first" and node.parent is not None:
             yield Dropped(node.id, "seed", NOT_FIRST)
+        elif reading.asks_only:
+            yield _asked(node, placed)
         else:
             yield from settle(
                 Draft(
@@ -180,6 +188,15 @@ def _tree_sets(
                     ties=False,
                 )
             )
+
+
+def _asked(node: _Node, placed: dict[str, _Node]) -> RankedSet | Dropped:
+    """A prompt whatever became of its replies, as a set without any."""
+    history = _history(node, placed)
+    for one, what in [(node.message, "prompt"), *((earlier, "a message before the prompt") for earlier in history)]:
+        if one.fault is not None:
+            return Dropped(node.id, "seed", f"{what} {one.fault}")
+    return RankedSet(node.id, node.message.turn.text, (), tuple(one.turn for one in history))
 
 
 def _misplaced(nodes: Sequence[_Node], known: set[str]) -> list[str | None]:

@@ -4,6 +4,8 @@ Reasons name a column, without the places of lists in it, so that they can be co
 """
 
 import math
+import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,7 +25,6 @@ from selfreward_ray.seed.readers.tools import (
     result_of,
 )
 
-OTHER_ROLE = "a message is neither the system's, the user's nor the assistant's"
 MEDIA = "it holds images, sound or video"
 NO_MESSAGE = "a message has no role and text"
 OTHER_CALLER = "a message that calls a tool is not the assistant's"
@@ -31,10 +32,11 @@ OTHER_PART = "a part of a message is of an unknown type"
 
 SYSTEM = ("system", "system_prompt", "system_message")
 ASKING = ("prompt", "question", "instruction", "query")
+CHATS = ("messages", "conversations", "conversation")
 _ROLE_KEYS = ("role", "from", "speaker")
 _TEXT_KEYS = ("content", "value", "text")
 _PAIR_KEYS = (("input", "output"), ("human", "assistant"), ("user", "assistant"), ("prompt", "response"))
-_ROLES: dict[str, Role] = {
+ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -50,13 +52,24 @@ _ROLES: dict[str, Role] = {
 }
 _TRAINED_KEYS = ("weight", "train", "training", "loss", "loss_mask", "trainable", "output_with_loss")
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+ENDS = ("finished", "finish_reason", "stop_reason", "truncated")
+"""Columns that say whether a model ended its reply."""
+OTHER_THOUGHTS = "its thoughts are not texts, one for each reply"
 _OTHER_KEYS = (
-    "id", "message_id", "timestamp", "created_at", "model", "prefix", "refusal", "audio", "annotations", "lang",
-    "num_tokens",
+    "id", "message_id", "timestamp", "created_at", "model", "prefix", "refusal", "annotations", "lang", "num_tokens",
 )  # fmt: skip
 _TEXT_PARTS = (None, "text", "input_text", "output_text")
 _THOUGHT_PARTS = ("thinking", "reasoning")
-_MEDIA_PARTS = ("image", "image_url", "input_image", "audio", "input_audio", "audio_url", "video", "video_url", "file")
+_MEDIA_PARTS = ("file", "input_file", "document")
+_MEDIA = re.compile(
+    r"(?:input_)?(?:image|img|picture|photo|video|audio|pixel_value|multi_?modal_data|mm_data)s?"
+    r"(?:_(?:path|url|file|file_?name|name|id|byte|base64|b64|data|list|asset_pointer)s?)?",
+    re.IGNORECASE,
+)
+"""The names of columns, keys and parts that hold images, sound or video, or say where they are."""
+_PLACE_OF_MEDIA = re.compile(r"\s*<(?:image|video|audio)>\s*\n|\s*<\|image_\d+\|>|[^`]*\n\s*<image>\s*\Z", re.DOTALL)
+"""A message that begins or ends with the place of an image, as in LLaVA's data."""
+_NO_VALUES = ("", "n/a", "na", "nan", "none", "null")
 _TOOL_PARTS = ("tool_use", "tool_result", "tool_call")
 
 
@@ -87,8 +100,8 @@ def optional_text(values: Values, name: str) -> str:
 
 
 def number(value: object, name: str) -> float | None:
-    """A number, or a text that is one, as in a CSV file; None for null."""
-    if value is None or value == "":
+    """A number, or a text that is one, as in a CSV file; None for null, and for words that say so ("N/A")."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in _NO_VALUES):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise BadRow(f"field {name!r} is not a number")
@@ -109,6 +122,25 @@ def whole_number(value: object, name: str) -> int | None:
     if found != int(found) or not 0 <= found < 2**31:
         raise BadRow(f"field {name!r} is not a whole number from 0 on")
     return int(found)
+
+
+def is_cut_off(values: Values) -> bool:
+    """Whether the row says that its reply was cut off, as we or servers of models say it."""
+    said = {str(values.get(name)).lower() for name in ("finish_reason", "stop_reason")}
+    marked = values.get("finished") is False or values.get("truncated") is True
+    return marked or not said.isdisjoint(("length", "max_tokens"))
+
+
+def thoughts_of(values: Values, count: int, names: Sequence[str]) -> list[str]:
+    """The thoughts before `count` replies, from the first of the columns `names` that has some: a list has one for
+    each, and a text is that before the last."""
+    held = next((values[name] for name in names if not is_empty(values.get(name))), None)
+    if held is None:
+        return [""] * count
+    each = held if isinstance(held, list) else [*[None] * (count - 1), held]
+    if len(each) != count or not all(one is None or isinstance(one, str) for one in each):
+        raise BadRow(OTHER_THOUGHTS)
+    return [one or "" for one in each]
 
 
 def items(values: Values, name: str) -> list[Any]:
@@ -142,7 +174,7 @@ def conversation(value: object, name: str, reading: Reading, tools: bool = False
         raise BadRow(f"field {name!r} is not a list of messages")
     found: list[Spoken] = []
     given = items({name: value}, name)
-    if all(map(_is_role_and_text, given)):
+    if all(_is_role_and_text(item, reading) for item in given):
         given = [{"role": role, "content": said} for role, said in given]
     for item in given:
         if isinstance(item, str):
@@ -182,6 +214,14 @@ def asked(values: Values, reading: Reading, names: Sequence[str] = ASKING, furth
     return [Spoken("user", "\n\n".join(part for part in parts if part.strip()) if parts[0].strip() else "")]
 
 
+def prompt_of(values: Values, reading: Reading) -> list[Spoken]:
+    """The messages that a reply answers, as `asked` reads them, or from a column of messages where no other asks."""
+    chat = next((name for name in CHATS if not is_empty(values.get(name))), None)
+    if chat is None or any(not is_empty(values.get(name)) for name in ASKING):
+        return asked(values, reading)
+    return conversation(values[chat], chat, reading)
+
+
 def opening(values: Values, used: Sequence[str], reading: Reading) -> list[Spoken]:
     """What the columns ``system`` and ``history`` say before the messages of a row, unless they are `used` otherwise.
 
@@ -204,11 +244,11 @@ def _pair(pair: list[Any], name: str) -> list[Spoken]:
     return [Spoken("user", question), Spoken("assistant", answer)]
 
 
-def _is_role_and_text(item: object) -> bool:
+def _is_role_and_text(item: object, reading: Reading) -> bool:
     """Whether a pair is a role and its text, and not a question and its answer."""
     if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str):
         return False
-    return item[0].strip().lower() in {*_ROLES, *CALL_ROLES, *RESULT_ROLES}
+    return reading.meaning("role", item[0].strip().lower()) in {*ROLES, *CALL_ROLES, *RESULT_ROLES}
 
 
 def _exchange(item: Values, question: str, answer: str, name: str, reading: Reading) -> list[Spoken]:
@@ -224,7 +264,42 @@ def _note_others(item: Values, used: Sequence[str], name: str, reading: Reading)
     known = {*used, *TOOL_KEYS, *_TRAINED_KEYS, *THOUGHT_KEYS, *_OTHER_KEYS}
     for key, value in item.items():
         if not is_empty(value) and key not in known:
-            reading.unused(f"{name}.{key}")
+            note_key(key, value, name, reading)
+
+
+def note_key(key: str, value: object, name: str, reading: Reading) -> None:
+    """Note that nobody uses a key of the objects in a list. Raises `LeftOut` for one that holds what is no text."""
+    if is_media(key, value) and f"{name}.{key}" not in reading.wanted.ignore:
+        raise LeftOut(MEDIA)
+    reading.unused(f"{name}.{key}")
+
+
+def is_media(name: str, value: object) -> bool:
+    """Whether a column or key of this name holds images, sound or video, or says where they are."""
+    if isinstance(value, list) and all(map(_says_nothing, value)):
+        return False
+    return not _says_nothing(value) and _MEDIA.fullmatch(name) is not None
+
+
+def _says_nothing(value: object) -> bool:
+    return is_empty(value) or value is False or (isinstance(value, str) and value.lower() in (*_NO_VALUES, "[]", "{}"))
+
+
+def is_place_of_media(said: str) -> bool:
+    """Whether a message is about an image that the row should hold."""
+    return "<" in said and _PLACE_OF_MEDIA.match(said) is not None
+
+
+def role_of(said: str, reading: Reading) -> Role:
+    """Whose message it is, by the recipe's ``values`` or by its usual name. Raises `BadRow`."""
+    named = reading.meaning("role", said.strip().lower())
+    if named not in ROLES:
+        shown = reprlib.repr(said.strip())
+        raise BadRow(
+            f"a message has the unknown role {shown}; {reading.section}.values={{role: {{{shown}: user}}}} says whose "
+            "it is: the system's, the user's or the assistant's"
+        )
+    return ROLES[named]
 
 
 def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
@@ -234,17 +309,17 @@ def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
             if question in item and answer in item:
                 return _exchange(item, question, answer, name, reading)
         raise BadRow(NO_MESSAGE)
-    said = as_text(item[role_key], f"{name}.{role_key}").strip().lower()
-    if said not in _ROLES and said not in CALL_ROLES and said not in RESULT_ROLES:
-        raise BadRow(OTHER_ROLE)
     if not is_empty(item.get("tools")):
         raise LeftOut(TOOLS)
+    named = as_text(item[role_key], f"{name}.{role_key}")
+    said = reading.meaning("role", named.strip().lower())
+    role = "assistant" if said in CALL_ROLES else "tool" if said in RESULT_ROLES else role_of(named, reading)
     text_keys = [key for key in reading.key("content", _TEXT_KEYS) if key in item]
     calls = calls_of(item)
     if not text_keys and not calls:
         raise BadRow(NO_MESSAGE)
     text_key = next((key for key in text_keys if item[key] is not None), text_keys[0] if text_keys else "")
-    if said in RESULT_ROLES:
+    if role == "tool":
         return [_result(item, role_key, text_key, name, reading)]
     _note_others(item, (role_key, text_key), name, reading)
     if said in CALL_ROLES and not calls:
@@ -253,7 +328,6 @@ def _message(item: Values, name: str, reading: Reading) -> list[Spoken]:
         content, thought = "", ""
     else:
         content, thought = _content(item[text_key], f"{name}.{text_key}")
-    role = _ROLES.get(said, "assistant")
     if calls and role != "assistant":
         raise BadRow(OTHER_CALLER)
     thought = _thought(item, name, reading) or thought
@@ -283,7 +357,9 @@ def _content(value: object, name: str) -> tuple[str, str]:
     thoughts: list[str] = []
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in _MEDIA_PARTS:
+        if kind in _MEDIA_PARTS or (isinstance(kind, str) and is_media(kind, kind)):
+            raise LeftOut(MEDIA)
+        if isinstance(part, dict) and any(is_media(key, inner) for key, inner in part.items()):
             raise LeftOut(MEDIA)
         if kind in _TOOL_PARTS:
             raise LeftOut(IN_PARTS)

@@ -5,20 +5,46 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from selfreward_ray.seed.readers.declaration import Format
+from selfreward_ray.recipe.seed_data import value_key
+from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
+from selfreward_ray.seed.readers.instructions import reply_of
 from selfreward_ray.seed.readers.preferences import NO_LAST_REPLY, OTHER_PROMPT
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
-from selfreward_ray.seed.readers.values import asked, conversation, number, text
+from selfreward_ray.seed.readers.values import CHATS, asked, conversation, number, prompt_of, text
+from selfreward_ray.store.user_files import RowError
 
 SAFETY_DISAGREES = "one of its replies is the better one, the other the safer one"
 
 _FIRST, _SECOND, _TIE, _BOTH_BAD = (0, 1), (1, 0), (0, 0), (1, 1)
 """The ranks of the two replies. Of two bad ones none is good enough to be learned from."""
 _WINNERS = {
-    "model_a": _FIRST, "a": _FIRST, "model_b": _SECOND, "b": _SECOND, "tie": _TIE, "tie (bothbad)": _BOTH_BAD,
-    "bothbad": _BOTH_BAD, "both_bad": _BOTH_BAD,
-}  # fmt: skip
+    **dict.fromkeys(("first", "left"), _FIRST),
+    **dict.fromkeys(("second", "right"), _SECOND),
+    **dict.fromkeys(("tie", "tied", "draw", "equal", "same", "both", "both good", "bothgood", "[[c]]"), _TIE),
+    **dict.fromkeys(("both bad", "bothbad", "tie (bothbad)", "tie (both bad)", "neither", "none"), _BOTH_BAD),
+}
+_REPLIES = ("response", "answer", "output", "completion", "reply", "generation", "candidate", "text", "summary")
+_SIDES = (("_a", "_b"), ("_A", "_B"), ("A", "B"), ("_1", "_2"), ("1", "2"), ("_0", "_1"), ("0", "1"))
+_PAIRS = (
+    *((f"{reply}{first}", f"{reply}{second}") for reply in _REPLIES for first, second in _SIDES),
+    *(
+        (f"{first}_{reply}", f"{second}_{reply}")
+        for reply in _REPLIES
+        for first, second in (("first", "second"), ("a", "b"))
+    ),
+    ("left", "right"),
+)
+_VERDICTS = (
+    "winner", "preferred", "preference", "choice", "label", "chosen", "better", "best", "vote", "human_preference",
+    "better_response_id", "better_response", "preferred_response", "selected",
+)  # fmt: skip
+_UNCLEAR = ("label", "preference", "human_preference")
+"""Columns whose 0 and 1 may be places or truth values."""
+_VOTES = tuple((*pair, verdict) for pair in _PAIRS for verdict in _VERDICTS)
+UNKNOWN_VOTE = (
+    "its vote names neither reply and no tie; {section}.values={{{name}: {{…: first}}}} says what a value means"
+)
 
 
 def _voted(
@@ -44,10 +70,63 @@ def _arena(values: Values, reading: Reading) -> list[Exchange]:
     (before, first), (also_before, second) = (_until(turn, one) for one in spoken)
     if before != also_before:
         raise LeftOut(OTHER_PROMPT)
-    winner = _WINNERS.get(text(values, "winner").strip().lower())
-    if winner is None:
-        raise BadRow("field 'winner' names neither model nor a tie")
+    winner = _ranks(values, ("conversation_a", "conversation_b"), "winner", reading)
     return _voted(before, (first, second), winner)
+
+
+def _ranks(values: Values, replies: tuple[str, str], name: str, reading: Reading) -> tuple[int, int]:
+    """The ranks of the replies in the columns `replies` by the vote in the column `name`: the name of a column or its
+    end, a model's, the text of a reply, or a word for a tie.
+
+    A number counts from that of the first column. Beside others it may be a place or a truth value: then `RowError`
+    asks for ``values``.
+    """
+    vote = values.get(name)
+    if vote is None:
+        raise BadRow(f"field {name!r} is missing or null")
+    said = value_key(vote).replace("_", " ").replace("-", " ")
+    if replies == ("left", "right") and said in ("first", "second") and name not in reading.wanted.values:
+        return _BOTH_BAD  # of a comparison in both orders: the judge preferred a place
+    if said in _WINNERS:
+        return _WINNERS[said]
+    if name in _UNCLEAR and said in ("0", "1"):
+        raise _unclear(name, said, reading)
+    first, second = replies
+    for ranks, column, other in ((_FIRST, first, second), (_SECOND, second, first)):
+        side = _side(column, other)
+        names = (column, side, f"model {side}", f"assistant {side}", f"response {side}", f"[[{side}]]")
+        if said in (value_key(each).replace("_", " ") for each in names):
+            return ranks
+    if said in ("0", "1", "2", "true", "false"):
+        raise _unclear(name, said, reading)
+    same = [str(vote).strip() == str(values.get(reply)).strip() for reply in replies]
+    if sum(same) == 1:
+        return _FIRST if same[0] else _SECOND
+    raise BadRow(UNKNOWN_VOTE.format(section=reading.section, name=name))
+
+
+def _unclear(name: str, said: str, reading: Reading) -> RowError:
+    return RowError(
+        f"{reading.where}: column {name!r} says {said}, which may be the place of a reply, or whether the first one is "
+        f"better; {reading.section}.values={{{name}: {{1: first, 0: second}}}} says which"
+    )
+
+
+def _side(column: str, other: str) -> str:
+    """What tells a column from its sister: the ``b`` of ``response_b``, the ``first`` of ``first_reply``."""
+    own, others = column.split("_"), other.split("_")
+    words = [word for word, another in zip(own, others, strict=True) if word != another]
+    return words[0][-1:] if len(own) == 1 and words[0][:-1] == others[0][:-1] else words[0]
+
+
+def _vote(values: Values, reading: Reading) -> list[Exchange]:
+    """Two replies to a prompt, or to messages, and which is the better one."""
+    columns = VOTE.columns_in(values)
+    assert columns is not None
+    *pair, name = columns
+    ranks = _TIE if reading.asks_only else _ranks(values, (pair[0], pair[1]), name, reading)
+    replies = [reply_of(values, reply, reading) for reply in pair]
+    return _voted(prompt_of(values, reading), replies, ranks)
 
 
 def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], Spoken]:
@@ -174,3 +253,9 @@ VOTES = (
         used=("winner_model_b", "winner_tie"), irrelevant=("model_a", "model_b"), merged="pairs",
     ),
 )  # fmt: skip
+
+VOTE = Format(
+    "vote", ("response_a", "response_b", "winner"), _vote, used=(*PROMPT, *CHATS), others=_VOTES,
+    irrelevant=("model_a", "model_b", "model_1", "model_2", "judge"), merged="pairs",
+)  # fmt: skip
+"""Votes under all usual names of their columns."""

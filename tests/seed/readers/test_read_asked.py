@@ -77,3 +77,25 @@ def test_messages_name_the_section_of_the_recipe():
         asked({"words": "w"})
     with pytest.raises(RowError, match=r"^prompts.source: holds no rows"):
         asked()
+
+
+@pytest.mark.parametrize("state", [None, "ready_for_export", "prompt_lottery_waiting", "growing"])
+@pytest.mark.parametrize("flat", [True, False])
+def test_prompts_of_trees_need_no_replies(state, flat: bool):
+    message = {"message_id": "u", "text": "Why?", "role": "prompter"}
+    unranked = {"message_id": "a", "text": "So.", "role": "assistant"}
+    for replies in ([], [unranked]):
+        rows = [{"message_tree_id": "u", "tree_state": state, "prompt": {**message, "replies": replies}}]
+        if flat:
+            rows = [
+                {**one, "message_tree_id": "u", "tree_state": state, "parent_id": "u" if one is unranked else None}
+                for one in (message, *replies)
+            ]
+        (found,) = asked(*rows)
+        assert (found.id, found.prompt) == ("u", "Why?")
+
+
+def test_a_prompt_of_a_tree_that_failed_its_review_is_dropped():
+    message = {"message_id": "u", "text": "Why?", "role": "prompter", "replies": []}
+    (found,) = asked({"message_tree_id": "u", "tree_state": "aborted_low_grade", "prompt": message})
+    assert isinstance(found, Dropped)

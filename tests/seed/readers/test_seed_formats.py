@@ -65,7 +65,7 @@ ROWS: list[tuple[str, str, dict[str, Any], tuple[Turn, ...], str, tuple[tuple[st
         },
         (),
         Q,
-        (("good", 0, 4.5), ("no", 2, 1.0), ("so", 1, 3.0)),
+        (("good", 0, 5.0), ("no", 1, 1.0)),
     ),
     (
         "nectar",
@@ -322,6 +322,14 @@ ROWS: list[tuple[str, str, dict[str, Any], tuple[Turn, ...], str, tuple[tuple[st
         "more",
         GOOD_NO,
     ),
+    (
+        "a vote",
+        "vote",
+        {"prompt": Q, "response_a": "good", "response_b": "no", "winner": "A", **MODELS},
+        (),
+        Q,
+        GOOD_NO,
+    ),
     ("a score", "scored", {"prompt": Q, "response": "good", "score": 4}, (), Q, (("good", 0, 4.0),)),
     ("chat", "chat", {"messages": say("Hi", "good"), "prompt": Q, "prompt_id": "0f"}, (), Q, GOOD),
     (
@@ -422,7 +430,7 @@ def test_each_format_has_a_row_here():
         ),
         (
             {"winner": "model_c", "conversation_a": say("Hi", "a"), "conversation_b": say("Hi", "b")},
-            "field 'winner' names",
+            "its vote names neither reply and no tie; seed_data.values={winner: ",
         ),
         (
             {

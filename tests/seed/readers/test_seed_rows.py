@@ -142,7 +142,7 @@ def test_a_later_exchange_may_be_preferred_where_any_turn_is_taken(read):
         ({"messages": say("a", "b", "c", roles="uua")}, "user and assistant do not take turns"),
         ({"messages": say("a", "b", "c", roles="usa")}, "user and assistant do not take turns"),
         ({"messages": say("a", "b", "c", roles="uta")}, "a tool's result follows no call that is read"),
-        ({"messages": say("a", "b", roles="ux")}, "a message is neither the system's, the user's nor the assistant's"),
+        ({"messages": say("a", "b", roles="ux")}, "a message has the unknown role 'narrator'; seed_data.values="),
         ({"messages": say(LONG, "u", "a", roles="sua")}, "a message before the prompt is longer than "),
         ({"messages": say("u", "\udfff")}, "every reply holds a lone surrogate"),
         ({"prompt": "p", "chosen": "c", "rejected": "c"}, "its replies are the same"),
