@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from selfreward_ray import records
 from selfreward_ray.errors import UserError
-from selfreward_ray.records import Candidate, JudgedPrompt, Pair, RankedReply, RankedSet, Verdict
+from selfreward_ray.records import Candidate, JudgedPrompt, Pair, RankedReply, RankedSet, SftExample, Turn, Verdict
 from selfreward_ray.store.arrow import arrow_schema, from_rows, from_table, to_table
 
 RECORDS = [kind for _, kind in inspect.getmembers(records, dataclasses.is_dataclass)]
@@ -74,3 +74,14 @@ def test_a_field_that_arrow_can_not_hold_is_named():
 
     with pytest.raises(TypeError, match=r"dict\[str, str\]"):
         arrow_schema(Odd)
+
+
+def test_rows_from_before_there_were_tools_are_read():
+    """Their messages have a role and a text, and they have no column for tools."""
+    turn = pa.struct([("role", pa.string()), ("text", pa.string())])
+    fields = [field for field in arrow_schema(SftExample) if field.name not in ("history", "tool_use")]
+    row = {"id": "a", "kind": "ift", "prompt": "Why?", "target": "So.", "thought": ""}
+    history = [{"role": "system", "text": "Be brief."}]
+    schema = pa.schema([*fields, pa.field("history", pa.list_(turn))])
+    table = pa.Table.from_pylist([{**row, "history": history}], schema=schema)
+    assert from_table(table, SftExample) == [SftExample("a", "ift", "Why?", "So.", (Turn("system", "Be brief."),))]
