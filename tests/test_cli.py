@@ -266,15 +266,9 @@ def test_an_unknown_recipe_field_is_said_in_one_message(recipe: str, tmp_path: P
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["dpo.beta=0.2", "seed=1", "dpo.beta=0.3"], "override 'dpo.beta' is given twice; keep one of them"),
-        (["dpo={beta: 0.2, beta: 0.3}"], "override 'dpo={beta: 0.2, beta: 0.3}': 'beta' occurs twice, in line 1"),
-    ],
-)
-def test_nothing_that_is_said_twice_is_taken_once(recipe: str, tmp_path: Path, overrides: list[str], said: str):
-    assert said in failed("run", recipe, "--run-dir", str(tmp_path / "run"), *overrides)
+def test_a_key_that_stands_twice_in_an_override_is_refused(recipe: str, tmp_path: Path):
+    said = failed("run", recipe, "--run-dir", str(tmp_path / "run"), "dpo={beta: 0.2, beta: 0.3}")
+    assert said.startswith("error: override 'dpo={beta: 0.2, beta: 0.3}': 'beta' occurs twice, in line 1")
 
 
 def test_a_key_that_stands_twice_in_a_recipe_is_refused_with_its_lines(tmp_path: Path):

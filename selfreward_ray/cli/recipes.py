@@ -1,5 +1,6 @@
 """Commands for recipes, and for the model of the small ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -79,7 +80,7 @@ def _print_resolved(name: str, overrides: list[str] | None) -> None:
     _print_columns([("# differs in", "here", "the paper, or the default where it gives none"), *found])
 
 
-def _print_columns(rows: list[tuple[str, ...]]) -> None:
+def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
     *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     for *cells, last in rows:
         line = "  ".join([*(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)), last])

@@ -111,10 +111,6 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _overridden(values: dict[str, Any], overrides: list[str]) -> Recipe:
-    names = [override.partition("=")[0] for override in overrides]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise RecipeError(f"override {twice!r} is given twice; keep one of them")
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values)

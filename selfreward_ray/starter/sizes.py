@@ -8,7 +8,7 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.local import local_model
 from selfreward_ray.recipe.seed_data import SeedData
-from selfreward_ray.records import Dropped
+from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import Reading, read_seed
 
 _MOST_SETS = 20_000
@@ -79,7 +79,8 @@ def data_size(source: str) -> DataSize:
     """Look at the data. Raises `UserError` as `read_seed` does, and if no set can be used."""
     wanted = SeedData(source=source, language=None)
     reading = Reading(wanted)
-    sets, reasons = {}, []
+    sets: dict[Any, RankedSet] = {}
+    reasons: list[str] = []
     for found in islice(read_seed(wanted, reading), _MOST_SETS):
         if isinstance(found, Dropped):
             reasons.append(found.reason)

@@ -72,7 +72,8 @@ class Step:
     def __init__(self, name: str, out: str, part: dict[str, Any], inputs: dict[str, str]):
         self.name = name
         self.folder = Folder(absolute(out))  # workers have another working directory
-        self._made_from = {"recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
+        made_from = {"recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
+        self._made_from = json.loads(json.dumps(made_from))  # as a manifest holds it, with lists for tuples
         known = {"step": name} | self._made_from
         self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         self._clock = time.monotonic()
@@ -104,7 +105,7 @@ class Step:
         before = manifest.made_from
         if manifest.step != self.name or not before:  # of an earlier version
             return ""
-        now = json.loads(json.dumps(self._made_from))
+        now = self._made_from
         fields = changed_values(before["recipe"], now["recipe"])
         inputs = [f"another {name}" for name, found in now["inputs"].items() if before["inputs"].get(name) != found]
         inputs += [f"no {name}" for name in before["inputs"] if name not in now["inputs"]]

@@ -99,7 +99,7 @@ def stop(*_):
 
 def while_connecting():
     connect = worker.connect
-    worker.connect = lambda *given, **more: (connect(*given, **more), stop(), time.sleep(4))
+    worker.connect = lambda *given, **more: (connect(*given, **more), stop())
 
 def while_starting():
     init = worker.ray._private.node.Node.start_head_processes
@@ -107,9 +107,12 @@ def while_starting():
 
 with explained():
     {before}
-    with joined_cluster():
-        {within}
-        time.sleep(60)
+    try:
+        with joined_cluster():
+            {within}
+            time.sleep(60)
+    finally:
+        time.sleep(4)  # Ray's own handler would abort the process after three seconds
 """
 
 
