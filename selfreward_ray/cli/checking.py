@@ -24,7 +24,11 @@ def check(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Check a run before it begins: recipe, data, models, storage, machine. Starts nothing and writes nothing."""
+    """Check a run before it begins.
+
+    Recipe, data, models, storage and machine. Starts nothing and writes
+    nothing.
+    """
     from selfreward_ray.recipe.text import load_recipe
 
     began = time.monotonic()

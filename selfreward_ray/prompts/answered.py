@@ -47,6 +47,10 @@ NO_TRUTH = "field 'finished' is neither true nor false"
 _TEXT_KEYS = ("text", "content", "response", "reply", "answer", "completion", "output", "generated_text", "value")
 
 
+_LOOKED_AT = 100
+"""How many rows are looked at for one that tells the format: the first ones may be bad."""
+
+
 @dataclass(frozen=True)
 class AnsweredPrompt:
     """A prompt with at least one reply. `where` names the row's file and line. A reply may be empty, as models write
@@ -68,10 +72,11 @@ def read_answered(rows: Iterable[Row], reading: Reading) -> Iterator[AnsweredPro
     than the recipe allows.
     """
     rows = iter(rows)
-    first = list(islice(rows, 1))
-    form = next((form for form in _COMPARED if first and form.fits(reading.named(first[0]), filled=True)), _REPLIES)
+    first = list(islice(rows, _LOOKED_AT))
+    sound = [row for row in first if row.fault is None][:1]
+    form = next((form for form in _COMPARED if sound and form.fits(reading.named(sound[0]), filled=True)), _REPLIES)
     reading.format = form.name
-    reading.check_columns(first, form.fields)
+    reading.check_columns(sound, form.fields)
     for row in chain(first, rows):
         found = read_row(row, form, reading)
         yield found if isinstance(found, Dropped) else _answered(*found, row.where, reading)

@@ -152,5 +152,7 @@ class Training(Section):
 
     def model_settings(self) -> dict[str, Any]:
         """The values of `MODEL_FIELDS` for a step's fingerprint, without the choice among snapshots, which is the
-        step's own (and which a step of ``select: last`` does not have)."""
-        return self.model_dump(include=MODEL_FIELDS - {"select", "select_every"})
+        step's own (and which a step of ``select: last`` does not have), and without a router loss that is the
+        model's own, so that trainings from before there was the field are still the same."""
+        unnamed = {"router_loss"} if self.router_loss is None else set()
+        return self.model_dump(include=MODEL_FIELDS - {"select", "select_every"} - unnamed)

@@ -169,7 +169,9 @@ def test_the_three_most_common_reasons_are_shown_the_most_common_one_first(read)
     ) in str(error.value)
 
 
-@pytest.mark.parametrize(("good", "bad"), [(TREE, {**TREE, "prompt": "Why?"}), (MESSAGE, {**MESSAGE, "role": "user"})])
+@pytest.mark.parametrize(
+    ("good", "bad"), [(TREE, {**TREE, "prompt": "Why?"}), (MESSAGE, {**MESSAGE, "role": "narrator"})]
+)
 def test_too_many_bad_trees_or_messages_end_the_reading_too(read, good, bad):
     with pytest.raises(RowError, match=r"^seed_data.source: 1 of 2 rows cannot be used"):
         read(good, bad, bad_share=0.1)
