@@ -122,12 +122,17 @@ def _reply(text: str, parsed: bool) -> str:
             raise BadRow(UNPARSED)
         text, parsed = spoken[0].text, True
     bare = notations.FIRST.sub("", text, count=1)
-    if notations.STRUCK.match(bare) or _goes_on(notations.ENDS.sub("", bare)):
+    if notations.STRUCK.match(bare) or _goes_on(_endless(bare)):
         raise BadRow(UNPARSED)
-    plain = notations.ENDS.sub("", bare) if parsed else _without_ends(bare, reply=True)
+    plain = _endless(bare) if parsed else _without_ends(bare, reply=True)
     if parsed and (notations.LEFTOVER.search(plain) or notations.LEFTOVER_WORDS.search(plain)):
         raise BadRow(UNPARSED)
     return plain.strip() if parsed or bare != text else plain
+
+
+def _endless(text: str) -> str:
+    """The text without the end tokens of a template behind it."""
+    return notations.ENDS.sub("", text) if text.rstrip().endswith((">", "]")) else text
 
 
 def _goes_on(text: str) -> bool:
@@ -135,6 +140,8 @@ def _goes_on(text: str) -> bool:
 
     In code, and behind a mark that prose names, it does not.
     """
+    if not notations.MARKED.search(text):
+        return False
     plain = notations.CODE.sub("", text) if "`" in text else text
     if notations.GOES_ON.search(plain):
         return True

@@ -139,6 +139,14 @@ def test_a_text_about_marks_is_prose(text):
 
 
 @pytest.mark.parametrize(
+    "text", ["Write <s> before it.", "It is written as <bos>word.", "Two of them, <|endoftext|>so, stand in one file."]
+)
+def test_a_token_that_begins_texts_is_kept_within_one(text):
+    exchange = Exchange((Spoken("user", text),), (Given(text),))
+    assert untangled(exchange) == exchange
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>user\nHi again<|im_end|>\n",
