@@ -136,7 +136,8 @@ def _gather(
 def _describe(model: Any, source: Path, folder: Folder, shards: dict[str, list[str]], size: int) -> None:
     """Write what a model's folder has beside its weights; the index and the configuration last."""
     for path in _files(source, _COMPANIONS):
-        folder.write_bytes(path.relative_to(source).as_posix(), path.read_bytes())
+        home = folder if path.parent == source else folder / path.parent.name
+        home.write_bytes(path.name, path.read_bytes())
     weight_map = {name: file for file, names in shards.items() for name in names}
     folder.write_json(INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
     check_index(folder, set(weight_map))

@@ -115,11 +115,11 @@ ARCHITECTURES = (
     ),
     Architecture(
         "deepseek-v2", "deepseek_v2", "DeepSeek V2", _LATENT | {"topk_method": "group_limited_greedy"},
-        vllm=_IN_FLOAT32,
+        without=("head_dim",), vllm=_IN_FLOAT32,
     ),
     Architecture(
         "deepseek-v3", "deepseek_v3", "DeepSeek V3, DeepSeek R1", _LATENT | {"topk_method": "noaux_tc"},
-        vllm=_IN_FLOAT32,
+        without=("head_dim",), vllm=_IN_FLOAT32,
     ),
     Architecture("smollm3", "smollm3", "SmolLM3"),
     Architecture("cohere", "cohere", "Command R", _TIED | {"logit_scale": 0.25}),
