@@ -94,7 +94,8 @@ def test_data_without_ranks_teaches_answering_alone():
 
 
 def test_a_prompt_that_stands_twice_is_counted_once():
-    Path("d.jsonl").write_text(2 * Path(preferences(50)).read_text())
+    row = {"prompt": "Name a sea.", "responses": [{"text": "The North Sea.", "rank": 0}, {"text": "No.", "rank": 1}]}
+    Path("d.jsonl").write_text("".join(json.dumps(row | {"prompt": f"Why {i % 50}?"}) + "\n" for i in range(100)))
     assert (data_size("d.jsonl").sets, data_size("d.jsonl").ranked) == (50, 50)
 
 

@@ -121,7 +121,7 @@ def check_this_machine() -> None:
             "with a short path"
         )
     shared = Path("/dev/shm")  # noqa: S108 - the memory that processes share, and no temporary file
-    if sys.platform == "linux" and not os.access(shared, os.W_OK):
+    if not os.access(shared, os.W_OK):
         raise UserError(
             f"this machine has no {shared} to write to, in which Ray and the engines share memory: mount a tmpfs there "
             "(in Docker --shm-size=8g, in Kubernetes an emptyDir of medium Memory)"

@@ -104,7 +104,7 @@ def _sections(model: type[BaseModel], name: str, default: BaseModel | None) -> I
                 type=kind,
                 default="required" if value is PydanticUndefined else _shown(value),
                 bounds=", ".join(filter(None, map(_bound, info.metadata))),
-                unit=unit_of(dotted) if "number" in kind or dotted == "training.gpus_per_worker" else "",
+                unit=unit_of(dotted) if _is_number(value, kind) else "",
                 paper=_shown(_papers()[dotted]) if dotted in GIVEN else None,
                 description=field_docstring(model, field),
             )
@@ -112,6 +112,10 @@ def _sections(model: type[BaseModel], name: str, default: BaseModel | None) -> I
     yield RecipeSection(name, " ".join((model.__doc__ or "").split()), tuple(fields))
     for field, section, value in below:
         yield from _sections(section, f"{name}.{field}".removeprefix("."), value)
+
+
+def _is_number(default: Any, kind: str) -> bool:
+    return (isinstance(default, int | float) and not isinstance(default, bool)) or "number" in kind
 
 
 def _type(annotation: Any) -> str:

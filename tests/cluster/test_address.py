@@ -90,6 +90,21 @@ def test_what_answers_and_is_no_cluster_is_refused(web_server: str, monkeypatch:
         cluster_address()
 
 
+def test_a_cluster_with_tls_is_left_to_ray_if_it_takes_connections(web_server: str, monkeypatch: pytest.MonkeyPatch):
+    """It answers only to a client with a certificate."""
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    monkeypatch.setenv("RAY_ADDRESS", web_server)
+    assert cluster_address() == web_server
+
+
+def test_a_cluster_that_is_yet_to_be_started_is_at_no_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """RAY_ADDRESS=local passes over a cluster that runs here."""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("head:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert cluster_address() == "local"
+
+
 def test_a_cluster_that_answers_is_joined(cluster: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAY_ADDRESS", f" {cluster}\n")
     assert cluster_address() == cluster
