@@ -3,7 +3,7 @@
 A text that answers at least `least` of all `prompts` prompts reaches the share ``least / prompts`` in at least one
 block, however the rows are divided into blocks. So each block reports the few texts that reach it (`suspects`), and
 only these are counted exactly over all blocks (`count_among`). Those that are answers of the task are then told by
-`preferences.answers`.
+`preferences.evidence`.
 """
 
 from collections import Counter

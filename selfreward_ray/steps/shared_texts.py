@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from selfreward_ray.preferences.answers import Evidence, gather, is_answer
 from selfreward_ray.preferences.constant import count_among, least_count, shorter, suspects
+from selfreward_ray.preferences.evidence import Evidence, gather, is_answer
 from selfreward_ray.recipe.pairs import Pairs
 from selfreward_ray.reporting.formatting import shortened
 

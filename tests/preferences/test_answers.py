@@ -7,8 +7,9 @@ from attacks import ATTACKS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfreward_ray.preferences.answers import Evidence, gather, is_answer, read_answer
+from selfreward_ray.preferences.answers import read_answer
 from selfreward_ray.preferences.constant import count_among, count_texts, least_count
+from selfreward_ray.preferences.evidence import Evidence, gather, is_answer
 
 Judged = list[tuple[str, list[str]]]
 
