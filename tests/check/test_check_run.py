@@ -349,6 +349,18 @@ def test_the_gpus_of_a_machine_are_counted(
     assert machine_resources(tmp_path).get("GPU") == expected
 
 
+def test_weights_are_counted_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a model on the hub takes is not asked for."""
+    (tmp_path / "model").mkdir()
+    for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "config.json"):
+        (tmp_path / "model" / name).write_bytes(b"12345")
+    assert places.weight_bytes(str(tmp_path / "model")) == 10
+    assert places.weight_bytes("owner/model") == 0
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(Folder, "filesystem", lambda self: (store, "model"))
+    assert places.weight_bytes("s3://bucket/model") == 10
+
+
 def test_a_disk_without_room_for_the_models_is_a_problem(tmp_path: Path):
     with pytest.raises(UserError, match="and the 3 models of this run take 3000000000.0 GB; free some space"):
         places.check_room(str(tmp_path / "run"), 3, 10**18)
