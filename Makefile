@@ -89,7 +89,7 @@ test-fast: $(VENV)/installed ## tests that start no engine and no trainer
 test-engines: $(VENV)/installed ## tests that start Ray, vLLM or DeepSpeed, without those of test-cluster
 	$(BIN)/pytest -m "engines and $(DAILY)"
 
-test-cluster: $(VENV)/installed ## nodes and processes that start, stop or fail; rehearse shipped recipes (50 minutes)
+test-cluster: $(VENV)/installed $(MODEL)/config.json ## nodes and processes that start, stop or fail; rehearse shipped recipes (50 minutes)
 	$(BIN)/pytest -m "cluster and not release"
 
 test-parity: $(VENV)/installed-parity ## compare DPO with TRL and lm-eval on the pool with transformers; all sides of benchmarks (minutes)

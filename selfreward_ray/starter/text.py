@@ -13,7 +13,7 @@ _GPU_BYTES = 80e9
 """Memory of a GPU that the recipes are made for; the comments say what is needed."""
 _TRAINED_BYTES = 18
 """Of a parameter: weights 2, gradients 4, the optimizer's weights and moments 12."""
-_RATES = ((0.3e9, 5e-5, 1e-5), (1.5e9, 2e-5, 5e-6), (6e9, 1e-5, 2e-6), (math.inf, 5.5e-6, 1e-6))
+RATES = ((0.3e9, 5e-5, 1e-5), (1.5e9, 2e-5, 5e-6), (6e9, 1e-5, 2e-6), (math.inf, 5.5e-6, 1e-6))
 """Parameters up to which SFT and DPO learn at these rates, with a batch of 16. The last ones are the paper's."""
 _LORA_RATE = 10
 """Adapters learn at a rate so many times as high."""
@@ -84,7 +84,7 @@ def _training(gpus: int, size: ModelSize, rows: DataSize, lora: bool) -> str:
     workers = gpus or 2
     batch = 64 if gpus == 8 else 16 if gpus else 8
     batch = max(workers, min(batch, 2 ** int(math.log2(max(1, rows.ift // 8)))))  # SFT takes eight steps at least
-    _, sft, dpo = next(rate for rate in _RATES if size.parameters <= rate[0])
+    _, sft, dpo = next(rate for rate in RATES if size.parameters <= rate[0])
     scale = math.sqrt(batch / 16) * (_LORA_RATE if lora else 1)
     passes = (6144, 8192) if gpus else (2048, 2048)
     longest = min(4096 if gpus else 1024, size.context)
@@ -131,7 +131,7 @@ inference:
     VLLM_LOGGING_LEVEL: WARNING
 """ + (
             ""
-            if size.parameters > _RATES[0][0]
+            if size.parameters > RATES[0][0]
             else """\
 alarms:
   judge_at_chance: {reaction: warn}   # the default stops the run, and judges of this size are hardly better

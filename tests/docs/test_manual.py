@@ -21,7 +21,6 @@ from selfreward_ray.prompts.given import prompt_reading, read_prompts
 from selfreward_ray.recipe.documentation import recipe_sections
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import RowReading, SeedData
-from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import FORMATS, Reading, read_seed
 from selfreward_ray.store.user_files import read_user_rows
@@ -206,10 +205,7 @@ def test_the_prompts_and_replies_of_the_manual_are_read(tmp_path: Path):
         assert not any(isinstance(each, Dropped) for each in found)
 
 
-def test_recipes_and_rubrics_of_the_manual_can_be_used(tmp_path: Path):
-    ((_, _, recipe),) = [block for block in blocks("your-own-data.md") if block[1] == "plants.yaml"]
-    (tmp_path / "plants.yaml").write_text(recipe, encoding="utf-8")
-    assert load_recipe(tmp_path / "plants.yaml").seed_data.source == "plants.jsonl"
+def test_rubrics_of_the_manual_can_be_used(tmp_path: Path):
     ((_, _, rubric),) = [block for block in blocks("rubrics.md") if block[1] == "support.yaml"]
     (tmp_path / "support.yaml").write_text(rubric, encoding="utf-8")
     support = load_rubric(str(tmp_path / "support.yaml"))
