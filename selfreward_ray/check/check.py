@@ -1,11 +1,11 @@
 """Everything about a run, or about one step, that can be known before it begins."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from selfreward_ray.check.data import check_prompts, check_seed_data
-from selfreward_ray.check.findings import Check, Finding, Sentence, examine, faults
+from selfreward_ray.check.findings import Check, Finding, examine
 from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import check_cluster_file, check_machine
 from selfreward_ray.check.models import model_checks
@@ -15,7 +15,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
@@ -32,12 +32,11 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
     reached = run_dir is not None and not any(finding.problem for finding in place)
     checks, steps = [Check("recipe", partial(check_trackers, recipe))], []
     try:
-        steps = plan(recipe, layout.current() if reached else layout)
+        steps = _unfinished(plan(recipe, layout.current()) if reached else plan(recipe, layout), reached)
     except UserError as error:
         checks.append(Check("recipe", partial(iter, [error])))
     if reached:
         checks.append(Check("run folder", partial(_check_bound, recipe, layout)))
-        steps = [step for step in steps if read_manifest(step.folder) is None]
         checks.append(Check("room", partial(_check_room, recipe, layout.uri, steps)))
     where = partial(check_machine if cluster is None else partial(check_cluster_file, cluster), recipe, steps)
     checks += [*_checks_of(recipe, steps), Check("machine" if cluster is None else "cluster", where)]
@@ -63,22 +62,30 @@ def require(findings: Iterable[Finding]) -> None:
         raise UserError("\n  ".join([f"{len(problems)} problems, and nothing was started:", *problems]))
 
 
+def _unfinished(steps: Sequence[PlannedStep], reached: bool) -> list[PlannedStep]:
+    """Those of a run's steps that are not finished; all if its folder is not `reached`. Raises `UserError` for a damaged
+    manifest."""
+    if not reached:
+        return list(steps)
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+        manifests = pool.map(read_manifest, [step.folder for step in steps])
+    return [step for step, manifest in zip(steps, manifests, strict=True) if manifest is None]
+
+
 def _place_check(uri: str) -> Check:
     return Check("folder", partial(check_writable, uri), no_answer(uri) if is_remote(uri) else None)
 
 
-def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> Iterator[Sentence]:
-    """Whether the run's disk has room for the models that are not trained yet."""
+def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> None:
+    """Raise `UserError` if the run's disk has no room for the models that are not trained yet."""
     if not is_endpoint(recipe.model):
-        models = sum(step.name in TRAINING_STEPS for step in steps)
-        yield from faults(partial(check_room, run_dir, models, weight_bytes(recipe.model)))
+        check_room(run_dir, sum(step.name in TRAINING_STEPS for step in steps), weight_bytes(recipe.model))
 
 
-def _check_bound(recipe: Recipe, layout: RunLayout) -> Iterator[Sentence]:
-    """Whether the run's folder may go on with `recipe`."""
+def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
+    """Raise `UserError` if the run's folder may not go on with `recipe`."""
     check_layout(layout.root)
     claimable(layout.root, recipe)
-    yield from ()
 
 
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:

@@ -21,8 +21,8 @@ class Check:
 
     about: str
     """What it looks at, in one or two words."""
-    find: Callable[[], Iterable[Sentence]]
-    """Says what it finds. An error that it raises is a problem too, and its last one."""
+    find: Callable[[], Iterable[Sentence] | None]
+    """Says what it finds, if anything. An error that it raises is a problem too, and its last one."""
     late: Sentence | None = None
     """What is said if it takes longer than the limit; None says that it took too long."""
 
@@ -76,7 +76,7 @@ class _Looking(threading.Thread):
 
     def run(self) -> None:
         try:
-            for sentence in self._check.find():
+            for sentence in self._check.find() or ():
                 self._said.append(sentence)
         except (UserError, OSError) as error:
             self._said.append(error)
