@@ -226,8 +226,15 @@ def test_a_command_that_joins_no_cluster_ends_by_sigterm_as_by_ctrl_c(
     root = Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": str(root), "TERM": "xterm"}
     terminal, its_end = pty.openpty()
+    # In the background of a shell without jobs Ctrl-C is ignored, and that is inherited.
     with subprocess.Popen(
-        command, cwd=root, env=environment, stdout=its_end, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=root,
+        env=environment,
+        stdout=its_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as watching:
         os.close(its_end)
         assert os.read(terminal, 1)

@@ -1,6 +1,7 @@
 """Everything about a run, or about one step, that can be known before it begins."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -63,8 +64,8 @@ def require(findings: Iterable[Finding]) -> None:
 
 
 def _unfinished(steps: Sequence[PlannedStep], reached: bool) -> list[PlannedStep]:
-    """Those of a run's steps that are not finished; all if its folder is not `reached`. Raises `UserError` for a damaged
-    manifest."""
+    """Those of a run's steps that are not finished; all if its folder is not `reached`. Raises `UserError` for a
+    damaged manifest."""
     if not reached:
         return list(steps)
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
