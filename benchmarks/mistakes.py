@@ -53,7 +53,7 @@ def main() -> int:
 def _run(mistake: Mistake, folder: Path) -> tuple[float, str]:
     began = time.monotonic()
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "selfreward_ray.cli", *mistake.arguments],
+        [sys.executable, "-m", "selfreward_ray", *mistake.arguments],
         cwd=folder,
         env=os.environ | mistake.environment,
         capture_output=True,
