@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from selfreward_ray.models.packable import head_size, rope_type, rotary_embeddings
+from selfreward_ray.models.packable import head_size, rope_type, rotary_embeddings, uniform_positions
 from selfreward_ray.recipe.schema import Recipe
 
 _FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
@@ -34,31 +34,60 @@ def too_long(config: Mapping[str, Any], recipe: Recipe, trained: bool, asked: Co
 
     `trained` and `asked` are as in `validate`.
     """
-    known = positions(config)
-    engine = recipe.inference.engine
-    if known is not None and "hf_overrides" not in engine:  # which may say otherwise
+    if "hf_overrides" in recipe.inference.engine:  # other values of the configuration, for the engine alone
+        return
+    context = _context(config, recipe)
+    told = recipe.inference.engine.get("max_model_len")
+    wanted = _trainings(recipe) if trained else []
+    if asked and isinstance(told, int):
+        wanted = [*wanted, ("inference.engine.max_model_len", told)]
+    if (known := positions(config)) is not None:
         field, most = known
-        wanted = _trainings(recipe) if trained else []
-        if asked and isinstance(engine.get("max_model_len"), int):
-            wanted = [*wanted, ("inference.engine.max_model_len", engine["max_model_len"])]
         for name, length in wanted:
             if length > most:
                 yield f"{name} is {length}, but it has {most} positions ({field}); set {name}={most} or less"
-    context = engine.get("max_model_len") or (known and known[1])
-    if isinstance(context, int) and context > 0:
-        for section in asked:
-            length = getattr(recipe, section).sampling.max_tokens
-            if length >= context:
-                yield (
-                    f"{section}.sampling.max_tokens is {length}, which leaves no room for a prompt in the engine's "
-                    f"context of {context} tokens; lower it"
-                )
+    if context is None:
+        return
+    for section in asked:
+        length = getattr(recipe, section).sampling.max_tokens
+        if length >= context:
+            yield (
+                f"{section}.sampling.max_tokens is {length}, which leaves no room for a prompt in the engine's context "
+                f"of {context} tokens; lower it"
+            )
+    if trained and asked and _is_longrope(config):
+        reach = uniform_positions(config) or 0
+        if context > reach:
+            yield (
+                f"in a context of {context} tokens vLLM gives all sequences other positions (longrope) than training, "
+                f"where they have up to {reach} tokens; set inference.engine.max_model_len={reach} or less"
+            )
+
+
+def head_fault(config: Mapping[str, Any], recipe: Recipe) -> str | None:
+    """Why the pool of `recipe` cannot compute attention with heads of this size, with the remedy; None if it can."""
     size = head_size(config)
-    if asked and not recipe.inference.gpus_per_replica and size is not None and size not in _CPU_HEADS:
-        yield (
-            f"it has attention heads of {size} values, and vLLM on CPUs knows {', '.join(map(str, _CPU_HEADS))}; name "
-            "another model, or sample on GPUs"
-        )
+    if recipe.inference.gpus_per_replica or size is None or size in _CPU_HEADS:
+        return None
+    return (
+        f"it has attention heads of {size} values, and vLLM on CPUs knows {', '.join(map(str, _CPU_HEADS))}; name "
+        "another model, or sample on GPUs"
+    )
+
+
+def _context(config: Mapping[str, Any], recipe: Recipe) -> int | None:
+    """The engine's context in tokens: what the recipe says, or what vLLM takes from the configuration."""
+    told = recipe.inference.engine.get("max_model_len")
+    if isinstance(told, int) and told > 0:
+        return told
+    if _is_longrope(config) and config.get("original_max_position_embeddings"):
+        return int(config["original_max_position_embeddings"])
+    known = positions(config)
+    return None if known is None else known[1]
+
+
+def _is_longrope(config: Mapping[str, Any]) -> bool:
+    return any(rope_type(rope) == "longrope" for rope in rotary_embeddings(config))
 
 
 def _trainings(recipe: Recipe) -> list[tuple[str, int]]:

@@ -17,7 +17,7 @@ from selfreward_ray.models.architectures.parts import Family, Untold, shapes_of
 from selfreward_ray.models.fit import Shapes, is_computed, misfit
 from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
 from selfreward_ray.models.kinds import no_language_model, quantized, untrainable
-from selfreward_ray.models.lengths import longest_training, too_long
+from selfreward_ray.models.lengths import head_fault, longest_training, too_long
 from selfreward_ray.models.light_tokenizer import LightTokenizer
 from selfreward_ray.models.local import tokenizer_settings, without_weights
 from selfreward_ray.models.spelling import PRIVATE
@@ -103,6 +103,8 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
             yield from (f"it cannot be trained here: it has {reason}" for reason in untrainable(config, longest))
         if recipe is not None:
             yield from too_long(config, recipe, trained, asked)
+            if asked and (problem := head_fault(config, recipe)):
+                yield problem
     except (ValueError, TypeError) as error:
         yield f"its config.json has a value of another type than is meant ({error}); copy it again"
 

@@ -67,14 +67,20 @@ def _fitting(source: Path, plain: Any) -> dict[str, Tensor]:
     by transformers' own account of what it would load."""
     names = plain.state_dict().keys()
     state = {name: tensor for name, tensor in _stored(source).items() if name in names or not is_computed(name)}
-    _, loaded = type(plain).from_pretrained(
-        None,
-        config=plain.config,
-        state_dict={name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()},
-        device_map={"": "meta"},  # nothing is loaded
-        ignore_mismatched_sizes=True,  # those are in the account too
-        output_loading_info=True,
-    )
+    try:
+        _, loaded = type(plain).from_pretrained(
+            None,
+            config=plain.config,
+            state_dict={name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()},
+            device_map={"": "meta"},  # nothing is loaded
+            ignore_mismatched_sizes=True,  # those are in the account too
+            output_loading_info=True,
+        )
+    except RuntimeError as error:  # it joins some weights, such as those of experts, which must be complete for that
+        raise UserError(
+            f"{source}: its weights are not those of its config.json: transformers cannot join them ({error}); some of "
+            "an expert are missing or of another shape; save the whole model again with save_pretrained"
+        ) from None
     other_shape = {name: (found, needed) for name, found, needed in loaded["mismatched_keys"]}
     if fault := misfit(loaded["missing_keys"], loaded["unexpected_keys"], other_shape):
         raise UserError(f"{source}: {fault}")

@@ -197,8 +197,8 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
         "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 102",
     ),
     "long positions": (
-        {"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 512},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 512",
+        {"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 2048},
+        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 204",
     ),
 }  # fmt: skip
 ALSO_ASKED = ("vision", "encoder", "encoder-decoder", "reward model", "code of its own")
@@ -396,6 +396,14 @@ LENGTHS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {},
         {"inference": {"gpus_per_replica": 1, "engine": {"max_model_len": 512}}},
         ["respond.sampling.max_tokens is 1024, which leaves no room", "judge.sampling.max_tokens is 512, which leaves"],
+    ),
+    "long positions in training and in the engine": (
+        {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096},
+        {"inference": {"gpus_per_replica": 1, "engine": {"max_model_len": 8192}}},
+        ["in a context of 8192 tokens vLLM gives all sequences other positions (longrope) than training, where they"],
+    ),
+    "long positions, short context": (
+        {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096}, {}, []
     ),
     "heads on CPUs": ({"head_dim": 24}, {"inference": {}}, ["it has attention heads of 24 values, and vLLM on CPUs k"]),
 }  # fmt: skip

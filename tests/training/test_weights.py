@@ -82,6 +82,12 @@ def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_re
     whole = load_file(tiny_model / "model.safetensors")
     for case, state in misfits(whole).items():
         damage(case, {"model.safetensors": save(state)})
+    for case in ("an-expert", "half-an-expert"):
+        weights_runs.write_moe(tmp_path / case)
+        held = load_file(tmp_path / case / "model.safetensors")
+        part = "down_proj" if case == "an-expert" else "gate_proj"
+        del held[f"model.layers.1.mlp.experts.2.{part}.weight"]
+        save_file(held, tmp_path / case / "model.safetensors", {"format": "pt"})
     run_ranks(weights_runs.load_damaged, tmp_path)
 
     first, second = said(tmp_path, "damaged")
@@ -102,6 +108,8 @@ def test_weights_that_rank_0_can_not_read_end_all_ranks_with_the_file_and_the_re
     unfit = {
         "17-of-21": "4 missing (model.layers.1.self_attn.o_proj.weight, model.layers.1.self_attn.q_proj.weight, mod",
         "wrapped": "21 missing (lm_head.weight, model.embed_tokens.weight, model.layers.0.input_layernorm.weight, ",
+        "an-expert": "1 of another shape (model.layers.1.mlp.experts.down_proj is [3, 32, 16], not [4, 32, 16]); sav",
+        "half-an-expert": "transformers cannot join them (",
         "left-over": ".json: 1 left over (model.layers.7.mlp.gate_proj.weight); save the whole model again with save",
         "other-shape": ".json: 1 of another shape (lm_head.weight is [400, 32], not [400, 64]); save the whole model ",
     }
