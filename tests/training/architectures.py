@@ -121,6 +121,7 @@ ARCHITECTURES = (
     Architecture(
         "deepseek-v3", "deepseek_v3", "DeepSeek V3, DeepSeek R1", _LATENT | {"topk_method": "noaux_tc"},
         without=("head_dim",), vllm=_IN_FLOAT32,
+        unread_by_vllm="other log-probs than transformers, of the untrained model too (0.8 nats)",
     ),
     Architecture("smollm3", "smollm3", "SmolLM3"),
     Architecture("cohere", "cohere", "Command R", _TIED | {"logit_scale": 0.25}),
