@@ -48,7 +48,7 @@ class Architecture:
     rejected: str = ""
     """The message with which it is rejected; empty if it is trained."""
     unread_by_vllm: str = ""
-    """Why vLLM's build for CPUs reads no such model; empty if it does."""
+    """What vLLM's build for CPUs makes of such a model; empty if it gives the log-probs of transformers."""
     vllm: dict[str, Any] = field(default_factory=dict)
     """Arguments of vLLM's engine."""
     balances: bool = False
@@ -93,7 +93,7 @@ ARCHITECTURES = (
     Architecture("phi3", "phi3", "Phi 3, Phi 4"),
     Architecture(
         "phimoe", "phimoe", "Phi 3.5 MoE", _LOCAL_EXPERTS, balances=True, routes_at_random=True,
-        written={"architectures": ["PhiMoEForCausalLM"]},
+        written={"architectures": ["PhiMoEForCausalLM"]}, unread_by_vllm="log-probs that are not finite, in float32",
     ),
     Architecture("mixtral", "mixtral", "Mixtral 8×7B and 8×22B", _LOCAL_EXPERTS, balances=True),
     Architecture("olmo", "olmo", "OLMo 1"),
@@ -116,10 +116,12 @@ ARCHITECTURES = (
     Architecture(
         "deepseek-v2", "deepseek_v2", "DeepSeek V2", _LATENT | {"topk_method": "group_limited_greedy"},
         without=("head_dim",), vllm=_IN_FLOAT32,
+        unread_by_vllm="other log-probs than transformers, of the untrained model too (0.3 nats)",
     ),
     Architecture(
         "deepseek-v3", "deepseek_v3", "DeepSeek V3, DeepSeek R1", _LATENT | {"topk_method": "noaux_tc"},
         without=("head_dim",), vllm=_IN_FLOAT32,
+        unread_by_vllm="other log-probs than transformers, of the untrained model too (0.8 nats)",
     ),
     Architecture("smollm3", "smollm3", "SmolLM3"),
     Architecture("cohere", "cohere", "Command R", _TIED | {"logit_scale": 0.25}),
