@@ -1,11 +1,13 @@
 """Rubrics that are read by their pattern alone: what the pattern finds is the score, if it is a whole one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from selfreward_ray.judging.probe import frames
 from selfreward_ray.judging.rubric import Rubric, RubricError, load_pairwise, load_rubric
 
 FIELDS = {
@@ -303,7 +305,17 @@ def test_endings_show_how_a_pattern_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"(?:\w+\s*)*Score: (\d)", r"(?:\*+)+(\d)", r"(?:(?:a|b+))*(\d)", r"(?:(?:\s+)?x*)*(\d)", r"(?:.*?)+?Score: (\d)"],
+    [
+        r"(?:\w+\s*)*Score: (\d)",
+        r"(?:\*+)+(\d)",
+        r"(?:(?:a|b+))*(\d)",
+        r"(?:(?:\s+)?x*)*(\d)",
+        r"(?:.*?)+?Score: (\d)",
+        r"(?:(?:\w+\s*)*Score): (\d)",
+        r"(?:Mark|(?:\w+\s*)*Score): (\d)",
+        r"(?:(?:\w+\s*)*:){1,2} (\d)",
+        r"(?=(?:\w+\s*)*:).*(\d)",
+    ],
 )
 def test_a_pattern_that_repeats_a_repetition_is_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(RubricError, match="score_pattern: repeats a repetition"):
@@ -329,3 +341,12 @@ def test_a_rubric_of_two_replies_may_be_read_by_its_pattern(tmp_path: Path) -> N
     fields = {"template": template, "min_score": 0, "max_score": 1, "score_pattern": r"<winner>([AB])</winner>"}
     own = load_pairwise(write(tmp_path, **fields, scores={"A": 1, "B": 0}, reads={"<winner>A</winner> wins": 1}))
     assert own.read_score("<winner>B</winner> is right") == 0
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\D(\d)\S", r"[^x0](\d)[^\d\s]", r"[\W_](\d)\W", r"[^\W](\d)", r"(?:a|b+)(\d)c{2}", r"\s(\d)(?>x*)"]
+)
+def test_what_may_stand_around_a_number_is_matched(pattern: str) -> None:
+    found = frames(pattern)
+    assert found
+    assert all(re.fullmatch(pattern, f"{before}7{after}") for before, after in found)

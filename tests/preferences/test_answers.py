@@ -1,5 +1,6 @@
 """Answers that many prompts share are told from evasions, and nothing that deceives judges is taken for one."""
 
+import json
 from itertools import pairwise, repeat
 
 import pytest
@@ -329,3 +330,34 @@ def test_any_text_is_read_without_a_fault_and_a_label_is_short(text: str, label_
 def test_two_words_are_no_answer_to_one_task_by_themselves():
     assert answers(reviews(60, "Of course.")) == {"Of course.": False}
     assert answers(reviews(60, "Positive.")) == {"Positive.": True}
+
+
+def test_a_third_of_the_prompts_makes_no_task():
+    """Of the prompts with this reply twelve are one task, and 24 have nothing in common."""
+    assert answers(reviews(12, "Positive") + various(24, "Positive")) == {"Positive": False}
+    assert answers(reviews(24, "Positive") + various(12, "Positive")) == {"Positive": True}
+
+
+def test_long_json_and_long_rows_of_symbols_have_no_form_of_an_answer():
+    assert read_answer(json.dumps(["good"] * 40), 2) is not None
+    assert read_answer(json.dumps(["good"] * 80), 2) is None
+    assert read_answer("🙂" * 8, 2) is not None
+    assert read_answer("🙂" * 9, 2) is None
+
+
+def test_an_answer_is_named_by_all_of_its_parts_and_by_whole_words():
+    made = read_answer('{"mood": "good"}', 2)
+    assert made is not None
+    assert made.is_named(" is the mood good or bad ")
+    assert not made.is_named(" what is the mood ")
+    word = read_answer("so", 2)
+    assert word is not None
+    assert word.is_named(" is it so ")
+    assert not word.is_named(" is it also sour ")
+
+
+@pytest.mark.parametrize(("text", "label"), [("not-very-positive-yet", True), ("not-so-very-positive-yet", False)])
+def test_words_that_are_joined_count_half(text: str, label: bool):
+    found = read_answer(text, 2)
+    assert found is not None
+    assert found.label == label

@@ -24,7 +24,7 @@ def after_messages(exchange: Exchange, values: Values, form: Format, reading: Re
         return exchange
     spoken = conversation(values[name], name, reading)
     theirs, ours = [_plain(one) for one in spoken], [_plain(one) for one in exchange.before]
-    replies = {("assistant", one.text.strip()) for one in exchange.replies}
+    replies = {("assistant", one.text.strip()) for one in exchange.replies if not reading.asks_only}
     for end in range(len(ours), len(theirs) + 1):
         answered = end < len(theirs) and bool(replies)
         if theirs[end - len(ours) : end] == ours and not (answered and theirs[end] not in replies):

@@ -121,8 +121,13 @@ def _fault(turn: Turn, max_characters: int) -> str | None:
     said = [turn.text, turn.tool, turn.call_id, *(text for c in turn.calls for text in (c.name, c.arguments, c.id))]
     if sum(map(len, said)) > max_characters:
         return "is longer than seed_data.max_characters"
+    return "holds a lone surrogate" if any(map(has_lone_surrogate, said)) else None
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Whether `text` holds half of a character, as JSON can write it; it cannot be stored."""
     try:
-        "".join(said).encode()
+        text.encode()
     except UnicodeEncodeError:
-        return "holds a lone surrogate"
-    return None
+        return True
+    return False

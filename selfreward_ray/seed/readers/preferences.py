@@ -34,6 +34,8 @@ def _preference(values: Values, reading: Reading) -> list[Exchange]:
     (before, chosen), (also_before, rejected) = (_reply(prompt, answer) for answer in answers)
     if before != also_before:
         raise LeftOut(OTHER_PROMPT)
+    if reading.asks_only:
+        return [Exchange(before, ())]
     better, worse = _scores(values)
     ranks = (0, 0) if better is not None and better == worse else (0, 1)
     replies = (
@@ -99,29 +101,32 @@ def _scores(values: Values) -> tuple[float | None, float | None]:
 
 def _liked(values: Values, reading: Reading) -> list[Exchange]:
     """A reply with the label whether it was liked (TRL's unpaired preferences, LLaMA-Factory's ``kto_tag``)."""
+    chat = next((name for name in _CHATS if not is_empty(values.get(name))), None)
+    spoken = asked(values, reading) if chat is None else conversation(values[chat], chat, reading)
+    if reading.asks_only:
+        return [Exchange(tuple(spoken if chat is None or spoken[-1].role != "assistant" else spoken[:-1]), ())]
     label = next((values[name] for name in ("label", "kto_tag") if values.get(name) is not None), None)
     liked = _LABELS.get(str(label).strip().lower())
     if liked is None:
         raise BadRow(UNKNOWN_LABEL)
-    rank = 0 if liked else 1
-    chat = next((name for name in _CHATS if not is_empty(values.get(name))), None)
-    if chat is not None:
-        *before, last = conversation(values[chat], chat, reading)
-        if last.role != "assistant":
-            raise BadRow(NO_LAST_REPLY)
-    else:
-        before = asked(values, reading)
-        last = reply_of(values, "completion" if "completion" in values else "output", reading)
-    return [Exchange(tuple(before), (Given(last.text, rank, thought=last.thought),))]
+    if chat is None:
+        spoken.append(reply_of(values, "completion" if "completion" in values else "output", reading))
+    *before, last = spoken
+    if last.role != "assistant":
+        raise BadRow(NO_LAST_REPLY)
+    return [Exchange(tuple(before), (Given(last.text, rank=0 if liked else 1, thought=last.thought),))]
 
 
 def _scored(values: Values, reading: Reading) -> list[Exchange]:
     """A reply with its score, which is compared with those of other rows with the same prompt."""
+    before = tuple(asked(values, reading))
+    if reading.asks_only:
+        return [Exchange(before, ())]
     text_name, score_name = _SCORED.columns_in(values) or _SCORED.told_by
     said = reply_of(values, text_name, reading)
     score = number(values.get(score_name), score_name)
     reply = Given(said.text, score=score, thought=said.thought or optional_text(values, "thought"))
-    return [Exchange(tuple(asked(values, reading)), (reply,))]
+    return [Exchange(before, (reply,))]
 
 
 _SCORED = Format(

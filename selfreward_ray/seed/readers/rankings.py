@@ -28,12 +28,15 @@ _WEIGHTS = {"helpfulness": 0.65, "correctness": 0.8, "coherence": 0.45, "complex
 
 def _ranked(values: Values, reading: Reading) -> list[Exchange]:
     """Responses that are objects with a rank or a score, or texts beside a list of ranks or scores."""
+    before = tuple(asked(values, reading))
+    if reading.asks_only:
+        return [Exchange(before, ())]
     responses = items(values, "responses")
     ranks, scores = (_beside(values, name, len(responses)) for name in ("rank", "score"))
     replies = [
         _response(item, rank, score, reading) for item, rank, score in zip(responses, ranks, scores, strict=True)
     ]
-    return [Exchange(tuple(asked(values, reading)), tuple(_from_best(replies)))]
+    return [Exchange(before, tuple(_from_best(replies)))]
 
 
 def _response(item: Any, rank: Any, score: Any, reading: Reading) -> Given:
@@ -73,21 +76,27 @@ def _from_best(replies: Sequence[Given]) -> list[Given]:
 
 
 def _nectar(values: Values, reading: Reading) -> list[Exchange]:
+    before = tuple(asked(values, reading, ("prompt",)))
+    if reading.asks_only:
+        return [Exchange(before, ())]
     replies = [
         Given(_text(answer, "answer", reading), whole_number(reading.inside(answer, "rank", ("rank",)), "answers.rank"))
         for answer in objects(values, "answers")
     ]
-    return [Exchange(tuple(asked(values, reading, ("prompt",))), tuple(_from_best(replies)))]
+    return [Exchange(before, tuple(_from_best(replies)))]
 
 
 def _ultrafeedback(values: Values, reading: Reading) -> list[Exchange]:
     """UltraFeedback before it was made binary: completions with the annotators' scores."""
+    before = tuple(asked(values, reading, ("instruction",)))
+    if reading.asks_only:
+        return [Exchange(before, ())]
     completions = objects(values, "completions")
     scores = _annotated(completions, reading)
     replies = [
         Given(_text(one, "response", reading), score=score) for one, score in zip(completions, scores, strict=True)
     ]
-    return [Exchange(tuple(asked(values, reading, ("instruction",))), tuple(replies))]
+    return [Exchange(before, tuple(replies))]
 
 
 def _text(item: Values, name: str, reading: Reading) -> str:
@@ -131,6 +140,9 @@ def _ratings(annotations: object) -> dict[str, float]:
 
 def _helpsteer(values: Values, reading: Reading) -> list[Exchange]:
     """A reply that was rated by attributes; their weighted sum is its score."""
+    before = tuple(asked(values, reading))
+    if reading.asks_only:
+        return [Exchange(before, ())]
     weights = reading.wanted.attributes or _WEIGHTS
     rated = {name: number(values.get(name), name) for name in weights}
     for name, value in rated.items():
@@ -138,7 +150,7 @@ def _helpsteer(values: Values, reading: Reading) -> list[Exchange]:
             raise BadRow(f"field {name!r} is missing or null")
     score = sum(weight * (rated[name] or 0) for name, weight in weights.items())
     said = reply_of(values, "response", reading)
-    return [Exchange(tuple(asked(values, reading)), (Given(said.text, score=score, thought=said.thought),))]
+    return [Exchange(before, (Given(said.text, score=score, thought=said.thought),))]
 
 
 RANKINGS = (

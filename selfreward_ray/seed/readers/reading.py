@@ -196,14 +196,19 @@ def _messages_in(value: Any) -> Any:
     """The messages that a text holds as JSON or in Python's form, as in a CSV file; any other value as it is."""
     if not isinstance(value, str) or not re.match(r"\s*\[\s*\{", value):
         return value
+    found = listed(value)
+    return found if found and all(isinstance(one, dict) and _MESSAGE_TELLS & one.keys() for one in found) else value
+
+
+def listed(text: str) -> list[Any] | None:
+    """The list that a text is in JSON or in Python's form; None if it is none."""
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(value)
+            found = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, list) and all(isinstance(one, dict) and _MESSAGE_TELLS & one.keys() for one in found):
-            return found
-    return value
+        return found if isinstance(found, list) else None
+    return None
 
 
 def _left(name: str, value: Any, used: set[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from selfreward_ray.records import Dropped, RankedSet, ToolUse, Turn
 from selfreward_ray.seed.readers.beside import after_messages
 from selfreward_ray.seed.readers.columns import check_columns
 from selfreward_ray.seed.readers.declaration import Format
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, checked, message, settle
+from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, checked, has_lone_surrogate, message, settle
 from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
 from selfreward_ray.seed.readers.merging import merged
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
@@ -127,7 +127,7 @@ def own_id(values: Values) -> str | None:
         return str(given)
     if not isinstance(given, str) or not given.strip():
         return None
-    return None if any("\ud800" <= character <= "\udfff" for character in given) else given
+    return None if has_lone_surrogate(given) else given
 
 
 def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exchange]] | Dropped:
@@ -137,7 +137,10 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
         values = reading.begin(row)
         check_columns(values, form, reading)
         before = opening(values, (*form.told_by, *form.used), reading)
-        found = [_parted(untangled(_after(before, exchange)), form) for exchange in form.exchanges(values, reading)]
+        exchanges = form.exchanges(values, reading)
+        if reading.asks_only:
+            exchanges = list(map(_without_texts, exchanges))
+        found = [_parted(untangled(_after(before, exchange)), form) for exchange in exchanges]
         if reading.wanted.format is None:  # otherwise the recipe says which columns are meant
             found = [after_messages(exchange, values, form, reading) for exchange in found]
         if any(one.role == "user" and is_place_of_media(one.text) for exchange in found for one in exchange.before):
@@ -151,6 +154,11 @@ def read_row(row: Row, form: Format, reading: Reading) -> tuple[Values, list[Exc
     except (BadRow, LeftOut) as reason:
         return reading.dropped(reason)
     return values, found
+
+
+def _without_texts(exchange: Exchange) -> Exchange:
+    """The exchange with empty replies, which tell a question of a chat that was answered from an open one."""
+    return replace(exchange, replies=tuple(replace(one, text="", thought="") for one in exchange.replies))
 
 
 def _after(before: Sequence[Spoken], exchange: Exchange) -> Exchange:

@@ -11,7 +11,16 @@ from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.columns import check_columns
 from selfreward_ray.seed.readers.declaration import Format
-from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Message, Reply, Role, message, settle
+from selfreward_ray.seed.readers.drafts import (
+    NOT_FIRST,
+    Draft,
+    Message,
+    Reply,
+    Role,
+    has_lone_surrogate,
+    message,
+    settle,
+)
 from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
@@ -123,7 +132,7 @@ def _node(fields: Values, parent: str | None, reading: Reading) -> _Node:
 
 def _id(fields: Values, name: str) -> str:
     given = text(fields, name)
-    if not given.strip() or any("\ud800" <= character <= "\udfff" for character in given):
+    if not given.strip() or has_lone_surrogate(given):
         raise BadRow(f"field {name!r} is no id")
     return given
 

@@ -1,16 +1,13 @@
 """Formats of a vote between two replies."""
 
-import ast
-import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from selfreward_ray.recipe.seed_data import value_key
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
 from selfreward_ray.seed.readers.instructions import reply_of
 from selfreward_ray.seed.readers.preferences import NO_LAST_REPLY, OTHER_PROMPT
-from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
+from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading, listed
 from selfreward_ray.seed.readers.values import CHATS, asked, conversation, number, prompt_of, text
 from selfreward_ray.store.user_files import RowError
 
@@ -70,6 +67,8 @@ def _arena(values: Values, reading: Reading) -> list[Exchange]:
     (before, first), (also_before, second) = (_until(turn, one) for one in spoken)
     if before != also_before:
         raise LeftOut(OTHER_PROMPT)
+    if reading.asks_only:
+        return [Exchange(tuple(before), ())]
     winner = _ranks(values, ("conversation_a", "conversation_b"), "winner", reading)
     return _voted(before, (first, second), winner)
 
@@ -121,12 +120,14 @@ def _side(column: str, other: str) -> str:
 
 def _vote(values: Values, reading: Reading) -> list[Exchange]:
     """Two replies to a prompt, or to messages, and which is the better one."""
+    before = prompt_of(values, reading)
+    if reading.asks_only:
+        return [Exchange(tuple(before), ())]
     columns = VOTE.columns_in(values)
     assert columns is not None
     *pair, name = columns
-    ranks = _TIE if reading.asks_only else _ranks(values, (pair[0], pair[1]), name, reading)
-    replies = [reply_of(values, reply, reading) for reply in pair]
-    return _voted(prompt_of(values, reading), replies, ranks)
+    ranks = _ranks(values, (pair[0], pair[1]), name, reading)
+    return _voted(before, [reply_of(values, reply, reading) for reply in pair], ranks)
 
 
 def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], Spoken]:
@@ -138,7 +139,7 @@ def _until(turn: float | None, spoken: Sequence[Spoken]) -> tuple[list[Spoken], 
     return list(spoken[:voted]), spoken[voted]
 
 
-def _arena_votes(values: Values, _: Reading) -> list[Exchange]:
+def _arena_votes(values: Values, reading: Reading) -> list[Exchange]:
     """The same in columns of turns, each a JSON list of texts."""
     asks, first, second = (_turns(values, name) for name in ("prompt", "response_a", "response_b"))
     if not len(asks) == len(first) == len(second):
@@ -148,6 +149,8 @@ def _arena_votes(values: Values, _: Reading) -> list[Exchange]:
     before = [Spoken("user", asks[0])]
     for answer, ask in zip(first[:-1], asks[1:], strict=True):
         before += [Spoken("assistant", answer), Spoken("user", ask)]
+    if reading.asks_only:
+        return [Exchange(tuple(before), ())]
     won = [bool(number(values.get(f"winner_{name}"), f"winner_{name}")) for name in ("model_a", "model_b", "tie")]
     if sum(won) != 1:
         raise BadRow("its winner is not one of model_a, model_b and tie")
@@ -158,23 +161,17 @@ def _arena_votes(values: Values, _: Reading) -> list[Exchange]:
 def _turns(values: Values, name: str) -> list[str]:
     value = values.get(name)
     if isinstance(value, str):
-        value = next((found for read in (json.loads, ast.literal_eval) if (found := _listed(value, read))), [value])
+        value = listed(value) or [value]
     if not isinstance(value, list) or not value or not all(isinstance(said, str) for said in value):
         raise BadRow(f"field {name!r} is not a text or a list of texts")
     return value
 
 
-def _listed(text: str, read: Callable[[str], Any]) -> list[Any] | None:
-    """The list that a text is in JSON or in Python's form; None if it is none."""
-    try:
-        found = read(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
-    return found if isinstance(found, list) else None
-
-
 def _pku(values: Values, reading: Reading) -> list[Exchange]:
     """PKU-SafeRLHF: the better reply, where it is the safer one too."""
+    before = asked(values, reading, ("prompt",))
+    if reading.asks_only:
+        return [Exchange(tuple(before), ())]
     better = number(values.get("better_response_id"), "better_response_id")
     safer = number(values.get("safer_response_id"), "safer_response_id")
     if better not in (0, 1):
@@ -182,17 +179,19 @@ def _pku(values: Values, reading: Reading) -> list[Exchange]:
     if safer is not None and safer != better:
         raise LeftOut(SAFETY_DISAGREES)
     replies = _texts(values, "response_0", "response_1")
-    return _voted(asked(values, reading, ("prompt",)), replies, _FIRST if better == 0 else _SECOND)
+    return _voted(before, replies, _FIRST if better == 0 else _SECOND)
 
 
-def _shp(values: Values, _: Reading) -> list[Exchange]:
+def _shp(values: Values, reading: Reading) -> list[Exchange]:
     """Stanford Human Preferences: two answers to a post; the label is 1 where the first is preferred."""
+    before = [Spoken("user", text(values, "history"))]
+    if reading.asks_only:
+        return [Exchange(tuple(before), ())]
     label = number(values.get("labels"), "labels")
     if label not in (0, 1):
         raise BadRow("field 'labels' is neither 0 nor 1")
     replies = _texts(values, "human_ref_A", "human_ref_B")
     scores = (number(values.get("score_A"), "score_A"), number(values.get("score_B"), "score_B"))
-    before = [Spoken("user", text(values, "history"))]
     return _voted(before, replies, _FIRST if label == 1 else _SECOND, scores)
 
 
@@ -200,11 +199,14 @@ def _strength(prompt: str, first: str, second: str, strength: str) -> Callable[[
     """HelpSteer's preferences: a number below 0 where the first reply is better, 0 for a tie."""
 
     def exchanges(values: Values, reading: Reading) -> list[Exchange]:
+        before = asked(values, reading, (prompt,))
+        if reading.asks_only:
+            return [Exchange(tuple(before), ())]
         value = number(values.get(strength), strength)
         if value is None:
             raise BadRow(f"field {strength!r} is missing or null")
         ranks = _TIE if value == 0 else _FIRST if value < 0 else _SECOND
-        return _voted(asked(values, reading, (prompt,)), _texts(values, first, second), ranks)
+        return _voted(before, _texts(values, first, second), ranks)
 
     return exchanges
 

@@ -99,3 +99,47 @@ def test_a_prompt_of_a_tree_that_failed_its_review_is_dropped():
     message = {"message_id": "u", "text": "Why?", "role": "prompter", "replies": []}
     (found,) = asked({"message_tree_id": "u", "tree_state": "aborted_low_grade", "prompt": message})
     assert isinstance(found, Dropped)
+
+
+SO = "<think>So, and no end"
+GOES_ON = "So.\n\nHuman: Why?\n\nAssistant: So."
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p", "completion": "c", "label": "maybe"},
+        {"prompt": "p", "completion": "c", "kto_tag": "maybe"},
+        {"messages": [{"role": "user", "content": "p"}, CHAT[1]], "kto_tag": "maybe"},
+        {"messages": [{"role": "user", "content": "p"}], "kto_tag": True},
+        {"prompt": "p", "response": "c", "score": "high"},
+        {"prompt": "p", "response": ["c"], "score": 1},
+        {"prompt": "p", "chosen": "c", "rejected": "c"},
+        {"prompt": "p", "chosen": "c", "rejected": "r", "score_chosen": 1, "score_rejected": 2},
+        {"prompt": "p", "chosen": SO, "rejected": "r"},
+        {"prompt": "p", "responses": ["a"], "ranks": [1, 2]},
+        {"prompt": "p", "answers": [{"answer": None}]},
+        {"instruction": "p", "completions": []},
+        {"prompt": "p", "response": "c", "helpfulness": "much"},
+        {"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 2},
+        {"history": "p", "human_ref_A": "a", "human_ref_B": "b", "labels": None},
+        {"context": "p", "response1": "a", "response2": "b", "overall_preference": None},
+        {"prompt": "p", "response_a": "a", "response_b": "b", "winner": "nobody knows"},
+        {"prompt": '["p"]', "response_a": '["a"]', "response_b": '["b"]', "winner_model_a": 1, "winner_model_b": 1},
+        {"conversation_a": [{"role": "user", "content": "p"}, CHAT[1]]}
+        | {"conversation_b": [{"role": "user", "content": "p"}, CHAT[1]], "winner": "nobody knows"},
+        {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": SO}]},
+        {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": GOES_ON}]},
+        {"conversations": [{"role": "user", "content": "p"}, CHAT[1]]}
+        | {"messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "another"}]},
+    ],
+)
+def test_a_prompt_is_read_whatever_is_wrong_with_its_replies(row):
+    """Labels, scores and replies that would make the row a bad one among seed data."""
+    assert asked(row) == [Asked(None, "a.jsonl:1", (), "p")]
+
+
+def test_a_chat_that_is_open_asks_its_last_message_whatever_its_replies_are():
+    chat = [CHAT[0], {"role": "assistant", "content": "a0"}, CHAT[2]]
+    assert asked({"messages": [CHAT[0], {"role": "assistant", "content": SO}]}, turns="any")[0].prompt == "u0"
+    assert asked({"messages": chat}) == [Asked(None, "a.jsonl:1", (U("u0"), A("a0")), "u1")]

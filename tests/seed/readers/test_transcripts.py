@@ -199,6 +199,23 @@ WRITTEN = {
         "<|im_start|>assistant\n{}<|im_end|>\n",
     ),
     "Gemma": (None, "<start_of_turn>user\n{}<end_of_turn>\n", "<start_of_turn>model\n{}<end_of_turn>\n"),
+    "Llama 3": tuple(
+        f"<|start_header_id|>{role}<|end_header_id|>\n\n{{}}<|eot_id|>" for role in ("system", "user", "assistant")
+    ),
+    "Llama 4": tuple(
+        f"<|header_start|>{role}<|header_end|>\n\n{{}}<|eot|>" for role in ("system", "user", "assistant")
+    ),
+    "Granite": tuple(
+        f"<|start_of_role|>{role}<|end_of_role|>{{}}<|end_of_text|>\n" for role in ("system", "user", "assistant")
+    ),
+    "Cohere": tuple(
+        f"<|START_OF_TURN_TOKEN|><|{role}_TOKEN|>{{}}<|END_OF_TURN_TOKEN|>" for role in ("SYSTEM", "USER", "CHATBOT")
+    ),
+    "gpt-oss": (
+        "<|start|>developer<|message|>{}<|end|>",
+        "<|start|>user<|message|>{}<|end|>",
+        "<|start|>assistant<|channel|>final<|message|>{}<|end|>",
+    ),
     "Phi": ("<|system|>\n{}<|end|>\n", "<|user|>\n{}<|end|>\n", "<|assistant|>\n{}<|end|>\n"),
     "GLM": ("<|system|>\n{}", "<|user|>\n{}", "<|assistant|>\n{}"),
     "StableLM": ("<|SYSTEM|>{}\n", "<|USER|>{}", "<|ASSISTANT|>{}"),
@@ -329,6 +346,17 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
         ),
         (
             {"prompt": "Hi\n\n###\n\n", "chosen": " good END", "rejected": " no END"},
+            (),
+            "Hi",
+            ["good", "no"],
+        ),
+        (
+            {
+                "prompt": "<|start|>user<|message|>Hi<|end|><|start|>assistant",
+                "chosen": "<|channel|>analysis<|message|>Hm.<|end|>"
+                "<|start|>assistant<|channel|>final<|message|>good<|return|>",
+                "rejected": "<|channel|>final<|message|>no<|return|>",
+            },
             (),
             "Hi",
             ["good", "no"],
