@@ -124,12 +124,11 @@ ARCHITECTURES = (
         unread_by_vllm="other log-probs than transformers, of the untrained model too (0.8 nats)",
     ),
     Architecture("smollm3", "smollm3", "SmolLM3"),
-    Architecture("cohere", "cohere", "Command R", _TIED | {"logit_scale": 0.25}),
     Architecture(
         "qwen2-moe", "qwen2_moe", "Qwen 1.5 MoE, Qwen 2 MoE", _EXPERTS | {"shared_expert_intermediate_size": 64},
-        rejected="Qwen2MoeForCausalLM cannot be trained here: it has a sliding window of 0 tokens; set max_tokens to 0 "
-        "or less",
+        balances=True,
     ),
+    Architecture("cohere", "cohere", "Command R", _TIED | {"logit_scale": 0.25}),
     Architecture(
         "mistral-window", "mistral", "Mistral 7B v0.1, and others with a window below `max_tokens`",
         {"sliding_window": 32},
