@@ -7,6 +7,7 @@ import pytest
 from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers import Asked, Reading, read_asked
+from selfreward_ray.seed.readers.tools import TOOLS
 from selfreward_ray.store.user_files import Row, RowError
 
 U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assistant", "system"))
@@ -108,6 +109,7 @@ GOES_ON = "So.\n\nHuman: Why?\n\nAssistant: So."
 @pytest.mark.parametrize(
     "row",
     [
+        {"question": "p", "response": [7]},
         {"prompt": "p", "completion": "c", "label": "maybe"},
         {"prompt": "p", "completion": "c", "kto_tag": "maybe"},
         {"messages": [{"role": "user", "content": "p"}, CHAT[1]], "kto_tag": "maybe"},
@@ -143,3 +145,8 @@ def test_a_chat_that_is_open_asks_its_last_message_whatever_its_replies_are():
     chat = [CHAT[0], {"role": "assistant", "content": "a0"}, CHAT[2]]
     assert asked({"messages": [CHAT[0], {"role": "assistant", "content": SO}]}, turns="any")[0].prompt == "u0"
     assert asked({"messages": chat}) == [Asked(None, "a.jsonl:1", (U("u0"), A("a0")), "u1")]
+
+
+def test_a_question_to_be_answered_by_calls_is_no_prompt():
+    calls = {"query": "p", "answers": [{"name": "f", "arguments": {}}], "tools": [{"name": "f"}]}
+    assert asked(calls) == [Dropped("a.jsonl:1", "seed", TOOLS)]

@@ -362,6 +362,13 @@ U, A, S = (lambda text, role=role: Turn(role, text) for role in ("user", "assist
             ["good", "no"],
         ),
         ({"prompt": "Strike it.", "chosen": "<s>it</s>", "rejected": "it"}, (), "Strike it.", ["<s>it</s>", "it"]),
+        # Tokens that a sentence shows, right behind what opens a quotation.
+        (
+            {"prompt": "How?", "chosen": 'Write "</s>', "rejected": "Write [</s>"},
+            (),
+            "How?",
+            ['Write "</s>', "Write [</s>"],
+        ),
     ],
 )
 def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt, replies):
@@ -375,6 +382,8 @@ def test_a_row_is_read_without_the_marks_of_its_texts(read, row, history, prompt
         {"prompt": CHATML, "chosen": "good<|im_end|>\n<|im_start|>user\nmore", "rejected": "no"},
         {"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "good\n\nHuman: more", "rejected": "no"},
         {"prompt": "Q: Hi\nA:", "chosen": " good\nQ: more\nA: yes", "rejected": "no"},
+        {"prompt": CHATML, "chosen": "good, and <|im_start|>user", "rejected": "no"},
+        {"prompt": "### Instruction:\nHi\n\n### Response:", "chosen": "good ### Response: yes", "rejected": "no"},
         {"prompt": "Question: Hi\nAnswer:", "chosen": "good\n\nQuestion: more", "rejected": "no"},
         {"prompt": "Q: Hi\nA: Ho", "chosen": "good", "rejected": "no"},
         {"prompt": "\n\nHuman: Hi\n\nAssistant: Ho", "chosen": "good", "rejected": "no"},
