@@ -18,6 +18,9 @@ _ABOUT = (
 )  # fmt: skip
 """Names of what is said beside them about the file."""
 
+_SPEAKERS = ("role", "from", "speaker", "author")
+"""Names of which each message has one."""
+
 _Objects = Sequence[dict[str, Any]]
 
 
@@ -35,9 +38,9 @@ def rows_within(only: Row, name: str, split: str | None, field: str) -> Iterator
 
 def path_to_objects(fields: dict[str, Any], depth: int = 3) -> str | None:
     """Where an object holds several others, as a path of jq (``."a"."b"[]``); None if in no place or in several."""
-    if len(fields) > 1 and all(isinstance(value, dict) for value in fields.values()):
+    if len(fields) > 1 and _are_alike(list(fields.values())):
         return ".[]"
-    found = [f".{json.dumps(name)}[]" for name, value in fields.items() if _is_objects(value) and len(value) > 1]
+    found = [f".{json.dumps(name)}[]" for name, value in fields.items() if _are_alike(value) and len(value) > 1]
     for name, value in fields.items():
         below = path_to_objects(value, depth - 1) if isinstance(value, dict) and depth else None
         found += [f".{json.dumps(name)}{below.removeprefix('.') if below == '.[]' else below}"] if below else []
@@ -96,6 +99,14 @@ def _from_columns(fields: dict[str, Any]) -> _Objects:
 
 def _are_numbers(names: dict[str, Any]) -> bool:
     return all(name.isdecimal() for name in names)
+
+
+def _are_alike(values: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether these are objects with a name in common, as rows are; with a role they are the messages of one row."""
+    if not _is_objects(values):
+        return False
+    common = set.intersection(*(set(value) for value in values))
+    return bool(common) and common.isdisjoint(_SPEAKERS)
 
 
 def _is_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:

@@ -87,6 +87,20 @@ def test_of_an_object_with_splits_the_one_is_read_that_is_asked_for(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        {"contents": [{"role": "user", "parts": [{"text": "p"}]}, {"role": "model", "parts": [{"text": "c"}]}]},
+        {"inputs": {"question": "p"}, "outputs": {"answer": "c"}},
+    ],
+)
+def test_an_object_of_one_row_is_not_said_to_hold_several(tmp_path: Path, row: Any):
+    (tmp_path / "a.json").write_text(json.dumps(row))
+    wanted = SeedData(source=f"{tmp_path}/a.json")
+    with pytest.raises(RowError, match=r"a.json:1: has no known format; its fields: "):
+        list(read_seed(wanted, Reading(wanted)))
+
+
+@pytest.mark.parametrize(
     ("value", "path"),
     [
         ({"dialogs": ROWS, "by": "us"}, '."dialogs"[]'),

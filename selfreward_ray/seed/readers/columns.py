@@ -36,7 +36,11 @@ _CHANGES_MEANING = {
     **dict.fromkeys(THOUGHT_KEYS, "write it into the reply if it is to be trained on"),
 }
 
-_JUDGES = ("label", "chosen", "rank", "score", "rating", "reward", "is_safe", "is_response_safe")
+_JUDGES = (
+    "label", "chosen", "rank", "score", "rating", "reward", "is_safe", "is_response_safe", "correct", "is_correct",
+    "accepted", "is_accepted", "approved", "is_approved", "is_good", "passed", "deleted", "is_deleted", "grade",
+    "stars", "votes", "upvotes", "thumbs_up", "helpful", "is_helpful",
+)  # fmt: skip
 """Columns that may say how good the reply of a row is."""
 
 

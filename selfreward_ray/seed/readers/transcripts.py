@@ -33,6 +33,8 @@ def transcript(text: str) -> list[Spoken] | None:
             return spoken
     if _ends_open(text):
         raise BadRow(UNPARSED)  # it ends as a template ends a prompt, and begins as none does
+    if notations.UNKNOWN.match(text):
+        raise BadRow(UNPARSED)
     return None
 
 

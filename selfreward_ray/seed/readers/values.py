@@ -69,6 +69,8 @@ _MEDIA = re.compile(
 """The names of columns, keys and parts that hold images, sound or video, or say where they are."""
 _PLACE_OF_MEDIA = re.compile(r"\s*<(?:image|video|audio)>\s*\n|\s*<\|image_\d+\|>|[^`]*\n\s*<image>\s*\Z", re.DOTALL)
 """A message that begins or ends with the place of an image, as in LLaVA's data."""
+_NO_INPUT = re.compile(r"\s*<\s*no[ _-]?input\s*>\s*", re.IGNORECASE)
+"""What stands for an empty input in data that were made as Self-Instruct's."""
 _NO_VALUES = ("", "n/a", "na", "nan", "none", "null")
 _TOOL_PARTS = ("tool_use", "tool_result", "tool_call")
 
@@ -211,7 +213,8 @@ def asked(values: Values, reading: Reading, names: Sequence[str] = ASKING, furth
             raise reading.refuse("input", f"stands beside messages in {name!r}", "write it into a message")
         return conversation(values[name], name, reading)
     parts = [values[name], *(optional_text(values, more) for more in ("input", *further))]
-    return [Spoken("user", "\n\n".join(part for part in parts if part.strip()) if parts[0].strip() else "")]
+    said = [part for part in parts if part.strip() and not _NO_INPUT.fullmatch(part)]
+    return [Spoken("user", "\n\n".join(said) if parts[0].strip() else "")]
 
 
 def prompt_of(values: Values, reading: Reading) -> list[Spoken]:
@@ -225,13 +228,15 @@ def prompt_of(values: Values, reading: Reading) -> list[Spoken]:
 def opening(values: Values, used: Sequence[str], reading: Reading) -> list[Spoken]:
     """What the columns ``system`` and ``history`` say before the messages of a row, unless they are `used` otherwise.
 
-    Turns of a history are pairs of texts, or messages.
+    A system message is a text, or the parts of one. Turns of a history are pairs of texts, or messages.
     """
-    systems = [name for name in SYSTEM if name not in used and optional_text(values, name).strip()]
+    there = [name for name in SYSTEM if name not in used and not is_empty(values.get(name))]
+    given = {name: _content(values[name], name)[0] for name in there}
+    systems = [name for name, said in given.items() if said.strip()]
     for other in systems[1:]:
-        if values[other] != values[systems[0]]:
+        if given[other] != given[systems[0]]:
             raise reading.refuse(other, f"stands beside {systems[0]!r}, and either may be the system message")
-    found = [Spoken("system", values[name]) for name in systems[:1]]
+    found = [Spoken("system", given[name]) for name in systems[:1]]
     if "history" not in used and not is_empty(values.get("history")):
         found += conversation(values["history"], "history", reading)
     return found

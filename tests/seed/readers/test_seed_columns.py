@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.recipe.seed_data import SeedData
-from selfreward_ray.records import Dropped
+from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers import Reading
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.store.user_files import RowError
@@ -123,6 +123,28 @@ def test_a_score_beside_ranked_replies_says_nothing_of_one_of_them(read):
     (found,) = read({**PREFERENCE, "score": 1}, reading=reading)
     assert [one.rank for one in found.replies] == [0, 1]
     assert reading.figures()["reading"]["unused_columns"] == ["score"]
+
+
+@pytest.mark.parametrize("name", ["is_correct", "accepted", "deleted", "upvotes"])
+def test_what_may_say_that_a_lone_reply_is_bad_is_refused(read, name):
+    with pytest.raises(RowError, match=f"^seed.jsonl:1: column '{name}' may say that a reply is bad"):
+        read({"question": "q", "answer": "a", name: 0})
+    (found,) = read({"question": "q", "answer": "a", name: "b"})  # a class, or a text
+    assert not isinstance(found, Dropped)
+
+
+@pytest.mark.parametrize("parts", [[{"text": "Be brief."}], [{"type": "text", "text": "Be brief."}]])
+def test_a_system_message_may_be_in_parts(read, parts):
+    (found,) = read({**CHAT, "system": parts})
+    assert found.history == (Turn("system", "Be brief."),)
+    (found,) = read({**CHAT, "system": [{"type": "image", "url": "x"}]})
+    assert isinstance(found, Dropped)
+
+
+@pytest.mark.parametrize("empty", ["<noinput>", " <No input>\n", "", None])
+def test_a_word_for_no_input_is_none(read, empty):
+    (found,) = read({"instruction": "Do it.", "input": empty, "output": "Done."})
+    assert found.prompt == "Do it."
 
 
 def test_the_remedy_for_a_context_helps(read):

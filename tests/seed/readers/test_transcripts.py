@@ -104,6 +104,8 @@ def test_a_text_in_the_marks_of_a_template_is_a_conversation(text, spoken):
         "What does <|im_start|>user mean in ChatML?",
         "<|im_start|> is a control token. Why?",
         "<|user|> and <|assistant|> are marks of which model?",
+        "<|im_user|>, <|im_assistant|>: which model has these?",
+        "[|user|] and [|assistant|] are marks.",
         "Explain this:\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHo<|im_end|>\nWhat comes next?",
         "[INST] opens the user's turn.",
         "Llama 2 writes [INST] Hi [/INST].",
@@ -162,6 +164,11 @@ def test_a_token_that_begins_texts_is_kept_within_one(text):
         "Why? [/INST]",
         "<s>[INST] opens",
         "<|user|>\nHi<|end|>\nmore<|end|>\n",
+        "<|im_user|>user<|im_middle|>Hi<|im_end|><|im_assistant|>assistant<|im_middle|>",
+        "<｜hy_User｜>Hi<｜hy_Assistant｜>",
+        "[|user|]Hi\n[|assistant|]",
+        "<seed:bos>user\nHi<seed:eos><seed:bos>assistant\n",
+        "<|role_start|>user<|role_end|>Hi<|stop|><|role_start|>assistant<|role_end|>Ho",
     ],
 )
 def test_marks_that_form_no_conversation_are_refused(text):
