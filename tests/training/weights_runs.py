@@ -201,9 +201,9 @@ def export(folder: str) -> None:
     events: list[tuple[str, str, float]] = []
     fail_at = ""
 
-    def gathered(held: Any, shapes: Any, owner: int) -> Any:
+    def gathered(held: Any, *given: Any) -> Any:
         events.append(("gather", next(iter(held)), time.monotonic()))
-        return gather(held, shapes, owner)
+        return gather(held, *given)
 
     def slow(where: Any, file: str, tensors: Any) -> None:
         """As an object store is. It must not be the thread that gathers."""
