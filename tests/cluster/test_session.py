@@ -130,6 +130,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(before: str, within: str, tmp_pat
     done = subprocess.run([sys.executable, "-c", code], env=marked, capture_output=True, text=True, timeout=120)
     assert done.returncode == 130, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("Ray dashboard")]
+    said = [line for line in said if not line.endswith(" elapsed")]  # of a busy machine
     assert said == ["interrupted; finished work is kept, and the same command continues from here"]
     end = time.monotonic() + 20
     while (left := _processes_with(f"STOPPED_BY_TEST={tmp_path}")) and time.monotonic() < end:
