@@ -191,13 +191,13 @@ STYLES = (
 VICUNA_PREAMBLE = re.compile(r"\A(A chat between .{0,400}?)\s+(?=USER:)", re.DOTALL)
 DEEPSEEK_PREAMBLE = re.compile(r"\s*<｜begin▁of▁sentence｜>(?=[^<])(.+?)(?=<｜User｜>)", re.DOTALL)
 NEMO = re.compile(r"\n?<extra_id_[01]>(System|User|Assistant)\n")
-_ANY_TOKEN = r"(?:<[|｜][^|｜\s<>]{1,40}[|｜]>|\[\|\w{1,20}\|\]|<seed:bos>|<\|turn>)"
+_ANY_MARK = r"(?:<[|｜][^|｜\s<>]{1,40}[|｜]>|\[\|\w{1,20}\|\]|<seed:bos>|<\|turn>)"
 _ANY_ANSWER = (
     r"(?:<[|｜][^|｜\s<>]{0,30}(?i:assistant|model|bot)[^|｜\s<>]{0,10}[|｜]>|\[\|assistant\|\]"
-    rf"|{_ANY_TOKEN}\s*(?:assistant|model|bot)\b)"
+    rf"|{_ANY_MARK}\s*(?:assistant|model|bot)\b)"
 )
 _NOT_MEANT = rf"(?!{NAMING_BEHIND})(?!\s*[,.;?`'\"])"
-UNKNOWN = re.compile(rf"\s*{_ANY_TOKEN}{_NOT_MEANT}.*{_ANY_ANSWER}{_NOT_MEANT}", re.DOTALL)
+UNKNOWN = re.compile(rf"\s*{_ANY_MARK}{_NOT_MEANT}.*{_ANY_ANSWER}{_NOT_MEANT}", re.DOTALL)
 """Matches a text that begins with a control token and has one of an assistant behind it, as templates of families that
 are not known here write conversations."""
 ALPACA = re.compile(
