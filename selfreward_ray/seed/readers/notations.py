@@ -1,6 +1,6 @@
-"""Patterns of the notations that mark speakers in a text: those of chat templates and those of people.
+"""How templates and people mark who speaks in a text: the patterns of the known notations.
 
-`transcripts` parses texts with them.
+What is done with a text in such marks is said in `transcripts`.
 """
 
 import re
@@ -33,7 +33,7 @@ ENDS = re.compile(rf"(?:\s*{_END})+\s*\Z")
 _BEHIND = r"(?:\A|\n|(?<=[^\s`'\"(\[:=]))"
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 SENTENCE_END = (".", "!", "?", "…", "。", "！", "？")
-# Words next to a mark in a sentence about the mark itself.
+# Words beside which a mark is what a sentence speaks of.
 NAMING_BEFORE = re.compile(
     r"a|about|add|adds|after|an|and|append|appends|are|as|at|be|before|between|by|call|called|define|"
     r"delimiter|does|emit|emits|explain|follow|follows|for|from|in|is|like|mark|marker|markers|marks|mean|"
@@ -68,7 +68,7 @@ GOES_ON = re.compile(
     rf"|</s>\s*<s>\s*\[INST\]|[.!?]\s*\[/?INST\]|[.!?]\s*{_END}\s*(?:{_BEGIN}|{_HEADER})|[.!?]\n\s*###\s*\Z",
     re.DOTALL,
 )
-"""The next turn right after a sentence, as a model writes it that did not stop."""
+"""What a model writes that did not stop: the next turn, behind the end of a sentence."""
 OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 NO_THOUGHT = re.compile(r"\s*<think>(?:\s*</think>)?\s*\Z")
 FINAL = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>")
@@ -113,8 +113,8 @@ _NOT_NAMED = r"(?<!\ba)(?<!\ban)(?<!\bthe)(?<!\band)(?<!\bor)"
 
 
 def _on_one_line(asks: str, answers: str, before: str) -> Style:
-    """A question and its answer on one line, with `before` between them. There is one of each, and no sentence names
-    the marks."""
+    """A question and its answer on one line, `before` between them: one of each, and neither of the marks is what a
+    sentence speaks of."""
     mark = rf"(?:{asks}|{answers}):"
     return _words(
         rf"(?:\A\s*|\s)({asks}|{answers}):",
