@@ -138,7 +138,7 @@ def _opening(text: str, place: int, marks: Iterable[Marks]) -> tuple[Marks, int]
 def _closed_alone(text: str, marks: Iterable[Marks]) -> tuple[int, int] | None:
     """The begin and the end of the first closing mark that ends a thought, with no opening mark before it."""
     for mark in marks:
-        if mark.closing not in text:  # of most texts all are, and a search by the pattern takes longer
+        if mark.closing not in text:  # as in most texts; this check is faster than the pattern
             continue
         closing = re.escape(mark.closing)
         opened = text.find(mark.opening)

@@ -16,7 +16,7 @@ _BEFORE = 80
 _JOINED = re.compile(r"[^\W_][-_/+'’]\Z")
 _CLAUSE = re.compile(r"(?:[^\W_]+(?:[-'’][^\W_]+)*[ ]+)+\Z")
 _WHOLE = {"total", "final", "overall", "adjusted", "revised", "corrected", "updated", "new", "actual", "resulting"}
-_OF_ALL = _WHOLE | {"overall", "verdict", "result", "sum", "gesamt", "insgesamt"}
+_OF_ALL = _WHOLE | {"verdict", "result", "sum", "gesamt", "insgesamt"}
 _WORDS = re.compile(r"[^\W_]+")
 _GIVING = {
     "assign", "assigned", "assigns", "award", "awarded", "awards", "conclude", "deserve", "deserves", "earned",
@@ -73,7 +73,7 @@ def is_of_another_label(match: re.Match[str], of_grades: bool) -> bool:
 
 
 def is_of_a_criterion(match: re.Match[str]) -> bool:
-    """Whether `match` stands in a row of a table whose cells before it name something else than the whole:
+    """Whether `match` is in a table row whose cells before it name a single criterion:
     ``| Style | Score: 1 |``, but not ``| Overall | Score: 4 |``."""
     before = match.string[: match.start()].rpartition("\n")[2]
     if not (before.lstrip().startswith("|") or before.rstrip().endswith("|")):

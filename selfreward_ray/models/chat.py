@@ -24,7 +24,7 @@ from selfreward_ray.models.alignment import Ending, NotAligned, close_of, closed
 from selfreward_ray.models.spelling import Spelled, Speller, any_of
 from selfreward_ray.models.template import SHOW, ChatTemplate, Message, NoTools, ReplyChanged, TurnsRefused
 from selfreward_ray.models.tools import (
-    TRIED,
+    PROBE,
     Arguments,
     arguments_form,
     as_message,
@@ -60,8 +60,8 @@ class Generated:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked: a conversation as the template takes it, with characters in the place of tokens that its texts
-    contain."""
+    """A conversation up to the reply in the form that the template takes, with characters in the place of tokens that
+    its texts contain."""
 
     messages: list[Message]
     tools: list[Any]
@@ -118,7 +118,7 @@ class ChatCodec:
         thinking: bool | None = None,
         tool_use: ToolUse | None = None,
     ) -> list[int]:
-        """Encode `history` and the user's `text`, and what was done with tools since, up to the point where the
+        """Encode `history`, the user's `text` and the calls and results of tools since, up to the point where the
         assistant's reply begins.
 
         Raises `TurnsRefused` if the chat template does not accept the roles of the history, or does not show a message,
@@ -162,10 +162,10 @@ class ChatCodec:
     @cached_property
     def renders_tools(self) -> bool:
         """Whether the template shows declared tools, their calls and results, and a call goes on from its prompt."""
-        calls = TRIED.since[0].calls
+        calls = PROBE.since[0].calls
         try:
-            self.target_ids("b", "a", tool_use=TRIED)
-            self.target_ids("", "a", tool_use=ToolUse(TRIED.tools, calls=calls))
+            self.target_ids("b", "a", tool_use=PROBE)
+            self.target_ids("", "a", tool_use=ToolUse(PROBE.tools, calls=calls))
         except TurnsRefused:
             return False
         return True
@@ -203,7 +203,7 @@ class ChatCodec:
         tool_use: ToolUse | None,
         reply: Sequence[str],
     ) -> tuple[_Asked, Message]:
-        """What is asked, and the answer, of which only the calls are in it. `reply` are the texts that it will have."""
+        """The conversation up to the answer, and the answer with its calls, but not its texts, which are `reply`."""
         use = tool_use or ToolUse()
         form: Arguments = "object" if tool_use is None else self._arguments
         turns = [*history, Turn("user", text), *use.since, Turn("assistant", "", use.calls)]
@@ -232,7 +232,7 @@ class ChatCodec:
         return form
 
     def _render(self, asked: _Asked, answer: Message | None = None) -> str:
-        """What is asked with its answer, or up to where the answer begins."""
+        """Render the conversation with its answer, or up to where the answer begins."""
         messages = asked.messages if answer is None else [*asked.messages, answer]
         return self.template.render(messages, prompt=answer is None, thinking=asked.thinking, tools=asked.tools)
 
@@ -295,7 +295,7 @@ class ChatCodec:
         return written
 
     def _reply_after(self, stem: str, said: str, after: str, answer: Message) -> _Rendered | None:
-        """What follows `stem` in the whole text `said`, up to the end of the reply; None if it goes on otherwise.
+        """The part of the whole text `said` after `stem`, up to the end of the reply; None if it begins otherwise.
 
         `after` is what the template writes after a reply without calls. Some end a call with another token.
         """

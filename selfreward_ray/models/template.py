@@ -60,9 +60,8 @@ class ChatTemplate:
     ) -> str:
         """The conversation as text, with what precedes the next reply if `prompt` is set.
 
-        `thinking` turns thinking on or off; None leaves the template's default. `tools` are declared.
-        Raises `TurnsRefused` if the template
-        does not accept the messages, and `UserError` for a template that has no switch.
+        `thinking` turns thinking on or off; None leaves the template's default. `tools` are declared. Raises
+        `TurnsRefused` if the template does not accept the messages, and `UserError` if it has no switch.
         """
         variables = {} if thinking is None else {self.require_switch(): thinking}
         return self._rendered(messages, prompt, variables | ({"tools": tools} if tools else {}))

@@ -1,7 +1,7 @@
 """Conversations with tools as chat templates take them, and whether a template shows all of it.
 
 Templates differ in how they take the arguments of a call: most as an object, which they write as JSON or field by
-field, some as a JSON text, which they write as it is. What a template does is seen by rendering.
+field, some as a JSON text, which they write as it is. Both are rendered to find out how a template takes them.
 """
 
 import json
@@ -16,7 +16,7 @@ Arguments = Literal["object", "text"]
 """How the arguments of a call are given to a template."""
 _FORMS: tuple[Arguments, ...] = ("object", "text")
 
-TRIED = ToolUse(
+PROBE = ToolUse(
     json.dumps(
         [
             {
@@ -38,7 +38,7 @@ TRIED = ToolUse(
         Turn("tool", "It grows in the sea.", tool="look_up", call_id="call00001"),
     ),
 )
-"""A small conversation, by which a template shows whether it renders tools."""
+"""A small conversation that is rendered to find out whether a template shows tools."""
 
 
 def as_message(turn: Turn, arguments: Arguments) -> Message:
@@ -165,8 +165,8 @@ def shows_all(
 
 def arguments_form(template: ChatTemplate) -> Arguments | None:
     """How the template takes arguments; None if it leaves out tools, calls or results in either form."""
-    turns = [Turn("user", "What is it?"), *TRIED.since, Turn("assistant", "A plant.")]
-    tools, given = declared(TRIED.tools), TRIED.since[0].calls[0].arguments
+    turns = [Turn("user", "What is it?"), *PROBE.since, Turn("assistant", "A plant.")]
+    tools, given = declared(PROBE.tools), PROBE.since[0].calls[0].arguments
     twisted = (str(json.loads(given)), json.dumps(given))  # an object in Python's form, JSON as a text in JSON
     for form in _FORMS:
         messages = [as_message(turn, form) for turn in turns]

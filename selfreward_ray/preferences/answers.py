@@ -1,4 +1,4 @@
-"""Read the form of an answer: what a short reply to many prompts must look like to be the right one.
+"""Read the form of an answer: the forms in which one short reply may be the right one to many prompts.
 
 A form is a label of at most `pairs.label_words` words, or symbols alone. JSON, ``name: value`` and tags have it where
 they are opposed by the same with another value, and they and longer texts where most of their prompts name each of

@@ -47,7 +47,7 @@ _OF_NO_TASK = re.compile(
 
 @dataclass
 class Evidence:
-    """What prompts and replies show about a text that is the reply to many prompts. That of several blocks is added."""
+    """Counts, over prompts and replies, about one text that is the reply to many prompts. Blocks are added up."""
 
     prompts: int = 0
     """Prompts with this reply."""
@@ -88,7 +88,7 @@ class Evidence:
         self.unlike += not named and _asks_for_another(own, unwrapped(text.strip()), others)
 
     def add(self, other: "Evidence") -> None:
-        """Add that of another block. The sample is the same whatever the blocks and their order are."""
+        """Add the counts of another block. Neither the division into blocks nor their order changes the sample."""
         for name in ("prompts", "formed", "named", "named_in_all", "contested", "opposed", "unlike", "listed"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.opponents = dict(Counter(self.opponents) + Counter(other.opponents))

@@ -14,10 +14,11 @@ from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.drafts import message
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
 from selfreward_ray.seed.readers.preferences import PREFERENCE
-from selfreward_ray.seed.readers.reading import BadRow, Reading
+from selfreward_ray.seed.readers.reading import LOOKED_AT, BadRow, Reading
 from selfreward_ray.seed.readers.rows import read_row
 from selfreward_ray.seed.readers.values import (
     ASKING,
+    CHATS,
     ENDS,
     OTHER_THOUGHTS,
     THOUGHT_KEYS,
@@ -37,7 +38,6 @@ REPLY_COLUMNS = (
     "reply", "replies", "response", "responses", "generation", "generations", "completion", "completions", "output",
     "outputs", "answer", "answers",
 )  # fmt: skip
-CHAT_COLUMNS = ("messages", "conversations", "conversation")
 NO_REPLY = "it has no reply"
 NOT_THE_LAST = "its last message is not the assistant's"
 NOT_ONE_REPLY = "messages in the place of a reply are not one message of the assistant"
@@ -45,10 +45,6 @@ OTHER_TURNS = "its answers are not as many as the turns of its question"
 NO_TRUTH = "field 'finished' is neither true nor false"
 
 _TEXT_KEYS = ("text", "content", "response", "reply", "answer", "completion", "output", "generated_text", "value")
-
-
-_LOOKED_AT = 100
-"""How many rows are looked at for one that tells the format: the first ones may be bad."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def read_answered(rows: Iterable[Row], reading: Reading) -> Iterator[AnsweredPro
     than the recipe allows.
     """
     rows = iter(rows)
-    first = list(islice(rows, _LOOKED_AT))
+    first = list(islice(rows, LOOKED_AT))
     sound = [row for row in first if row.fault is None][:1]
     form = next((form for form in _COMPARED if sound and form.fits(reading.named(sound[0]), filled=True)), _REPLIES)
     reading.format = form.name
@@ -142,7 +138,7 @@ def _said(values: Values, reading: Reading) -> list[Exchange]:
     if not is_empty(values.get("choices")):
         return _of_a_benchmark(values, reading)
     held = [name for name in REPLY_COLUMNS if values.get(name) is not None]
-    chats = [name for name in CHAT_COLUMNS if not is_empty(values.get(name))]
+    chats = [name for name in CHATS if not is_empty(values.get(name))]
     for names, what in ((held, "the reply"), (chats, "the conversation")):
         if len(names) > 1:
             raise reading.refuse(names[1], f"stands beside {names[0]!r}, and either may be {what}")
@@ -201,8 +197,9 @@ _REPLIES = Format(
     name="replies",
     told_by=(),
     exchanges=_said,
-    used=(*PROMPT, *REPLY_COLUMNS, *CHAT_COLUMNS, *THOUGHT_KEYS, "context", "turns", "choices", *ENDS),
+    used=(*PROMPT, *REPLY_COLUMNS, *CHATS, *THOUGHT_KEYS, "context", "turns", "choices", *ENDS),
     irrelevant=(
+        "kind",
         "mean",
         "scores",
         "datasplit",

@@ -12,12 +12,12 @@ from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, Question, Turn
 from selfreward_ray.seed.readers import read_asked
 from selfreward_ray.seed.readers.reading import Reading
+from selfreward_ray.seed.readers.values import ASKING, CHATS
 from selfreward_ray.store.user_files import Row, RowError
 
 LATER_TURN = "it is asked after an answer, and does not open a conversation"
 _OF_A_BENCHMARK = ("category", "reference", "question_id")
 """Columns of MT-Bench beside `turns`, which a model is not shown."""
-_OTHER_PROMPTS = ("prompt", "question", "instruction", "query", "messages", "conversations", "conversation")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _first_turns(rows: Iterable[Row], later: dict[str, tuple[tuple[str, ...], ob
                 later[row.where] = ((), own)
             yield row
             continue
-        others = [name for name in _OTHER_PROMPTS if row.fields.get(name) is not None]
+        others = [name for name in (*ASKING, *CHATS) if row.fields.get(name) is not None]
         if others:
             raise RowError(f"{row.where}: fields 'turns' and {others[0]!r} both say what is asked; remove one of them")
         fields = {name: value for name, value in row.fields.items() if name not in ("turns", *_OF_A_BENCHMARK)}

@@ -1,4 +1,5 @@
-"""What a check found, on the terminal. Apart from other tables, whose figures take longer to import than a check."""
+"""Print the findings of a check. A module of its own, because other tables import libraries that take longer to load
+than a check takes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from selfreward_ray.reporting.formatting import amount, visible
 
 
 def print_checked(found: Sequence[Finding], seconds: float, console: Console | None = None) -> int:
-    """Print what was found about a run before it begins, and the number of problems, which is returned."""
+    """Print the findings of a check and the number of problems, and return that number."""
     console = console or Console()
     width = max((len(finding.about) for finding in found), default=0)
     for finding in found:

@@ -51,7 +51,7 @@ def counted(reasons: Mapping[str, int]) -> str:
 
 
 def thoughts_left_out(reasons: Mapping[str, int]) -> list[str]:
-    """What to say of thoughts that a training leaves out, by the reason."""
+    """Sentences about thoughts that a training leaves out, one for each of the `reasons` with its count."""
     return [
         f"{amount(count, 'thought')} {'is' if count == 1 else 'are'} not trained: {reason}"
         for reason, count in reasons.items()

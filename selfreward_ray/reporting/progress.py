@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selfreward_ray.reporting.formatting import amount, duration, number, percent, visible
-from selfreward_ray.reporting.silence import SECONDS_BETWEEN_LINES, print_line, said_again
+from selfreward_ray.reporting.silence import SECONDS_BETWEEN_LINES, print_line, repeated
 
 listeners: list[Callable[[str, str | None], None]] = []
 """Callbacks for a step's label and its note. The note is ``""`` while the step works and None when it has ended."""
@@ -45,7 +45,7 @@ class Progress:
         """Seconds until work began: the start of engines or workers. None before that."""
         self._pace_from: tuple[float, int] | None = None  # time at which work began or resumed, and units done then
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
-        self._repeated = said_again(self._say_again)
+        self._repeated = repeated(self._say_again)
 
     def __enter__(self) -> Self:
         self._started = self._clock()
@@ -105,7 +105,7 @@ class Progress:
         self._log()
 
     def result(self, text: str) -> None:
-        """Show `text` when the step has ended, in the place of the units, where those are not what it makes."""
+        """Show `text` instead of the units when the step has ended, for a step that makes something else than units."""
         self._result = visible(text)
 
     def say(self, text: str) -> None:

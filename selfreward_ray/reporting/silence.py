@@ -1,4 +1,4 @@
-"""No log is silent for long: what is under way is said again, however long the code that does it says nothing."""
+"""Repeat the line of the running step whenever nothing was printed for ten seconds, also while its code is busy."""
 
 import threading
 import time
@@ -12,34 +12,35 @@ from rich.text import Text
 from selfreward_ray.reporting.formatting import duration, visible
 
 SECONDS_BETWEEN_LINES = 10
-_LOOKS_IN_BETWEEN = 20
+_CHECKS_BETWEEN_LINES = 20
 
-_under_way: list[Callable[[], None]] = []
-"""Each prints its line; the innermost, which is the last one, is asked."""
-_spoken = time.monotonic()
+_running: list[Callable[[], None]] = []
+"""Functions that print a line each. Only the last one, the innermost, is called."""
+_printed = time.monotonic()
 """When the last line was printed."""
 
 
 def print_line(line: Text, console: Console | None = None) -> None:
     """Print a line, by default on standard error."""
-    global _spoken
-    _spoken = time.monotonic()
+    global _printed
+    _printed = time.monotonic()
     # soft_wrap: one line for each message in a log, even if its console reports a small width.
     (console or Console(stderr=True)).print(line, soft_wrap=True)
 
 
 @contextmanager
-def said_again(say: Callable[[], None]) -> Iterator[None]:
-    """Call `say`, in another thread, whenever no line was printed for ten seconds; within another one instead of it."""
-    global _spoken
-    if not _under_way:
-        _spoken = time.monotonic()
+def repeated(say: Callable[[], None]) -> Iterator[None]:
+    """Call `say` in another thread whenever no line was printed for ten seconds. Of nested ones only the innermost is
+    called."""
+    global _printed
+    if not _running:
+        _printed = time.monotonic()
     _start_watching()
-    _under_way.append(say)
+    _running.append(say)
     try:
         yield
     finally:
-        _under_way.remove(say)
+        _running.remove(say)
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def doing(what: str, console: Console | None = None) -> Iterator[None]:
     """Print `what`, with the seconds since it began, whenever nothing else was printed for ten seconds."""
     began = time.monotonic()
     line = f"{visible(what)}  {{}} elapsed"
-    with said_again(lambda: print_line(Text(line.format(duration(time.monotonic() - began))), console)):
+    with repeated(lambda: print_line(Text(line.format(duration(time.monotonic() - began))), console)):
         yield
 
 
@@ -58,7 +59,7 @@ def _start_watching() -> None:
 
 def _watch() -> None:
     while True:
-        time.sleep(SECONDS_BETWEEN_LINES / _LOOKS_IN_BETWEEN)
-        if time.monotonic() - _spoken >= SECONDS_BETWEEN_LINES:
-            for say in _under_way[-1:]:  # none, if the last one has just ended
+        time.sleep(SECONDS_BETWEEN_LINES / _CHECKS_BETWEEN_LINES)
+        if time.monotonic() - _printed >= SECONDS_BETWEEN_LINES:
+            for say in _running[-1:]:  # none, if the last one has just ended
                 say()

@@ -15,11 +15,11 @@ _APART = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars"}
 
 
 def cell_rows(stream: io.BufferedReader, name: str, kind: str, usual: str) -> Iterator[Row]:
-    """Rows with the header's fields, all of them texts. An empty cell is None, also in quotes; any word is a text.
+    """Rows with the header's fields, all of them texts. An empty cell is None, also in quotes.
 
-    Cells have `usual` between, or what the header has: programs write what is usual in a language or in a line
-    ``sep=;`` above. A row with another number of cells than the header has a fault. Raises `RowError` for what is no
-    table at all. `kind` is what messages call the file.
+    Cells are separated by `usual`, or by the separator of the header or of a line ``sep=;`` above it. A row with
+    another number of cells than the header has a fault. Raises `RowError` for a file that is no table. Messages call
+    the file `kind`.
     """
     csv.field_size_limit(_MAX_CELL)
     head = stream.peek(1)
@@ -73,10 +73,10 @@ def _quoted(lines: Iterable[str], between: str, blank: bool) -> Iterator[tuple[i
 
 
 def _tabbed(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    """Cells with tabs between, and the line where each row begins.
+    """Cells separated by tabs, and the line where each row begins.
 
-    Some programs put cells in quotes, to others a quote is a character like any: the number of cells tells. Where it
-    tells nothing and the rows differ, that is a fault.
+    Some programs put cells in quotes; for others a quote is an ordinary character. The number of cells decides. If both
+    readings have the header's number of cells but give different rows, that is a fault.
     """
     ahead: deque[str] = deque()
     begins, width = 1, 0
@@ -123,9 +123,9 @@ def _in_quotes(line: str, lines: Iterator[str], ahead: deque[str]) -> tuple[list
 
 
 def _separator(head: bytes, usual: str) -> tuple[str, int, bool]:
-    """What stands between cells, the number of lines above the header, and whether a blank follows what stands between.
+    """The separator of cells, the number of lines above the header, and whether a blank follows each separator.
 
-    Another separator than the `usual` one is certain where it divides a header that is otherwise one cell.
+    Another separator than the `usual` one is taken only if it divides a header that is otherwise one cell.
     """
     first = re.split(r"[\r\n]", head.decode("utf-8-sig", "replace").lstrip("\r\n"), maxsplit=1)[0]
     said = re.fullmatch(r"sep=([,;|\t])", first)

@@ -25,11 +25,11 @@ _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 _NOTES = ("config.json", "dataset_info.json", "dataset_infos.json")
 """Files of the hub that are JSON and hold no rows."""
 _DOCUMENTS = re.compile(r"(readme|licen[cs]e|notice|citation|changelog|authors)\b.*|_[^.]*|.*\.(md|lock|crc)", re.I)
-"""Files that nobody takes for rows, and that need no mention."""
+"""Files that hold no rows, and are not reported as unread."""
 _SLICED = re.compile(r"(\w+)\[.*\]")
 _NAMED = 5
 _ABOVE = 3
-"""How many folders above one are looked into for the card of its data set."""
+"""How many levels above a folder the card of its data set is looked for."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DataFile:
     path: str
     name: str
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    """What the names of folders say of each of its rows."""
+    """Columns of all its rows, from the names of its folders (``lang=en``)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the names of a folder's files say beside their splits: parts that are missing, rows in two forms, columns."""
+"""Read from the names of a folder's files: missing parts, the same rows in two forms, and columns."""
 
 import re
 from collections import defaultdict
@@ -17,7 +17,7 @@ _HASH = re.compile(r"-[0-9a-f]{6,}")
 
 
 def missing_parts(files: Iterable[str]) -> list[str]:
-    """The names of the parts that are not there, where others say of how many they are one: ``a-00000-of-00002``.
+    """The names of missing parts of files that are numbered with their count: ``a-00000-of-00002``.
 
     Parts are counted from 0, or from 1 where the last number is there.
     """

@@ -26,7 +26,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, Any] = field(default_factory=dict)
-    """What the fingerprint is made of: the step's part of the ``recipe``, and fingerprints of its ``inputs``."""
+    """The input of the fingerprint: the step's part of the ``recipe``, and fingerprints of its ``inputs``."""
 
 
 _MANIFEST = TypeAdapter(Manifest)

@@ -1,6 +1,6 @@
-"""A file that is one JSON object which holds all rows: in a list under a name, by columns, or by splits.
+"""Read the rows of a file that is one JSON object: in a list under a name, by columns, or by splits.
 
-An object is taken apart only where it can be nothing else; any other is a row.
+Only an object in one of these forms is taken apart; any other is a row.
 """
 
 import json
@@ -16,7 +16,7 @@ _ABOUT = (
     "version", "name", "title", "description", "license", "source", "url", "language", "date", "created", "created_at",
     "info", "meta", "metadata", "schema", "features", "count", "total", "num_rows", "size",
 )  # fmt: skip
-"""Names of what is said beside them about the file."""
+"""Names of further fields, which describe the file."""
 
 _SPEAKERS = ("role", "from", "speaker", "author")
 """Names of which each message has one."""

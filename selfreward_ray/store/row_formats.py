@@ -45,7 +45,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x80[\x02-\x05]", "a pickle", "write its rows as JSON lines"),
     (rb"\xff\xfe|\xfe\xff|[ -~]\x00[ -~]\x00", "UTF-16 text", "save it as UTF-8"),
 )  # fmt: skip
-"""What the first bytes of a file tell, whatever its name says, and the remedy."""
+"""The first bytes of files, the kind of such a file, and the remedy."""
 
 _Reader = Callable[[fs.FileSystem, str, str, str | None, str], Iterator[Row]]
 
@@ -87,7 +87,7 @@ def how_to_write(source: str) -> str:
 
 
 def _check_head(head: bytes, name: str, expected: str = "") -> None:
-    """Raise `RowError` where the first bytes tell that the file is something else than its name says."""
+    """Raise `RowError` if the first bytes are those of another kind of file than its name says."""
     for begins, what, remedy in _KINDS:
         if re.match(begins, head):
             if what != expected:

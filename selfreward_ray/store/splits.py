@@ -73,7 +73,7 @@ class Splits:
 
 
 def split_remedy(field: str) -> str:
-    """What to do where the recipe's or a command's `field` has several splits."""
+    """The remedy where the source in `field`, of the recipe or of a command, has several splits."""
     section, found, _ = field.partition(".source")
     return f"set {section}.split to one of them" if found else "name the files or the folder of one of them"
 

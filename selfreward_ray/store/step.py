@@ -101,7 +101,7 @@ class Step:
         return False
 
     def _differing(self, manifest: Manifest) -> str:
-        """What this step is made from otherwise than the one of `manifest`, as far as that is known."""
+        """The differences in recipe and inputs from the step of `manifest`; empty if they are not known."""
         before = manifest.made_from
         if manifest.step != self.name or not before:  # of an earlier version
             return ""

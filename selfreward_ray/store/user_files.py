@@ -32,7 +32,7 @@ def read_user_rows(source: str, split: str | None, field: str) -> Iterator[Row]:
 
 
 def _with_columns(row: Row, columns: Mapping[str, str | None]) -> Row:
-    """The row with what its folders' names say of it, where it says nothing itself."""
+    """The row with the columns of its folders' names. A value of its own comes first."""
     if row.fault is not None or not columns:
         return row
     own = {name: value for name, value in row.fields.items() if value is not None}

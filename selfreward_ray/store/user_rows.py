@@ -12,7 +12,7 @@ class RowError(UserError):
 
 @dataclass(frozen=True)
 class Unread:
-    """Why a line of a file is no row, while the lines below it may be rows. `reason` is a fixed text, to be counted."""
+    """Why one line of a file could not be read. Other lines may be rows. `reason` is a fixed text, to be counted."""
 
     reason: str
     remedy: str
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Its values by the columns' names. Raises `RowError` for a row with a fault: who looks for none meets it."""
+        """Its values by the columns' names. Raises `RowError` for a row with a fault."""
         if isinstance(self.content, Unread):
             raise RowError(f"{self.where}: {self.content}")
         return self.content

@@ -28,7 +28,7 @@ def wait_for(console: Console, count: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_step_that_reports_nothing_is_said_again(log: Console):
+def test_the_line_of_a_step_that_reports_nothing_is_repeated(log: Console):
     with Progress("M2 · pairs", total=8, unit="prompts", console=log) as progress:
         progress.note("looking for replies that many prompts share")
         wait_for(log, 3)

@@ -42,14 +42,11 @@ def test_lines_may_end_as_on_old_machines(tmp_path: Path):
     assert [(row.where[-1], row.fields["reply"]) for row in found] == [("2", "a; b"), ("4", "c")]
 
 
-@pytest.mark.parametrize(("name", "reply"), [("a.csv", None), ("a.tsv", "a\rb")])
-def test_a_return_within_a_cell_ends_no_row(tmp_path: Path, name: str, reply: str | None):
+def test_a_return_within_a_cell_ends_no_row(tmp_path: Path):
     content = "prompt,reply\none,a\rb\n"
-    if reply is not None:
-        assert fields(tmp_path / name, content.replace(",", "\t")) == [{"prompt": "one", "reply": reply}]
-        return
+    assert fields(tmp_path / "a.tsv", content.replace(",", "\t")) == [{"prompt": "one", "reply": "a\rb"}]
     with pytest.raises(RowError, match=r"a.csv:2: is not CSV \(a line end within a cell\); separate cells by commas"):
-        fields(tmp_path / name, content)
+        fields(tmp_path / "a.csv", content)
 
 
 def test_a_line_above_the_header_may_say_what_stands_between_cells(tmp_path: Path):

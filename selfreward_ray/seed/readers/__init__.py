@@ -12,7 +12,7 @@ from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.instructions import INSTRUCTIONS, PROMPTS
 from selfreward_ray.seed.readers.preferences import PREFERENCES
 from selfreward_ray.seed.readers.rankings import RANKINGS
-from selfreward_ray.seed.readers.reading import Reading
+from selfreward_ray.seed.readers.reading import LOOKED_AT, Reading
 from selfreward_ray.seed.readers.rows import Asked, asked_rows, ranked_sets
 from selfreward_ray.seed.readers.trees import TREES
 from selfreward_ray.seed.readers.votes import VOTE, VOTES
@@ -24,9 +24,6 @@ __all__ = ["FORMATS", "Asked", "Reading", "read_asked", "read_seed"]
 
 # The first that fits is meant: preferences may hold `messages` too, chats an `instruction`.
 FORMATS: tuple[Format, ...] = (*TREES, *RANKINGS, *VOTES, *PREFERENCES, VOTE, *CHATS, *INSTRUCTIONS)
-
-_LOOKED_AT = 100
-"""How many rows are looked at for one that tells the format: the first ones may be bad."""
 
 
 def read_seed(
@@ -70,7 +67,7 @@ def _told(
     rows: Iterator[Row], formats: Sequence[Format], reading: Reading, source: str
 ) -> tuple[Format, Iterator[Row]]:
     """The format of the rows, by its name in the recipe or by the first row that tells it; and all rows."""
-    looked_at = list(islice(rows, _LOOKED_AT))
+    looked_at = list(islice(rows, LOOKED_AT))
     if not looked_at:
         raise RowError(f"{source}: holds no rows; {how_to_write(source)}")
     first = [row for row in looked_at if row.fault is None] or looked_at[:1]
@@ -82,27 +79,7 @@ def _told(
     known = [form for form in formats if asked_for in (None, form.name)]
     form, place = _told_by(first, known, reading)
     if form is None:
-        fields = ", ".join(map(reprlib.repr, reading.named(first[0]))) or "none"
-        held = path_to_objects(first[0].fields) if len(looked_at) == 1 else None
-        if held is not None and not any(form.fields & first[0].fields.keys() for form in formats):
-            raise RowError(
-                f"{first[0].where}: is one JSON object that holds several; write these one a line: jq -c '{held}' FILE "
-                "> ROWS.jsonl"
-            )
-        if asked_for is not None:
-            (wanted,) = known
-            raise RowError(
-                f"{first[0].where}: is no row of {reading.section}.format={asked_for}, which has the fields "
-                f"{', '.join(wanted.told_by)}; its fields: {fields}; {reading.section}.columns={{FIELD: COLUMN}} says "
-                "which column is which field"
-            )
-        listed = "; ".join(f"{form.name} ({', '.join(form.told_by)}, …)" for form in formats)
-        alone = _format_of(first[0], PROMPTS, reading) is not None
-        raise RowError(
-            f"{first[0].where}: has no known format; its fields: {fields}; {reading.section}.columns={{FIELD: COLUMN}} "
-            f"says which column is which field, for example {{prompt: question}}; "
-            f"{'prompts without replies are for prompts.source; ' if alone else ''}known: {listed}"
-        )
+        raise _unknown(first[0], len(looked_at) == 1, formats, known, reading)
     if attributes and not form.weighs and not reading.asks_only:
         needed = ", ".join(map(repr, ("response", *attributes)))
         raise RowError(
@@ -112,6 +89,31 @@ def _told(
         )
     reading.format = form.name
     return form, _of_one_format(chain(looked_at, rows), form, known, reading, place)
+
+
+def _unknown(row: Row, is_only: bool, formats: Sequence[Format], known: Sequence[Format], reading: Reading) -> RowError:
+    """The error for a source whose first row is of none of the `known` formats, which are all `formats` or the one of
+    the recipe."""
+    columns = f"{reading.section}.columns={{FIELD: COLUMN}} says which column is which field"
+    fields = ", ".join(map(reprlib.repr, reading.named(row))) or "none"
+    held = path_to_objects(row.fields) if is_only else None
+    if held is not None and not any(form.fields & row.fields.keys() for form in formats):
+        return RowError(
+            f"{row.where}: is one JSON object that holds several; write these one a line: jq -c '{held}' FILE "
+            "> ROWS.jsonl"
+        )
+    if reading.wanted.format is not None:
+        (wanted,) = known
+        return RowError(
+            f"{row.where}: is no row of {reading.section}.format={wanted.name}, which has the fields "
+            f"{', '.join(wanted.told_by)}; its fields: {fields}; {columns}"
+        )
+    listed = "; ".join(f"{form.name} ({', '.join(form.told_by)}, …)" for form in formats)
+    alone = _format_of(row, PROMPTS, reading) is not None
+    return RowError(
+        f"{row.where}: has no known format; its fields: {fields}; {columns}, for example {{prompt: question}}; "
+        f"{'prompts without replies are for prompts.source; ' if alone else ''}known: {listed}"
+    )
 
 
 def _told_by(rows: Sequence[Row], known: Sequence[Format], reading: Reading) -> tuple[Format | None, str]:

@@ -1,4 +1,4 @@
-"""Messages that stand in a row beside its prompt and reply: the same, with what was said before, or something else."""
+"""Messages in a row that also has a prompt and a reply: they must hold both, and may hold the turns before them."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ OTHER_MESSAGES = (
 
 
 def after_messages(exchange: Exchange, values: Values, form: Format, reading: Reading) -> Exchange:
-    """The exchange after what the row's messages say before its prompt, where `form` reads the prompt elsewhere.
+    """The exchange with the messages before its prompt, where `form` reads the prompt from another column.
 
     Raises `BadRow` where the messages do not hold its prompt, or have another reply to it.
     """

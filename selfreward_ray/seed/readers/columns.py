@@ -6,7 +6,7 @@ from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
 from selfreward_ray.seed.readers.reading import LeftOut, Reading
-from selfreward_ray.seed.readers.tools import TOOLS
+from selfreward_ray.seed.readers.tools import NO_TOOLS, TOOLS
 from selfreward_ray.seed.readers.values import (
     CHATS,
     ENDS,
@@ -62,7 +62,7 @@ def check_columns(values: Values, form: Format, reading: Reading) -> None:
             fault = f"changes what a row means, and {reading.section}.columns does not name it"
             raise reading.refuse(name, fault, f"{reading.section}.columns={{{own}: {name}}} uses it")
         if name in ("tools", "functions", "tool_calls"):
-            if value in ("[]", "{}", "null"):  # as texts, as in a CSV file
+            if value in NO_TOOLS:
                 continue
             raise LeftOut(TOOLS)
         if is_media(own, value):

@@ -63,11 +63,10 @@ class Format:
 
     @cached_property
     def alternatives(self) -> frozenset[str]:
-        """The columns of which a row has those of one of `told_by` and `others`."""
+        """All columns in `told_by` and `others`, if there are `others`: a row may have several of these sets, and only
+        one is used."""
         return (
-            frozenset((*self.told_by, *(name for names in self.others for name in names)))
-            if self.others
-            else frozenset()
+            frozenset(name for names in (self.told_by, *self.others) for name in names) if self.others else frozenset()
         )
 
     @property

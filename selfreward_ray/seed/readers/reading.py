@@ -18,6 +18,8 @@ _ITEM_KEYS = (*_MESSAGE_KEYS, "text", "rank", "score", "verdict")
 """What `columns` may name inside messages and inside the replies of a list."""
 _MESSAGE_TELLS = frozenset(("role", "from", "speaker"))
 """Keys of which each message has one."""
+LOOKED_AT = 100
+"""Number of first rows among which one that tells the format is looked for: some of them may be bad."""
 _SHOWN = 3
 """How many reasons are shown where there are too many bad rows."""
 

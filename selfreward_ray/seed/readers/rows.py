@@ -11,7 +11,7 @@ from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, checked,
 from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
 from selfreward_ray.seed.readers.merging import merged
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
-from selfreward_ray.seed.readers.scores import Scale, is_by_score
+from selfreward_ray.seed.readers.scores import Scale, has_one_score
 from selfreward_ray.seed.readers.tools import NO_CALL
 from selfreward_ray.seed.readers.transcripts import untangled
 from selfreward_ray.seed.readers.values import MEDIA, is_place_of_media, opening
@@ -55,19 +55,27 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
     first ones, and behind them those with one score alone. Of two rows with the same id the second one is bad. Raises
     `RowError` where too many are bad.
     """
-    seen: dict[str, str] = {}
-    groups: dict[tuple[Spoken, ...], _Group] = {}
     scale = Scale(reading)
-    lone: list[_Group] = []
-
-    def settled(group: _Group) -> Iterator[RankedSet | Dropped]:
-        """The sets of a row or of several, without those that the scale decides, which wait for the last row."""
+    lone: list[_Group] = []  # they wait for the last row, because all scores make the scale
+    for group in _groups(rows, form, reading, scale):
+        if isinstance(group, Dropped):
+            yield group
+            continue
         for exchange in group.exchanges:
-            if is_by_score(exchange) and len({one.score for one in exchange.replies} - {None}) == 1:
+            if has_one_score(exchange):
                 lone.append(_Group(group.id, group.where, [exchange]))
             else:
                 yield from _sets(group.id, group.where, [scale.ranked(exchange)], reading)
+    for group in lone:
+        yield from _sets(group.id, group.where, list(map(scale.ranked, group.exchanges)), reading)
+    scale.report()
+    reading.check_share()
 
+
+def _groups(rows: Iterable[Row], form: Format, reading: Reading, scale: Scale) -> Iterator[_Group | Dropped]:
+    """Each row alone, or, after the last row, those that ask the same, merged. `scale` notes all scores."""
+    seen: dict[str, str] = {}
+    groups: dict[tuple[Spoken, ...], _Group] = {}
     for number, row in enumerate(rows):
         found = read_row(row, form, reading)
         if isinstance(found, Dropped):
@@ -85,17 +93,13 @@ def ranked_sets(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator
         if form.merged:
             groups.setdefault(exchanges[0].before, group).exchanges += exchanges
         else:
-            yield from settled(_Group(group.id, row.where, exchanges))
+            yield _Group(group.id, row.where, exchanges)
     for group in groups.values():
         assert form.merged is not None
         try:
-            yield from settled(_Group(group.id, group.where, [merged(group.exchanges, form.merged)]))
+            yield _Group(group.id, group.where, [merged(group.exchanges, form.merged)])
         except LeftOut as reason:
             yield Dropped(group.where, "seed", str(reason))
-    for group in lone:
-        yield from _sets(group.id, group.where, list(map(scale.ranked, group.exchanges)), reading)
-    scale.tell()
-    reading.check_share()
 
 
 def asked_rows(rows: Iterable[Row], form: Format, reading: Reading) -> Iterator[Asked | Dropped]:

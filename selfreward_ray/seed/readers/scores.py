@@ -7,14 +7,19 @@ from selfreward_ray.seed.readers.exchanges import Exchange, Given
 from selfreward_ray.seed.readers.reading import Reading
 
 
-def is_by_score(exchange: Exchange) -> bool:
+def has_one_score(exchange: Exchange) -> bool:
+    """Whether its replies are ranked by scores, and no two of these differ."""
+    return _is_by_score(exchange) and len({one.score for one in exchange.replies} - {None}) == 1
+
+
+def _is_by_score(exchange: Exchange) -> bool:
     """Whether scores alone say how good its replies are."""
     replies = exchange.replies
     return any(one.score is not None for one in replies) and all(one.rank is None for one in replies)
 
 
 class Scale:
-    """The scores of a source. What a lone one is worth is known when all are."""
+    """The range of all scores of a source. Its middle decides whether a lone score is a good one."""
 
     def __init__(self, reading: Reading):
         self._reading = reading
@@ -23,6 +28,7 @@ class Scale:
         self._low = 0
 
     def note(self, replies: Sequence[Given]) -> None:
+        """Extend the range by the scores of `replies`."""
         for score in (reply.score for reply in replies if reply.score is not None):
             self._least = min(self._least, score) if self._known else score
             self._greatest = max(self._greatest, score) if self._known else score
@@ -34,7 +40,7 @@ class Scale:
         Where no two scores differ nothing was compared. Such replies have rank 0 if their score is good enough, and
         rank 1 otherwise, as replies that nobody liked.
         """
-        if not is_by_score(exchange):
+        if not _is_by_score(exchange):
             return exchange
         order = sorted({one.score for one in exchange.replies if one.score is not None}, reverse=True)
         first = 0
@@ -46,8 +52,8 @@ class Scale:
         )
         return replace(exchange, replies=tuple(replies))
 
-    def tell(self) -> None:
-        """Give the reading the sentence on replies that were taken for bad ones, for the end."""
+    def report(self) -> None:
+        """Add a sentence about lone scores below the minimum to the notes of the reading, at its end."""
         if self._low:
             why = "seed_data.minimum_score"
             if self._reading.wanted.minimum_score is None:

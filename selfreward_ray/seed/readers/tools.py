@@ -1,4 +1,4 @@
-"""Tools in the rows of a source: what is declared, what a message calls, and what a tool returned.
+"""Read tools from the rows of a source: their declarations, calls and results.
 
 Calls are OpenAI's ``tool_calls`` and ``function_call``, or JSON in a message of ShareGPT's role ``function_call``.
 Fields that are null in an object are left out: tables fill in those that other rows have. In a JSON text they stay.
@@ -22,7 +22,8 @@ TOOL_COLUMNS = ("tools", "functions")
 TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
 CALL_ROLES = ("function_call", "tool_call", "function-call")
 RESULT_ROLES = ("tool", "function", "observation", "function_response", "tool_response", "function-response", "ipython")
-_NO_TOOLS = ("", "[]", "{}", "null")
+NO_TOOLS = ("", "[]", "{}", "null")
+"""Texts of columns that declare no tools, as in a CSV file."""
 
 
 def declared_tools(values: Values) -> str:
@@ -30,7 +31,7 @@ def declared_tools(values: Values) -> str:
     for name in TOOL_COLUMNS:
         given = values.get(name)
         if isinstance(given, str):
-            given = None if given.strip() in _NO_TOOLS else _parsed(given, BAD_TOOLS)
+            given = None if given.strip() in NO_TOOLS else _parsed(given, BAD_TOOLS)
         else:
             given = _filled(given)
         if given:
@@ -51,7 +52,7 @@ def _tool(tool: Any) -> Any:
 
 
 def calls_of(item: Values) -> tuple[ToolCall, ...]:
-    """What a message calls."""
+    """The calls of a message."""
     given = item.get("tool_calls") or item.get("function_call")
     return calls_in(given) if given else ()
 

@@ -112,7 +112,7 @@ def _unclear(name: str, said: str, reading: Reading) -> RowError:
 
 
 def _side(column: str, other: str) -> str:
-    """What tells a column from its sister: the ``b`` of ``response_b``, the ``first`` of ``first_reply``."""
+    """The part of a column's name that `other` lacks: the ``b`` of ``response_b``, the ``first`` of ``first_reply``."""
     own, others = column.split("_"), other.split("_")
     words = [word for word, another in zip(own, others, strict=True) if word != another]
     return words[0][-1:] if len(own) == 1 and words[0][:-1] == others[0][:-1] else words[0]
