@@ -45,7 +45,7 @@ NAMING_BEHIND = (
     r"indicates?|is|marks?|means?|must|not|of|on|opens?|or|represents?|separates?|should|signals?|stands|starts?|tags?|"
     r"tells?|to|tokens?|vs|was|were|will|with|without)\b"
 )
-FIRST = re.compile(rf"\s*(?:(?!<s>){_BEGIN}(?=[^\s<])|<s>(?=\s)(?!{NAMING_BEHIND}))\s*")
+FIRST = re.compile(rf"\A\s*(?:(?!<s>){_BEGIN}(?=[^\s<])|<s>(?=\s)(?!{NAMING_BEHIND}))\s*")
 """The token that begins a text, right before its first word; behind ``<s>`` is a blank, or it is HTML."""
 STRUCK = re.compile(r"\s*<s>(?:(?!</?s>).)*[.!?]</s>\s*\Z", re.DOTALL)
 """A whole sentence: struck in HTML, or between two tokens."""
