@@ -110,7 +110,8 @@ def test_adapters_are_trained_and_nothing_else(matrix: Path, architecture: Archi
     matrices = {
         name
         for name, weight in model.named_parameters()
-        if weight.dim() > 1 and not any(part in name for part in ("embed", "wte", "wpe", "lm_head", ".gate.", "router."))
+        if weight.dim() > 1
+        and not any(part in name for part in ("embed", "wte", "wpe", "lm_head", ".gate.", "router."))
     }
     assert len([name for name in moved if "lora_" in name]) == 2 * len(matrices)
 

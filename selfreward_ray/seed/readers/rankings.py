@@ -21,6 +21,7 @@ from selfreward_ray.seed.readers.values import (
     whole_number,
 )
 
+RANKS_DISAGREE = "the response with the better rank (0 is the best) has the lower score; leave one of the two out"
 _TEXTS = ("text", "response", "content", "answer")
 _WEIGHTS = {"helpfulness": 0.65, "correctness": 0.8, "coherence": 0.45, "complexity": 0.55, "verbosity": -0.4}
 """Of HelpSteer2's reward model (Wang et al. 2024, arXiv 2406.08673)."""
@@ -36,7 +37,16 @@ def _ranked(values: Values, reading: Reading) -> list[Exchange]:
     replies = [
         _response(item, rank, score, reading) for item, rank, score in zip(responses, ranks, scores, strict=True)
     ]
+    if any(_contradict(one, other) for one in replies for other in replies):
+        raise BadRow(RANKS_DISAGREE)
     return [Exchange(before, tuple(_from_best(replies)))]
+
+
+def _contradict(better: Given, worse: Given) -> bool:
+    """Whether the reply with the better rank has the lower score."""
+    if better.rank is None or worse.rank is None or better.score is None or worse.score is None:
+        return False
+    return better.rank < worse.rank and better.score < worse.score
 
 
 def _response(item: Any, rank: Any, score: Any, reading: Reading) -> Given:

@@ -20,6 +20,8 @@ _MESSAGE_TELLS = frozenset(("role", "from", "speaker"))
 """Keys of which each message has one."""
 LOOKED_AT = 100
 """Number of first rows among which one that tells the format is looked for: some of them may be bad."""
+_MESSAGE_IN_TEXT = re.compile(r"""\s*\[\s*\{\s*['"](?:role|from|speaker|content|value)['"]\s*:""")
+UNREAD_MESSAGES = "a text holds messages in a form that is not read; write the rows as JSON lines or Parquet"
 _SHOWN = 3
 """How many reasons are shown where there are too many bad rows."""
 
@@ -195,22 +197,34 @@ class Reading:
 
 
 def _messages_in(value: Any) -> Any:
-    """The messages that a text holds as JSON or in Python's form, as in a CSV file; any other value as it is."""
+    """The messages that a text holds as JSON, in Python's or numpy's form, as in a CSV file; any other value as it is.
+
+    Raises `BadRow` for a list of messages in yet another form.
+    """
     if not isinstance(value, str) or not re.match(r"\s*\[\s*\{", value):
         return value
     found = listed(value)
-    return found if found and all(isinstance(one, dict) and _MESSAGE_TELLS & one.keys() for one in found) else value
+    if found is not None:
+        return found if all(isinstance(one, dict) and _MESSAGE_TELLS & one.keys() for one in found) else value
+    if value.rstrip().endswith("]") and _MESSAGE_IN_TEXT.match(value):
+        raise BadRow(UNREAD_MESSAGES)
+    return value
 
 
 def listed(text: str) -> list[Any] | None:
-    """The list that a text is in JSON or in Python's form; None if it is none."""
-    for read in (json.loads, ast.literal_eval):
+    """The list that a text is in JSON, in Python's or in numpy's form; None if it is none."""
+    for read in (json.loads, ast.literal_eval, _numpy_list):
         try:
             found = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         return found if isinstance(found, list) else None
     return None
+
+
+def _numpy_list(text: str) -> Any:
+    """The list in a text as numpy prints it, with a line end between two objects instead of a comma."""
+    return ast.literal_eval(re.sub(r"\}\n\s*\{", "}, {", text))
 
 
 def _left(name: str, value: Any, used: set[str]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ ROLES: dict[str, Role] = {
     "bot": "assistant",
     "model": "assistant",
 }
-_TRAINED_KEYS = ("weight", "train", "training", "loss", "loss_mask", "trainable", "output_with_loss")
+_TRAINED_KEYS = ("weight", "train", "train_on_turn", "training", "loss", "loss_mask", "trainable", "output_with_loss")
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
 ENDS = ("finished", "finish_reason", "stop_reason", "truncated")
 """Columns that say whether a model ended its reply."""

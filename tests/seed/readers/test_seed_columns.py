@@ -147,6 +147,27 @@ def test_a_word_for_no_input_is_none(read, empty):
     assert found.prompt == "Do it."
 
 
+def test_ranks_and_scores_that_contradict_each_other_are_a_bad_row(read):
+    rows = [
+        {"prompt": "p", "responses": [{"text": "a", "rank": 0, "score": low}, {"text": "b", "rank": 1, "score": 2}]}
+        for low in (1, 2, 3, None)
+    ]
+    first, *others = read(*rows)
+    assert isinstance(first, Dropped)
+    assert first.reason.startswith("the response with the better rank")
+    assert not any(isinstance(one, Dropped) for one in others)
+
+
+def test_messages_as_numpy_prints_them_are_read_and_others_are_no_text(read):
+    """As pandas' `to_csv` writes a column of messages."""
+    said = "[{'content': 'q', 'role': 'user'}\n {'content': 'it}\\n{', 'role': 'assistant'}]"
+    (found,) = read({"chosen": said, "rejected": said.replace("it}", "no}")})
+    assert (found.prompt, found.replies[0].text) == ("q", "it}\n{")
+    (bad,) = read({"prompt": "q", "chosen": "[{'role': 'user', 'content': array(['a'])}]", "rejected": "b"})
+    assert isinstance(bad, Dropped)
+    assert "messages in a form that is not read" in bad.reason
+
+
 def test_the_remedy_for_a_context_helps(read):
     (found,) = read({**PREFERENCE, "context": "There."}, columns={"input": "context"})
     assert found.prompt == "p\n\nThere."

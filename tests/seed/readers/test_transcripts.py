@@ -443,3 +443,12 @@ def test_messages_of_a_tree_with_marks_are_not_used(read):
     row = {"message_id": "m", "message_tree_id": "m", "text": "u", "role": "prompter"}
     reply = {**row, "message_id": "n", "parent_id": "m", "role": "assistant", "rank": 0, "text": CHATML}
     assert read(row, reply) == [Dropped("m", "seed", "every reply has the marks of a chat template")]
+
+
+@pytest.mark.parametrize("token", ["<|endoftext|>", "<bos>", "<|begin_of_text|>"])
+def test_a_token_that_begins_texts_stays_where_it_stands_within_one(token):
+    """It was taken out of the middle, so that two texts became one."""
+    asked = Spoken("user", f"Why does {token}Hello begin so?")
+    assert untangled(Exchange((asked,), (Given("So."),))).before == (asked,)
+    with pytest.raises(BadRow, match=UNPARSED):
+        untangled(Exchange((HI,), (Given("Ho.<|endoftext|>Question: more?"),)))
