@@ -33,7 +33,7 @@ def transcript(text: str) -> list[Spoken] | None:
             return spoken
     if _ends_open(text):
         raise BadRow(UNPARSED)  # it ends as a template ends a prompt, and begins as none does
-    if notations.UNKNOWN.match(text):
+    if notations.UNKNOWN.match(text) and not notations.ANALYSIS.match(text):  # that is a reply behind its thought
         raise BadRow(UNPARSED)
     return None
 
