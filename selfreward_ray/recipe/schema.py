@@ -274,7 +274,7 @@ class Recipe(Section):
     """Random seed of the run, for the division of seed data, the order of training examples, dropout and sampling."""
     model: str
     """The base model M0: a local folder, a hub name, or the object-store URI of a folder in Hugging Face format."""
-    iterations: NonNegativeInt = 2
+    iterations: int = Field(2, ge=0, le=1000)
     """Number of DPO iterations after SFT. 2 ends with M3, as in the paper; 0 ends with M1."""
     seed_data: SeedData = SeedData()
     """The human-ranked conversations."""
