@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
-    """Unknown fields are refused, and so are NaN, infinity, and truth values for numbers. A section is never changed."""
+    """Unknown fields are refused, and so are NaN, infinity and truth values for numbers. A section is never changed."""
 
     # Defaults are validated too: an integer 5 would give another fingerprint than the 5.0 read back from a file.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)

@@ -110,11 +110,14 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None
         ("seed=1.5", "'seed': must be a whole number (got 1.5)"),
         ("dpo.beta=big", "'dpo.beta': must be a number (got 'big')"),
         ("model=5", "'model': must be a text (quote what YAML reads as something else, such as '1' and 'yes') (got 5)"),
-        ("dpo.beta=no", "recipe field 'dpo.beta': must be a number (got False)"),
-        ("iterations=on", "recipe field 'iterations': must be a whole number (got True)"),
-        ("training.gpus_per_worker=yes", "recipe field 'training.gpus_per_worker': must be a whole number (got True)"),
-        ("training.dropout=no", "recipe field 'training.dropout': must be a number or null (got False)"),
-        ("iterations=99999999999999999999", "recipe field 'iterations': input should be less than or equal to 1000"),
+        ("dpo.beta=no", "'dpo.beta': must be a number (got False)"),
+        ("iterations=on", "'iterations': must be a whole number (got True)"),
+        ("training.gpus_per_worker=yes", "'training.gpus_per_worker': must be a whole number (got True)"),
+        ("training.dropout=no", "'training.dropout': must be a number or null (got False)"),
+        (
+            "iterations=99999999999999999999",
+            "'iterations': input should be less than or equal to 1000 (got 99999999999999999999)",
+        ),
     ],
 )
 def test_a_value_of_the_wrong_type_is_told_what_it_must_be(tmp_path: Path, override: str, message: str):
