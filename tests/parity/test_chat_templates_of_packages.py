@@ -30,7 +30,7 @@ REFUSED = {
     # Lists of parts are expected as content, or the turns must alternate with pictures.
     "idefics2": "does not show|shows a reply",
     "idefics3": "does not show|shows a reply",
-    "llava_next": "does not show|shows a reply",
+    "llava_next": "does not show|shows a reply|has no attribute 'text'",
     "smolvlm": "does not show|shows a reply",
 }
 EXAMPLES = 20
