@@ -44,7 +44,7 @@ def written(machine: str, config: dict[str, Any], data: str) -> Recipe:
     given = ["init", "--model", model(config), "--data", data, "--machine", machine, "--out", "mine.yaml"]
     done = CliRunner().invoke(app, given)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == "mine.yaml: try it with `selfreward run mine.yaml --run-dir runs/mine`\n"
+    assert done.stdout == "mine.yaml: look at it, then `selfreward check mine.yaml`\n"
     return load_recipe("mine.yaml")
 
 
@@ -86,7 +86,7 @@ def test_the_size_of_a_model_is_estimated_from_its_configuration(config: dict[st
 def test_data_without_ranks_teaches_answering_alone():
     rows = [{"instruction": f"Name sea {i}.", "input": "", "output": f"Sea {i}."} for i in range(200)]
     Path("d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = data_size("d.jsonl")
+    found = data_size("d.jsonl", {})
     assert (found.format, found.sets, found.ranked) == ("instruction", 200, 0)
     assert (found.ift, found.eft, found.held_out) == (200, 0, 0)
     recipe = written("cpu", SMALL, "d.jsonl")
@@ -96,7 +96,8 @@ def test_data_without_ranks_teaches_answering_alone():
 def test_a_prompt_that_stands_twice_is_counted_once():
     row = {"prompt": "Name a sea.", "responses": [{"text": "The North Sea.", "rank": 0}, {"text": "No.", "rank": 1}]}
     Path("d.jsonl").write_text("".join(json.dumps(row | {"prompt": f"Why {i % 50}?"}) + "\n" for i in range(100)))
-    assert (data_size("d.jsonl").sets, data_size("d.jsonl").ranked) == (50, 50)
+    found = data_size("d.jsonl", {})
+    assert (found.sets, found.ranked) == (50, 50)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +118,31 @@ def test_what_cannot_be_used_writes_nothing(given: dict[str, str], said: str):
     assert done.stderr.startswith(said)
     assert Path("there.yaml").read_text() == "model: mine\n"
     assert not Path("r.yaml").exists()
+
+
+def test_columns_of_other_names_are_given_as_in_a_recipe():
+    Path("prefs.csv").write_text(
+        "Frage;besser;schlechter\n" + "".join(f"Warum {i}?;Darum {i}.;Nein.\n" for i in range(40))
+    )
+    given = ["init", "--model", model(SMALL), "--data", "prefs.csv", "--machine", "cpu", "--out", "mine.yaml"]
+    columns = "seed_data.columns={prompt: Frage, chosen: besser, rejected: schlechter}"
+    done = CliRunner().invoke(app, [*given, columns, "seed_data.language=de"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    wanted = load_recipe("mine.yaml").seed_data
+    assert wanted.columns == {"prompt": "Frage", "chosen": "besser", "rejected": "schlechter"}
+    assert (wanted.language, wanted.ift + wanted.held_out > 0) == ("de", True)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("dpo.beta=0.2", "only how data are read can be given here"),
+        ("seed_data.colums={}", "unknown recipe field 'seed_data.colums'; did you mean 'seed_data.columns'?"),
+    ],
+)
+def test_only_how_data_are_read_can_be_given(override: str, said: str):
+    given = ["init", "--model", model(SMALL), "--data", preferences(9), "--machine", "cpu", "--out", "mine.yaml"]
+    done = CliRunner().invoke(app, [*given, override])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert not Path("mine.yaml").exists()

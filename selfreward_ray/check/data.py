@@ -13,7 +13,7 @@ from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.seed.readers import Reading, read_seed
 from selfreward_ray.steps.replies import check_no_model, read_replies
-from selfreward_ray.steps.seed import check_sets, read_sets
+from selfreward_ray.steps.seed import check_sets, read_sets, short_of
 from selfreward_ray.store.user_files import has_files, read_some_rows, read_user_rows
 
 MOST_ROWS = 20_000
@@ -42,6 +42,8 @@ def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
         counts += f", {len(sets.validation)} for validation"
     of = f"{reading.rows:,} rows" if whole else f"the first {MOST_ROWS:,} rows"
     yield f"{name}: {of} of the format {reading.format!r}: {counts}"
+    if whole and (short := short_of(sets, recipe)):
+        yield f"fewer sets than were asked for: {', '.join(short)}"
     if sets.dropped:
         yield f"left out: {len(sets.dropped):,} of {offered:,}: {commonest(sets.dropped)}"
     yield from [*said, *reading.notes()]

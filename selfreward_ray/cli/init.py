@@ -1,7 +1,7 @@
 """The command that writes a first recipe."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -17,11 +17,15 @@ def init(
         Literal["cpu", "1gpu", "8gpu"], typer.Option("--machine", help="CPU cores, one GPU, or eight of 80 GB.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+        typer.Argument(metavar="KEY=VALUE", help="How the data are read: fields of seed_data, such as columns."),
+    ] = None,
 ) -> None:
     """Write a commented recipe for a model, data and a machine."""
     with explained():
         from selfreward_ray.errors import UserError
-        from selfreward_ray.recipe.text import parse_recipe
+        from selfreward_ray.recipe.text import parse_recipe, reading_fields
         from selfreward_ray.reporting.silence import doing
         from selfreward_ray.starter.sizes import data_size, model_size
         from selfreward_ray.starter.text import starter_text
@@ -30,9 +34,10 @@ def init(
         if out.exists():
             raise UserError(f"{out} exists; choose another --out, or remove it")
         with doing("looking at the model and the data"):
-            size, rows = model_size(model), data_size(data)
-        text = starter_text(model, data, machine, size, rows)
+            fields = reading_fields(overrides or [])
+            size, rows = model_size(model), data_size(data, fields)
+        text = starter_text(model, data, machine, size, rows, fields)
         parse_recipe(load_yaml(text))
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
-    typer.echo(f"{out}: try it with `selfreward run {out} --run-dir runs/{out.stem}`")
+    typer.echo(f"{out}: look at it, then `selfreward check {out}`")

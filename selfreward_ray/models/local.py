@@ -1,5 +1,6 @@
 """Find a model by its local folder, hub name or object-store URI, and fetch it to this node if necessary."""
 
+import difflib
 import hashlib
 import io
 import json
@@ -176,10 +177,18 @@ def _from_hub(name: str, weights: bool, progress: FetchProgress) -> _Here:
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status == 429 or status >= 500:
             raise  # the hub is busy: a restart may succeed
+        said = str(error).strip().partition("\n")[0]  # the client's messages have several lines
         raise UserError(
-            f"cannot fetch model {name!r} from the hub, and there is no local folder of that name: "
-            + " ".join(str(error).split())  # the client's messages have several lines
+            f"cannot fetch model {name!r} from the hub, and there is no local folder of that name{_near(name)}: {said}"
         ) from error
+
+
+def _near(name: str) -> str:
+    """A folder with nearly that name, for a message."""
+    path = Path(name)
+    beside = [one.name for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""
 
 
 def _bar_telling(progress: FetchProgress) -> type[Any]:

@@ -62,6 +62,17 @@ def overridden(recipe: Recipe, overrides: list[str]) -> Recipe:
     return _overridden(recipe.model_dump(mode="json"), overrides)
 
 
+def reading_fields(overrides: list[str]) -> dict[str, Any]:
+    """The fields of ``seed_data`` in ``key=value`` overrides, which may name no others. Raises `RecipeError`."""
+    values: dict[str, Any] = {"model": "", "seed_data": {}}
+    for override in overrides:
+        if not override.startswith("seed_data."):
+            raise RecipeError(f"override {override!r}: only how data are read can be given here (seed_data.columns=…)")
+        _apply(values, override)
+    parse_recipe(values)
+    return dict(values["seed_data"])
+
+
 def recipe_text(path: str | Path) -> str:
     """The text of the file `path`, or of the shipped recipe of that name where there is no such file.
 

@@ -1,6 +1,7 @@
 """What a first recipe depends on: how large the model is, and what the data can give."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -75,9 +76,10 @@ def _size(config: dict[str, Any], name: str) -> int:
     raise KeyError(name)
 
 
-def data_size(source: str) -> DataSize:
-    """Look at the data. Raises `UserError` as `read_seed` does, and if no set can be used."""
-    wanted = SeedData(source=source, language=None)
+def data_size(source: str, fields: Mapping[str, Any]) -> DataSize:
+    """Look at the data, read by `fields` of ``seed_data``. Raises `UserError` as `read_seed` does, and if no set can be
+    used."""
+    wanted = SeedData.model_validate({"language": None, **fields, "source": source})
     reading = Reading(wanted)
     sets: dict[Any, RankedSet] = {}
     reasons: list[str] = []

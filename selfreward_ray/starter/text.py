@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from selfreward_ray.reporting.formatting import amount, number
 from selfreward_ray.starter.sizes import DataSize, ModelSize
@@ -19,14 +20,16 @@ _LORA_RATE = 10
 """Adapters learn at a rate so many times as high."""
 
 
-def starter_text(model: str, data: str, machine: Machine, size: ModelSize, rows: DataSize) -> str:
-    """A recipe as YAML."""
+def starter_text(
+    model: str, data: str, machine: Machine, size: ModelSize, rows: DataSize, fields: Mapping[str, Any]
+) -> str:
+    """A recipe as YAML. `fields` are those of ``seed_data`` by which the data were read."""
     gpus = _GPUS[machine]
     states = _TRAINED_BYTES * size.parameters
     lora = gpus > 0 and states / gpus > _GPU_BYTES / 2
     parts = [
         _head(model, machine, size),
-        _seed_data(data, rows),
+        _seed_data(data, rows, fields),
         _sampling(gpus, size),
         _training(gpus, size, rows, lora),
         _inference(gpus, size),
@@ -44,7 +47,9 @@ iterations: 2                    # M1 by SFT, then M2 and M3 by DPO, as in the p
 """
 
 
-def _seed_data(data: str, rows: DataSize) -> str:
+def _seed_data(data: str, rows: DataSize, fields: Mapping[str, Any]) -> str:
+    others = "".join(f"\n  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+    language = "\n  language: null                 # all languages; the paper keeps English alone"
     if rows.eft:
         judging = f"  eft: {rows.eft:<26}# teach judging: verdicts on ranked replies; the paper: 1630"
         held = f"  held_out: {rows.held_out:<21}# measure judge and models, and are never trained on; the paper: 190"
@@ -54,8 +59,7 @@ def _seed_data(data: str, rows: DataSize) -> str:
     return f"""\
 # {amount(rows.sets, "set")} of the format {rows.format}, {number(rows.ranked)} of them with two different ranks.
 seed_data:
-  source: {_quoted(data)}
-  language: null                 # all languages; the paper keeps English alone
+  source: {_quoted(data)}{others}{"" if "language" in fields else language}
   ift: {rows.ift:<26}# teach answering: each prompt with its best reply; the paper: 3200
 {judging}
 {held}

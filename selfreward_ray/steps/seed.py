@@ -50,11 +50,9 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
         step.write(sets.dropped, Dropped, "dropped")
         progress.update(len(sets.ift))
         kept = {"ift": len(sets.ift), "eft": len(sets.eft), "held_out": len(sets.held_out)}
-        wanted = {"ift": sizes.ift, "held_out": sizes.held_out}
         if sizes.validation:
-            kept["validation"], wanted["validation"] = len(sets.validation), sizes.validation
-        short = [f"{kept[end]} of {asked} {end}" for end, asked in wanted.items() if kept[end] < asked]
-        if short:
+            kept["validation"] = len(sets.validation)
+        if short := short_of(sets, recipe):
             progress.say(f"seed_data.source gave fewer sets than were asked for: {', '.join(short)}")
         metrics = kept | reading.figures()
         if any(row.tool_use for row in sets.ift) or any(item.reason == NO_TOOLS for item in sets.dropped):
@@ -66,6 +64,16 @@ def _given(recipe: Recipe) -> tuple[SeedSets, int]:
     """The sets of an installed source, and how many there are."""
     sets = given_sets(recipe)
     return sets, len([*sets.ift, *sets.eft, *sets.held_out, *sets.validation]) + len(sets.dropped)
+
+
+def short_of(sets: SeedSets, recipe: Recipe) -> list[str]:
+    """What there are fewer sets of than were asked for: ``7 of 49 ift``."""
+    sizes = recipe.seed_sizes()
+    return [
+        f"{kept} of {asked} {end}"
+        for end in ("ift", "held_out", "validation")
+        if (kept := len(getattr(sets, end))) < (asked := getattr(sizes, end))
+    ]
 
 
 def read_sets(

@@ -53,6 +53,8 @@ class Folder:
             filesystem, path = fs.FileSystem.from_uri(absolute(self.uri))
         except (ValueError, TypeError) as error:
             remedy = "; write %20 for a space" if " " in self.uri else ""
+            if self.uri.lower().startswith(("http://", "https://")):
+                remedy = "; download it, and name the file"
             raise UserError(f"cannot open storage {self.uri!r}: {error}{remedy}") from None
         except OSError as error:
             raise FileNotFoundError(
