@@ -44,16 +44,17 @@ def test_the_innermost_is_said_and_then_the_outer_one_again(log: Console):
             wait_for(log, 1)
         inner = len(lines(log))
         wait_for(log, inner + 1)
-    assert lines(log)[0].startswith("M2 · DPO  0/8 steps  0:00 elapsed")
-    assert lines(log)[inner:][0] == "M2 · DPO: preparing  0:00 elapsed"
+    assert lines(log)[0].startswith("M2 · DPO  0/8 steps  0:")
+    assert lines(log)[inner:][0].startswith("M2 · DPO: preparing  0:")
 
 
-def test_nothing_is_said_after_the_end_nor_while_others_speak(log: Console):
+def test_nothing_is_said_after_the_end_nor_while_others_speak(log: Console, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(silence, "SECONDS_BETWEEN_LINES", 1)  # longer than a busy machine stands still
     with doing("starting Ray", log):
-        for _ in range(20):
+        for _ in range(12):
             warn("a line of something else", log)
-            time.sleep(0.005)
-    time.sleep(0.2)
+            time.sleep(0.1)
+    time.sleep(1.1)
     assert set(lines(log)) == {"a line of something else"}
 
 

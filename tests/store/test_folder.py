@@ -194,6 +194,11 @@ def test_one_place_is_the_same_in_every_spelling(tmp_path: Path, monkeypatch: py
     assert same_place("s3://b/run/") == same_place("s3://b/run") != same_place("s3://b/run/M1")
 
 
+def test_an_address_of_the_web_is_to_be_downloaded():
+    with pytest.raises(UserError, match="'https://example.com/a.jsonl': .*; download it, and name the file"):
+        Folder("https://example.com/a.jsonl").filesystem()
+
+
 def test_a_space_in_a_uri_is_written_as_percent_20(tmp_path: Path):
     with pytest.raises(UserError, match=r"cannot open storage 'file:///my run': .*; write %20 for a space"):
         Folder("file:///my run").filesystem()

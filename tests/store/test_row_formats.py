@@ -179,7 +179,7 @@ def test_a_word_of_a_text_tells_no_kind(tmp_path: Path):
     assert fields(tmp_path / "a.jsonl") == [row]
 
 
-@pytest.mark.parametrize("kind", filter(None, PACKED))
+@pytest.mark.parametrize("kind", [kind for kind in PACKED if kind])
 def test_a_file_that_is_packed_and_cut_off_is_an_error(tmp_path: Path, kind: str):
     (tmp_path / f"a.jsonl{kind}").write_bytes(PACKED[kind](lines(*[{"n": str(n)} for n in range(999)]))[:-9])
     with pytest.raises(RowError, match=r"cannot read .*: .* is the file whole\?"):
