@@ -11,7 +11,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.seed.readers import Reading, read_seed
-from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.evaluate import agreement_verdicts
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
@@ -48,7 +48,7 @@ def agreement(recipe: Recipe, *, model: str, data: str, out: str, label: str = "
 
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="sets", label=label, refused=len(dropped),
-        measure=measure, only_judges=True, thinking=switches(recipe, "agreement"),
+        measure=measure,
     )  # fmt: skip
 
 

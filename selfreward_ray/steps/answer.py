@@ -8,7 +8,6 @@ from selfreward_ray.inference.programs import answer_question
 from selfreward_ray.prompts.given import prompt_reading, read_questions
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import AnsweredQuestion, Question
-from selfreward_ray.steps.asked_model import switches
 from selfreward_ray.steps.given import reading_part, write_offered
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.folder import Folder
@@ -43,5 +42,4 @@ def answer(recipe: Recipe, *, model: str, questions: str, out: str, label: str =
     reading = prompt_reading(recipe.prompts.model_copy(update={"bad_rows": "stop"}), "--questions")
     asked = read_questions(read_some_rows(questions, None, "--questions"), reading)
     offered = write_offered(step, asked, Question, reading)
-    thinking = switches(recipe, "answer")
-    return PooledStep(step, job, recipe, model, offered.rows, unit="questions", label=label, thinking=thinking)
+    return PooledStep(step, job, recipe, model, offered.rows, unit="questions", label=label)

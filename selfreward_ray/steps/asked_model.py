@@ -17,7 +17,7 @@ _SECTIONS = {
     "propose": ("prompts",),
     **dict.fromkeys(("sample", "answer"), ("respond",)),
     **dict.fromkeys(("respond", "evaluate"), ("respond", "judge")),
-    "benchmark": (),
+    **dict.fromkeys(("benchmark", "benchmark-requests"), ()),
     **dict.fromkeys(JUDGING_STEPS, ("judge",)),
 }
 """The recipe's sections by which the steps that ask a model sample from it."""

@@ -11,7 +11,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.judging.head_to_head import match_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
-from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.given import reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.replies import first_replies
@@ -46,8 +46,7 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
         step.write(dropped, Dropped, "dropped")
     return PooledStep(
         step, job, recipe, model, step.folder / "offered", unit="pairs", label=label, refused=len(dropped),
-        measure=lambda: {"left": _place(left), "right": _place(right), **_figures(step)}, only_judges=True,
-        thinking=switches(recipe, "compare"),
+        measure=lambda: {"left": _place(left), "right": _place(right), **_figures(step)},
     )  # fmt: skip
 
 

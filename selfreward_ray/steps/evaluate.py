@@ -11,7 +11,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet, ScoredReply
-from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.tables import read_rows
@@ -47,7 +47,6 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
 
     return PooledStep(
         step, job, recipe, model, rows, unit="prompts", label=label, measure=measure,
-        thinking=switches(recipe, "evaluate"),
     )  # fmt: skip
 
 

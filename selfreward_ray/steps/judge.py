@@ -6,7 +6,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
-from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.given import reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.replies import offered_replies
@@ -27,6 +27,5 @@ def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "j
     offered = offered_replies(step, replies, "--replies", recipe)
     return PooledStep(
         step, job, recipe, model, offered.rows, unit="prompts", label=label, refused=offered.refused,
-        measure=lambda: offered.figures, only_judges=True,
-        thinking=switches(recipe, "judge"),
+        measure=lambda: offered.figures,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Common parts of the steps that run on a pool of replicas: resume, progress and counts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from selfreward_ray.errors import UserError
@@ -13,7 +13,7 @@ from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.steps.asked_model import check_endpoint, check_thinking
+from selfreward_ray.steps.asked_model import JUDGING_STEPS, check_endpoint, check_thinking, switches
 from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
@@ -37,10 +37,6 @@ class PooledStep:
     """Number of input rows that the step has dropped itself: they are in its table `dropped` and not in `rows`."""
     measure: Callable[[], dict[str, Any]] = dict
     """Computes the manifest's metrics when all rows are written."""
-    only_judges: bool = False
-    """Whether the model only gives verdicts, so that an endpoint can take its place."""
-    thinking: Mapping[str, bool | None] = field(default_factory=dict)
-    """The values of the recipe's fields for thinking that the step uses, by their names."""
 
 
 def run_pooled(
@@ -53,10 +49,10 @@ def run_pooled(
     later steps have written by then are kept.
     """
     for step in steps:
-        check_endpoint(step.model, step.recipe, step.only_judges)
+        check_endpoint(step.model, step.recipe, only_judges=step.step.name in JUDGING_STEPS)
     unfinished = [step for step in steps if not step.step.is_done()]
     for step in unfinished:
-        check_thinking(step.model, step.thinking)
+        check_thinking(step.model, switches(step.recipe, step.step.name))
     manifests = []
     with ExitStack() as engines:
         shared = _SharedPool(unfinished, engines, open_pool or pool.open_pool)

@@ -6,7 +6,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.given import offered_prompts, reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
@@ -26,5 +26,5 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     offered = offered_prompts(step, prompts, "--prompts", recipe)
     return PooledStep(
         step, job, recipe, model, offered.rows, unit="prompts", label=label, refused=offered.refused,
-        measure=lambda: offered.figures, thinking=switches(recipe, "respond"),
+        measure=lambda: offered.figures,
     )  # fmt: skip

@@ -6,7 +6,6 @@ from selfreward_ray.inference import programs
 from selfreward_ray.inference.block import Job
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.steps.asked_model import switches
 from selfreward_ray.steps.given import offered_prompts, reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
@@ -25,5 +24,5 @@ def sample(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = "
     offered = offered_prompts(step, prompts, "--prompts", recipe)
     return PooledStep(
         step, job, recipe, model, offered.rows, unit="prompts", label=label, refused=offered.refused,
-        measure=lambda: offered.figures, thinking=switches(recipe, "sample"),
+        measure=lambda: offered.figures,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedSet, RankedSet
-from selfreward_ray.steps.asked_model import judging, switches
+from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step, finished_step
 
@@ -20,5 +20,4 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has at least two replies
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, row_tokens)
     rows = finished_step(seed_data, "seed") / "eft"
-    thinking = switches(recipe, "verdicts")
-    return PooledStep(step, job, recipe, model, rows, unit="sets", label=label, only_judges=True, thinking=thinking)
+    return PooledStep(step, job, recipe, model, rows, unit="sets", label=label)

@@ -93,7 +93,7 @@ def _stored(source: Path) -> dict[str, Tensor]:
     Raises `UserError` for a file that is missing or damaged: its header is checked against its size.
     """
     state: dict[str, Tensor] = {}
-    for file in _weight_files(source):
+    for file in weight_files(source):
         try:
             with safe_open(file, "pt") as tensors:
                 state |= {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
@@ -102,7 +102,7 @@ def _stored(source: Path) -> dict[str, Tensor]:
     return state
 
 
-def _weight_files(source: Path) -> list[Path]:
+def weight_files(source: Path) -> list[Path]:
     """Those that transformers reads. A folder may hold the same weights in another form beside them.
 
     Raises `UserError` where there are none, and for a damaged index.

@@ -5,7 +5,6 @@ and one tensor in the model. vLLM, and whoever else reads the folder, knows the 
 exported as the folder that it was read from: each of its weights becomes the tensors that it was made of.
 """
 
-import json
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, dot
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.training.agreement import from_rank_0, together
-from selfreward_ray.training.shards import INDEX
+from selfreward_ray.training.loading import weight_files
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -124,12 +123,8 @@ def folder_names(source: Path, config: Any) -> FolderNames:
 
 def stored_shapes(source: Path) -> Shapes:
     """Names and shapes of the tensors in the weight files of `source`; only their headers are read."""
-    files = [source / "model.safetensors"]
-    if not files[0].exists():
-        listed = json.loads((source / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = [source / name for name in sorted(set(listed.values()))]
     shapes: Shapes = {}
-    for file in files:
+    for file in weight_files(source):
         with safe_open(file, "pt") as tensors:
             shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     return shapes
