@@ -36,6 +36,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("tiny-model"))
 
 
+@pytest.fixture(autouse=True)
+def as_on_a_fast_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command prints does not depend on how busy this machine is: no line is repeated after ten seconds."""
+    monkeypatch.setattr("selfreward_ray.reporting.silence.SECONDS_BETWEEN_LINES", 3600)
+
+
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked at before a command begins: what it is given is not there."""

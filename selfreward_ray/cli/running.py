@@ -43,7 +43,8 @@ def prepared(
         loaded = load_recipe(recipe, overrides)
         from selfreward_ray.check.check import check_step, require
 
-        require(check_step(loaded, step, out, inputs))
+        with doing("checking the recipe and what the step is given"):
+            require(check_step(loaded, step, out, inputs))
         yield loaded
 
 

@@ -46,7 +46,8 @@ def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
 
     with doing("at work"):
         part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
-        require(check_run(part, run_dir))
+        with doing("checking the recipe and what it names"):
+            require(check_run(part, run_dir))
         with joined_cluster():
             from selfreward_ray import loop
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from selfreward_ray.reporting.formatting import duration, visible
 
 SECONDS_BETWEEN_LINES = 10
-_CHECKS_BETWEEN_LINES = 20
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 _running: list[Callable[[], None]] = []
 """Functions that print a line each. Only the last one, the innermost, is called."""
@@ -59,7 +59,7 @@ def _start_watching() -> None:
 
 def _watch() -> None:
     while True:
-        time.sleep(SECONDS_BETWEEN_LINES / _CHECKS_BETWEEN_LINES)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
         if time.monotonic() - _printed >= SECONDS_BETWEEN_LINES:
             for say in _running[-1:]:  # none, if the last one has just ended
                 say()

@@ -11,9 +11,14 @@ from selfreward_ray.reporting.progress import Progress, warn
 from selfreward_ray.reporting.silence import doing
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Console:
+@pytest.fixture(autouse=True)
+def seconds_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence, "SECONDS_BETWEEN_LINES", 0.05)
+    monkeypatch.setattr(silence, "_SECONDS_BETWEEN_LOOKS", 0.005)
+
+
+@pytest.fixture
+def log() -> Console:
     return Console(file=StringIO(), width=40)
 
 
@@ -58,8 +63,7 @@ def test_nothing_is_said_after_the_end_nor_while_others_speak(log: Console, monk
     assert set(lines(log)) == {"a line of something else"}
 
 
-def test_a_terminal_with_a_bar_gets_no_lines(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(silence, "SECONDS_BETWEEN_LINES", 0.05)
+def test_a_terminal_with_a_bar_gets_no_lines():
     out = StringIO()
     console = Console(file=out, width=80, force_terminal=True, force_interactive=True, color_system=None)
     with Progress("M2 · DPO", total=8, unit="steps", console=console):
