@@ -100,13 +100,18 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
     try:
         if trained:
             longest = longest_training(recipe) if recipe else 1
-            yield from (f"it cannot be trained here: it has {reason}" for reason in untrainable(config, longest))
+            yield from (f"it cannot be trained here: it has {_remedied(why)}" for why in untrainable(config, longest))
         if recipe is not None:
             yield from too_long(config, recipe, trained, asked)
             if asked and (problem := head_fault(config, recipe)):
                 yield problem
     except (ValueError, TypeError) as error:
         yield f"its config.json has a value of another type than is meant ({error}); copy it again"
+
+
+def _remedied(reason: str) -> str:
+    """A reason that an architecture cannot be trained; those that lie in sizes have their remedy."""
+    return reason if "; " in reason else f"{reason}; name a model of another family (the manual's page Architectures)"
 
 
 def _configuration(folder: Path) -> dict[str, Any]:
