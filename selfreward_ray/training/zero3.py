@@ -61,6 +61,16 @@ def deepspeed_config(optimization: Optimization, training: Training, ranks: int)
     }
 
 
+def join_ranks(gpus_per_worker: int) -> None:
+    """Let DeepSpeed communicate by the process group of this rank, or by a new one.
+
+    Without its kernel for shared memory: on CPUs it is compiled at the first start, which takes a minute and needs a
+    compiler and ninja, and inference alone uses it.
+    """
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=collectives(gpus_per_worker))
+
+
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone.
 
@@ -68,7 +78,7 @@ def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     cannot, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
     """
     settings = deepspeed_config(job.optimization, job.training, ranks)
-    deepspeed.init_distributed(dist_backend=collectives(job.training.gpus_per_worker))
+    join_ranks(job.training.gpus_per_worker)
     config = together(lambda: _configuration(source, job.training.dropout))
     model = load_sharded(source, config, settings, getattr(torch, job.training.dtype))
     policy = together(lambda: _policy(model, config, job))

@@ -27,6 +27,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_nothing_is_compiled_on_a_worker(trained: Path):
+    assert not (trained / "compiled").exists()
+
+
 def said(trained: Path, case: Case) -> dict[str, Any]:
     return json.loads((trained / case.name / "said.json").read_text())
 

@@ -99,9 +99,9 @@ def load(folder: str) -> None:
 
     from selfreward_ray.recipe.training import Dpo, Training
     from selfreward_ray.training.loading import load_sharded
-    from selfreward_ray.training.zero3 import deepspeed_config
+    from selfreward_ray.training.zero3 import deepspeed_config, join_ranks
 
-    deepspeed.init_distributed(dist_backend="gloo")
+    join_ranks(gpus_per_worker=0)
     settings = deepspeed_config(Dpo(), Training(dtype="float32"), 2)
     settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     heard: dict[str, Any] = {}

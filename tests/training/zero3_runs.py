@@ -167,10 +167,10 @@ def accumulate(folder: str) -> None:
     import torch
     from deepspeed.utils import safe_get_full_grad
 
-    from selfreward_ray.training.zero3 import deepspeed_config
+    from selfreward_ray.training.zero3 import deepspeed_config, join_ranks
 
     settings = deepspeed_config(Dpo(), Training(dtype="bfloat16"), int(os.environ["WORLD_SIZE"]))
-    deepspeed.init_distributed(dist_backend="gloo")
+    join_ranks(gpus_per_worker=0)
     with deepspeed.zero.Init(config_dict_or_path=settings):
         layer = torch.nn.Linear(4, 1, bias=False)
     engine, *_ = deepspeed.initialize(model=layer, optimizer=torch.optim.AdamW(layer.parameters()), config=settings)
