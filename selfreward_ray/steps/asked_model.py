@@ -5,8 +5,9 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
-from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import model_and_adapter
+from selfreward_ray.models.light_tokenizer import LightTokenizer
+from selfreward_ray.models.local import without_weights
+from selfreward_ray.models.template import ChatTemplate
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 
@@ -81,11 +82,8 @@ def check_thinking(model: str, asked: Mapping[str, bool | None]) -> None:
     fields = [name for name, thinking in asked.items() if thinking is not None]
     if not fields or is_endpoint(model):
         return
-    folder, _ = model_and_adapter(model, weights=False)
-    try:
-        ChatCodec(folder).template.require_switch()
-    except UserError as error:
-        raise UserError(f"{' and '.join(fields)}: {error}") from None
+    found = without_weights(model, adapters=True)
+    ChatTemplate(found.uri, LightTokenizer(found.folder, found.uri)).require_switch(fields)
 
 
 def proposer_of(recipe: Recipe) -> str:

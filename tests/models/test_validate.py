@@ -368,10 +368,17 @@ def test_what_a_folder_lacks_is_the_only_problem(tmp_path: Path):
     assert "is neither a local folder" in validate("no-such-model")[0]
 
 
-def test_endpoints_and_adapters_are_not_looked_into(tmp_path: Path):
-    assert validate("http://127.0.0.1:9/v1#judge") == []
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert validate(str(tmp_path)) == []
+def test_the_base_of_an_adapter_is_validated_and_an_adapter_is_not_trained(tmp_path: Path):
+    base, adapter = write_model(tmp_path / "m"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").touch()
+    settings = {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": 8}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    assert validate(str(adapter), recipe(), trained=False) == []
+    (problem,) = validate(str(adapter), recipe(judge={"thinking": False}), trained=False)
+    assert problem.startswith(f"judge.thinking: model '{base}' has no switch for thinking: ")
+    (problem,) = validate(str(adapter), recipe())
+    assert problem.startswith(f"'{adapter}' is a LoRA adapter, but a model is needed here; ")
 
 
 SHORT = {"sampling": {"max_tokens": 512}}
