@@ -13,8 +13,8 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.models.fit import is_computed, misfit
+from selfreward_ray.models.headers import INDEX, WEIGHTS
 from selfreward_ray.training.agreement import on_rank_0
-from selfreward_ray.training.shards import INDEX
 
 
 def load_sharded(source: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype) -> Any:
@@ -93,7 +93,7 @@ def _stored(source: Path) -> dict[str, Tensor]:
     Raises `UserError` for a file that is missing or damaged: its header is checked against its size.
     """
     state: dict[str, Tensor] = {}
-    for file in weight_files(source):
+    for file in _weight_files(source):
         try:
             with safe_open(file, "pt") as tensors:
                 state |= {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
@@ -102,17 +102,15 @@ def _stored(source: Path) -> dict[str, Tensor]:
     return state
 
 
-def weight_files(source: Path) -> list[Path]:
+def _weight_files(source: Path) -> list[Path]:
     """Those that transformers reads. A folder may hold the same weights in another form beside them.
 
     Raises `UserError` where there are none, and for a damaged index.
     """
-    if (source / "model.safetensors").exists():
-        return [source / "model.safetensors"]
+    if (source / WEIGHTS).exists():
+        return [source / WEIGHTS]
     if not (source / INDEX).exists():
-        raise UserError(
-            f"{source} has neither model.safetensors nor {INDEX}; save the model again with save_pretrained"
-        )
+        raise UserError(f"{source} has neither {WEIGHTS} nor {INDEX}; save the model again with save_pretrained")
     try:
         index = json.loads((source / INDEX).read_text(encoding="utf-8"))
     except ValueError as error:
