@@ -125,6 +125,11 @@ class ChatTemplate:
         """The marks of thoughts that the template or the tokenizer names; ``<think>`` if they name none."""
         return self._named_marks or (THINK,)
 
+    @property
+    def mark_texts(self) -> set[str]:
+        """The opening and closing texts of `marks`."""
+        return {text for mark in self.marks for text in (mark.opening, mark.closing)}
+
     @cached_property
     def _named_marks(self) -> tuple[Marks, ...]:
         added = {token.content for token in self._tokenizer.added_tokens_decoder.values()}
