@@ -1,7 +1,7 @@
 """The command that writes a first recipe."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,7 +18,7 @@ def init(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+        list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="How the data are read: fields of seed_data, such as columns."),
     ] = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """Commands for whole runs."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -58,11 +58,11 @@ def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
 def rehearse(
     recipe: RecipeName,
     cluster: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--cluster", metavar="FILE", help="A cluster file for `ray up`, whose node types are simulated."),
     ] = None,
     run_dir: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--run-dir", metavar="URI", help="The real run's folder. A local S3 server replaces a bucket."),
     ] = None,
     overrides: Overrides = None,
