@@ -11,7 +11,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from selfreward_ray.models.local import tokenizer_settings
+from selfreward_ray.models.json_files import tokenizer_settings
 from selfreward_ray.models.vocabulary import Added, Vocabulary, read_vocabulary
 
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")

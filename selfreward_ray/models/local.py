@@ -14,6 +14,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
+from selfreward_ray.models.json_files import tokenizer_settings
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.shipped import DEMO_MODEL
 from selfreward_ray.store.folder import Folder, absolute
@@ -276,22 +277,6 @@ def _named_templates(value: Any) -> list[str]:
 def _has_template_file(model: Found) -> bool:
     file = model.folder / "chat_template.jinja"
     return file.name in model.names and bool(file.read_text(encoding="utf-8").strip())
-
-
-def tokenizer_settings(folder: Path, uri: str) -> dict[str, Any]:
-    """The settings of the folder's tokenizer, those of its special tokens included. Raises `UserError`, which names the
-    model `uri`, for a damaged file."""
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            read = json.loads((folder / name).read_text(encoding="utf-8"))
-            # Null in the one leaves what the other says.
-            settings |= {key: value for key, value in ({} | read).items() if value is not None or key not in settings}
-        except FileNotFoundError:
-            continue
-        except (ValueError, TypeError) as error:
-            raise UserError(f"model {uri!r}: its {name} is not a JSON object ({error}); copy it again") from None
-    return settings
 
 
 def _without_eos(config: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from selfreward_ray.models.architectures import FAMILIES
 from selfreward_ray.models.architectures.parts import Family, Untold, shapes_of
 from selfreward_ray.models.fit import Shapes, is_computed, misfit
 from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
+from selfreward_ray.models.json_files import configuration
 from selfreward_ray.models.kinds import no_language_model, quantized, untrainable
 from selfreward_ray.models.lengths import head_fault, longest_training, too_long
 from selfreward_ray.models.light_tokenizer import LightTokenizer
@@ -41,7 +42,7 @@ def validate(
     """
     try:
         found = without_weights(uri, adapters=not trained)
-        model = _Model(found, _configuration(found), LightTokenizer(found.folder, found.uri))
+        model = _Model(found, configuration(found.folder, found.uri), LightTokenizer(found.folder, found.uri))
         problems = [f"model {found.uri!r}: {problem}" for problem in _problems(model, recipe, trained, asked)]
         return problems + list(_template(model, recipe, asked))
     except UserError as error:
@@ -85,18 +86,6 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
                 yield problem
     except (ValueError, TypeError) as error:
         yield f"its config.json has a value of another type than is meant ({error}); copy it again"
-
-
-def _configuration(model: Found) -> dict[str, Any]:
-    try:
-        config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"model {model.uri!r}: its config.json is not JSON ({error}); copy it again") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise UserError(
-            f"model {model.uri!r}: its config.json has no model_type; copy the one that save_pretrained wrote"
-        )
-    return config
 
 
 def _headers(model: Found) -> Headers:

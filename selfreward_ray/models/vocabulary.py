@@ -1,13 +1,12 @@
 """Ids that a tokenizer gives, from its files: each needs a row of the model's embeddings."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.models.json_files import read_object
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Vocabulary:
 def read_vocabulary(folder: Path, uri: str) -> Vocabulary:
     """The ids of the tokenizer in `folder`; without tokenizer.json only added tokens are known. Raises `UserError`,
     which names the model `uri`, for a damaged file."""
-    read = partial(_read, folder, uri)
+    read = partial(read_object, folder, uri)
     content = read("tokenizer.json")
     model = content.get("model")
     listed = model.get("vocab") if isinstance(model, dict) else None
@@ -58,15 +57,3 @@ def _added(content: dict[str, Any], earlier: dict[str, Any], settings: dict[str,
         yield Added(int(number), str(token["content"]), bool(token.get("special")))
     for token in content.get("added_tokens") or ():
         yield Added(int(token["id"]), str(token["content"]), bool(token.get("special")))
-
-
-def _read(folder: Path, uri: str, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"model {uri!r}: its {name} is not JSON ({error}); copy it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"model {uri!r}: its {name} is no JSON object; copy it again")
-    return content
