@@ -13,7 +13,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.architectures import FAMILIES
-from selfreward_ray.models.architectures.parts import Family, Untold, shapes_of
+from selfreward_ray.models.architectures.parts import Family, UnknownSize, shapes_of
 from selfreward_ray.models.fit import Shapes, is_computed, misfit
 from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
 from selfreward_ray.models.json_files import configuration
@@ -103,7 +103,7 @@ def _weights(family: Family, config: Mapping[str, Any], stored: Shapes) -> Itera
     """Problems of the weights: those that are missing, left over, of another shape, or have names without a prefix."""
     try:
         needed = shapes_of(family, config)
-    except Untold as error:
+    except UnknownSize as error:
         yield f"{error}, which its architecture {config['model_type']} needs; copy the file that save_pretrained wrote"
         return
     found = {_named(name, family, needed): shape for name, shape in stored.items()}

@@ -187,18 +187,21 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "bidirectional": ({"use_bidirectional_attention": True}, "it cannot be trained here: it has attention to later to"),
     "dynamic positions": (
         {"rope_scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 2048},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 204",
+        "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
+        "max_tokens to 204",
     ),
     "dynamic positions of a type of layers": (
         {"rope_parameters": {
             "sliding_attention": {"rope_type": "default"},
             "full_attention": {"rope_type": "dynamic", "original_max_position_embeddings": 1024},
         }},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 102",
+        "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
+        "max_tokens to 102",
     ),
     "long positions": (
         {"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 2048},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 204",
+        "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
+        "max_tokens to 204",
     ),
 }  # fmt: skip
 ALSO_ASKED = ("vision", "encoder", "encoder-decoder", "reward model", "code of its own")
