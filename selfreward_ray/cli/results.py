@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from selfreward_ray.cli.app import app
-from selfreward_ray.cli.running import explained
+from selfreward_ray.cli.running import explained, show_report_place
 
 
 @app.command()
@@ -55,7 +55,7 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
         from selfreward_ray.steps.report import report as step
 
         step(run_dir)
-    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+    show_report_place(run_dir)
 
 
 @app.command()

@@ -99,6 +99,11 @@ def rounds_on_cluster(*given: Any, **more: Any) -> Iterator["Rounds"]:
         yield rounds
 
 
+def show_report_place(run_dir: str) -> None:
+    """Print where the report of a run is."""
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+
+
 def show_counts(step: "Manifest | PooledStep") -> "Manifest":
     """Run a pooled step, on a cluster if it needs one, and print how many rows a step wrote and dropped, and why."""
     from selfreward_ray.reporting.terminal import print_counts
