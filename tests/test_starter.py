@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
-from selfreward_ray.models.local import Found
+from selfreward_ray.models.found import Found
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.starter.sizes import ModelSize, data_size, model_size

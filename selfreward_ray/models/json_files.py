@@ -4,6 +4,7 @@ Messages name the model by its `uri`.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,14 @@ def tokenizer_settings(folder: Path, uri: str) -> dict[str, Any]:
         # Null in the one leaves what the other says.
         settings |= {key: value for key, value in read.items() if value is not None or key not in settings}
     return settings
+
+
+def chat_templates(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The chat templates in a tokenizer's settings by their names; one alone has the name ``default``."""
+    value = settings.get("chat_template")
+    if isinstance(value, str):
+        value = {"default": value}
+    if isinstance(value, list):
+        value = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
+    named = value.items() if isinstance(value, dict) else ()
+    return {str(name): text for name, text in named if isinstance(text, str) and text.strip()}

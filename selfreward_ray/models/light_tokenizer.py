@@ -11,7 +11,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from selfreward_ray.models.json_files import tokenizer_settings
+from selfreward_ray.models.json_files import chat_templates, tokenizer_settings
 from selfreward_ray.models.vocabulary import Added, Vocabulary, read_vocabulary
 
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -42,14 +42,10 @@ class LightTokenizer:
         file = self._folder / "chat_template.jinja"
         if file.is_file():
             return file.read_text(encoding="utf-8")
-        value = self.settings.get("chat_template")
-        if isinstance(value, list):
-            value = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
-        if isinstance(value, dict):
-            value = value.get("default")
-        if not isinstance(value, str):
+        templates = chat_templates(self.settings)
+        if "default" not in templates:
             raise ValueError("no chat template")
-        return value
+        return templates["default"]
 
     def apply_chat_template(
         self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool, **variables: Any

@@ -14,7 +14,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
-from selfreward_ray.models.json_files import tokenizer_settings
+from selfreward_ray.models.found import Found, require_model
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.shipped import DEMO_MODEL
 from selfreward_ray.store.folder import Folder, absolute
@@ -28,8 +28,6 @@ _NEVER_READ = (
 )  # fmt: skip
 """Pickled weights, and weights in forms of other programs, which are never loaded. Some repositories have the same
 model in several."""
-_NO_DEFAULT_TOKENS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
-"""Classes of tokenizers that have no special tokens but those that their settings name."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,6 @@ class Adapter:
     folder: Path
     """A local folder."""
     rank: int
-
-
-@dataclass(frozen=True)
-class Found:
-    """A model, or an adapter, whose files are on this node, with or without its weights."""
-
-    uri: str
-    folder: Path
-    """A local folder."""
-    names: frozenset[str]
-    """Of all files at its origin, also of those that were not fetched."""
 
 
 def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tuple[Path, Adapter | None]:
@@ -62,7 +49,7 @@ def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tu
     if ADAPTER_CONFIG in found.names:
         base, rank = _base_and_rank(found)
         return local_model(base, progress=progress), Adapter(found.folder, rank)
-    _check(found)
+    require_model(found)
     return found.folder, None
 
 
@@ -74,7 +61,7 @@ def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ign
     template.
     """
     found = _found(uri, weights, progress)
-    _check(found)
+    require_model(found)
     return found.folder
 
 
@@ -88,7 +75,7 @@ def without_weights(uri: str, *, adapters: bool = False) -> Found:
     if adapters and ADAPTER_CONFIG in found.names:
         base, _ = _base_and_rank(found)
         found = _found(base, False, ignore_progress)
-    _check(found)
+    require_model(found)
     return found
 
 
@@ -221,65 +208,3 @@ def _fetched(uri: str, weights: bool, progress: FetchProgress) -> Found:
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def _check(model: Found) -> None:
-    """Raise `UserError` unless it is a model with weights, a tokenizer, a chat template and an end token."""
-    uri, folder, names = model.uri, model.folder, model.names
-
-    def lacks(what: str, remedy: str) -> UserError:
-        return UserError(f"model {uri!r} has no {what}; {remedy}")
-
-    if ADAPTER_CONFIG in names:
-        raise UserError(f"{uri!r} is a LoRA adapter, but a model is needed here; merge it into its base first")
-    if "config.json" not in names:
-        inside = (folder / "model" / "config.json").is_file()  # a training step's folder was given
-        remedy = (
-            f"the model is {uri.rstrip('/')}/model"
-            if inside
-            else "name a folder that transformers' save_pretrained wrote"
-        )
-        raise lacks("config.json", remedy)
-    if not any(_fits(name, [_WEIGHTS]) for name in names):
-        raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
-    if not names & {"tokenizer.json", "tokenizer.model"}:
-        raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
-    config = tokenizer_settings(folder, uri)
-    if not _is_template(config.get("chat_template")) and not _has_template_file(model):
-        if named := _named_templates(config.get("chat_template")):
-            raise lacks(
-                f"chat template named default, but {', '.join(named)}",
-                "write the one that is meant into a chat_template.jinja in the folder",
-            )
-        raise lacks(
-            "chat template", "add a chat_template.jinja to the folder; base models have none, and need one here"
-        )
-    if _without_eos(config):
-        raise lacks("end token", "name the token that ends a reply as eos_token in its tokenizer_config.json")
-
-
-def _is_template(value: Any) -> bool:
-    """Whether a setting has a chat template: a text, or several by name with a default."""
-    if isinstance(value, dict):
-        value = value.get("default")
-    if isinstance(value, list):
-        return any(isinstance(one, dict) and one.get("name") == "default" for one in value)
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _named_templates(value: Any) -> list[str]:
-    """The names of several chat templates in one setting."""
-    if isinstance(value, dict):
-        return sorted(value)
-    return sorted(str(one["name"]) for one in value if "name" in one) if isinstance(value, list) else []
-
-
-def _has_template_file(model: Found) -> bool:
-    file = model.folder / "chat_template.jinja"
-    return file.name in model.names and bool(file.read_text(encoding="utf-8").strip())
-
-
-def _without_eos(config: dict[str, Any]) -> bool:
-    """Whether the tokenizer has no EOS token by its settings. The class of a model family has one by default."""
-    without_default = config.get("tokenizer_class") in _NO_DEFAULT_TOKENS
-    return not config["eos_token"] if "eos_token" in config else without_default

@@ -15,12 +15,13 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.models.architectures import FAMILIES
 from selfreward_ray.models.architectures.parts import Family, UnknownSize, shapes_of
 from selfreward_ray.models.fit import Shapes, is_computed, misfit
+from selfreward_ray.models.found import Found
 from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
 from selfreward_ray.models.json_files import configuration
 from selfreward_ray.models.kinds import no_language_model, quantized, untrainable
 from selfreward_ray.models.lengths import head_fault, longest_training, too_long
 from selfreward_ray.models.light_tokenizer import LightTokenizer
-from selfreward_ray.models.local import Found, without_weights
+from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.spelling import PRIVATE
 from selfreward_ray.models.template import ChatTemplate
 from selfreward_ray.recipe.schema import Recipe

@@ -336,7 +336,7 @@ def test_a_configuration_of_the_tokenizer_that_cannot_be_read_is_named(copy: Pat
         local_model(str(copy))
 
 
-@pytest.mark.parametrize("value", ["  ", 5, []])
+@pytest.mark.parametrize("value", ["  ", 5, [], [5], ["name"]])
 def test_what_is_no_template_is_told_before_anything_starts(tiny_model: Path, tmp_path: Path, value: object):
     folder = with_settings(tiny_model, tmp_path, chat_template=value)
     with pytest.raises(UserError, match="has no chat template; add a chat_template.jinja"):
@@ -344,7 +344,7 @@ def test_what_is_no_template_is_told_before_anything_starts(tiny_model: Path, tm
 
 
 @pytest.mark.parametrize(
-    "value", [[{"name": "tool_use", "template": "x"}, {"name": "rag"}], {"tool_use": "", "rag": "x"}]
+    "value", [[{"name": "tool_use", "template": "x"}, {"name": "rag", "template": "y"}], {"tool_use": "x", "rag": "y"}]
 )
 def test_several_templates_without_a_default_are_named(tiny_model: Path, tmp_path: Path, value: object):
     folder = with_settings(tiny_model, tmp_path, chat_template=value)
