@@ -9,6 +9,7 @@ import typer
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.arguments import JUDGE_HELP, Overrides, complete_recipe
 from selfreward_ray.cli.running import explained, prepared, show_counts
+from selfreward_ray.errors import UserError
 
 _USE = (
     "agreement: give RECIPE with --model, --data and --out to judge ranked replies, or --scores FILE alone for "
@@ -50,8 +51,6 @@ def agreement(
 ) -> None:
     """Measure a judge's agreement with human rankings."""
     with explained():
-        from selfreward_ray.errors import UserError
-
         if scores is not None and not any((recipe, overrides, model, data, out)):
             measured = _of_scores(scores, max_score)
         elif recipe and model and data and out and scores is None and max_score is None:

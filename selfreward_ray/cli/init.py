@@ -7,6 +7,7 @@ import typer
 
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.running import explained
+from selfreward_ray.errors import UserError
 
 
 @app.command()
@@ -24,7 +25,6 @@ def init(
 ) -> None:
     """Write a commented recipe for a model, data and a machine."""
     with explained():
-        from selfreward_ray.errors import UserError
         from selfreward_ray.recipe.text import parse_recipe, reading_fields
         from selfreward_ray.reporting.silence import doing
         from selfreward_ray.starter.sizes import data_size, model_size

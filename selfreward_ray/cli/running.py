@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from selfreward_ray.errors import UserError
+
 if TYPE_CHECKING:
     from selfreward_ray.inference.rounds import Rounds
     from selfreward_ray.recipe.schema import Recipe
@@ -51,8 +53,6 @@ def prepared(
 @contextmanager
 def explained() -> Iterator[None]:
     """Report errors that the user can fix in one message, without a traceback."""
-    from selfreward_ray.errors import UserError
-
     try:
         yield
     except KeyboardInterrupt:

@@ -68,7 +68,7 @@ def folder_headers(folder: Folder) -> Headers:
 def hub_headers(name: str, names: Iterable[str], index: bytes | None) -> Headers:
     """The headers of the weight files of a model on the hub, of which `names` are the files.
 
-    `index` is the text of its index, if it has one. Raises the errors of the hub's client.
+    `index` is the content of its index, if it has one. Raises the errors of the hub's client.
     """
     import huggingface_hub
     from huggingface_hub.errors import SafetensorsParsingError
@@ -88,6 +88,8 @@ def hub_headers(name: str, names: Iterable[str], index: bytes | None) -> Headers
 
 
 def _together(names: set[str], index: bytes | None, header: Callable[[str], Parsed]) -> Headers:
+    """The headers of all weight files. `names` are the files that are there, `index` is the content of the index, if
+    there is one, and `header` reads one file and raises `Damaged`."""
     shapes: Shapes = {}
     types: dict[str, str] = {}
     try:
@@ -146,6 +148,7 @@ def _weight_map(index: bytes) -> dict[str, str]:
 
 
 def _stored_header(filesystem: fs.FileSystem, info: fs.FileInfo) -> Parsed:
+    """The header of a file. Raises `Damaged` unless it is whole and agrees with the size of the file."""
     name, size = info.base_name, int(info.size)
     with filesystem.open_input_file(info.path) as file:
         begin = file.read_at(min(_FIRST_BYTES, size), 0)

@@ -1,4 +1,4 @@
-"""What a configuration says of attention: training packs sequences, and each has whole causal attention in it.
+"""What a configuration says of attention: training packs sequences, and each token sees all earlier ones of its own.
 
 Configurations are given as mappings: a config.json, or all values of transformers' configuration of it.
 """

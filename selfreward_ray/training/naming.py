@@ -44,10 +44,10 @@ class FolderNames:
 
     @classmethod
     def of(cls, config: Any, stored: Shapes) -> Self:
-        """From the folder's configuration, and the shapes of its tensors.
+        """The names for a folder's configuration and the shapes of its tensors.
 
-        Raises `UserError` for a folder from which transformers makes weights that cannot be taken apart again, each by
-        itself, into tensors of those names and shapes.
+        Raises `UserError` if a weight that transformers makes of the folder cannot be split again, by itself, into
+        tensors of those names and shapes.
         """
         with torch.device("meta"):  # no memory, whatever the size
             plain = AutoModelForCausalLM.from_config(config)
@@ -112,7 +112,7 @@ class FolderNames:
 
 
 def folder_names(source: Path, config: Any) -> FolderNames:
-    """Of the folder `source`, whose weight files rank 0 alone has; every rank calls it.
+    """The names in the folder `source`, whose weight files only rank 0 has. Every rank calls it.
 
     Raises `Final`, on all ranks, where `FolderNames.of` raises `UserError`.
     """
