@@ -53,23 +53,22 @@ def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tu
     return found.folder, None
 
 
-def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ignore_progress) -> Path:
+def local_model(uri: str, progress: FetchProgress = ignore_progress) -> Path:
     """The local folder of a model, which is fetched to this node's cache if it is not local.
 
-    If `weights` is False only the other files are fetched: configuration, tokenizer, chat template. `progress` is
-    called during a fetch. Raises `UserError` if there is no such model, or it has no weights, no tokenizer or no chat
-    template.
+    `progress` is called during a fetch. Raises `UserError` if there is no such model, or it has no weights, no
+    tokenizer, no chat template or no end token.
     """
-    found = _found(uri, weights, progress)
+    found = _found(uri, True, progress)
     require_model(found)
     return found.folder
 
 
 def without_weights(uri: str, *, adapters: bool = False) -> Found:
-    """A model with all of its files but the weights. If `adapters` is set, `uri` may be a LoRA adapter, whose base
-    model is returned.
+    """A model, of which all files but the weights are fetched: configuration, tokenizer, chat template.
 
-    Raises `UserError` as `model_and_adapter` does.
+    If `adapters` is set, `uri` may be a LoRA adapter, whose base model is returned. Raises `UserError` as
+    `model_and_adapter` does.
     """
     found = _found(uri, False, ignore_progress)
     if adapters and ADAPTER_CONFIG in found.names:

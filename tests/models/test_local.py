@@ -8,7 +8,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import Adapter, local_model, model_and_adapter, portable
+from selfreward_ray.models.local import Adapter, local_model, model_and_adapter, portable, without_weights
 from selfreward_ray.store.folder import Folder
 
 
@@ -87,11 +87,11 @@ def test_a_hub_model_without_weights_is_checked_by_the_hubs_list(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     monkeypatch.setattr("huggingface_hub.list_repo_files", lambda name: [path.name for path in tiny_model.iterdir()])
-    assert local_model("owner/model", weights=False) == copy
+    assert without_weights("owner/model").folder == copy
     assert "*.safetensors" in unwanted
     monkeypatch.setattr("huggingface_hub.list_repo_files", lambda name: [path.name for path in copy.iterdir()])
     with pytest.raises(UserError, match=r"model 'owner/model' has no \*.safetensors weights"):
-        local_model("owner/model", weights=False)
+        without_weights("owner/model")
 
 
 def test_a_download_from_the_hub_reports_its_bytes(
@@ -146,7 +146,7 @@ def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: p
 
 
 def test_without_weights_only_the_other_files_of_a_stored_model_are_fetched(bucket: Path, copy: Path):
-    fetched = local_model("mock://m1", weights=False)
+    fetched = without_weights("mock://m1").folder
     assert ChatCodec(fetched).prompt_ids("Why?") == ChatCodec(copy).prompt_ids("Why?")
     assert {path.name for path in copy.iterdir()} - {path.name for path in fetched.iterdir()} == {"model.safetensors"}
     assert local_model("mock://m1") == fetched
@@ -157,7 +157,7 @@ def test_without_weights_only_the_other_files_of_a_stored_model_are_fetched(buck
 def test_what_a_stored_model_lacks_is_known_without_its_weights(bucket: Path, copy: Path, missing: str):
     (copy / missing).unlink()
     with pytest.raises(UserError, match="model 'mock://m1' has no"):
-        local_model("mock://m1", weights=False)
+        without_weights("mock://m1")
 
 
 def test_a_fetch_reports_its_bytes(bucket: Path, copy: Path):
