@@ -32,6 +32,7 @@ class Generated:
     text: str
     """The reply, without the thought, control tokens and the white space that the template puts around a reply."""
     thought: str
+    """Without its marks; empty if there is none."""
     thought_tokens: int
     """Number of the first ids that are the thought with its marks, or another header of the reply."""
     finished: bool

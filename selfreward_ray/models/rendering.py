@@ -64,7 +64,8 @@ class Rendered:
 class Renderer:
     """Renders conversations with the `template` of a `model`, which messages name.
 
-    The control tokens of `speller` must be known by now; `eos` is the text of the tokenizer's EOS token.
+    `speller` must know what ends a turn by now (`Speller.control_marks`); `eos` is the text of the tokenizer's EOS
+    token.
     """
 
     def __init__(self, model: Path, template: ChatTemplate, speller: Speller, eos: str):
@@ -85,7 +86,7 @@ class Renderer:
         tool_use: ToolUse | None = None,
         reply: Sequence[str] = (),
     ) -> Asked:
-        """The conversation up to the answer, of which `reply` are the texts.
+        """The conversation up to the answer, in the template's form. `reply` are the texts of the answer.
 
         Raises `NoTools` for a `tool_use` that the template does not render.
         """
@@ -118,8 +119,11 @@ class Renderer:
         return form
 
     def prompt(self, asked: Asked) -> str:
-        """Up to where the answer begins. Raises `TurnsRefused` unless all of what is asked is there: the tools and the
-        messages, with their calls; of earlier replies the text without thought."""
+        """The rendered conversation up to where the answer begins.
+
+        Raises `TurnsRefused` unless all of what is asked is there: the tools and the messages, with their calls; of
+        earlier replies the text without thought.
+        """
         prompt = self._render(asked)
         for message in asked.messages:
             text = message["content"]
@@ -147,6 +151,7 @@ class Renderer:
             return self._replied(asked, asked.answer | {"content": said}, thought)
 
     def _replied(self, asked: Asked, answer: Message, thought: str) -> Rendered:
+        """As `replied`, for texts without control tokens."""
         prompt = self.prompt(asked)
         self._check_tools(asked, answer)
         place = asked.spelled.fresh()
