@@ -93,10 +93,12 @@ def _together(names: set[str], index: bytes | None, header: Callable[[str], Pars
     shapes: Shapes = {}
     types: dict[str, str] = {}
     try:
-        listed = None if index is None else _weight_map(index)
+        listed = None if index is None else weight_map(index)
         files = _weight_files(names, listed)
     except Damaged as damaged:
         return Headers({}, {}, (str(damaged),))
+    except ValueError as error:
+        return Headers({}, {}, (f"its {INDEX} cannot be read ({error}); {_SAVE_AGAIN}",))
     faults = list(_strays(names, set(files), listed is not None))
 
     def read(file: str) -> tuple[str, Parsed | Damaged]:
@@ -135,16 +137,12 @@ def _strays(names: set[str], files: set[str], indexed: bool) -> Iterator[str]:
         yield f"it has {stray[0]} beside {WEIGHTS}, and vLLM would read both; remove {stray[0]}"
 
 
-def _weight_map(index: bytes) -> dict[str, str]:
-    """The file of each tensor. Raises `Damaged` for a damaged index."""
-    try:
-        content = json.loads(index)
-    except ValueError as error:
-        raise Damaged(f"its {INDEX} is not JSON ({error}); {_SAVE_AGAIN}") from None
-    match content:
+def weight_map(index: bytes) -> dict[str, str]:
+    """The file of each tensor, by the content of an index. Raises `ValueError` for a damaged one."""
+    match json.loads(index):
         case {"weight_map": dict(listed)} if listed and all(isinstance(name, str) for name in listed.values()):
             return listed
-    raise Damaged(f"its {INDEX} has no weight_map of file names; {_SAVE_AGAIN}")
+    raise ValueError("it has no weight_map of file names")
 
 
 def _stored_header(filesystem: fs.FileSystem, info: fs.FileInfo) -> Parsed:

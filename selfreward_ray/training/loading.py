@@ -1,6 +1,5 @@
 """The weights that training starts from, cut into ZeRO-3's shards; only rank 0 reads them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.models.fit import is_computed, misfit
-from selfreward_ray.models.headers import INDEX, WEIGHTS
+from selfreward_ray.models.headers import INDEX, WEIGHTS, weight_map
 from selfreward_ray.training.agreement import on_rank_0
 
 
@@ -112,16 +111,13 @@ def _weight_files(source: Path) -> list[Path]:
     if not (source / INDEX).exists():
         raise UserError(f"{source} has neither {WEIGHTS} nor {INDEX}; save the model again with save_pretrained")
     try:
-        index = json.loads((source / INDEX).read_text(encoding="utf-8"))
+        listed = weight_map((source / INDEX).read_bytes())
     except ValueError as error:
         raise _unreadable(source / INDEX, error) from None
-    match index:
-        case {"weight_map": dict(listed)} if listed and all(isinstance(name, str) for name in listed.values()):
-            return [source / name for name in sorted(set(listed.values()))]
-    raise _unreadable(source / INDEX, "it has no weight_map of file names")
+    return [source / name for name in sorted(set(listed.values()))]
 
 
-def _unreadable(file: Path, fault: object) -> UserError:
+def _unreadable(file: Path, fault: Exception) -> UserError:
     return UserError(
         f"{file} cannot be read ({fault}); save the model again with save_pretrained or, if {file.parent} is a "
         "fetched copy, remove that folder and start again"
