@@ -10,7 +10,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.models.local import local_model
+from selfreward_ray.models.local import local_model, without_weights
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.agreement import on_rank_0, together
@@ -77,7 +77,7 @@ def _fetched_model(job: TrainJob) -> Path:
         shown = note
 
     whole = on_rank_0(lambda: local_model(job.model, progress=show))
-    return together(lambda: whole or local_model(job.model, weights=False))
+    return together(lambda: whole or without_weights(job.model).folder)
 
 
 def _write_history(folder: Folder, history: History) -> None:
