@@ -16,7 +16,7 @@ from rich.console import Console
 from selfreward_ray.cluster.address import LOCAL, cluster_address, temporary_folder
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.silence import doing
-from selfreward_ray.stopping import end_as_by_ctrl_c, set_handler
+from selfreward_ray.stopping import end_as_by_ctrl_c
 
 _LONGEST_SOCKET = 107
 """Bytes of the path of a Unix socket, a limit of Linux."""
@@ -70,6 +70,7 @@ def _handlers_kept() -> Iterator[None]:
     Ray sets handlers of its own, which end the process without a word, and one below Python's, which writes a stack and
     is gone after its shutdown.
     """
+    set_handler = signal.signal
     signal.signal = lambda number, _handler: signal.getsignal(number)  # type: ignore[assignment]
     try:
         yield
