@@ -10,7 +10,7 @@ from typing import Any
 from architectures import ARCHITECTURES, TRAINED, Architecture
 from ranks import Silent
 from tiny_model import ENGINE_ENV
-from zero3_runs import PAIRS, all_logprobs, whole_weights
+from zero3_runs import GATHERED, PAIRS, all_logprobs, whole_weights
 
 from selfreward_ray.recipe.training import Dpo, Sft, Training
 from selfreward_ray.records import SftTokens
@@ -45,16 +45,7 @@ def run_matrix(folder: str) -> None:
     """An optimizer step of DPO and one of SFT, of all weights and of adapters, and the exports; rank 0 writes what was
     said, as JSON, beside each architecture's folder `source`. For one that is rejected it is the message."""
     from selfreward_ray.errors import UserError
-    from selfreward_ray.training import zero3
 
-    plain = zero3.deepspeed_config
-
-    def sharded(*arguments: Any) -> dict[str, Any]:
-        settings = plain(*arguments)
-        settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # or these small weights stay whole
-        return settings
-
-    zero3.deepspeed_config = sharded
     for architecture in ARCHITECTURES:
         home = Path(folder) / architecture.name
         for name in WAYS if architecture in TRAINED else ["full"]:
@@ -77,7 +68,7 @@ def _run(home: Path, name: str) -> dict[str, Any]:
     from selfreward_ray.training.zero3 import open_engine
 
     torch.manual_seed(0)
-    training = Training.model_validate({"dtype": "float32"} | WAYS[name])
+    training = Training.model_validate({"dtype": "float32", "deepspeed": GATHERED} | WAYS[name])
     folders, run = (str(home / "source"), str(home / name)), (training, 0, "run", Silent())
     dpo_job = TrainJob(name, *folders, DpoObjective(Dpo(**_STEPS)), Dpo(**_STEPS), *run)
     sft_job = TrainJob(name, *folders, SftObjective(), Sft(**_STEPS), *run)

@@ -135,6 +135,27 @@ def test_lora_moves_its_adapters_and_nothing_else(trained: Path, case: Case):
 
 
 @cases
+def test_weights_are_let_go_between_passes_where_a_recipe_asks_for_it(trained: Path, case: Case):
+    """Else they are so small that each rank keeps them whole."""
+    heard = said(trained, case)
+    gathered = "gathered" in case.name
+    assert (heard["whole"] == []) == gathered
+    assert (heard["there"] == []) == gathered
+
+
+def test_gathered_weights_are_trained_as_whole_ones(trained: Path):
+    pairs = {
+        "gathered": "plain",
+        "gathered-tied-stored": "tied",
+        "lora-gathered": "lora",
+    }
+    for gathered, whole in pairs.items():
+        one, other = (said(trained, case) for case in CASES if case.name in (gathered, whole))
+        for heard in ("before", "reference", "first_loss", "after", "again", "trained_loss"):
+            assert one[heard] == other[heard], (gathered, heard)
+
+
+@cases
 def test_offload_is_what_a_recipe_asks_for(trained: Path, case: Case):
     """Here from a CPU to itself, and so to the same end: by DeepSpeed's code for it."""
     assert said(trained, case)["offloaded"] == [case.name == "offload"] * 2
