@@ -13,7 +13,7 @@ _WHOLE_WEIGHT, _WHOLE_MODEL = 1_000_000, 1_000_000_000
 
 def deepspeed_config(optimization: Optimization, training: Training, ranks: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's configuration of a ZeRO-3 run for a model of so many `parameters`, with the recipe's own settings."""
-    zero = {"stage": 3} | division(parameters, training)
+    zero: dict[str, Any] = {"stage": 3, **division(parameters, training)}
     for name, wanted in (
         ("offload_optimizer", training.offload_optimizer),
         ("offload_param", training.offload_parameters),
@@ -45,7 +45,7 @@ def division(parameters: int, training: Training) -> dict[str, Any]:
     """
     # A thousandth of a dense model is about the square of its hidden size, which transformers takes for "auto".
     bucket = min(max(parameters // 1000, _SMALLEST_BUCKET), _LARGEST_BUCKET)
-    division = {
+    sizes: dict[str, Any] = {
         # On CPUs gathers and computing would only take the cores from each other.
         "overlap_comm": False,
         # Whole on each rank between updates: of a large model its norms and adapters, which are not worth a message
@@ -59,10 +59,10 @@ def division(parameters: int, training: Training) -> dict[str, Any]:
         "sub_group_size": _SMALLEST_BUCKET,
     }
     if not on_gpus(training.gpus_per_worker):
-        return division
+        return sizes
     # A GPU has room for the whole of a small model, whose passes then gather nothing.
     stays_whole = parameters <= _WHOLE_MODEL and not training.offload_parameters
-    return division | {
+    return sizes | {
         "overlap_comm": True,
         "stage3_param_persistence_threshold": _WHOLE_MODEL if stays_whole else _WHOLE_WEIGHT,
         "sub_group_size": 5 * _SMALLEST_BUCKET,  # it wants few large calls

@@ -10,7 +10,7 @@ from typing import Any
 from architectures import ARCHITECTURES, TRAINED, Architecture
 from ranks import Silent
 from tiny_model import ENGINE_ENV
-from zero3_runs import GATHERED, PAIRS, all_logprobs, whole_weights
+from zero3_runs import PAIRS, all_logprobs, whole_weights
 
 from selfreward_ray.recipe.training import Dpo, Sft, Training
 from selfreward_ray.records import SftTokens
@@ -23,6 +23,8 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """Of training: fields of the recipe's section."""
 _STEPS = {"learning_rate": 1e-2, "final_learning_rate": 1e-2, "batch_size": len(PAIRS), "max_tokens": 64}
+_SHARDED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+"""By the defaults these small weights would stay whole on each rank."""
 _SFT = [SftTokens(f"s{i}", pair.prompt_ids, pair.chosen_ids) for i, pair in enumerate(PAIRS)]
 
 
@@ -68,7 +70,7 @@ def _run(home: Path, name: str) -> dict[str, Any]:
     from selfreward_ray.training.zero3 import open_engine
 
     torch.manual_seed(0)
-    training = Training.model_validate({"dtype": "float32", "deepspeed": GATHERED} | WAYS[name])
+    training = Training.model_validate({"dtype": "float32", "deepspeed": _SHARDED} | WAYS[name])
     folders, run = (str(home / "source"), str(home / name)), (training, 0, "run", Silent())
     dpo_job = TrainJob(name, *folders, DpoObjective(Dpo(**_STEPS)), Dpo(**_STEPS), *run)
     sft_job = TrainJob(name, *folders, SftObjective(), Sft(**_STEPS), *run)

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from zero3_runs import GATHERED
-
 SHARD_BYTES = 60_000
 RANK = int(os.environ.get("RANK", "0"))
 
@@ -104,7 +102,8 @@ def load(folder: str) -> None:
     from selfreward_ray.training.zero3_settings import deepspeed_config
 
     deepspeed.init_distributed(dist_backend="gloo")
-    settings = deepspeed_config(Dpo(), Training(dtype="float32", deepspeed=GATHERED), 2, parameters=0)
+    sharded = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+    settings = deepspeed_config(Dpo(), Training(dtype="float32", deepspeed=sharded), 2, parameters=0)
     heard: dict[str, Any] = {}
     for name in ("llama", "moe", "bare", "doubled"):
         whole = Path(folder) / name

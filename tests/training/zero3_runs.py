@@ -106,7 +106,6 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
         "first_loss": first_loss,
         "whole": [name for name, weight in engine.module.named_parameters() if weight.ds_persist],
-        "there": [name for name, weight in engine.module.named_parameters() if weight.numel()],
         "offloaded": [engine.optimizer.offload_optimizer, engine.optimizer.offload_param],
         "trained_loss": untouched_loss(engine, plan[0].ranks[rank][0], reference, job),
     }
