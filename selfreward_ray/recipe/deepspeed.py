@@ -148,7 +148,7 @@ def checked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(values: dict[str, Any], section: str, errors: list[InitErrorDetails]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{section}{key}"
         place = tuple(name.split("."))
