@@ -52,7 +52,7 @@ def train(config: dict[str, Any]) -> None:
         job.progress.begin.remote(history.done, history.tokens)
     _optimize(engine, plan, reference, history, job, source)
     _note(job, "writing the model")
-    on_rank_0(lambda: _write_history(job.folders.training, history))
+    on_rank_0(lambda: _write_history(job.folders.training, history, engine.config["zero_optimization"]))
     if not job.snapshot_every:
         export_model(engine.module.model, source, job.folders.model.uri)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
@@ -80,9 +80,10 @@ def _fetched_model(job: TrainJob) -> Path:
     return together(lambda: whole or without_weights(job.model).folder)
 
 
-def _write_history(folder: Folder, history: History) -> None:
+def _write_history(folder: Folder, history: History, division: dict[str, Any]) -> None:
+    """`division` is how ZeRO-3 divided the work: DeepSpeed's settings."""
     folder.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in history.steps).encode())
-    folder.write_json("summary.json", history.summary())
+    folder.write_json("summary.json", history.summary() | {"zero_optimization": division})
 
 
 def _optimize(

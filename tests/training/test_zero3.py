@@ -139,6 +139,24 @@ def test_lora_moves_its_adapters_and_nothing_else(trained: Path, case: Case):
 
 
 @cases
+def test_weights_are_let_go_between_passes_where_a_recipe_asks_for_it(trained: Path, case: Case):
+    """Else they are so small that each rank keeps them whole."""
+    heard = said(trained, case)
+    gathered = "gathered" in case.name
+    assert (heard["whole"] == []) == gathered
+
+
+@pytest.mark.parametrize(
+    ("gathered", "whole"), [("gathered", "plain"), ("gathered-tied-stored", "tied"), ("lora-gathered", "lora")]
+)
+def test_gathered_weights_are_trained_as_whole_ones(trained: Path, gathered: str, whole: str):
+    one, other = (said(trained, next(case for case in CASES if case.name == name)) for name in (gathered, whole))
+    for heard in ("before", "after"):
+        assert apart(one[heard], other[heard]) < TOLERANCES["float32"]
+    assert one["reference"] == pytest.approx(other["reference"], abs=1e-4)
+
+
+@cases
 def test_offload_is_what_a_recipe_asks_for(trained: Path, case: Case):
     """Here from a CPU to itself, and so to the same end: by DeepSpeed's code for it."""
     assert said(trained, case)["offloaded"] == [case.name == "offload"] * 2
