@@ -23,7 +23,7 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `selfreward` command and of jobs; `arguments` are by default those of the process."""
-    # Schedulers stop a command by SIGTERM, which would end it without a word and leave what it started.
+    # Schedulers stop a command by SIGTERM, which would end it without a message and leave what it started running.
     end_as_by_ctrl_c()
     try:
         app(arguments, prog_name="selfreward")

@@ -67,8 +67,8 @@ def _connect(address: str) -> str:
 def _handlers_kept() -> Iterator[None]:
     """Python's handler of SIGTERM stays, whatever Ray does meanwhile.
 
-    Ray sets handlers of its own, which end the process without a word, and one below Python's, which writes a stack and
-    is gone after its shutdown.
+    Ray sets handlers of its own, which end the process without a message, and one below Python's, which writes a stack
+    and is gone after its shutdown.
     """
     set_handler = signal.signal
     signal.signal = lambda number, _handler: signal.getsignal(number)  # type: ignore[assignment]

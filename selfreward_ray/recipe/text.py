@@ -5,12 +5,11 @@ An unknown field or a value out of range raises `RecipeError`, which names the f
 
 import difflib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
@@ -29,7 +28,8 @@ _KINDS: dict[tuple[str, ...], str] = {
 """What a value of the wrong type must be, by the beginnings of the names of pydantic's errors."""
 
 
-_DATA = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".csv", ".tsv", ".arrow")
+_DATA = re.compile(r"\.(jsonl|ndjson|csv|tsv|parquet|arrow)(\.\w+)?$", re.IGNORECASE)
+"""Endings of files of rows, packed or not. A recipe may be JSON, which is YAML too."""
 
 
 class RecipeError(UserError):
@@ -51,7 +51,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     Values of overrides are YAML, so ``judge.constrained=true`` sets a boolean. Raises `RecipeError` if the recipe
     cannot be read, and for an unknown field, a wrong value or a malformed override.
     """
-    if Path(path).name.endswith(_DATA):
+    if _DATA.search(str(path)):
         raise RecipeError(
             f"{path} is data, not a recipe: give it to a recipe (seed_data.source={path}), or let `selfreward init` "
             "write one for it"
@@ -160,7 +160,7 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
-        meant = [".".join([*location[:-1], near[0]])] if near else list(_fields_named(location[-1]))
+        meant = [".".join([*location[:-1], near[0]])] if near else _fields_named(location[-1])
         hint = f"did you mean {' or '.join(map(repr, meant))}?" if meant else f"known: {', '.join(known)}"
         return f"unknown recipe field {name!r}; {hint}"
     if detail["type"] == "missing":
@@ -203,10 +203,6 @@ def _fields_at(location: list[str]) -> list[str]:
     return sorted(model.model_fields)
 
 
-def _fields_named(leaf: str, section: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[str]:
-    """The fields of all sections that have the name `leaf`, for who left the section out."""
-    for name, field in section.model_fields.items():
-        if name == leaf:
-            yield f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields_named(leaf, field.annotation, f"{prefix}{name}.")
+def _fields_named(leaf: str) -> list[str]:
+    """The fields of all sections that have the name `leaf`, for a user who left out the section."""
+    return [name for name in flatten(Recipe(model="").model_dump()) if name.endswith(f".{leaf}")]

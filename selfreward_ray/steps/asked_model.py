@@ -11,7 +11,7 @@ from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 
 JUDGING_STEPS = frozenset(("verdicts", "judge", "compare", "agreement"))
-"""Steps whose model only gives verdicts, so that an endpoint can take its place."""
+"""Steps in which the model only judges; an endpoint can be used instead of a model."""
 
 _SECTIONS = {
     "propose": ("prompts",),

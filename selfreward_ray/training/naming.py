@@ -1,8 +1,8 @@
 """The names that a model's weights have in a folder, and how the weights of a trained model become those again.
 
 transformers renames weights when it reads a folder, and joins some: Mixtral's experts are matrices of their own there,
-and one tensor in the model. vLLM, and whoever else reads the folder, knows the names of the folder alone. So a model is
-exported as the folder that it was read from: each of its weights becomes the tensors that it was made of.
+and one tensor in the model. vLLM and other readers of the folder know only the folder's names. A model is therefore
+exported under the names of the folder that it was read from: each weight is split into the tensors that it was made of.
 """
 
 from collections.abc import Iterable

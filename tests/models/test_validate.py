@@ -1,6 +1,7 @@
 """Models that cannot be used, each told by its configuration and the headers of its weights alone."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -218,6 +219,8 @@ def test_kinds_of_models_that_cannot_be_used_are_named(tmp_path: Path, name: str
     found = problems(folder, recipe())
     assert found
     assert found[0].startswith(said)
+    if "cannot be trained here" in said:
+        assert re.search("; (set max_tokens to|name a model of another family)", found[0]), "no remedy"
     asked = problems(folder, recipe(), trained=False)
     assert bool(asked) == (name in ALSO_ASKED)
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import yaml
 
 from selfreward_ray.recipe.schema import Judge, Recipe
 from selfreward_ray.recipe.text import RecipeError, differing_fields, dump_recipe, load_recipe, parse_recipe
+from selfreward_ray.store.row_formats import SUFFIXES
 
 LEAST = {"model": "m0"}
 
@@ -134,7 +136,11 @@ def test_a_misspelt_name_of_a_shipped_recipe_is_told_which_is_meant():
         load_recipe("quickstrt")
 
 
-@pytest.mark.parametrize("name", ["ranked.jsonl", "my data/train-00000-of-00001.parquet"])
+ROWS = [end for end in SUFFIXES if not re.match(r"\.json(\.|$)", end)]
+"""Endings of files of rows that are no YAML."""
+
+
+@pytest.mark.parametrize("name", ["ranked.jsonl", "my data/train-00000-of-00001.parquet", *(f"A{end}" for end in ROWS)])
 def test_a_file_of_data_is_told_where_it_belongs(tmp_path: Path, name: str):
     path = tmp_path / name
     with pytest.raises(RecipeError, match="is data, not a recipe: ") as error:
