@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import deepspeed
 import torch
+from deepspeed.utils import set_z3_leaf_module
 from torch import Tensor
 from transformers import AutoConfig
 
-from selfreward_ray.cluster.devices import collectives
+from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.training.agreement import together
 from selfreward_ray.training.architecture import set_dropout, use_liger_kernels
 from selfreward_ray.training.batches import MicroBatch
+from selfreward_ray.training.exchange import use_exchange
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.loading import load_sharded
 from selfreward_ray.training.lora import add_adapter, saved_weights
@@ -35,6 +37,8 @@ def join_ranks(gpus_per_worker: int) -> None:
     """
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=collectives(gpus_per_worker))
+    if not on_gpus(gpus_per_worker):
+        use_exchange()
 
 
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
@@ -79,7 +83,21 @@ def _policy(model: Any, config: Any, names: set[str], job: TrainJob) -> Policy:
     policy = Policy(model, job.optimization.max_tokens, routes=routes)
     if job.training.lora.rank:
         add_adapter(model, job.training.lora)
+        # DeepSpeed reduces a layer's gradients when those of its inputs are there.
+        model.enable_input_require_grads()
+    _gather_by_layers(model)
     return policy
+
+
+def _gather_by_layers(model: Any) -> None:
+    """Let ZeRO-3 gather a decoder layer's weights, and reduce its gradients, all at once.
+
+    By default its hooks run at each of the ten and more modules of a layer, forward and backward.
+    """
+    layers = set(model._no_split_modules or ())
+    for module in model.modules():
+        if type(module).__name__ in layers:
+            set_z3_leaf_module(module, True)
 
 
 @contextmanager
