@@ -74,13 +74,14 @@ def longest_sequence(example: Any) -> int:
 
 def packed_length(examples: Iterable[Any]) -> int:
     """Tokens of the row of `examples`."""
-    return lay_out(examples)[-1][1].queries.stop
+    return int(lay_out(examples)[-1][1].queries.stop)
 
 
 def lay_out(examples: Iterable[Any]) -> list[tuple[TokenSequence, Segment]]:
     """The sequences of `examples`, at least one, in the order of the row, each with what it adds to the row."""
     laid_out: list[tuple[TokenSequence, Segment]] = []
-    before, segment = (), Segment(slice(0, 0))
+    before: tuple[int, ...] = ()
+    segment = Segment(slice(0, 0))
     for sequence in sorted((s for e in examples for s in e.sequences()), key=_ids):
         ids = _ids(sequence)
         # Each sequence has a segment: the last token of one that stands there already is added again.
