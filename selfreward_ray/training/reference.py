@@ -118,7 +118,7 @@ def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
     In bfloat16 a sequence's log-prob depends on what it is packed with, by more than the first loss may be off.
     """
     passes = [_alone(micro).examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
-    ids = [[(*_sequence_key(s), segment.queries.start) for s, segment in lay_out(examples)] for examples in passes]
+    ids = [[(*_sequence_key(s), segment.queries.stop) for s, segment in lay_out(examples)] for examples in passes]
     how = [job.training.dtype, job.training.gpus_per_worker > 0, job.training.liger_kernels]
     lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
     return _hash(lines)[:16]
