@@ -171,12 +171,12 @@ def as_trl_comes() -> dict[str, Any]:
 
 def as_trl_is_fastest(work: Work) -> dict[str, Any]:
     """Our DeepSpeed configuration, eager attention, pairs in the given order, the fastest number of pairs per pass."""
-    from selfreward_ray.training.zero3 import deepspeed_config
+    from selfreward_ray.training.zero3_settings import deepspeed_config
 
     recipe = work.recipe
     a_pass = work.trl_pairs_a_pass
     return {
-        "deepspeed": deepspeed_config(recipe.dpo, recipe.training, work.workers),
+        "deepspeed": deepspeed_config(recipe.dpo, recipe.training, work.workers, parameters=135_000_000),
         "model_init_kwargs": {"dtype": recipe.training.dtype, "attn_implementation": "eager"},
         "per_device_train_batch_size": a_pass,
         "gradient_accumulation_steps": work.pairs_a_step // (work.workers * a_pass),

@@ -419,7 +419,6 @@ def test_no_cluster_is_started_for_an_endpoint_and_for_a_finished_step(
     monkeypatch.setattr("selfreward_ray.cluster.session.joined", joined)
     monkeypatch.setattr(f"selfreward_ray.steps.{name}.{name}", spy)
     monkeypatch.setattr("selfreward_ray.steps.pooled.run_pooled", run_pooled)
-    monkeypatch.setattr("selfreward_ray.models.local.check_asked_model", lambda model: None)
     result = CliRunner().invoke(app, [name, recipe, *more, "--model", model, "--out", "o"])
     assert (result.exit_code, len(started)) == (0, clusters)
 

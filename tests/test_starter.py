@@ -8,16 +8,18 @@ import pytest
 from typer.testing import CliRunner
 
 from selfreward_ray.cli import app
+from selfreward_ray.models.found import Found
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import load_recipe
 from selfreward_ray.starter.sizes import ModelSize, data_size, model_size
 
 MACHINES = {"cpu": (2, 0, 1), "1gpu": (1, 1, 1), "8gpu": (8, 1, 8)}
 """Workers, GPUs of a worker, and replicas of a small model."""
-SMALL = {"hidden_size": 576, "num_hidden_layers": 30, "vocab_size": 49152, "max_position_embeddings": 8192,
-         "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536,
-         "tie_word_embeddings": True}  # fmt: skip
-LARGE = {"hidden_size": 8192, "num_hidden_layers": 80, "vocab_size": 32000, "max_position_embeddings": 4096,
+SMALL = {"model_type": "llama", "tie_word_embeddings": True,
+         "hidden_size": 576, "num_hidden_layers": 30, "vocab_size": 49152, "max_position_embeddings": 8192,
+         "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536}  # fmt: skip
+LARGE = {"model_type": "llama",
+         "hidden_size": 8192, "num_hidden_layers": 80, "vocab_size": 32000, "max_position_embeddings": 4096,
          "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672}  # fmt: skip
 
 
@@ -25,7 +27,7 @@ LARGE = {"hidden_size": 8192, "num_hidden_layers": 80, "vocab_size": 32000, "max
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A local model is read from the folder of its name, without weights or a tokenizer."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("selfreward_ray.starter.sizes.local_model", lambda uri, weights: Path(uri))
+    monkeypatch.setattr("selfreward_ray.starter.sizes.without_weights", lambda uri: Found(uri, Path(uri), frozenset()))
 
 
 def model(config: dict[str, Any]) -> str:
@@ -106,11 +108,14 @@ def test_a_prompt_that_stands_twice_is_counted_once():
         ({"--out": "there.yaml"}, "error: there.yaml exists; choose another --out, or remove it\n"),
         ({"--data": "no.jsonl"}, "error: seed_data.source: cannot read no.jsonl"),
         ({"--model": "other"}, "error: model 'other': its config.json does not say how large it is"),
+        ({"--model": "torn"}, "error: model 'torn': its config.json is not JSON ("),
     ],
 )
 def test_what_cannot_be_used_writes_nothing(given: dict[str, str], said: str):
     Path("other").mkdir()
     Path("other/config.json").write_text(json.dumps({"model_type": "new"}))
+    Path("torn").mkdir()
+    Path("torn/config.json").write_text("{")
     Path("there.yaml").write_text("model: mine\n")
     options = {"--model": model(SMALL), "--data": preferences(50), "--machine": "cpu", "--out": "r.yaml"} | given
     done = CliRunner().invoke(app, ["init", *(word for pair in options.items() for word in pair)])

@@ -21,6 +21,8 @@ from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
 
+_TOO_LONG = "not looked at whole: it takes too long"
+
 
 def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -> list[Finding]:
     """What is found about a run of `recipe` in `run_dir`, or anywhere if that is None, on the cluster of the file
@@ -29,11 +31,10 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
     Finished steps need nothing. If the storage does not answer, all steps count as unfinished.
     """
     layout = RunLayout(run_dir or "RUN")
-    place = [] if run_dir is None else examine([_place_check(run_dir)])
-    reached = run_dir is not None and not any(finding.problem for finding in place)
+    place, reached = _check_place(run_dir)
     checks, steps = [Check("recipe", partial(check_trackers, recipe))], []
     try:
-        steps = _unfinished(plan(recipe, layout.current()) if reached else plan(recipe, layout), reached)
+        steps = _unfinished(plan(recipe, layout.current())) if reached else plan(recipe, layout)
     except UserError as error:
         checks.append(Check("recipe", partial(iter, [error])))
     if reached:
@@ -48,8 +49,8 @@ def check_step(recipe: Recipe, name: str, out: str | None, inputs: dict[str, Any
     """What is found about the step `name` with its `inputs`, which writes to `out`: nothing if that is finished."""
     folder = Folder(out or "OUT")
     step = PlannedStep(name, "", name, ModelLayout(folder.uri).training if name in TRAINING_STEPS else folder, inputs)
-    place = [] if out is None else examine([_place_check(out)])
-    if out is not None and not any(finding.problem for finding in place) and read_manifest(step.folder) is not None:
+    place, reached = _check_place(out)
+    if reached and read_manifest(step.folder) is not None:
         return place
     return place + examine([*_checks_of(recipe, [step]), Check("machine", partial(check_machine, recipe, [step]))])
 
@@ -63,18 +64,19 @@ def require(findings: Iterable[Finding]) -> None:
         raise UserError("\n  ".join([f"{len(problems)} problems, and nothing was started:", *problems]))
 
 
-def _unfinished(steps: Sequence[PlannedStep], reached: bool) -> list[PlannedStep]:
-    """Those of a run's steps that are not finished; all if its folder is not `reached`. Raises `UserError` for a
-    damaged manifest."""
-    if not reached:
-        return list(steps)
+def _unfinished(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
+    """Those of a run's steps that are not finished. Raises `UserError` for a damaged manifest."""
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         manifests = pool.map(read_manifest, [step.folder for step in steps])
     return [step for step, manifest in zip(steps, manifests, strict=True) if manifest is None]
 
 
-def _place_check(uri: str) -> Check:
-    return Check("folder", partial(check_writable, uri), no_answer(uri) if is_remote(uri) else None)
+def _check_place(uri: str | None) -> tuple[list[Finding], bool]:
+    """What is found about the folder of a run or a step, if one is given, and whether it can be written."""
+    if uri is None:
+        return [], False
+    found = examine([Check("folder", partial(check_writable, uri), no_answer(uri) if is_remote(uri) else None)])
+    return found, not any(finding.problem for finding in found)
 
 
 def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> None:
@@ -92,8 +94,7 @@ def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     checks = [Check("recipe", partial(check_settings, recipe, steps))]
     if any(step.name == "seed" for step in steps):
-        checks.append(Check("seed data", partial(check_seed_data, recipe), "not looked at whole: it takes too long"))
+        checks.append(Check("seed data", partial(check_seed_data, recipe), _TOO_LONG))
     if iterations := [step.inputs["iteration"] for step in steps if step.name == "propose"]:
-        late = "not looked at whole: it takes too long"
-        checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), late))
+        checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), _TOO_LONG))
     return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

@@ -21,8 +21,10 @@ MOST_ROWS = 20_000
 
 
 def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
-    """The sets that ``seed_data.source`` gives, and what is left out. Only the name of an installed source is looked
-    at, and of a hub data set whether there is one."""
+    """The sets that ``seed_data.source`` gives, and what is left out.
+
+    Of an installed source only the name is looked up, and of a data set of the hub only whether it exists.
+    """
     wanted = recipe.seed_data
     name = wanted.named()
     if is_source(name):
@@ -92,7 +94,7 @@ def check_given(option: str, kind: str, source: str, recipe: Recipe) -> None:
 
 
 def _begin(rows: Iterable[Any]) -> None:
-    """Read the first rows."""
+    """Read the first hundred rows, so that what is wrong with them is raised."""
     for _ in islice(rows, 100):
         pass
 

@@ -40,8 +40,10 @@ def check_cluster_file(file: str, recipe: Recipe, steps: Sequence[PlannedStep]) 
 
 
 def check_machine(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sentence]:
-    """Whether this machine can hold each of `steps`. A cluster that would be joined is asked when it is; here, whether
-    there is one."""
+    """Whether this machine can hold each of `steps`, or, if a command joins a cluster, only whether one answers there.
+
+    Raises `UserError` if none does.
+    """
     address = cluster_address()
     if address != LOCAL:
         yield f"the Ray cluster at {address}, which is asked for its nodes when it is joined"
@@ -79,8 +81,9 @@ def requests_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[ResourceRe
 
 
 def _shortage(request: ResourceRequest, here: dict[str, float]) -> Iterator[Sentence]:
+    """An error if the machine does not hold all bundles of the request."""
     # The GPU's type is not known here, and Ray finds it when it starts.
-    bundles = tuple({n: a for n, a in bundle.items() if n in here} for bundle in request.bundles)
+    bundles = tuple({name: n for name, n in bundle.items() if name in here} for bundle in request.bundles)
     plain = ResourceRequest(request.what, request.field, request.count, bundles)
     fitting = capacity_for(plain, [NodeType("this machine", here, 1, head=True)], None)
     if fitting < request.count:

@@ -6,19 +6,11 @@ from functools import partial
 
 from selfreward_ray.check.findings import Check, Sentence, faults
 from selfreward_ray.errors import UserError
-from selfreward_ray.models.local import check_asked_model, local_model
 from selfreward_ray.models.validate import validate
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.steps.asked_model import (
-    JUDGING_STEPS,
-    asks_model,
-    check_endpoint,
-    check_thinking,
-    sections_asked,
-    switches,
-)
+from selfreward_ray.steps.asked_model import JUDGING_STEPS, asks_model, check_endpoint, sections_asked
 from selfreward_ray.store.folder import same_place
 
 
@@ -44,19 +36,11 @@ def _needed(recipe: Recipe, step: PlannedStep) -> Iterator[tuple[str, str]]:
 
 
 def _check_model(recipe: Recipe, model: str, steps: set[str]) -> Iterator[Sentence]:
-    asking = sorted(step for step in steps if asks_model(step))
-    for step in asking:
-        yield from faults(partial(check_endpoint, model, recipe, only_judges=step in JUDGING_STEPS))
     if is_endpoint(model):
+        for step in sorted(steps):
+            yield from faults(partial(check_endpoint, model, recipe, only_judges=step in JUDGING_STEPS))
         yield f"{address_of(model)}, an endpoint, which is not asked"
         return
-    if steps & TRAINING_STEPS:
-        local_model(model, weights=False)
-    else:
-        check_asked_model(model)
-    sections = {section for step in asking for section in sections_asked(step)}
+    sections = {section for step in steps if asks_model(step) for section in sections_asked(step)}
     problems = validate(model, recipe, trained=bool(steps & TRAINING_STEPS), asked=sections)
-    yield from map(UserError, problems)
-    if not problems:
-        check_thinking(model, {name: value for step in asking for name, value in switches(recipe, step).items()})
-        yield model
+    yield from map(UserError, problems) if problems else [model]

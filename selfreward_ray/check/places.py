@@ -48,7 +48,7 @@ def check_writable(uri: str) -> Iterator[Sentence]:
 
 
 def _writable_here(folder: Path, uri: str) -> str:
-    """Raises `UserError` if it is not so."""
+    """What is said of a `folder` on a disk that can be written, or made. Raises `UserError` if it cannot."""
     there = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
     if not there.is_dir():
         raise UserError(f"{uri} cannot be made: {there} is no folder; choose another place")

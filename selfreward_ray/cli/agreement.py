@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.arguments import JUDGE_HELP, Overrides, complete_recipe
 from selfreward_ray.cli.running import explained, prepared, show_counts
+from selfreward_ray.errors import UserError
 
 _USE = (
     "agreement: give RECIPE with --model, --data and --out to judge ranked replies, or --scores FILE alone for "
@@ -19,39 +20,37 @@ _USE = (
 @app.command()
 def agreement(
     recipe: Annotated[
-        Optional[str],  # noqa: UP045 (typer reads it at run time)
+        str | None,
         typer.Argument(metavar="RECIPE", help="The recipe whose judge is used.", autocompletion=complete_recipe),
     ] = None,
     overrides: Overrides = None,
     model: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--model", metavar="URI", help=JUDGE_HELP),
     ] = None,
     data: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--data", metavar="URI", help="Human-ranked replies, in any form of seed_data.source."),
     ] = None,
     out: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--out", metavar="URI", help="The output folder: ranked sets with all verdicts."),
     ] = None,
     scores: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--scores", metavar="FILE", help="Existing scores: rows {set_id, rank, score}; no engine starts."),
     ] = None,
     max_score: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option("--max-score", help="With --scores: the best possible score, for 5-best; by default the largest."),
     ] = None,
     json_file: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--json", metavar="FILE", help="Also write the figures to this file."),
     ] = None,
 ) -> None:
     """Measure a judge's agreement with human rankings."""
     with explained():
-        from selfreward_ray.errors import UserError
-
         if scores is not None and not any((recipe, overrides, model, data, out)):
             measured = _of_scores(scores, max_score)
         elif recipe and model and data and out and scores is None and max_score is None:

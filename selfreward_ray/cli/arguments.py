@@ -1,6 +1,6 @@
 """Arguments shared by several commands."""
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ RecipeName = Annotated[
     ),
 ]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+    list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Recipe fields to change, for example dpo.beta=0.2."),
 ]
 RunDir = Annotated[str, typer.Option("--run-dir", metavar="URI", help="The run's folder: local or object store.")]

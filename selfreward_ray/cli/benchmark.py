@@ -1,6 +1,6 @@
 """The command that measures a model on tasks of lm-eval."""
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,15 +21,15 @@ def benchmark(
     ],
     out: Out,
     tasks_dir: Annotated[
-        Optional[str],  # noqa: UP045 (typer reads it at run time)
+        str | None,
         typer.Option("--tasks-dir", metavar="DIR", help="A local folder with tasks of your own, in lm-eval's YAML."),
     ] = None,
     limit: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option("--limit", min=1, help="Only the first documents of each task, for a trial."),
     ] = None,
     few_shot: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option("--few-shot", min=0, help="Examples in a prompt, if the task does not fix 0; by default its own."),
     ] = None,
     chat_template: Annotated[

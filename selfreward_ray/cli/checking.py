@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -15,11 +15,11 @@ from selfreward_ray.cli.running import explained
 def check(
     recipe: RecipeName,
     run_dir: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--run-dir", metavar="URI", help="The run's folder, to check it and the room for it."),
     ] = None,
     cluster: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--cluster", metavar="FILE", help="A cluster file for `ray up`, instead of this machine."),
     ] = None,
     overrides: Overrides = None,

@@ -1,12 +1,13 @@
 """The command that writes a first recipe."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.running import explained
+from selfreward_ray.errors import UserError
 
 
 @app.command()
@@ -18,13 +19,12 @@ def init(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The recipe to write.")] = Path("recipe.yaml"),
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 (typer reads it at run time)
+        list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="How the data are read: fields of seed_data, such as columns."),
     ] = None,
 ) -> None:
     """Write a commented recipe for a model, data and a machine."""
     with explained():
-        from selfreward_ray.errors import UserError
         from selfreward_ray.recipe.text import parse_recipe, reading_fields
         from selfreward_ray.reporting.silence import doing
         from selfreward_ray.starter.sizes import data_size, model_size

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from selfreward_ray.recipe.shipped import DEMO_MODEL, shipped_names, shipped_tex
 @app.command()
 def recipe(
     name: Annotated[
-        Optional[str],  # noqa: UP045 (typer reads it at run time)
+        str | None,
         typer.Argument(
             metavar="RECIPE",
             help="Print this recipe, as a template for your own.",

@@ -1,11 +1,11 @@
 """Commands that show or export the results of a run."""
 
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
 from selfreward_ray.cli.app import app
-from selfreward_ray.cli.running import explained
+from selfreward_ray.cli.running import explained, show_report_place
 
 
 @app.command()
@@ -16,15 +16,15 @@ def export(
         typer.Option("--out", metavar="URI", help="A .parquet or .jsonl file, a benchmark's file, or hub owner/name."),
     ],
     to: Annotated[
-        Optional[Literal["parquet", "jsonl", "hub", "alpaca-eval", "mt-bench"]],  # noqa: UP045
+        Literal["parquet", "jsonl", "hub", "alpaca-eval", "mt-bench"] | None,
         typer.Option("--to", help="The format; by default that of the file extension."),
     ] = None,
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--name", help="The name of the model that answered; by default that of its folder."),
     ] = None,
     pick: Annotated[
-        Optional[Literal["first", "best"]],  # noqa: UP045
+        Literal["first", "best"] | None,
         typer.Option("--pick", help="One reply to each prompt: the first, or the best by its mean score."),
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="On the hub: make the data set public.")] = False,
@@ -55,7 +55,7 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
         from selfreward_ray.steps.report import report as step
 
         step(run_dir)
-    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+    show_report_place(run_dir)
 
 
 @app.command()

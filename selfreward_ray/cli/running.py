@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from selfreward_ray.errors import UserError
+
 if TYPE_CHECKING:
     from selfreward_ray.inference.rounds import Rounds
     from selfreward_ray.recipe.schema import Recipe
@@ -51,8 +53,6 @@ def prepared(
 @contextmanager
 def explained() -> Iterator[None]:
     """Report errors that the user can fix in one message, without a traceback."""
-    from selfreward_ray.errors import UserError
-
     try:
         yield
     except KeyboardInterrupt:
@@ -97,6 +97,11 @@ def rounds_on_cluster(*given: Any, **more: Any) -> Iterator["Rounds"]:
 
     with joined_cluster(), open_rounds(*given, **more) as rounds:
         yield rounds
+
+
+def show_report_place(run_dir: str) -> None:
+    """Print where the report of a run is."""
+    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 
 def show_counts(step: "Manifest | PooledStep") -> "Manifest":

@@ -1,13 +1,13 @@
 """Commands for whole runs."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selfreward_ray.cli.app import app
 from selfreward_ray.cli.arguments import Overrides, RecipeName, RunDir
-from selfreward_ray.cli.running import explained, joined_cluster
+from selfreward_ray.cli.running import explained, joined_cluster, show_report_place
 
 if TYPE_CHECKING:
     from selfreward_ray.recipe.schema import Recipe
@@ -20,7 +20,6 @@ def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> Non
 
     with explained():
         _run(load_recipe(recipe, overrides), run_dir)
-    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 
 @app.command()
@@ -36,7 +35,6 @@ def iterate(run_dir: RunDir, overrides: Overrides = None) -> None:
 
         loaded, iteration = next_iteration(RunLayout(run_dir), overrides or [])
         _run(loaded, run_dir, iteration)
-    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
 
 
 def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
@@ -52,17 +50,18 @@ def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
             from selfreward_ray import loop
 
             loop.run(recipe, run_dir, iterations)
+    show_report_place(run_dir)
 
 
 @app.command()
 def rehearse(
     recipe: RecipeName,
     cluster: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--cluster", metavar="FILE", help="A cluster file for `ray up`, whose node types are simulated."),
     ] = None,
     run_dir: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--run-dir", metavar="URI", help="The real run's folder. A local S3 server replaces a bucket."),
     ] = None,
     overrides: Overrides = None,
@@ -105,4 +104,4 @@ def proof(
             claims = prove(loaded, run_dir, seeds, controls)
     for claim in claims:
         typer.echo(f"{claim.outcome:<14}  {claim.text}: {claim.figures}")
-    typer.echo(f"report: {run_dir.rstrip('/')}/report.html")
+    show_report_place(run_dir)

@@ -1,7 +1,7 @@
 """Commands for single steps: each reads folders and writes a folder."""
 
 from contextlib import nullcontext
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -39,11 +39,11 @@ def sft(
     seed_data: SeedData,
     out: TrainingOut,
     eft: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--eft", metavar="URI", help="The folder of a finished EFT step; by default none (SFT baseline)."),
     ] = None,
     positives: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--positives", metavar="URI", help="A finished pair step with the policy positive-only, to train on too."
         ),
@@ -84,7 +84,7 @@ def eft(
     seed_data: SeedData,
     out: Out,
     verdicts: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--verdicts", metavar="URI", help="A finished verdicts step; by default the verdicts of the data source."
         ),
@@ -110,7 +110,7 @@ def propose(
         int, typer.Option(min=1, help="The iteration that uses the prompts; iteration 1 trains M2.")
     ] = 1,
     earlier: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--earlier", metavar="URI", help="Prompts of an earlier iteration, not to be repeated."),
     ] = None,
     overrides: Overrides = None,
@@ -217,14 +217,14 @@ def dpo(
     pairs: Annotated[str, typer.Option("--pairs", metavar="URI", help="The folder of a finished pair step.")],
     out: TrainingOut,
     eft: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--eft", metavar="URI", help="A finished EFT step, for training with dpo.eft_weight."),
     ] = None,
     validation: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--validation", metavar="URI", help="A finished seed step, for training.select=judged."),
     ] = None,
-    judge: Annotated[Optional[str], typer.Option("--judge", metavar="URI", help=JUDGE_HELP)] = None,  # noqa: UP045
+    judge: Annotated[str | None, typer.Option("--judge", metavar="URI", help=JUDGE_HELP)] = None,
     overrides: Overrides = None,
 ) -> None:
     """Step: direct preference optimization.

@@ -16,6 +16,7 @@ from rich.console import Console
 from selfreward_ray.cluster.address import LOCAL, cluster_address, temporary_folder
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.silence import doing
+from selfreward_ray.stopping import end_as_by_ctrl_c
 
 _LONGEST_SOCKET = 107
 """Bytes of the path of a Unix socket, a limit of Linux."""
@@ -38,6 +39,7 @@ def joined() -> Iterator[None]:
     # Children of "ray.data", because Ray Data resets the level of that logger for each dataset.
     for quiet in ("progress", "execution", "logging", "logical", "util"):
         logging.getLogger(f"ray.data._internal.{quiet}").setLevel(logging.ERROR)
+    end_as_by_ctrl_c()
     try:
         dashboard = _connect(address)
         data = ray.data.DataContext.get_current()
@@ -48,7 +50,8 @@ def joined() -> Iterator[None]:
             Console(stderr=True).print(f"Ray dashboard: http://{dashboard}", highlight=False)
         yield
     finally:
-        ray.shutdown()
+        with _handlers_kept():
+            ray.shutdown()
 
 
 def _connect(address: str) -> str:
@@ -62,24 +65,18 @@ def _connect(address: str) -> str:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, whatever Ray does meanwhile.
+    """Python's handler of SIGTERM stays, whatever Ray does meanwhile.
 
-    Ray sets handlers of its own, which end the process without a word, and one below Python's, which writes a stack
-    and sets an alarm that aborts the process three seconds later.
+    Ray sets handlers of its own, which end the process without a message, and one below Python's, which writes a stack
+    and is gone after its shutdown.
     """
-
-    def stop(_number: int, _frame: object) -> None:
-        signal.alarm(0)
-        raise KeyboardInterrupt
-
     set_handler = signal.signal
-    set_handler(signal.SIGTERM, stop)
     signal.signal = lambda number, _handler: signal.getsignal(number)  # type: ignore[assignment]
     try:
         yield
     finally:
         signal.signal = set_handler
-        set_handler(signal.SIGTERM, stop)
+        set_handler(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import RayError
 
 from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.waiting import outlook
@@ -56,7 +57,8 @@ def reporting_activity(
 
     def follow() -> None:
         while not done.wait(POLL_INTERVAL_S):
-            note(ray.get(health.activity.remote()) or f"waiting for {outlook(request, started)}")
+            with suppress(RayError):  # a cluster that ends is told of by the thread that asks it for rows
+                note(ray.get(health.activity.remote()) or f"waiting for {outlook(request, started)}")
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()

@@ -27,11 +27,11 @@ def misfit(
     """
     shapes = (f"{name} is {list(found)}, not {list(needed)}" for name, (found, needed) in sorted(other_shape.items()))
     faults = ("missing", sorted(missing)), ("left over", sorted(left_over)), ("of another shape", list(shapes))
-    told = [f"{len(names)} {what} ({_some(names)})" for what, names in faults if names]
-    if not told:
+    problems = [f"{len(names)} {what} ({_some(names)})" for what, names in faults if names]
+    if not problems:
         return ""
     return (
-        f"its weights are not those of its config.json: {', '.join(told)}; save the whole model again with "
+        f"its weights are not those of its config.json: {', '.join(problems)}; save the whole model again with "
         "save_pretrained, or copy its folder again"
     )
 

@@ -68,7 +68,7 @@ def folder_headers(folder: Folder) -> Headers:
 def hub_headers(name: str, names: Iterable[str], index: bytes | None) -> Headers:
     """The headers of the weight files of a model on the hub, of which `names` are the files.
 
-    `index` is the text of its index, if it has one. Raises the errors of the hub's client.
+    `index` is the content of its index, if it has one. Raises the errors of the hub's client.
     """
     import huggingface_hub
     from huggingface_hub.errors import SafetensorsParsingError
@@ -88,13 +88,17 @@ def hub_headers(name: str, names: Iterable[str], index: bytes | None) -> Headers
 
 
 def _together(names: set[str], index: bytes | None, header: Callable[[str], Parsed]) -> Headers:
+    """The headers of all weight files. `names` are the files that are there, `index` is the content of the index, if
+    there is one, and `header` reads one file and raises `Damaged`."""
     shapes: Shapes = {}
     types: dict[str, str] = {}
     try:
-        listed = None if index is None else _weight_map(index)
+        listed = None if index is None else weight_map(index)
         files = _weight_files(names, listed)
     except Damaged as damaged:
         return Headers({}, {}, (str(damaged),))
+    except ValueError as error:
+        return Headers({}, {}, (f"its {INDEX} cannot be read ({error}); {_SAVE_AGAIN}",))
     faults = list(_strays(names, set(files), listed is not None))
 
     def read(file: str) -> tuple[str, Parsed | Damaged]:
@@ -133,19 +137,16 @@ def _strays(names: set[str], files: set[str], indexed: bool) -> Iterator[str]:
         yield f"it has {stray[0]} beside {WEIGHTS}, and vLLM would read both; remove {stray[0]}"
 
 
-def _weight_map(index: bytes) -> dict[str, str]:
-    """The file of each tensor. Raises `Damaged` for a damaged index."""
-    try:
-        content = json.loads(index)
-    except ValueError as error:
-        raise Damaged(f"its {INDEX} is not JSON ({error}); {_SAVE_AGAIN}") from None
-    match content:
+def weight_map(index: bytes) -> dict[str, str]:
+    """The file of each tensor, by the content of an index. Raises `ValueError` for a damaged one."""
+    match json.loads(index):
         case {"weight_map": dict(listed)} if listed and all(isinstance(name, str) for name in listed.values()):
             return listed
-    raise Damaged(f"its {INDEX} has no weight_map of file names; {_SAVE_AGAIN}")
+    raise ValueError("it has no weight_map of file names")
 
 
 def _stored_header(filesystem: fs.FileSystem, info: fs.FileInfo) -> Parsed:
+    """The header of a file. Raises `Damaged` unless it is whole and agrees with the size of the file."""
     name, size = info.base_name, int(info.size)
     with filesystem.open_input_file(info.path) as file:
         begin = file.read_at(min(_FIRST_BYTES, size), 0)

@@ -31,7 +31,7 @@ _UNTRAINED = {
     "attention sinks": ("gpt_oss",),
     "an output head with a bias": ("phi",),
 }  # fmt: skip
-"""What training says of architectures, whatever their sizes."""
+"""Why architectures are not trained, whatever their sizes: a reason, and the `model_type`s."""
 
 
 def no_language_model(config: Mapping[str, Any]) -> str | None:

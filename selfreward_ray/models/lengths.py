@@ -16,10 +16,10 @@ _CPU_HEADS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 def positions(config: Mapping[str, Any]) -> tuple[str, int] | None:
     """The field that tells how long a sequence may be, and the length; None if there is none."""
-    told = [(field, config[field]) for field in _FIELDS if isinstance(config.get(field), int)]
-    if not told:
+    lengths = [(field, config[field]) for field in _FIELDS if isinstance(config.get(field), int)]
+    if not lengths:
         return None
-    field, count = min(told, key=lambda each: each[1])
+    field, count = min(lengths, key=lambda each: each[1])
     factors = [rope.get("factor") for rope in rotary_embeddings(config) if rope_type(rope) in _SCALED]
     return field, int(count * max((float(factor) for factor in factors if factor), default=1.0))
 

@@ -1,8 +1,8 @@
 """A folder's tokenizer as far as its chat template needs it, without transformers, whose import takes some seconds."""
 
 import json
-from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,39 +11,48 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from selfreward_ray.models.vocabulary import Vocabulary
+from selfreward_ray.models.json_files import chat_templates, tokenizer_settings
+from selfreward_ray.models.vocabulary import Added, Vocabulary, read_vocabulary
 
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 class LightTokenizer:
-    """What `ChatTemplate` asks of transformers' tokenizers. `settings` are those of the folder's tokenizer."""
+    """What `ChatTemplate` asks of transformers' tokenizers, for the `folder` of the model `uri`, which messages name.
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], vocabulary: Vocabulary):
+    Raises `UserError` for a damaged file of settings.
+    """
+
+    def __init__(self, folder: Path, uri: str):
         self._folder = folder
-        self._settings = settings
-        self.added_tokens_decoder = {token.id: token for token in vocabulary.added}
+        self._uri = uri
+        self.settings = tokenizer_settings(folder, uri)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Raises `UserError` for a damaged file."""
+        return read_vocabulary(self._folder, self._uri)
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, Added]:
+        return {token.id: token for token in self.vocabulary.added}
 
     def get_chat_template(self) -> str:
         """Raises `ValueError` if there is none."""
         file = self._folder / "chat_template.jinja"
         if file.is_file():
             return file.read_text(encoding="utf-8")
-        value = self._settings.get("chat_template")
-        if isinstance(value, list):
-            value = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
-        if isinstance(value, dict):
-            value = value.get("default")
-        if not isinstance(value, str):
+        templates = chat_templates(self.settings)
+        if "default" not in templates:
             raise ValueError("no chat template")
-        return value
+        return templates["default"]
 
     def apply_chat_template(
         self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool, **variables: Any
     ) -> str:
         """The conversation as text. Raises what Jinja raises."""
         assert not tokenize
-        tokens = {name: _text(self._settings[name]) for name in _TOKENS if self._settings.get(name)}
+        tokens = {name: _text(self.settings[name]) for name in _TOKENS if self.settings.get(name)}
         values = {"tools": None, "documents": None, **tokens, **variables}
         template = _environment().from_string(self.get_chat_template())
         return template.render(messages=messages, add_generation_prompt=add_generation_prompt, **values)

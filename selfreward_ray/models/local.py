@@ -14,6 +14,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
+from selfreward_ray.models.found import Found, require_model
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.shipped import DEMO_MODEL
 from selfreward_ray.store.folder import Folder, absolute
@@ -27,8 +28,6 @@ _NEVER_READ = (
 )  # fmt: skip
 """Pickled weights, and weights in forms of other programs, which are never loaded. Some repositories have the same
 model in several."""
-_NO_DEFAULT_TOKENS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
-"""Classes of tokenizers that have no special tokens but those that their settings name."""
 
 
 @dataclass(frozen=True)
@@ -40,76 +39,43 @@ class Adapter:
     rank: int
 
 
-def model_and_adapter(
-    uri: str, progress: FetchProgress = ignore_progress, *, weights: bool = True
-) -> tuple[Path, Adapter | None]:
+def model_and_adapter(uri: str, progress: FetchProgress = ignore_progress) -> tuple[Path, Adapter | None]:
     """The local folder of a model, or, if `uri` is a LoRA adapter, that of its base model, and the adapter.
 
-    The base model is the one that the adapter's configuration names. `weights` is as in `local_model`. Raises
-    `UserError` as `local_model` does, and if the adapter cannot be used.
+    The base model is the one that the adapter's configuration names. Raises `UserError` as `local_model` does, and if
+    the adapter cannot be used.
     """
-    here = _local(uri, weights, progress)
-    folder = here.folder
-    if ADAPTER_CONFIG not in here.names:
-        _check(here, uri)
-        return folder, None
-    try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"adapter {uri!r}: its {ADAPTER_CONFIG} is not JSON ({error}); save it again with peft"
-        ) from None
-    match config:
-        case {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": int(rank)}:
-            pass
-        case _:
-            raise UserError(
-                f"adapter {uri!r}: its {ADAPTER_CONFIG} must have peft_type LORA, base_model_name_or_path and r, "
-                "as peft saves them"
-            )
-    if Path(base).is_dir() and not Path(base).is_absolute():
-        raise UserError(
-            f"adapter {uri!r}: its base {base!r} is a relative path; write an absolute path into {ADAPTER_CONFIG}"
-        )
-    if "adapter_model.safetensors" not in here.names:
-        raise UserError(
-            f"adapter {uri!r} has no adapter_model.safetensors; save it again with peft (pickled weights are not read)"
-        )
-    return local_model(base, weights=weights, progress=progress), Adapter(folder, rank)
+    found = _found(uri, True, progress)
+    if ADAPTER_CONFIG in found.names:
+        base, rank = _base_and_rank(found)
+        return local_model(base, progress=progress), Adapter(found.folder, rank)
+    require_model(found)
+    return found.folder, None
 
 
-def local_model(uri: str, *, weights: bool = True, progress: FetchProgress = ignore_progress) -> Path:
+def local_model(uri: str, progress: FetchProgress = ignore_progress) -> Path:
     """The local folder of a model, which is fetched to this node's cache if it is not local.
 
-    If `weights` is False only the other files are fetched: configuration, tokenizer, chat template. `progress` is
-    called during a fetch. Raises `UserError` if there is no such model, or it has no weights, no tokenizer or no chat
-    template.
+    `progress` is called during a fetch. Raises `UserError` if there is no such model, or it has no weights, no
+    tokenizer, no chat template or no end token.
     """
-    here = _local(uri, weights, progress)
-    _check(here, uri)
-    return here.folder
+    found = _found(uri, True, progress)
+    require_model(found)
+    return found.folder
 
 
-def without_weights(uri: str) -> tuple[Path, frozenset[str]]:
-    """The local folder with all files of a model but its weights, and the names of all files where it is from.
+def without_weights(uri: str, *, adapters: bool = False) -> Found:
+    """A model, of which all files but the weights are fetched: configuration, tokenizer, chat template.
 
-    Raises `UserError` as `local_model` does.
+    If `adapters` is set, `uri` may be a LoRA adapter, whose base model is returned. Raises `UserError` as
+    `model_and_adapter` does.
     """
-    here = _local(uri, False, ignore_progress)
-    if ADAPTER_CONFIG not in here.names:
-        _check(here, uri)
-    return here.folder, here.names
-
-
-def check_asked_model(uri: str) -> None:
-    """Raise `UserError` unless `uri` is a model, a LoRA adapter or an endpoint's address, without fetching weights.
-
-    An endpoint is not asked.
-    """
-    if is_endpoint(uri):
-        address_of(uri)
-        return
-    without_weights(uri)
+    found = _found(uri, False, ignore_progress)
+    if adapters and ADAPTER_CONFIG in found.names:
+        base, _ = _base_and_rank(found)
+        found = _found(base, False, ignore_progress)
+    require_model(found)
+    return found
 
 
 def portable(uri: str, *, adapters: bool = False) -> str:
@@ -127,15 +93,35 @@ def portable(uri: str, *, adapters: bool = False) -> str:
     return absolute(uri)
 
 
-@dataclass(frozen=True)
-class _Here:
-    """A model's folder on this node, and the names of all files at its origin."""
+def _base_and_rank(adapter: Found) -> tuple[str, int]:
+    """The base model and the rank of a LoRA adapter. Raises `UserError` if the adapter cannot be used."""
+    uri = adapter.uri
+    try:
+        config = json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"adapter {uri!r}: its {ADAPTER_CONFIG} is not JSON ({error}); save it again with peft"
+        ) from None
+    match config:
+        case {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": int(rank)}:
+            pass
+        case _:
+            raise UserError(
+                f"adapter {uri!r}: its {ADAPTER_CONFIG} must have peft_type LORA, base_model_name_or_path and r, "
+                "as peft saves them"
+            )
+    if Path(base).is_dir() and not Path(base).is_absolute():
+        raise UserError(
+            f"adapter {uri!r}: its base {base!r} is a relative path; write an absolute path into {ADAPTER_CONFIG}"
+        )
+    if "adapter_model.safetensors" not in adapter.names:
+        raise UserError(
+            f"adapter {uri!r} has no adapter_model.safetensors; save it again with peft (pickled weights are not read)"
+        )
+    return base, rank
 
-    folder: Path
-    names: frozenset[str]
 
-
-def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
+def _found(uri: str, weights: bool, progress: FetchProgress) -> Found:
     if is_endpoint(uri):
         raise UserError(
             f"{address_of(uri)} is an endpoint, which has no weights here; name a model by folder, hub name or storage "
@@ -145,7 +131,7 @@ def _local(uri: str, weights: bool, progress: FetchProgress) -> _Here:
         return _fetched(uri, weights, progress)
     folder = Path(Folder(uri).filesystem()[1] if "://" in uri else uri)
     if folder.is_dir():
-        return _Here(folder, _names(folder))
+        return Found(uri, folder, _names(folder))
     if uri == DEMO_MODEL:
         raise UserError(
             f"there is no model {uri!r} in {Path.cwd()}; fetch it there: selfreward fetch-demo-model; or name another "
@@ -162,7 +148,7 @@ def _names(folder: Path) -> frozenset[str]:
     return frozenset(path.name for path in folder.iterdir())
 
 
-def _from_hub(name: str, weights: bool, progress: FetchProgress) -> _Here:
+def _from_hub(name: str, weights: bool, progress: FetchProgress) -> Found:
     import huggingface_hub
 
     unwanted = [*_NEVER_READ, *([] if weights else [_WEIGHTS])]
@@ -171,8 +157,8 @@ def _from_hub(name: str, weights: bool, progress: FetchProgress) -> _Here:
             huggingface_hub.snapshot_download(name, ignore_patterns=unwanted, tqdm_class=_bar_telling(progress))
         )
         if weights or huggingface_hub.is_offline_mode():
-            return _Here(folder, _names(folder))
-        return _Here(folder, frozenset(huggingface_hub.list_repo_files(name)))
+            return Found(name, folder, _names(folder))
+        return Found(name, folder, frozenset(huggingface_hub.list_repo_files(name)))
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", 0)
         if status == 429 or status >= 500:
@@ -208,7 +194,7 @@ def _bar_telling(progress: FetchProgress) -> type[Any]:
     return Bar
 
 
-def _fetched(uri: str, weights: bool, progress: FetchProgress) -> _Here:
+def _fetched(uri: str, weights: bool, progress: FetchProgress) -> Found:
     source, _ = Folder(uri).filesystem()
     files = [info for info in Folder(uri).infos() if not _fits(info.base_name, _NEVER_READ)]
     # The key contains size and modification time of every file, so that a changed folder is fetched again.
@@ -216,83 +202,8 @@ def _fetched(uri: str, weights: bool, progress: FetchProgress) -> _Here:
     folder = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser() / key[:24]
     wanted = files if weights else [i for i in files if not _fits(i.base_name, [_WEIGHTS])]
     fetch(source, wanted, folder, progress)
-    return _Here(folder, frozenset(i.base_name for i in files))
+    return Found(uri, folder, frozenset(i.base_name for i in files))
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
-
-
-def _check(here: _Here, uri: str) -> None:
-    def lacks(what: str, remedy: str) -> UserError:
-        return UserError(f"model {uri!r} has no {what}; {remedy}")
-
-    if ADAPTER_CONFIG in here.names:
-        raise UserError(f"{uri!r} is a LoRA adapter, but a model is needed here; merge it into its base first")
-    if "config.json" not in here.names:
-        inside = (here.folder / "model" / "config.json").is_file()  # a training step's folder was given
-        remedy = (
-            f"the model is {uri.rstrip('/')}/model"
-            if inside
-            else "name a folder that transformers' save_pretrained wrote"
-        )
-        raise lacks("config.json", remedy)
-    if not any(_fits(name, [_WEIGHTS]) for name in here.names):
-        raise lacks("*.safetensors weights", "convert them with save_pretrained (pickled weights are not read)")
-    if not here.names & {"tokenizer.json", "tokenizer.model"}:
-        raise lacks("tokenizer", "put its tokenizer.json and tokenizer_config.json into the folder")
-    config = tokenizer_settings(here.folder, uri)
-    if not _is_template(config.get("chat_template")) and not _has_template_file(here):
-        if named := _named_templates(config.get("chat_template")):
-            raise lacks(
-                f"chat template named default, but {', '.join(named)}",
-                "write the one that is meant into a chat_template.jinja in the folder",
-            )
-        raise lacks(
-            "chat template", "add a chat_template.jinja to the folder; base models have none, and need one here"
-        )
-    if _without_eos(config):
-        raise lacks("end token", "name the token that ends a reply as eos_token in its tokenizer_config.json")
-
-
-def _is_template(value: Any) -> bool:
-    """Whether a setting has a chat template: a text, or several by name with a default."""
-    if isinstance(value, dict):
-        value = value.get("default")
-    if isinstance(value, list):
-        return any(isinstance(one, dict) and one.get("name") == "default" for one in value)
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _named_templates(value: Any) -> list[str]:
-    """The names of several chat templates in one setting."""
-    if isinstance(value, dict):
-        return sorted(value)
-    return sorted(str(one["name"]) for one in value if "name" in one) if isinstance(value, list) else []
-
-
-def _has_template_file(here: _Here) -> bool:
-    file = here.folder / "chat_template.jinja"
-    return file.name in here.names and bool(file.read_text(encoding="utf-8").strip())
-
-
-def tokenizer_settings(folder: Path, uri: str) -> dict[str, Any]:
-    """The settings of the folder's tokenizer, those of its special tokens included. Raises `UserError`, which names the
-    model `uri`, for a damaged file."""
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        try:
-            read = json.loads((folder / name).read_text(encoding="utf-8"))
-            # Null in the one leaves what the other says.
-            settings |= {key: value for key, value in ({} | read).items() if value is not None or key not in settings}
-        except FileNotFoundError:
-            continue
-        except (ValueError, TypeError) as error:
-            raise UserError(f"model {uri!r}: its {name} is not a JSON object ({error}); copy it again") from None
-    return settings
-
-
-def _without_eos(config: dict[str, Any]) -> bool:
-    """Whether the tokenizer has no EOS token by its settings. The class of a model family has one by default."""
-    without_default = config.get("tokenizer_class") in _NO_DEFAULT_TOKENS
-    return not config["eos_token"] if "eos_token" in config else without_default

@@ -1,4 +1,4 @@
-"""What a configuration says of attention: training packs sequences, and each has whole causal attention in it.
+"""What a configuration says of attention: training packs sequences, and each token sees all earlier ones of its own.
 
 Configurations are given as mappings: a config.json, or all values of transformers' configuration of it.
 """
@@ -26,7 +26,7 @@ def obstacles(config: Configuration, max_tokens: int) -> Iterator[str]:
         yield f"a sliding window of {window} tokens; set max_tokens to {window} or less"
     reach = uniform_positions(config)
     if reach is not None and reach < max_tokens:
-        yield f"positions that depend on the longest sequence beside; set max_tokens to {reach} or less"
+        yield f"positions that depend on the longest sequence of a batch; set max_tokens to {reach} or less"
 
 
 def sliding_window(config: Configuration) -> int | None:

@@ -1,6 +1,7 @@
 """A model's chat template: whole conversations to text, its switch for thinking, and the marks of its thoughts."""
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -77,16 +78,18 @@ class ChatTemplate:
             raise TurnsRefused(f"the chat template of {self._model} shows a reply {len(after)} times, not once; {SHOW}")
         return before, after[0]
 
-    def require_switch(self) -> str:
-        """The variable that turns thinking on and off. Raises `UserError` if the template has none."""
+    def require_switch(self, fields: Sequence[str] = ()) -> str:
+        """The variable that turns thinking on and off. Raises `UserError` if the template has none, which names the
+        recipe's `fields` that need it."""
         if self.switch is not None:
             return self.switch
         reason = "the template has no variable that turns thinking on and off"
         if effort := next((name for name in _EFFORTS if name in self.source), None):
             reason = f"the template's variable {effort} sets how much the model thinks, and cannot turn it off"
+        needed = f"{' and '.join(fields)}: " if fields else ""
         raise UserError(
-            f"model '{self._model}' has no switch for thinking: {reason}; leave thinking at null, or give the folder a "
-            f"chat_template.jinja with the variable {SWITCHES[0]}"
+            f"{needed}model '{self._model}' has no switch for thinking: {reason}; leave thinking at null, or give the "
+            f"folder a chat_template.jinja with the variable {SWITCHES[0]}"
         )
 
     @cached_property
@@ -121,6 +124,11 @@ class ChatTemplate:
     def marks(self) -> tuple[Marks, ...]:
         """The marks of thoughts that the template or the tokenizer names; ``<think>`` if they name none."""
         return self._named_marks or (THINK,)
+
+    @property
+    def mark_texts(self) -> set[str]:
+        """The opening and closing texts of `marks`."""
+        return {text for mark in self.marks for text in (mark.opening, mark.closing)}
 
     @cached_property
     def _named_marks(self) -> tuple[Marks, ...]:

@@ -13,20 +13,19 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.architectures import FAMILIES
-from selfreward_ray.models.architectures.parts import Family, Untold, shapes_of
+from selfreward_ray.models.architectures.parts import Family, UnknownSize, shapes_of
 from selfreward_ray.models.fit import Shapes, is_computed, misfit
+from selfreward_ray.models.found import Found
 from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
+from selfreward_ray.models.json_files import configuration
 from selfreward_ray.models.kinds import no_language_model, quantized, untrainable
 from selfreward_ray.models.lengths import head_fault, longest_training, too_long
 from selfreward_ray.models.light_tokenizer import LightTokenizer
-from selfreward_ray.models.local import tokenizer_settings, without_weights
+from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.spelling import PRIVATE
 from selfreward_ray.models.template import ChatTemplate
-from selfreward_ray.models.vocabulary import Vocabulary, read_vocabulary
-from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.identity import ADAPTER_CONFIG
 
 ASKED = ("prompts", "respond", "judge")
 """Sections of a recipe whose sampling may be asked of a model."""
@@ -38,57 +37,38 @@ def validate(
     """What keeps the model `uri` from being used: each problem names the model and the remedy; empty if there is none.
 
     `trained` says whether it is trained; `asked` are the sections of `recipe` that sample from it. Without a recipe no
-    lengths are checked. Of an endpoint nothing is known, and of a LoRA adapter only that it is there. Weights of
+    lengths are checked. A LoRA adapter cannot be trained; of one that is asked, the base model is validated. Weights of
     architectures that are not in `FAMILIES` are not compared; training compares them before its first step. Raises
     `OSError` for storage that does not answer.
     """
-    if is_endpoint(uri):
-        return []
     try:
-        folder, names = without_weights(uri)
-        if ADAPTER_CONFIG in names:
-            return []
-        model = _Model(uri, folder, names, _configuration(folder), tokenizer_settings(folder, uri))
-        problems = [f"model {uri!r}: {problem}" for problem in _problems(model, recipe, trained, asked)]
+        found = without_weights(uri, adapters=not trained)
+        model = _Model(found, configuration(found.folder, found.uri), LightTokenizer(found.folder, found.uri))
+        problems = [f"model {found.uri!r}: {problem}" for problem in _problems(model, recipe, trained, asked)]
         return problems + list(_template(model, recipe, asked))
-    except _Faulty as error:
-        return [f"model {uri!r}: {error}"]
     except UserError as error:
         return [str(error)]
-
-
-class _Faulty(UserError):
-    """A fault that ends the check, without the model's name."""
 
 
 @dataclass(frozen=True)
 class _Model:
     """What is known of a model without its weights."""
 
-    uri: str
-    folder: Path
-    """A local folder with all of its files but the weights."""
-    names: frozenset[str]
-    """Of all files where it is from."""
+    found: Found
     config: dict[str, Any]
-    settings: dict[str, Any]
-    """Those of its tokenizer."""
+    tokenizer: LightTokenizer
 
     @cached_property
     def family(self) -> Family | None:
         return FAMILIES.get(str(self.config["model_type"]))
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        return read_vocabulary(self.folder)
 
 
 def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collection[str]) -> Iterator[str]:
     if problem := no_language_model(model.config):
         yield problem
         return
-    headers = _headers(model)
-    how = quantized(model.config, model.names, headers.types)
+    headers = _headers(model.found)
+    how = quantized(model.config, model.found.names, headers.types)
     if how and trained:
         yield f"its weights are quantized ({how}), and cannot be trained; name the model in bfloat16 or float32"
         return
@@ -100,7 +80,7 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
     try:
         if trained:
             longest = longest_training(recipe) if recipe else 1
-            yield from (f"it cannot be trained here: it has {reason}" for reason in untrainable(config, longest))
+            yield from (f"it cannot be trained here: it has {_remedied(why)}" for why in untrainable(config, longest))
         if recipe is not None:
             yield from too_long(config, recipe, trained, asked)
             if asked and (problem := head_fault(config, recipe)):
@@ -109,17 +89,12 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
         yield f"its config.json has a value of another type than is meant ({error}); copy it again"
 
 
-def _configuration(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _Faulty(f"its config.json is not JSON ({error}); copy it again") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise _Faulty("its config.json has no model_type; copy the one that save_pretrained wrote")
-    return config
+def _remedied(reason: str) -> str:
+    """A reason that an architecture cannot be trained; those that lie in sizes have their remedy."""
+    return reason if "; " in reason else f"{reason}; name a model of another family (the manual's page Architectures)"
 
 
-def _headers(model: _Model) -> Headers:
+def _headers(model: Found) -> Headers:
     if "://" in model.uri or Path(model.uri).is_dir():
         return folder_headers(Folder(model.uri))
     import huggingface_hub
@@ -134,7 +109,7 @@ def _weights(family: Family, config: Mapping[str, Any], stored: Shapes) -> Itera
     """Problems of the weights: those that are missing, left over, of another shape, or have names without a prefix."""
     try:
         needed = shapes_of(family, config)
-    except Untold as error:
+    except UnknownSize as error:
         yield f"{error}, which its architecture {config['model_type']} needs; copy the file that save_pretrained wrote"
         return
     found = {_named(name, family, needed): shape for name, shape in stored.items()}
@@ -165,11 +140,7 @@ def _ids(model: _Model) -> Iterator[str]:
         return
     if isinstance(padding, int) and padding >= rows:
         yield f"its config.json has pad_token_id {padding}, and it has embeddings for {rows} ids; set it to null"
-    try:
-        beyond = model.vocabulary.beyond(rows, _texts(model))
-    except UserError as error:
-        raise _Faulty(str(error)) from None
-    if beyond is not None:
+    if beyond := model.tokenizer.vocabulary.beyond(rows, _texts(model)):
         number, token = beyond
         yield (
             f"its tokenizer gives {token!r} the id {number}, and it has embeddings for {rows} ids; call "
@@ -179,8 +150,8 @@ def _ids(model: _Model) -> Iterator[str]:
 
 def _texts(model: _Model) -> str:
     """Texts that name the special tokens that are used."""
-    file = model.folder / "chat_template.jinja"
-    used = [model.settings.get(key) for key in ("chat_template", "eos_token", "bos_token")]
+    file = model.found.folder / "chat_template.jinja"
+    used = [model.tokenizer.settings.get(key) for key in ("chat_template", "eos_token", "bos_token")]
     return json.dumps(used, ensure_ascii=False) + (file.read_text(encoding="utf-8") if file.is_file() else "")
 
 
@@ -188,16 +159,12 @@ def _template(model: _Model, recipe: Recipe | None, asked: Collection[str]) -> I
     """Problems of the chat template, with the model's name: it must show a conversation of two turns, and have a switch
     for thinking where `recipe` turns it on or off."""
     asking = [{"role": "user", "content": "a"}]
+    fields = [f"{name}.thinking" for name in sorted(asked) if recipe and getattr(recipe, name).thinking is not None]
     try:
-        template = ChatTemplate(model.uri, LightTokenizer(model.folder, model.settings, model.vocabulary))
+        template = ChatTemplate(model.found.uri, model.tokenizer)
         template.render(asking, prompt=True)
         template.around_reply(asking, chr(PRIVATE.start))
+        if fields:
+            template.require_switch(fields)
     except UserError as error:
         yield str(error)
-        return
-    fields = [f"{name}.thinking" for name in sorted(asked) if recipe and getattr(recipe, name).thinking is not None]
-    if fields:
-        try:
-            template.require_switch()
-        except UserError as error:
-            yield f"{' and '.join(fields)}: {error}"

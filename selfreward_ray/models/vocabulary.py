@@ -1,12 +1,12 @@
 """Ids that a tokenizer gives, from its files: each needs a row of the model's embeddings."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.models.json_files import read_object
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,14 @@ class Vocabulary:
         return max((each for each in [*ids, *filter(None, [self.largest])] if each[0] >= rows), default=None)
 
 
-def read_vocabulary(folder: Path) -> Vocabulary:
-    """Raises `UserError`, without the model's name, for a damaged file. Without tokenizer.json only added tokens are
-    known."""
-    content = _read(folder, "tokenizer.json")
+def read_vocabulary(folder: Path, uri: str) -> Vocabulary:
+    """The ids of the tokenizer in `folder`; without tokenizer.json only added tokens are known. Raises `UserError`,
+    which names the model `uri`, for a damaged file."""
+    read = partial(read_object, folder, uri)
+    content = read("tokenizer.json")
     model = content.get("model")
     listed = model.get("vocab") if isinstance(model, dict) else None
-    added = {token.id: token for token in _added(folder, content)}
+    added = {token.id: token for token in _added(content, read("added_tokens.json"), read("tokenizer_config.json"))}
     if isinstance(listed, list):  # Unigram: [token, score], in the order of ids
         ids: Iterator[tuple[int, str]] = ((number, str(entry[0])) for number, entry in enumerate(listed))
     else:
@@ -48,23 +49,11 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     return Vocabulary(largest, tuple(added.values()))
 
 
-def _added(folder: Path, content: dict[str, Any]) -> Iterator[Added]:
-    for token, number in _read(folder, "added_tokens.json").items():
+def _added(content: dict[str, Any], earlier: dict[str, Any], settings: dict[str, Any]) -> Iterator[Added]:
+    """The added tokens of tokenizer.json, and of the files that `earlier` versions wrote and that hold `settings`."""
+    for token, number in earlier.items():
         yield Added(int(number), token, False)
-    settings = _read(folder, "tokenizer_config.json").get("added_tokens_decoder") or {}
-    for number, token in settings.items():
+    for number, token in (settings.get("added_tokens_decoder") or {}).items():
         yield Added(int(number), str(token["content"]), bool(token.get("special")))
     for token in content.get("added_tokens") or ():
         yield Added(int(token["id"]), str(token["content"]), bool(token.get("special")))
-
-
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"its {name} is not JSON ({error}); copy it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"its {name} is no JSON object; copy it again")
-    return content

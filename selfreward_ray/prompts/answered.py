@@ -13,23 +13,11 @@ from selfreward_ray.records import Dropped, Turn
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.drafts import message
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
+from selfreward_ray.seed.readers.messages import ASKING, CHATS, THOUGHT_KEYS, asked, conversation
 from selfreward_ray.seed.readers.preferences import PREFERENCE
 from selfreward_ray.seed.readers.reading import LOOKED_AT, BadRow, Reading
 from selfreward_ray.seed.readers.rows import read_row
-from selfreward_ray.seed.readers.values import (
-    ASKING,
-    CHATS,
-    ENDS,
-    OTHER_THOUGHTS,
-    THOUGHT_KEYS,
-    as_text,
-    asked,
-    conversation,
-    is_cut_off,
-    is_empty,
-    items,
-    thoughts_of,
-)
+from selfreward_ray.seed.readers.values import ENDS, OTHER_THOUGHTS, as_text, is_cut_off, is_empty, items, thoughts_of
 from selfreward_ray.seed.readers.votes import VOTE
 from selfreward_ray.store.user_files import Row, RowError
 from selfreward_ray.thought import THINK, with_thought

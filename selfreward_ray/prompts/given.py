@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, Question, Turn
 from selfreward_ray.seed.readers import read_asked
+from selfreward_ray.seed.readers.messages import ASKING, CHATS
 from selfreward_ray.seed.readers.reading import Reading
-from selfreward_ray.seed.readers.values import ASKING, CHATS
 from selfreward_ray.store.user_files import Row, RowError
 
 LATER_TURN = "it is asked after an answer, and does not open a conversation"

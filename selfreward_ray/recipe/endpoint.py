@@ -58,8 +58,7 @@ class Endpoint(Section):
 
 @dataclass(frozen=True)
 class Address:
-    """The address of a model at an endpoint. As text it identifies the model: it is the same for every spelling of the
-    address."""
+    """The address of a model at an endpoint. Its text form is normalized, so that it can identify the model."""
 
     base_url: str
     """Without a slash at the end: ``https://api.openai.com/v1``."""

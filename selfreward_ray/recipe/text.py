@@ -28,6 +28,10 @@ _KINDS: dict[tuple[str, ...], str] = {
 """What a value of the wrong type must be, by the beginnings of the names of pydantic's errors."""
 
 
+_DATA = re.compile(r"\.(jsonl|ndjson|csv|tsv|parquet|arrow)(\.\w+)?$", re.IGNORECASE)
+"""Endings of files of rows, packed or not. A recipe may be JSON, which is YAML too."""
+
+
 class RecipeError(UserError):
     """A recipe that cannot be used. The message names the field."""
 
@@ -47,6 +51,11 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     Values of overrides are YAML, so ``judge.constrained=true`` sets a boolean. Raises `RecipeError` if the recipe
     cannot be read, and for an unknown field, a wrong value or a malformed override.
     """
+    if _DATA.search(str(path)):
+        raise RecipeError(
+            f"{path} is data, not a recipe: give it to a recipe (seed_data.source={path}), or let `selfreward init` "
+            "write one for it"
+        )
     text = recipe_text(path)
     try:
         values = load_yaml(text)
@@ -84,9 +93,10 @@ def recipe_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
+        near = difflib.get_close_matches(str(path), shipped_names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(shipped_names())}"
         raise RecipeError(
-            f"cannot read recipe {path}: there is no such file, and no shipped recipe has that name; shipped: "
-            f"{', '.join(shipped_names())}"
+            f"cannot read recipe {path}: there is no such file, and no shipped recipe has that name; {hint}"
         ) from None
     except OSError as error:
         raise RecipeError(f"cannot read recipe {path}: {error.strerror}") from None
@@ -150,7 +160,8 @@ def _explain(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {'.'.join([*location[:-1], near[0]])!r}?" if near else f"known: {', '.join(known)}"
+        meant = [".".join([*location[:-1], near[0]])] if near else _fields_named(location[-1])
+        hint = f"did you mean {' or '.join(map(repr, meant))}?" if meant else f"known: {', '.join(known)}"
         return f"unknown recipe field {name!r}; {hint}"
     if detail["type"] == "missing":
         return f"recipe field {name!r} is missing"
@@ -190,3 +201,8 @@ def _fields_at(location: list[str]) -> list[str]:
     for part in location:
         model = model.model_fields[part].annotation
     return sorted(model.model_fields)
+
+
+def _fields_named(leaf: str) -> list[str]:
+    """The fields of all sections that have the name `leaf`, for a user who left out the section."""
+    return [name for name in flatten(Recipe(model="").model_dump()) if name.endswith(f".{leaf}")]

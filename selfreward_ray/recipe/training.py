@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from selfreward_ray.recipe.deepspeed import checked
 from selfreward_ray.recipe.section import Section
 
 MODEL_FIELDS = {"dtype", "dropout", "lora", "router_loss", "thoughts", "select", "select_every"}
@@ -125,6 +126,10 @@ class Training(Section):
     """Keep the optimizer's state in CPU memory. Saves GPU memory, costs time."""
     offload_parameters: bool = False
     """Keep the model's parameters in CPU memory while they are not in use. Saves GPU memory, costs time."""
+    deepspeed: dict[str, Any] = Field({})
+    """Further settings of DeepSpeed by their names in its configuration, which replace the defaults, for example
+    ``{zero_optimization: {sub_group_size: 50000000}}``. The defaults follow from the size of the model and the kind of
+    device. A setting that the loop or another field decides is refused, and so is an unknown one."""
     max_failures: NonNegativeInt = 2
     """How many times the workers are restarted from the newest checkpoint after one of them failed."""
     start_timeout_s: PositiveFloat = 1800
@@ -143,6 +148,11 @@ class Training(Section):
     max_skipped_steps: NonNegativeInt = 3
     """Maximum number of consecutive steps that are skipped because their loss or gradient is not finite. One more ends
     the run."""
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _passed_on(cls, deepspeed: dict[str, Any]) -> dict[str, Any]:
+        return checked(deepspeed)
 
     @model_validator(mode="after")
     def _liger_needs_gpus(self) -> "Training":

@@ -1,27 +1,26 @@
 """What a first recipe depends on: how large the model is, and what the data can give."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models.local import local_model
+from selfreward_ray.models.json_files import configuration
+from selfreward_ray.models.lengths import positions
+from selfreward_ray.models.local import without_weights
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import Reading, read_seed
 
 _MOST_SETS = 20_000
-"""So many sets are looked at; no size grows beyond what they give."""
+"""Sets that are looked at; no size grows beyond what they give."""
 _FEWEST_TO_JUDGE = 30
 """With fewer ranked sets there are no judging rows, and nothing is held out."""
-_NAMES = {
-    "hidden": ("hidden_size", "n_embd", "d_model"),
-    "layers": ("num_hidden_layers", "n_layer"),
-    "context": ("max_position_embeddings", "n_positions"),
-}
-"""Names of sizes in the configurations of architectures."""
+_HIDDEN = ("hidden_size", "n_embd", "d_model")
+"""Names of the hidden size in the configurations of architectures."""
+_LAYERS = ("num_hidden_layers", "n_layer")
+"""Names of the number of layers."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,20 @@ class DataSize:
 
 
 def model_size(model: str) -> ModelSize:
-    """Read from ``config.json``; weights are not fetched. Raises `UserError` if there is no such model, or if its
-    configuration does not tell its size."""
-    config = json.loads((local_model(model, weights=False) / "config.json").read_text(encoding="utf-8"))
+    """The size of `model` by its ``config.json``; weights are not fetched.
+
+    Raises `UserError` if there is no such model, or if its configuration does not tell its size.
+    """
+    config = configuration(without_weights(model).folder, model)
     text = config.get("text_config", config)
-    try:
-        hidden, layers, context = (_size(text, name) for name in _NAMES)
-        vocabulary = int(text["vocab_size"])
-    except (KeyError, TypeError):
+    hidden, layers, vocabulary = (_size(text, names) for names in (_HIDDEN, _LAYERS, ("vocab_size",)))
+    known = positions(text)
+    if not (hidden and layers and vocabulary and known):
         raise UserError(
-            f"model {model!r}: its config.json does not say how large it is ({', '.join(_NAMES)}, vocab_size); begin "
-            "with a shipped recipe: selfreward recipe"
-        ) from None
+            f"model {model!r}: its config.json does not say how large it is (hidden_size, num_hidden_layers, "
+            "vocab_size, max_position_embeddings); begin with a shipped recipe: selfreward recipe"
+        )
+    _, context = known
     heads = text.get("num_attention_heads") or 1
     shared = (text.get("num_key_value_heads") or heads) / heads
     width = text.get("moe_intermediate_size") or text.get("intermediate_size") or 4 * hidden
@@ -69,11 +70,9 @@ def model_size(model: str) -> ModelSize:
     return ModelSize(layers * layer + embeddings, context)
 
 
-def _size(config: dict[str, Any], name: str) -> int:
-    for one in _NAMES[name]:
-        if config.get(one):
-            return int(config[one])
-    raise KeyError(name)
+def _size(config: dict[str, Any], names: Sequence[str]) -> int:
+    """The size that has one of `names`; 0 if the configuration has none."""
+    return next((int(config[name]) for name in names if isinstance(config.get(name), int)), 0)
 
 
 def data_size(source: str, fields: Mapping[str, Any]) -> DataSize:
@@ -91,6 +90,7 @@ def data_size(source: str, fields: Mapping[str, Any]) -> DataSize:
     if not sets:
         raise UserError(f"{source} gives no set that can be used: {', '.join(sorted(set(reasons)))}")
     ranked = sum(len({reply.rank for reply in found.replies}) > 1 for found in sets.values())
+    # The paper's numbers at most.
     judging = ranked if ranked >= _FEWEST_TO_JUDGE else 0
     held_out = min(190, judging // 10)
     eft = min(1630, (judging - held_out) // 2)

@@ -13,11 +13,11 @@ _GPUS = {"cpu": 0, "1gpu": 1, "8gpu": 8}
 _GPU_BYTES = 80e9
 """Memory of a GPU that the recipes are made for; the comments say what is needed."""
 _TRAINED_BYTES = 18
-"""Of a parameter: weights 2, gradients 4, the optimizer's weights and moments 12."""
+"""Bytes that a parameter takes in training: weights 2, gradients 4, the optimizer's weights and moments 12."""
 RATES = ((0.3e9, 5e-5, 1e-5), (1.5e9, 2e-5, 5e-6), (6e9, 1e-5, 2e-6), (math.inf, 5.5e-6, 1e-6))
 """Parameters up to which SFT and DPO learn at these rates, with a batch of 16. The last ones are the paper's."""
 _LORA_RATE = 10
-"""Adapters learn at a rate so many times as high."""
+"""Factor of the learning rates for adapters."""
 
 
 def starter_text(

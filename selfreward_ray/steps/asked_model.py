@@ -1,17 +1,17 @@
 """The model that a step asks, and what it is asked with: rubric, endpoint, thinking. Imports no engine."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import Rubric, load_pairwise, load_rubric
-from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import model_and_adapter
+from selfreward_ray.models.light_tokenizer import LightTokenizer
+from selfreward_ray.models.local import without_weights
+from selfreward_ray.models.template import ChatTemplate
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 
 JUDGING_STEPS = frozenset(("verdicts", "judge", "compare", "agreement"))
-"""Steps whose model only gives verdicts, so that an endpoint can take its place."""
+"""Steps in which the model only judges; an endpoint can be used instead of a model."""
 
 _SECTIONS = {
     "propose": ("prompts",),
@@ -70,22 +70,14 @@ def sections_asked(step: str) -> tuple[str, ...]:
     return _SECTIONS[step]
 
 
-def switches(recipe: Recipe, step: str) -> dict[str, bool | None]:
-    """The values of ``thinking`` that a step uses, by the names of these fields."""
-    return {f"{section}.thinking": getattr(recipe, section).thinking for section in _SECTIONS[step]}
-
-
-def check_thinking(model: str, asked: Mapping[str, bool | None]) -> None:
-    """Raise `UserError` if `model` has no switch for thinking and `asked`, the values of recipe fields by name, needs
-    one. Only then are the files of its tokenizer opened."""
-    fields = [name for name, thinking in asked.items() if thinking is not None]
+def check_thinking(model: str, recipe: Recipe, step: str) -> None:
+    """Raise `UserError` if `recipe` turns thinking on or off in a step, and `model` has no switch for it. The files of
+    its tokenizer are only opened in this case."""
+    fields = [f"{section}.thinking" for section in _SECTIONS[step] if getattr(recipe, section).thinking is not None]
     if not fields or is_endpoint(model):
         return
-    folder, _ = model_and_adapter(model, weights=False)
-    try:
-        ChatCodec(folder).template.require_switch()
-    except UserError as error:
-        raise UserError(f"{' and '.join(fields)}: {error}") from None
+    found = without_weights(model, adapters=True)
+    ChatTemplate(found.uri, LightTokenizer(found.folder, found.uri)).require_switch(fields)
 
 
 def proposer_of(recipe: Recipe) -> str:

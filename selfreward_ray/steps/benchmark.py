@@ -10,7 +10,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.tasks import LoadedTasks, figures, load_tasks
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.scoring import answer_task_request
-from selfreward_ray.models.local import model_and_adapter
+from selfreward_ray.models.local import without_weights
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import TaskAnswer, TaskRequest
 from selfreward_ray.reporting.progress import skipped
@@ -110,7 +110,7 @@ def _evaluated(
 
     from selfreward_ray.evaluation.task_model import TaskModel
 
-    folder, _ = model_and_adapter(model, weights=False)
+    folder = without_weights(model, adapters=True).folder
     lm = TaskModel(model, AutoTokenizer.from_pretrained(folder), loaded.tasks, answer_all)
     results: dict[str, Any] = simple_evaluate(
         lm,

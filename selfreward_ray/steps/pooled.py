@@ -13,7 +13,7 @@ from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.steps.asked_model import JUDGING_STEPS, check_endpoint, check_thinking, switches
+from selfreward_ray.steps.asked_model import JUDGING_STEPS, check_endpoint, check_thinking
 from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
@@ -52,7 +52,7 @@ def run_pooled(
         check_endpoint(step.model, step.recipe, only_judges=step.step.name in JUDGING_STEPS)
     unfinished = [step for step in steps if not step.step.is_done()]
     for step in unfinished:
-        check_thinking(step.model, switches(step.recipe, step.step.name))
+        check_thinking(step.model, step.recipe, step.step.name)
     manifests = []
     with ExitStack() as engines:
         shared = _SharedPool(unfinished, engines, open_pool or pool.open_pool)

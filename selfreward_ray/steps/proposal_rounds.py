@@ -22,7 +22,7 @@ from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
-from selfreward_ray.steps.asked_model import check_thinking, proposer_of, switches
+from selfreward_ray.steps.asked_model import check_thinking, proposer_of
 from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.steps.pooled import figures
 from selfreward_ray.store.folder import Folder
@@ -53,7 +53,7 @@ class Proposer:
     def ask(self, job: Job, requests: list[Prompt], note: Callable[[str], None]) -> Iterator[BlockCounts]:
         """Run `job` on the `requests` of a round, and yield the counts of each finished block."""
         if self._rounds is None:
-            check_thinking(proposer_of(self._recipe), switches(self._recipe, "propose"))
+            check_thinking(proposer_of(self._recipe), self._recipe, "propose")
             note("starting the engine")
             recipe = self._recipe
             opened = self._open_rounds(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import given_sets, is_source
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import local_model
+from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.template import NO_TOOLS
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped, RankedSet, SftExample
@@ -98,7 +98,7 @@ def _renders_tools(recipe: Recipe, say: Callable[[str], None]) -> bool:
     """Whether the base model's chat template renders tools; True if the model cannot be opened here, because SFT asks
     the template again."""
     try:
-        return ChatCodec(local_model(recipe.model, weights=False)).renders_tools
+        return ChatCodec(without_weights(recipe.model).folder).renders_tools
     except UserError as error:
         say(
             f"the source has conversations with tools; they are kept, and SFT drops them if the chat template of "

@@ -11,7 +11,7 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import local_model, portable
+from selfreward_ray.models.local import portable, without_weights
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
@@ -140,7 +140,7 @@ def dpo(
 
 def _codec_of(model: str) -> Callable[[], ChatCodec]:
     """Opens the model's codec when it is first called: pairs that an engine wrote do without."""
-    return cache(lambda: ChatCodec(local_model(model, weights=False)))
+    return cache(lambda: ChatCodec(without_weights(model).folder))
 
 
 def _encoding(recipe: Recipe) -> Encoding:

@@ -1,4 +1,4 @@
-"""LoRA beside the experts of a mixture, which transformers holds as one tensor of three dimensions, all in one.
+"""LoRA for the experts of a mixture, whose matrices transformers holds in one tensor of three dimensions.
 
 Each expert has its own two thin matrices. `peft` puts its product into such a tensor by PyTorch's parametrizations,
 which replace the parameter for the time of a pass; ZeRO-3 would lose its shards.
@@ -15,7 +15,7 @@ _DOWN, _UP = "lora_A_", "lora_B_"
 
 
 def expert_weights(model: Any) -> dict[str, tuple[Any, str]]:
-    """By its name in `model`, each tensor that holds a matrix for each expert: its module, and its name there."""
+    """The tensors of `model` that hold a matrix for each expert, by their names: the module, and the name in it."""
     return {
         f"{path}.{name}": (module, name)
         for path, module in model.named_modules()
@@ -26,9 +26,9 @@ def expert_weights(model: Any) -> dict[str, tuple[Any, str]]:
 
 
 def adapt_experts(module: Any, weights: Iterable[str], rank: int, alpha: float) -> None:
-    """Put new adapters, whose product is 0, beside `weights` of `module` in place.
+    """Add new adapters, whose product is 0, to `weights` of `module`, in place.
 
-    While `module` runs, the sum of weight and product stands in each weight's place.
+    While `module` runs, each weight is replaced by the sum of itself and the product of its adapter.
     """
     module.lora_weights = dict.fromkeys(weights, alpha / rank)
     for weight in module.lora_weights:
@@ -62,5 +62,5 @@ def factors(module: Any, weight: str) -> tuple[Tensor, Tensor]:
 
 
 def _shape(parameter: Any) -> tuple[int, ...]:
-    """Also of a parameter of which this rank holds a slice."""
+    """The whole shape, also of a parameter of which this rank holds a slice."""
     return tuple(getattr(parameter, "ds_shape", parameter.shape))

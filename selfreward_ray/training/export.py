@@ -11,12 +11,12 @@ import deepspeed
 import torch.distributed as dist
 from torch import Tensor
 
+from selfreward_ray.models.headers import INDEX
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.agreement import agree, on_rank_0
 from selfreward_ray.training.lora import Weight, saved_weights
 from selfreward_ray.training.naming import FolderNames, folder_names
 from selfreward_ray.training.shards import (
-    INDEX,
     check_index,
     check_names,
     check_shard,

@@ -1,6 +1,5 @@
 """The weights that training starts from, cut into ZeRO-3's shards; only rank 0 reads them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from transformers.integrations import HfDeepSpeedConfig
 
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.models.fit import is_computed, misfit
+from selfreward_ray.models.headers import INDEX, WEIGHTS, weight_map
 from selfreward_ray.training.agreement import on_rank_0
-from selfreward_ray.training.shards import INDEX
 
 
 def load_sharded(source: Path, config: Any, settings: dict[str, Any], dtype: torch.dtype) -> Any:
@@ -93,7 +92,7 @@ def _stored(source: Path) -> dict[str, Tensor]:
     Raises `UserError` for a file that is missing or damaged: its header is checked against its size.
     """
     state: dict[str, Tensor] = {}
-    for file in weight_files(source):
+    for file in _weight_files(source):
         try:
             with safe_open(file, "pt") as tensors:
                 state |= {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
@@ -102,28 +101,23 @@ def _stored(source: Path) -> dict[str, Tensor]:
     return state
 
 
-def weight_files(source: Path) -> list[Path]:
+def _weight_files(source: Path) -> list[Path]:
     """Those that transformers reads. A folder may hold the same weights in another form beside them.
 
     Raises `UserError` where there are none, and for a damaged index.
     """
-    if (source / "model.safetensors").exists():
-        return [source / "model.safetensors"]
+    if (source / WEIGHTS).exists():
+        return [source / WEIGHTS]
     if not (source / INDEX).exists():
-        raise UserError(
-            f"{source} has neither model.safetensors nor {INDEX}; save the model again with save_pretrained"
-        )
+        raise UserError(f"{source} has neither {WEIGHTS} nor {INDEX}; save the model again with save_pretrained")
     try:
-        index = json.loads((source / INDEX).read_text(encoding="utf-8"))
+        listed = weight_map((source / INDEX).read_bytes())
     except ValueError as error:
         raise _unreadable(source / INDEX, error) from None
-    match index:
-        case {"weight_map": dict(listed)} if listed and all(isinstance(name, str) for name in listed.values()):
-            return [source / name for name in sorted(set(listed.values()))]
-    raise _unreadable(source / INDEX, "it has no weight_map of file names")
+    return [source / name for name in sorted(set(listed.values()))]
 
 
-def _unreadable(file: Path, fault: object) -> UserError:
+def _unreadable(file: Path, fault: Exception) -> UserError:
     return UserError(
         f"{file} cannot be read ({fault}); save the model again with save_pretrained or, if {file.parent} is a "
         "fetched copy, remove that folder and start again"

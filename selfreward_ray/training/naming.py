@@ -1,8 +1,8 @@
 """The names that a model's weights have in a folder, and how the weights of a trained model become those again.
 
 transformers renames weights when it reads a folder, and joins some: Mixtral's experts are matrices of their own there,
-and one tensor in the model. vLLM, and whoever else reads the folder, knows the names of the folder alone. So a model is
-exported as the folder that it was read from: each of its weights becomes the tensors that it was made of.
+and one tensor in the model. vLLM and other readers of the folder know only the folder's names. A model is therefore
+exported under the names of the folder that it was read from: each weight is split into the tensors that it was made of.
 """
 
 from collections.abc import Iterable
@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.fit import Shapes
+from selfreward_ray.models.headers import folder_headers
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.agreement import from_rank_0, together
-from selfreward_ray.training.loading import weight_files
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class FolderNames:
 
     @classmethod
     def of(cls, config: Any, stored: Shapes) -> Self:
-        """From the folder's configuration, and the shapes of its tensors.
+        """The names for a folder's configuration and the shapes of its tensors.
 
-        Raises `UserError` for a folder from which transformers makes weights that cannot be taken apart again, each by
-        itself, into tensors of those names and shapes.
+        Raises `UserError` if a weight that transformers makes of the folder cannot be split again, by itself, into
+        tensors of those names and shapes.
         """
         with torch.device("meta"):  # no memory, whatever the size
             plain = AutoModelForCausalLM.from_config(config)
@@ -113,21 +112,12 @@ class FolderNames:
 
 
 def folder_names(source: Path, config: Any) -> FolderNames:
-    """Of the folder `source`, whose weight files rank 0 alone has; every rank calls it.
+    """The names in the folder `source`, whose weight files only rank 0 has. Every rank calls it.
 
     Raises `Final`, on all ranks, where `FolderNames.of` raises `UserError`.
     """
-    stored = from_rank_0(lambda: stored_shapes(source))
+    stored = from_rank_0(lambda: folder_headers(Folder(str(source))).shapes)
     return together(lambda: FolderNames.of(config, stored))
-
-
-def stored_shapes(source: Path) -> Shapes:
-    """Names and shapes of the tensors in the weight files of `source`; only their headers are read."""
-    shapes: Shapes = {}
-    for file in weight_files(source):
-        with safe_open(file, "pt") as tensors:
-            shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    return shapes
 
 
 def _bare(name: str, prefix: str) -> str:

@@ -1,8 +1,9 @@
 """The load-balancing loss of a mixture of experts (Fedus et al. 2021, arXiv 2101.03961, equations 4 to 6).
 
-Of a sequence it is E · Σ f·p over the E experts, f the experts' shares of its tokens, p their mean probabilities, over
-its tokens and all layers: what transformers computes for the sequence alone, where `output_router_logits` is set.
-So it depends neither on what else is in a packed row, nor on how the examples of a step are divided into passes.
+The loss of a sequence is E · Σ f·p over the E experts: f is the share of its tokens that an expert gets, p the mean of
+the expert's probabilities, both over its tokens and all layers. transformers computes the same for the sequence alone
+if `output_router_logits` is set. The loss depends neither on what else is in a packed row, nor on how the examples of a
+step are divided into passes.
 """
 
 from collections.abc import Iterable

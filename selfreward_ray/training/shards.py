@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from selfreward_ray.models.headers import INDEX
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.lora import saved_weights
 
-INDEX = "model.safetensors.index.json"
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.bool: "BOOL",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",

@@ -4,11 +4,13 @@ import json
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, ValidationConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -187,8 +189,9 @@ def _follow(reported: Any, progress: Progress, stop: threading.Event) -> None:
     stopped = False
     while not stopped:
         stopped = stop.wait(0.5)
-        state = ray.get(reported.read.remote())
-        progress.note(state["note"])
-        progress.update(done=state["done"], tokens=state["tokens"])
-        for metrics in state["steps"]:
-            progress.record(metrics, at=metrics["step"] + 1)
+        with suppress(RayError):  # a cluster that ends is told of by the thread that waits for the training
+            state = ray.get(reported.read.remote())
+            progress.note(state["note"])
+            progress.update(done=state["done"], tokens=state["tokens"])
+            for metrics in state["steps"]:
+                progress.record(metrics, at=metrics["step"] + 1)

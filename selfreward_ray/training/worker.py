@@ -10,7 +10,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from selfreward_ray.models.local import local_model
+from selfreward_ray.models.local import local_model, without_weights
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.agreement import on_rank_0, together
@@ -52,7 +52,7 @@ def train(config: dict[str, Any]) -> None:
         job.progress.begin.remote(history.done, history.tokens)
     _optimize(engine, plan, reference, history, job, source)
     _note(job, "writing the model")
-    on_rank_0(lambda: _write_history(job.folders.training, history))
+    on_rank_0(lambda: _write_history(job.folders.training, history, engine.config["zero_optimization"]))
     if not job.snapshot_every:
         export_model(engine.module.model, source, job.folders.model.uri)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
@@ -77,12 +77,13 @@ def _fetched_model(job: TrainJob) -> Path:
         shown = note
 
     whole = on_rank_0(lambda: local_model(job.model, progress=show))
-    return together(lambda: whole or local_model(job.model, weights=False))
+    return together(lambda: whole or without_weights(job.model).folder)
 
 
-def _write_history(folder: Folder, history: History) -> None:
+def _write_history(folder: Folder, history: History, division: dict[str, Any]) -> None:
+    """`division` is how ZeRO-3 divided the work: DeepSpeed's settings."""
     folder.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in history.steps).encode())
-    folder.write_json("summary.json", history.summary())
+    folder.write_json("summary.json", history.summary() | {"zero_optimization": division})
 
 
 def _optimize(

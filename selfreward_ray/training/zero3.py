@@ -1,5 +1,6 @@
 """A policy under DeepSpeed's ZeRO-3: every weight, gradient and optimizer state in shards, one a rank."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from selfreward_ray.cluster.devices import collectives, on_gpus
-from selfreward_ray.recipe.training import Optimization, Training
+from selfreward_ray.cluster.devices import collectives
 from selfreward_ray.training.agreement import together
 from selfreward_ray.training.architecture import set_dropout, use_liger_kernels
 from selfreward_ray.training.batches import MicroBatch
@@ -24,41 +24,17 @@ from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy, by_sequence, router_by_sequence
 from selfreward_ray.training.router import router_weight
 from selfreward_ray.training.shards import check_names, expected_shapes
+from selfreward_ray.training.zero3_settings import deepspeed_config
 
 
-def deepspeed_config(optimization: Optimization, training: Training, ranks: int) -> dict[str, Any]:
-    """DeepSpeed's configuration of a ZeRO-3 run."""
-    zero: dict[str, Any] = {
-        "stage": 3,
-        "overlap_comm": on_gpus(training.gpus_per_worker),
-        # Weights of up to so many elements stay whole on each rank between updates: in a large model its norms and
-        # adapters, in a small one all but the embeddings, and then little is gathered for each pass.
-        "stage3_param_persistence_threshold": 1_000_000,
-        # Gradients on their way to other ranks, and those that an update takes at a time in float32: by DeepSpeed's
-        # defaults a whole copy of each for a model below 500M.
-        "reduce_bucket_size": 20_000_000,
-        "sub_group_size": 20_000_000,
-    }
-    for name, wanted in (
-        ("offload_optimizer", training.offload_optimizer),
-        ("offload_param", training.offload_parameters),
-    ):
-        if wanted:
-            zero[name] = {"device": "cpu", "pin_memory": True}
-    return {
-        # For the form only: steps differ in how many passes they have, and the worker says which is the last.
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "train_batch_size": ranks,
-        "bf16": {"enabled": training.dtype == "bfloat16"},
-        # Between the passes of a step: in bfloat16 a small gradient would vanish beside the sum of those before it.
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "gradient_clipping": optimization.gradient_clipping,
-        "steps_per_print": 10**9,
-    }
+def join_ranks(gpus_per_worker: int) -> None:
+    """Let DeepSpeed communicate by the process group of this rank, or by a new one.
+
+    Without its kernel for shared memory: on CPUs it is compiled at the first start, which takes a minute and needs a
+    compiler and ninja, and inference alone uses it.
+    """
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=collectives(gpus_per_worker))
 
 
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
@@ -67,11 +43,12 @@ def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     Every rank calls it. Raises `Final`, on all ranks, for a model that cannot be trained here, for LoRA targets that
     cannot, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
     """
-    settings = deepspeed_config(job.optimization, job.training, ranks)
-    deepspeed.init_distributed(dist_backend=collectives(job.training.gpus_per_worker))
+    join_ranks(job.training.gpus_per_worker)
     config = together(lambda: _configuration(source, job.training.dropout))
+    shapes = together(lambda: expected_shapes(config))
+    settings = deepspeed_config(job.optimization, job.training, ranks, sum(map(math.prod, shapes.values())))
     model = load_sharded(source, config, settings, getattr(torch, job.training.dtype))
-    policy = together(lambda: _policy(model, config, job))
+    policy = together(lambda: _policy(model, config, set(shapes), job))
     # Now, not when a training of days is over.
     names = folder_names(source, config)
     together(lambda: names.check_covers(saved_weights(policy.model)))
@@ -91,13 +68,13 @@ def _configuration(source: Path, dropout: float | None) -> Any:
     return config
 
 
-def _policy(model: Any, config: Any, job: TrainJob) -> Policy:
-    """`model` as it is trained; raises as `open_engine` does."""
+def _policy(model: Any, config: Any, names: set[str], job: TrainJob) -> Policy:
+    """`model`, whose weights have these `names`, as it is trained; raises as `open_engine` does."""
     if job.training.liger_kernels:
         use_liger_kernels(model)
     if job.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    check_names(set(saved_weights(model)), set(expected_shapes(config)))
+    check_names(set(saved_weights(model)), names)
     routes = router_weight(config, job.training.router_loss) > 0
     policy = Policy(model, job.optimization.max_tokens, routes=routes)
     if job.training.lora.rank:

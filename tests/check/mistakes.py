@@ -426,7 +426,7 @@ MODEL = [
     Mistake(
         "model",
         "a damaged tokenizer configuration",
-        "its tokenizer_config.json is not a JSON object",
+        "its tokenizer_config.json is not JSON (",
         _COPY,
         written("copy/tokenizer_config.json", "{"),
     ),

@@ -257,6 +257,7 @@ def test_of_large_sources_the_beginning_is_read(tmp_path: Path, tiny_model: Path
         ("agreement", {"data": "{there}/none.jsonl"}, "--data: cannot read"),
         ("dpo", {"pairs": "{seed}"}, "holds a 'seed' step, but a 'pair' step is needed here"),
         ("evaluate", {"seed_data": "{seed}", "model": "http://127.0.0.1:9/v1#m"}, "which can only judge"),
+        ("sft", {"seed_data": "{seed}", "model": "http://127.0.0.1:9/v1#m"}, "which can only judge"),
     ],
 )
 def test_the_inputs_of_a_step_are_looked_at(

@@ -112,6 +112,7 @@ with explained():
             {within}
             time.sleep(60)
     finally:
+        stop()  # as `timeout` does, which sends it to its child and then to the group
         time.sleep(4)  # Ray's own handler would abort the process after three seconds
 """
 
@@ -125,7 +126,7 @@ with explained():
 def test_sigterm_ends_a_command_as_ctrl_c_does(before: str, within: str, tmp_path: Path):
     """`ray job stop` and schedulers send it. Nothing that the command started is left."""
     marked = os.environ | {"RAY_ADDRESS": "local", "STOPPED_BY_TEST": str(tmp_path)}
-    code = "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+    code = "from selfreward_ray.stopping import end_as_by_ctrl_c\nend_as_by_ctrl_c()\n"
     code += STOPPED.format(before=before or "pass", within=within or "pass")
     done = subprocess.run([sys.executable, "-c", code], env=marked, capture_output=True, text=True, timeout=120)
     assert done.returncode == 130, done.stderr

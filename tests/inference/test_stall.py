@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import ActorUnavailableError
 
 from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
 from selfreward_ray.inference import stall
@@ -99,3 +100,20 @@ def test_activity_is_reported_until_the_first_block_is_done(monkeypatch: pytest.
         at_the_end = list(said)
     assert at_the_end[:2] == ["waiting for 2 × (1 CPU, 8 GPU, L40S): none fits", "starting the engine"]
     assert said == at_the_end
+
+
+def test_a_cluster_that_does_not_answer_leaves_the_report_going_on(monkeypatch: pytest.MonkeyPatch):
+    asked = iter([ActorUnavailableError("the node is gone", None)])
+    told = threading.Event()
+
+    def get(_answer: Any) -> str:
+        for error in asked:
+            raise error
+        return "starting the engine"
+
+    health = SimpleNamespace(activity=SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr(stall, "POLL_INTERVAL_S", 0.001)
+    monkeypatch.setattr(stall.ray, "get", get)
+    request = ResourceRequest("one replica", "inference.min_replicas", 1, (resource_bundle(1, 0, None),))
+    with reporting_activity(health, request, lambda text: told.set()):
+        assert told.wait(30)

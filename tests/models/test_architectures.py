@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray.models.architectures import FAMILIES
-from selfreward_ray.models.architectures.parts import Untold, shapes_of
+from selfreward_ray.models.architectures.parts import UnknownSize, shapes_of
 from selfreward_ray.models.headers import folder_headers
 from selfreward_ray.models.kinds import _UNTRAINED, untrainable
 from selfreward_ray.store.folder import Folder
@@ -100,7 +100,7 @@ def test_what_a_configuration_leaves_out_is_as_transformers_has_it(kind: str):
     ],
 )
 def test_a_size_that_is_not_told_is_named(changes: dict[str, Any], said: str):
-    with pytest.raises(Untold, match=said):
+    with pytest.raises(UnknownSize, match=said):
         shapes_of(FAMILIES["llama"], SIZES | changes)
 
 

@@ -104,9 +104,9 @@ DAMAGES: dict[str, tuple[Any, str]] = {
         lambda f: header(f, b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}'),
         f"the header of {SECOND} is damaged (a has 4 bytes, but the shape [2] of F32)",
     ),
-    "a torn index": (lambda f: index(f, '{"weight_map": {"a": "mod'), f"its {INDEX} is not JSON ("),
-    "an index without a map": (lambda f: index(f, "{}"), f"its {INDEX} has no weight_map of file names"),
-    "an index of numbers": (lambda f: index(f, '{"weight_map": {"a": 1}}'), f"its {INDEX} has no weight_map of file"),
+    "a torn index": (lambda f: index(f, '{"weight_map": {"a": "mod'), f"its {INDEX} cannot be read ("),
+    "an index without a map": (lambda f: index(f, "{}"), f"its {INDEX} cannot be read (it has no weight_map of fi"),
+    "an index of numbers": (lambda f: index(f, '{"weight_map": {"a": 1}}'), f"its {INDEX} cannot be read (it has no"),
     "no index": (lambda f: (f / INDEX).unlink(), f"it has neither model.safetensors nor {INDEX}"),
     "a tensor that is not where the index says": (
         lambda f: index(f, (f / INDEX).read_text().replace('"scale": ', f'"lost": "{SECOND}", "scale": ')),

@@ -10,9 +10,7 @@ from transformers import AutoTokenizer
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.light_tokenizer import LightTokenizer
-from selfreward_ray.models.local import tokenizer_settings
 from selfreward_ray.models.template import ChatTemplate, Message
-from selfreward_ray.models.vocabulary import read_vocabulary
 
 ASKED: list[Message] = [{"role": "user", "content": " Why?\n"}]
 TALK: list[Message] = [*ASKED, {"role": "assistant", "content": "So."}, {"role": "user", "content": "<b>'\"ü水</b>"}]
@@ -21,8 +19,8 @@ TALK: list[Message] = [*ASKED, {"role": "assistant", "content": "So."}, {"role":
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_template_writes_the_same_without_transformers(tiny_model: Path, tmp_path: Path, name: str):
     folder = write_family(AutoTokenizer.from_pretrained(tiny_model), FAMILIES[name], tmp_path)
-    light = LightTokenizer(folder, tokenizer_settings(folder, name), read_vocabulary(folder))
-    ours, theirs = ChatTemplate(name, light), ChatTemplate(name, AutoTokenizer.from_pretrained(folder))
+    ours = ChatTemplate(name, LightTokenizer(folder, name))
+    theirs = ChatTemplate(name, AutoTokenizer.from_pretrained(folder))
     assert (ours.switch, ours.marks, ours.source) == (theirs.switch, theirs.marks, theirs.source)
     for messages in (ASKED, TALK):
         assert ours.render(messages, prompt=True) == theirs.render(messages, prompt=True)

@@ -8,7 +8,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
-from selfreward_ray.models.local import Adapter, check_asked_model, local_model, model_and_adapter, portable
+from selfreward_ray.models.local import Adapter, local_model, model_and_adapter, portable, without_weights
 from selfreward_ray.store.folder import Folder
 
 
@@ -87,11 +87,11 @@ def test_a_hub_model_without_weights_is_checked_by_the_hubs_list(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     monkeypatch.setattr("huggingface_hub.list_repo_files", lambda name: [path.name for path in tiny_model.iterdir()])
-    assert local_model("owner/model", weights=False) == copy
+    assert without_weights("owner/model").folder == copy
     assert "*.safetensors" in unwanted
     monkeypatch.setattr("huggingface_hub.list_repo_files", lambda name: [path.name for path in copy.iterdir()])
     with pytest.raises(UserError, match=r"model 'owner/model' has no \*.safetensors weights"):
-        local_model("owner/model", weights=False)
+        without_weights("owner/model")
 
 
 def test_a_download_from_the_hub_reports_its_bytes(
@@ -146,7 +146,7 @@ def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: p
 
 
 def test_without_weights_only_the_other_files_of_a_stored_model_are_fetched(bucket: Path, copy: Path):
-    fetched = local_model("mock://m1", weights=False)
+    fetched = without_weights("mock://m1").folder
     assert ChatCodec(fetched).prompt_ids("Why?") == ChatCodec(copy).prompt_ids("Why?")
     assert {path.name for path in copy.iterdir()} - {path.name for path in fetched.iterdir()} == {"model.safetensors"}
     assert local_model("mock://m1") == fetched
@@ -157,7 +157,7 @@ def test_without_weights_only_the_other_files_of_a_stored_model_are_fetched(buck
 def test_what_a_stored_model_lacks_is_known_without_its_weights(bucket: Path, copy: Path, missing: str):
     (copy / missing).unlink()
     with pytest.raises(UserError, match="model 'mock://m1' has no"):
-        local_model("mock://m1", weights=False)
+        without_weights("mock://m1")
 
 
 def test_a_fetch_reports_its_bytes(bucket: Path, copy: Path):
@@ -291,12 +291,9 @@ def test_what_is_no_folder_here_is_left_to_each_node(uri: str):
     assert portable(uri) == uri
 
 
-def test_an_endpoint_may_be_asked_and_is_nowhere_fetched():
+def test_an_endpoint_is_nowhere_fetched():
     name = "http://127.0.0.1:9/v1#judge"
-    check_asked_model(name)
     assert portable(name) == name
-    with pytest.raises(UserError, match="write the base URL, # and the model's name"):
-        check_asked_model("http://127.0.0.1:9/v1")
     for fetched in (local_model, model_and_adapter):
         with pytest.raises(UserError, match="http://127.0.0.1:9/v1#judge is an endpoint, which has no weights here"):
             fetched(name)
@@ -335,11 +332,11 @@ def test_a_tokenizer_without_an_end_token_is_named(copy: Path, left_out: bool):
 @pytest.mark.parametrize("content", ["{", "[1]", "null"])
 def test_a_configuration_of_the_tokenizer_that_cannot_be_read_is_named(copy: Path, content: str):
     (copy / "tokenizer_config.json").write_text(content)
-    with pytest.raises(UserError, match="its tokenizer_config.json is not a JSON object"):
+    with pytest.raises(UserError, match="its tokenizer_config.json is not "):
         local_model(str(copy))
 
 
-@pytest.mark.parametrize("value", ["  ", 5, []])
+@pytest.mark.parametrize("value", ["  ", 5, [], [5], ["name"]])
 def test_what_is_no_template_is_told_before_anything_starts(tiny_model: Path, tmp_path: Path, value: object):
     folder = with_settings(tiny_model, tmp_path, chat_template=value)
     with pytest.raises(UserError, match="has no chat template; add a chat_template.jinja"):
@@ -347,7 +344,7 @@ def test_what_is_no_template_is_told_before_anything_starts(tiny_model: Path, tm
 
 
 @pytest.mark.parametrize(
-    "value", [[{"name": "tool_use", "template": "x"}, {"name": "rag"}], {"tool_use": "", "rag": "x"}]
+    "value", [[{"name": "tool_use", "template": "x"}, {"name": "rag", "template": "y"}], {"tool_use": "x", "rag": "y"}]
 )
 def test_several_templates_without_a_default_are_named(tiny_model: Path, tmp_path: Path, value: object):
     folder = with_settings(tiny_model, tmp_path, chat_template=value)

@@ -1,6 +1,7 @@
 """Models that cannot be used, each told by its configuration and the headers of its weights alone."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -187,18 +188,21 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "bidirectional": ({"use_bidirectional_attention": True}, "it cannot be trained here: it has attention to later to"),
     "dynamic positions": (
         {"rope_scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 2048},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 204",
+        "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
+        "max_tokens to 204",
     ),
     "dynamic positions of a type of layers": (
         {"rope_parameters": {
             "sliding_attention": {"rope_type": "default"},
             "full_attention": {"rope_type": "dynamic", "original_max_position_embeddings": 1024},
         }},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 102",
+        "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
+        "max_tokens to 102",
     ),
     "long positions": (
         {"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 2048},
-        "it cannot be trained here: it has positions that depend on the longest sequence beside; set max_tokens to 204",
+        "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
+        "max_tokens to 204",
     ),
 }  # fmt: skip
 ALSO_ASKED = ("vision", "encoder", "encoder-decoder", "reward model", "code of its own")
@@ -215,6 +219,8 @@ def test_kinds_of_models_that_cannot_be_used_are_named(tmp_path: Path, name: str
     found = problems(folder, recipe())
     assert found
     assert found[0].startswith(said)
+    if "cannot be trained here" in said:
+        assert re.search("; (set max_tokens to|name a model of another family)", found[0]), "no remedy"
     asked = problems(folder, recipe(), trained=False)
     assert bool(asked) == (name in ALSO_ASKED)
 
@@ -368,10 +374,17 @@ def test_what_a_folder_lacks_is_the_only_problem(tmp_path: Path):
     assert "is neither a local folder" in validate("no-such-model")[0]
 
 
-def test_endpoints_and_adapters_are_not_looked_into(tmp_path: Path):
-    assert validate("http://127.0.0.1:9/v1#judge") == []
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert validate(str(tmp_path)) == []
+def test_the_base_of_an_adapter_is_validated_and_an_adapter_is_not_trained(tmp_path: Path):
+    base, adapter = write_model(tmp_path / "m"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").touch()
+    settings = {"peft_type": "LORA", "base_model_name_or_path": str(base), "r": 8}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    assert validate(str(adapter), recipe(), trained=False) == []
+    (problem,) = validate(str(adapter), recipe(judge={"thinking": False}), trained=False)
+    assert problem.startswith(f"judge.thinking: model '{base}' has no switch for thinking: ")
+    (problem,) = validate(str(adapter), recipe())
+    assert problem.startswith(f"'{adapter}' is a LoRA adapter, but a model is needed here; ")
 
 
 SHORT = {"sampling": {"max_tokens": 512}}

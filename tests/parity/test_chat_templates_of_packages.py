@@ -151,8 +151,8 @@ def check_tools(codec: ChatCodec, tokenizer: Any, use: ToolUse, reply: str, coun
     history = [Turn("user", "kelp?"), Turn("assistant", "", CALL), RESULT, Turn("assistant", "A plant.")]
     prompt = codec.prompt_ids("And then?", history, None, use)
     target = codec.target_ids(reply, "And then?", history, tool_use=use)
-    asked = [as_message(turn, codec._arguments) for turn in (*history, Turn("user", "And then?"), *use.since)]
-    answer = as_message(Turn("assistant", reply, use.calls), codec._arguments)
+    asked = [as_message(turn, codec._renderer.arguments) for turn in (*history, Turn("user", "And then?"), *use.since)]
+    answer = as_message(Turn("assistant", reply, use.calls), codec._renderer.arguments)
     tools = json.loads(use.tools) if use.tools else None
     own = tokenizer.apply_chat_template(asked, tools=tools, add_generation_prompt=True, return_dict=False)
     whole = tokenizer.apply_chat_template([*asked, answer], tools=tools, return_dict=False)

@@ -32,8 +32,11 @@ def test_a_file_of_that_name_comes_first_and_a_folder_does_not(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("name", ["nosuch", "quick", "recipes/quickstart", "../recipes/quickstart", "QUICKSTART"])
-def test_an_unknown_name_is_answered_with_the_known_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_unknown_name_is_answered_with_the_near_or_the_known_ones(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError) as error:
         load_recipe(name)
-    assert str(error.value).endswith(f"shipped: {', '.join(shipped_names())}")
+    known = "did you mean 'quickstart'?" if "quick" in name else f"shipped: {', '.join(shipped_names())}"
+    assert str(error.value).endswith(known)

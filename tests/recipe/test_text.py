@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import yaml
 
 from selfreward_ray.recipe.schema import Judge, Recipe
 from selfreward_ray.recipe.text import RecipeError, differing_fields, dump_recipe, load_recipe, parse_recipe
+from selfreward_ray.store.row_formats import SUFFIXES
 
 LEAST = {"model": "m0"}
 
@@ -64,6 +66,9 @@ def test_an_override_leaves_its_neighbours_of_the_file_alone(tmp_path: Path):
         (f"dpo.beta={'[' * 3000}", "override 'dpo.beta=[[["),
         ("dpo.beta=!!bool x", "override 'dpo.beta=!!bool x': '!!bool x' is not a YAML value"),
         ("dpo.bet=1", "unknown recipe field 'dpo.bet'; did you mean 'dpo.beta'?"),
+        ("beta=1", "unknown recipe field 'beta'; did you mean 'dpo.beta'?"),
+        ("temperature=1", "unknown recipe field 'temperature'; did you mean 'prompts.sampling.temperature' or"),
+        ("dpo.xyz=1", "unknown recipe field 'dpo.xyz'; known: batch_size, beta, "),
     ],
 )
 def test_a_malformed_override_is_quoted(tmp_path: Path, override: str, message: str):
@@ -124,6 +129,23 @@ def test_a_value_of_the_wrong_type_is_told_what_it_must_be(tmp_path: Path, overr
     with pytest.raises(RecipeError) as error:
         load_recipe(recipe_file(tmp_path), [override])
     assert str(error.value) == f"recipe field {message}"
+
+
+def test_a_misspelt_name_of_a_shipped_recipe_is_told_which_is_meant():
+    with pytest.raises(RecipeError, match="no shipped recipe has that name; did you mean 'quickstart'"):
+        load_recipe("quickstrt")
+
+
+ROWS = [end for end in SUFFIXES if not re.match(r"\.json(\.|$)", end)]
+"""Endings of files of rows that are no YAML."""
+
+
+@pytest.mark.parametrize("name", ["ranked.jsonl", "my data/train-00000-of-00001.parquet", *(f"A{end}" for end in ROWS)])
+def test_a_file_of_data_is_told_where_it_belongs(tmp_path: Path, name: str):
+    path = tmp_path / name
+    with pytest.raises(RecipeError, match="is data, not a recipe: ") as error:
+        load_recipe(path)
+    assert f"seed_data.source={path}" in str(error.value)
 
 
 def test_a_path_that_no_file_can_have_is_named():

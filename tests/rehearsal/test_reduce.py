@@ -132,6 +132,13 @@ def test_a_cpu_that_is_slow_in_bfloat16_computes_in_float32(
     assert (rehearsed.training.dtype, rehearsed.inference.engine["dtype"]) == (dtype, dtype)
 
 
+def test_deepspeeds_settings_are_for_the_real_workers():
+    """The defaults of a small model on CPUs are others."""
+    recipe = load_recipe("llama3.1-8b-8gpu", ["training.deepspeed.zero_optimization.overlap_comm=true"])
+    rehearsed = reduced(recipe, shape_of_recipe(recipe), STAND_INS)
+    assert (rehearsed.training.workers, rehearsed.training.deepspeed) == (2, {})
+
+
 def test_made_up_rows_are_not_read_as_the_recipes_own(tmp_path: Path):
     """They have a format of their own, and no columns to rename."""
     data = {

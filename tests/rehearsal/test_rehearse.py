@@ -22,9 +22,10 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-# `proof` has the steps and the shape of `quickstart`, and `qwen2.5-0.5b-1gpu` is for one machine with GPUs, as
-# `llama3.1-8b-8gpu` is: a release rehearses these two too.
-RARE = ("proof", "qwen2.5-0.5b-1gpu")
+# `proof` has the steps and the shape of `quickstart`; so has `open-assistant`, and the manual's worked example runs a
+# recipe like it for real. `qwen2.5-0.5b-1gpu` is for one machine with GPUs, as `llama3.1-8b-8gpu` is. A release
+# rehearses these three too.
+RARE = ("proof", "open-assistant", "qwen2.5-0.5b-1gpu")
 LOCAL = [pytest.param(n, marks=[pytest.mark.release] * (n in RARE)) for n in RECIPES if n != "llama2-70b"]
 
 

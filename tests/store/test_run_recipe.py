@@ -58,7 +58,9 @@ def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(
     tmp_path: Path, changed: dict[str, Any], message: str
 ):
     run = begun(tmp_path)
-    other = {"training": Training(workers=16, gpus_per_worker=1), "dpo": Dpo(micro_batch_tokens=1024)}
+    settings = {"zero_optimization": {"overlap_comm": False}}
+    workers = Training(workers=16, gpus_per_worker=1, deepspeed=settings)
+    other = {"training": workers, "dpo": Dpo(micro_batch_tokens=1024)}
     claim_run(run, BEGUN.model_copy(update=other))
     with pytest.raises(UserError, match=message):
         claim_run(run, BEGUN.model_copy(update={"training": Training.model_validate(changed)}))

@@ -23,5 +23,5 @@ def train(folder: str) -> None:
         rate = set_rate(engine, step, len(plan), job.optimization)
         metrics = take_step(engine, batch, batch.ranks[0], {}, job)
         history.add(metrics | {"tokens": 1}, rate=rate, seconds=1.0, skipped=not engine.was_step_applied())
-    _write_history(job.folders.training, history)
+    _write_history(job.folders.training, history, {})
     job.folders.model.write_json("config.json", {})

@@ -23,6 +23,8 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """Of training: fields of the recipe's section."""
 _STEPS = {"learning_rate": 1e-2, "final_learning_rate": 1e-2, "batch_size": len(PAIRS), "max_tokens": 64}
+_SHARDED = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+"""By the defaults these small weights would stay whole on each rank."""
 _SFT = [SftTokens(f"s{i}", pair.prompt_ids, pair.chosen_ids) for i, pair in enumerate(PAIRS)]
 
 
@@ -45,16 +47,7 @@ def run_matrix(folder: str) -> None:
     """An optimizer step of DPO and one of SFT, of all weights and of adapters, and the exports; rank 0 writes what was
     said, as JSON, beside each architecture's folder `source`. For one that is rejected it is the message."""
     from selfreward_ray.errors import UserError
-    from selfreward_ray.training import zero3
 
-    plain = zero3.deepspeed_config
-
-    def sharded(*arguments: Any) -> dict[str, Any]:
-        settings = plain(*arguments)
-        settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # or these small weights stay whole
-        return settings
-
-    zero3.deepspeed_config = sharded
     for architecture in ARCHITECTURES:
         home = Path(folder) / architecture.name
         for name in WAYS if architecture in TRAINED else ["full"]:
@@ -77,7 +70,7 @@ def _run(home: Path, name: str) -> dict[str, Any]:
     from selfreward_ray.training.zero3 import open_engine
 
     torch.manual_seed(0)
-    training = Training.model_validate({"dtype": "float32"} | WAYS[name])
+    training = Training.model_validate({"dtype": "float32", "deepspeed": _SHARDED} | WAYS[name])
     folders, run = (str(home / "source"), str(home / name)), (training, 0, "run", Silent())
     dpo_job = TrainJob(name, *folders, DpoObjective(Dpo(**_STEPS)), Dpo(**_STEPS), *run)
     sft_job = TrainJob(name, *folders, SftObjective(), Sft(**_STEPS), *run)

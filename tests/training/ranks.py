@@ -77,7 +77,8 @@ def _rank(module: str, function: str, argument: str, log: str, done: Connection,
     thread of gloo's may still hold tensors of the last collective, and to let go of them takes the GIL; while Python is
     finalized, that ends the thread, and ``std::terminate`` the process.
     """
-    os.environ.update(variables)
+    # Empty: what DeepSpeed compiled once would hide that it compiles at a first start.
+    os.environ.update(variables, TORCH_EXTENSIONS_DIR=f"{argument}/compiled")
     with open(log, "w") as written:
         os.dup2(written.fileno(), 1)
         os.dup2(written.fileno(), 2)

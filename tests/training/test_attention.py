@@ -237,7 +237,7 @@ SIZES = {
                     rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
                 )
             ),
-            "depend on the longest sequence beside; set max_tokens to 15 or less",
+            "depend on the longest sequence of a batch; set max_tokens to 15 or less",
         ),
         (
             lambda: Gemma3ForCausalLM(
@@ -252,7 +252,7 @@ SIZES = {
                     },
                 )
             ),
-            "depend on the longest sequence beside; set max_tokens to 15 or less",
+            "depend on the longest sequence of a batch; set max_tokens to 15 or less",
         ),
         (
             lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, sliding_window=40, use_bidirectional_attention=True)),

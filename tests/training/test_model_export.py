@@ -13,6 +13,7 @@ from tiny_model import write_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.headers import INDEX
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Candidate, Pair
 from selfreward_ray.steps.train import dpo
@@ -20,7 +21,6 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.training.job import TrainJob
-from selfreward_ray.training.shards import INDEX
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
 

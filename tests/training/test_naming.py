@@ -11,9 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.core_model_loading import Chunk, WeightConverter
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.headers import folder_headers
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.training import naming
 from selfreward_ray.training.lora import saved_weights
-from selfreward_ray.training.naming import FolderNames, stored_shapes
+from selfreward_ray.training.naming import FolderNames
 
 SETTINGS = {architecture.name: (architecture.type, architecture.settings()) for architecture in TRAINED}
 
@@ -27,7 +29,7 @@ def model_of(name: str) -> Any:
 def split(folder: Path) -> dict[str, torch.Tensor]:
     """All weights of the model that transformers makes of `folder`, under the folder's names."""
     model = AutoModelForCausalLM.from_pretrained(folder)
-    names = FolderNames.of(model.config, stored_shapes(folder))
+    names = FolderNames.of(model.config, folder_headers(Folder(str(folder))).shapes)
     names.check_covers(saved_weights(model))
     return {
         name: tensor
@@ -78,13 +80,6 @@ def test_names_that_are_transformers_own_stay_so(tmp_path: Path):
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save_file(own, tmp_path / "model.safetensors", {"format": "pt"})
     assert_equal(split(tmp_path), own)
-
-
-def test_shapes_of_a_folder_in_shards(tmp_path: Path):
-    model = model_of("llama")
-    model.save_pretrained(tmp_path, max_shard_size="50KB")
-    assert len(list(tmp_path.glob("*.safetensors"))) > 2
-    assert stored_shapes(tmp_path) == {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def test_a_weight_that_the_folder_does_not_have_is_named(tmp_path: Path):

@@ -27,6 +27,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_nothing_is_compiled_on_a_worker(trained: Path):
+    assert not (trained / "compiled").exists()
+
+
 def said(trained: Path, case: Case) -> dict[str, Any]:
     return json.loads((trained / case.name / "said.json").read_text())
 
@@ -132,6 +136,24 @@ def test_lora_moves_its_adapters_and_nothing_else(trained: Path, case: Case):
     else:
         assert not adapters
         assert heard["still"] == []
+
+
+@cases
+def test_weights_are_let_go_between_passes_where_a_recipe_asks_for_it(trained: Path, case: Case):
+    """Else they are so small that each rank keeps them whole."""
+    heard = said(trained, case)
+    gathered = "gathered" in case.name
+    assert (heard["whole"] == []) == gathered
+
+
+@pytest.mark.parametrize(
+    ("gathered", "whole"), [("gathered", "plain"), ("gathered-tied-stored", "tied"), ("lora-gathered", "lora")]
+)
+def test_gathered_weights_are_trained_as_whole_ones(trained: Path, gathered: str, whole: str):
+    one, other = (said(trained, next(case for case in CASES if case.name == name)) for name in (gathered, whole))
+    for heard in ("before", "after"):
+        assert apart(one[heard], other[heard]) < TOLERANCES["float32"]
+    assert one["reference"] == pytest.approx(other["reference"], abs=1e-4)
 
 
 @cases

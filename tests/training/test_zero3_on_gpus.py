@@ -1,30 +1,17 @@
-"""What ZeRO-3 does otherwise on GPUs, of which one is declared here: this rank computes on its CPU."""
+"""What training does otherwise on GPUs, of which one is declared here: this rank computes on its CPU."""
 
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import one_rank as small
 import pytest
 from transformers import AutoModelForCausalLM
 
 from selfreward_ray.cluster.devices import DECLARED_GPUS
-from selfreward_ray.recipe.training import Dpo, Training
+from selfreward_ray.recipe.training import Training
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
-
-
-def test_gathers_overlap_with_computing_on_gpus_alone(monkeypatch: pytest.MonkeyPatch):
-    from selfreward_ray.training.zero3 import deepspeed_config
-
-    def overlap(gpus: int) -> Any:
-        return deepspeed_config(Dpo(), Training(gpus_per_worker=gpus), 8)["zero_optimization"]["overlap_comm"]
-
-    monkeypatch.delenv(DECLARED_GPUS, raising=False)
-    assert (overlap(0), overlap(1)) == (False, True)
-    monkeypatch.setenv(DECLARED_GPUS, "1")
-    assert not overlap(1)
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -99,11 +99,12 @@ def load(folder: str) -> None:
 
     from selfreward_ray.recipe.training import Dpo, Training
     from selfreward_ray.training.loading import load_sharded
-    from selfreward_ray.training.zero3 import deepspeed_config
+    from selfreward_ray.training.zero3 import join_ranks
+    from selfreward_ray.training.zero3_settings import deepspeed_config
 
-    deepspeed.init_distributed(dist_backend="gloo")
-    settings = deepspeed_config(Dpo(), Training(dtype="float32"), 2)
-    settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    join_ranks(gpus_per_worker=0)
+    sharded = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+    settings = deepspeed_config(Dpo(), Training(dtype="float32", deepspeed=sharded), 2, parameters=0)
     heard: dict[str, Any] = {}
     for name in ("llama", "moe", "bare", "doubled"):
         whole = Path(folder) / name

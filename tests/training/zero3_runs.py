@@ -16,6 +16,18 @@ from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective
 
 SHARD_BYTES = 60_000
+GATHERED = {
+    "zero_optimization": {
+        "stage3_param_persistence_threshold": 0,
+        "stage3_prefetch_bucket_size": 5_000,
+        "stage3_max_live_parameters": 20_000,
+        "stage3_max_reuse_distance": 0,
+        "reduce_bucket_size": 10_000,
+        "sub_group_size": 10_000,
+    }
+}
+"""Of DeepSpeed: of the tiny model too no weight is whole between passes, each is gathered and let go in every pass, few
+of them at a time, and gradients are reduced, and weights updated, in several parts. By the defaults all stay whole."""
 PAIRS = [
     PairTokens(f"p{i}", tuple(range(5, 9 + i)), tuple(range(40, 43 + i)), tuple(range(90, 98 - i))) for i in range(6)
 ]
@@ -44,6 +56,9 @@ CASES = [
     Case("dropout", training={"dropout": 0.5}),
     Case("offload", training={"offload_optimizer": True, "offload_parameters": True}),
     Case("lora", training={"lora": {"rank": 4, "alpha": 8}}),
+    Case("gathered", training={"deepspeed": GATHERED}),
+    Case("gathered-tied-stored", tied=True, training={"deepspeed": GATHERED, "gradient_checkpointing": False}),
+    Case("lora-gathered", training={"lora": {"rank": 4, "alpha": 8}, "deepspeed": GATHERED}),
     Case("lora-tied-half", tied=True, training={"lora": {"rank": 4, "alpha": 8}, "dtype": "bfloat16"}),
 ]
 READ_BY_VLLM = [case for case in CASES if case.name in ("plain", "half")]
@@ -90,6 +105,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "reference": reference,
         "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
         "first_loss": first_loss,
+        "whole": [name for name, weight in engine.module.named_parameters() if weight.ds_persist],
         "offloaded": [engine.optimizer.offload_optimizer, engine.optimizer.offload_param],
         "trained_loss": untouched_loss(engine, plan[0].ranks[rank][0], reference, job),
     }
@@ -167,10 +183,11 @@ def accumulate(folder: str) -> None:
     import torch
     from deepspeed.utils import safe_get_full_grad
 
-    from selfreward_ray.training.zero3 import deepspeed_config
+    from selfreward_ray.training.zero3 import join_ranks
+    from selfreward_ray.training.zero3_settings import deepspeed_config
 
-    settings = deepspeed_config(Dpo(), Training(dtype="bfloat16"), int(os.environ["WORLD_SIZE"]))
-    deepspeed.init_distributed(dist_backend="gloo")
+    settings = deepspeed_config(Dpo(), Training(dtype="bfloat16"), int(os.environ["WORLD_SIZE"]), parameters=4)
+    join_ranks(gpus_per_worker=0)
     with deepspeed.zero.Init(config_dict_or_path=settings):
         layer = torch.nn.Linear(4, 1, bias=False)
     engine, *_ = deepspeed.initialize(model=layer, optimizer=torch.optim.AdamW(layer.parameters()), config=settings)

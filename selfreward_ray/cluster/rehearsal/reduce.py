@@ -147,6 +147,7 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
         "checkpoint_every": min(training.checkpoint_every, 2),
         "dtype": _dtype(training.dtype),
         "liger_kernels": False,
+        "deepspeed": {},  # for other workers, on GPUs
         "lora": training.lora.model_dump() | {"rank": min(training.lora.rank, 4)},
     }
     if training.select == "judged":

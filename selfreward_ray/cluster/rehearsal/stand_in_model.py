@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models.local import local_model
+from selfreward_ray.models.local import without_weights
 
 LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
 _WORDS = 20
@@ -68,9 +68,9 @@ def _companions(name: str) -> tuple[Path | None, str]:
     """The folder of the model's configuration, tokenizer and template, and their origin as text."""
     said = "with its own tokenizer and template"
     if "://" in name or Path(name).is_dir():
-        return local_model(name, weights=False), said
+        return without_weights(name).folder, said
     try:
-        return local_model(name, weights=False), said
+        return without_weights(name).folder, said
     except UserError as error:
         reason = str(error).splitlines()[0].split(": ")[0]
         return None, f"with a tokenizer and a template made here ({reason})"

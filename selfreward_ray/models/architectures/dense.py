@@ -14,8 +14,8 @@ from selfreward_ray.models.fit import Shapes
 
 BEFORE = ("input_layernorm", "post_attention_layernorm")
 """Before attention and before the MLP, whatever the names say."""
-AFTER = ("post_attention_layernorm", "post_feedforward_layernorm")
-AROUND = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+_AFTER = ("post_attention_layernorm", "post_feedforward_layernorm")
+_AROUND = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
 def _llama(s: Sizes, _: int) -> Shapes:
@@ -44,7 +44,7 @@ def _qwen3(s: Sizes, number: int) -> Shapes:
 
 
 def _gemma2(s: Sizes, _: int) -> Shapes:
-    return attention(s, s.on("attention_bias")) | gated(s, s["intermediate_size"]) | norms(*AROUND, size=s.hidden)
+    return attention(s, s.on("attention_bias")) | gated(s, s["intermediate_size"]) | norms(*_AROUND, size=s.hidden)
 
 
 def _gemma3(s: Sizes, number: int) -> Shapes:
@@ -53,7 +53,7 @@ def _gemma3(s: Sizes, number: int) -> Shapes:
 
 def _phi3(s: Sizes, _: int) -> Shapes:
     return (
-        linear("self_attn.qkv_proj", (s.heads + 2 * s.groups) * s.head, s.hidden)
+        linear("self_attn.qkv_proj", (s.heads + 2 * s.kv_heads) * s.head, s.hidden)
         | linear("self_attn.o_proj", s.hidden, s.heads * s.head)
         | linear("mlp.gate_up_proj", 2 * s["intermediate_size"], s.hidden)
         | linear("mlp.down_proj", s.hidden, s["intermediate_size"])
@@ -79,7 +79,7 @@ def _olmo(s: Sizes, _: int) -> Shapes:
 
 def _olmo2(s: Sizes, number: int) -> Shapes:
     """Queries and keys are normalized over all heads together."""
-    return _olmo(s, number) | norms(*AFTER, size=s.hidden) | head_norms(s.heads * s.head, s.groups * s.head)
+    return _olmo(s, number) | norms(*_AFTER, size=s.hidden) | head_norms(s.heads * s.head, s.kv_heads * s.head)
 
 
 def _gpt2(s: Sizes, _: int) -> Shapes:
@@ -151,14 +151,15 @@ def _beside_opt(s: Sizes) -> Shapes:
 
 
 _TIED = {"tie_word_embeddings": True}
-_NO_WINDOW = {"use_sliding_window": False}
+NO_WINDOW = {"use_sliding_window": False}
+"""The default of families whose configurations keep the size of a window that is switched off."""
 
 DENSE: dict[str, Family] = {
     "llama": Family(_llama, beside()),
     "granite": Family(_llama, beside()),
     "mistral": Family(_mistral, beside(), defaults={"sliding_window": 4096}),
-    "qwen2": Family(_qwen2, beside(), defaults=_NO_WINDOW),
-    "qwen3": Family(_qwen3, beside(), defaults=_NO_WINDOW | {"head_dim": 128}),
+    "qwen2": Family(_qwen2, beside(), defaults=NO_WINDOW),
+    "qwen3": Family(_qwen3, beside(), defaults=NO_WINDOW | {"head_dim": 128}),
     "gemma": Family(_plain, beside(), defaults=_TIED | {"head_dim": 256}),
     "gemma2": Family(
         _gemma2,

@@ -1,6 +1,6 @@
 """Families with a mixture of experts: a router sends each token through some of the experts of a layer."""
 
-from selfreward_ray.models.architectures.dense import BEFORE
+from selfreward_ray.models.architectures.dense import BEFORE, NO_WINDOW
 from selfreward_ray.models.architectures.parts import (
     Family,
     Sizes,
@@ -63,7 +63,7 @@ def _qwen3_moe(s: Sizes, number: int) -> Shapes:
 
 
 def _olmoe(s: Sizes, _: int) -> Shapes:
-    attending = attention(s, s.on("attention_bias")) | head_norms(s.heads * s.head, s.groups * s.head)
+    attending = attention(s, s.on("attention_bias")) | head_norms(s.heads * s.head, s.kv_heads * s.head)
     return attending | _experts(s, s["num_experts"], s["intermediate_size"]) | norms(*BEFORE, size=s.hidden)
 
 
@@ -118,13 +118,11 @@ def _deepseek_v3(s: Sizes, number: int) -> Shapes:
     return _deepseek(s, number, bias=False, corrected=True)
 
 
-_NO_WINDOW = {"use_sliding_window": False}
-
 EXPERTS: dict[str, Family] = {
     "mixtral": Family(_mixtral, beside()),
     "phimoe": Family(_phimoe, beside(bias=True), head_bias=lambda s: s.on("lm_head_bias")),
-    "qwen2_moe": Family(_qwen2_moe, beside(), defaults=_NO_WINDOW),
-    "qwen3_moe": Family(_qwen3_moe, beside(), defaults=_NO_WINDOW),
+    "qwen2_moe": Family(_qwen2_moe, beside(), defaults=NO_WINDOW),
+    "qwen3_moe": Family(_qwen3_moe, beside(), defaults=NO_WINDOW),
     "olmoe": Family(_olmoe, beside()),
     "granitemoe": Family(_granitemoe, beside()),
     "deepseek_v2": Family(_deepseek_v2, beside()),

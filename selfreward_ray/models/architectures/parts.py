@@ -10,8 +10,8 @@ _ALSO = {"num_experts": "num_local_experts"}
 """Names that transformers writes instead of others since version 5."""
 
 
-class Untold(ValueError):
-    """The configuration does not tell a size that the architecture needs."""
+class UnknownSize(ValueError):
+    """The configuration has no valid value for a size that the architecture needs."""
 
 
 class Sizes:
@@ -21,10 +21,10 @@ class Sizes:
         self._config = config
 
     def __getitem__(self, name: str) -> int:
-        """A size. Raises `Untold` if the configuration has none."""
+        """A size. Raises `UnknownSize` if the configuration has none."""
         value = self._config.get(name, self._config.get(_ALSO.get(name, name)))
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise Untold(f"its config.json has {'no ' + name if value is None else f'{name} {value!r}'}")
+            raise UnknownSize(f"its config.json has {'no ' + name if value is None else f'{name} {value!r}'}")
         return value
 
     def get(self, name: str, otherwise: int) -> int:
@@ -37,6 +37,7 @@ class Sizes:
         return otherwise if value is None else bool(value)
 
     def listed(self, name: str) -> list[int]:
+        """Numbers of layers; none if the configuration has no list."""
         value = self._config.get(name)
         return value if isinstance(value, list) else []
 
@@ -49,8 +50,8 @@ class Sizes:
         return self["num_attention_heads"]
 
     @property
-    def groups(self) -> int:
-        """Key heads."""
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
         return self.get("num_key_value_heads", self.heads)
 
     @property
@@ -84,7 +85,7 @@ class Family:
 
 
 def shapes_of(family: Family, config: Mapping[str, Any]) -> Shapes:
-    """Names and shapes of all tensors of a model. Raises `Untold` if `config` does not tell its sizes."""
+    """Names and shapes of all tensors of a model. Raises `UnknownSize` if `config` does not tell its sizes."""
     sizes = Sizes({**family.defaults, **config})
     shapes = family.beside(sizes)
     for number in range(sizes[family.count]):
@@ -108,7 +109,7 @@ def norms(*names: str, size: int, bias: bool = False) -> Shapes:
 
 def attention(sizes: Sizes, bias: bool = False, out_bias: bool | None = None, out: str = "o_proj") -> Shapes:
     """The four projections of attention with groups of heads. The last one has a bias as the others, unless told."""
-    queries, keys = sizes.heads * sizes.head, sizes.groups * sizes.head
+    queries, keys = sizes.heads * sizes.head, sizes.kv_heads * sizes.head
     return (
         linear("self_attn.q_proj", queries, sizes.hidden, bias)
         | linear("self_attn.k_proj", keys, sizes.hidden, bias)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
+from selfreward_ray.seed.readers.messages import ASKING, CHATS, conversation
 from selfreward_ray.seed.readers.reading import BadRow, Reading
-from selfreward_ray.seed.readers.values import ASKING, CHATS, conversation, is_empty
+from selfreward_ray.seed.readers.values import is_empty
 
 OTHER_MESSAGES = (
     "its messages say something else than its prompt and reply; name the format, or leave a column out (ignore)"

@@ -6,9 +6,10 @@ from dataclasses import replace
 from selfreward_ray.seed.readers.beside import check_beside
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Values, exchanges_of
+from selfreward_ray.seed.readers.messages import conversation
 from selfreward_ray.seed.readers.reading import LeftOut, Reading
 from selfreward_ray.seed.readers.tools import TOOL_COLUMNS, TOOLS, declared_tools
-from selfreward_ray.seed.readers.values import conversation, thoughts_of
+from selfreward_ray.seed.readers.values import thoughts_of
 
 _THOUGHTS = ("thought", "thoughts")
 """Columns of our own exports; of others it is not known whose thoughts they are."""

@@ -5,19 +5,11 @@ import re
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
+from selfreward_ray.seed.readers.media import MEDIA, is_media
+from selfreward_ray.seed.readers.messages import CHATS, SYSTEM, THOUGHT_KEYS
 from selfreward_ray.seed.readers.reading import LeftOut, Reading
 from selfreward_ray.seed.readers.tools import NO_TOOLS, TOOLS
-from selfreward_ray.seed.readers.values import (
-    CHATS,
-    ENDS,
-    MEDIA,
-    SYSTEM,
-    THOUGHT_KEYS,
-    is_cut_off,
-    is_empty,
-    is_media,
-    number,
-)
+from selfreward_ray.seed.readers.values import ENDS, is_cut_off, is_empty, number
 from selfreward_ray.store.splits import split_told_by
 
 OTHER_SPLIT = "it belongs to another split"

@@ -7,8 +7,8 @@ from typing import Literal
 
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers.exchanges import Exchange, Values
+from selfreward_ray.seed.readers.messages import ASKING, SYSTEM
 from selfreward_ray.seed.readers.reading import Reading
-from selfreward_ray.seed.readers.values import ASKING, SYSTEM
 from selfreward_ray.store.user_files import Row
 
 IRRELEVANT = frozenset(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values, exchanges_of
+from selfreward_ray.seed.readers.messages import asked, conversation
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.tools import TOOL_COLUMNS, TOOLS, calls_in, declared_tools
 from selfreward_ray.seed.readers.transcripts import transcript
-from selfreward_ray.seed.readers.values import asked, conversation, objects, text
+from selfreward_ray.seed.readers.values import objects, text
 
 OTHER_TEXT = "its text is not a conversation in the marks of a known template"
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
 from selfreward_ray.seed.readers.instructions import reply_of
+from selfreward_ray.seed.readers.messages import ASKING, asked, conversation
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import transcript
-from selfreward_ray.seed.readers.values import ASKING, asked, conversation, is_empty, number, optional_text, text
+from selfreward_ray.seed.readers.values import is_empty, number, optional_text, text
 
 OTHER_PROMPT = "its replies do not answer the same messages"
 NO_PROMPT = "it has no prompt: chosen and rejected are no whole conversations, and no column is their prompt"

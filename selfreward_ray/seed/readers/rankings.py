@@ -7,19 +7,10 @@ from typing import Any
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Values
 from selfreward_ray.seed.readers.instructions import reply_of
+from selfreward_ray.seed.readers.media import MEDIA, is_media, note_key
+from selfreward_ray.seed.readers.messages import asked
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
-from selfreward_ray.seed.readers.values import (
-    MEDIA,
-    as_text,
-    asked,
-    is_empty,
-    is_media,
-    items,
-    note_key,
-    number,
-    objects,
-    whole_number,
-)
+from selfreward_ray.seed.readers.values import as_text, is_empty, items, number, objects, whole_number
 
 RANKS_DISAGREE = "the response with the better rank (0 is the best) has the lower score; leave one of the two out"
 _TEXTS = ("text", "response", "content", "answer")

@@ -9,12 +9,13 @@ from selfreward_ray.seed.readers.columns import check_columns
 from selfreward_ray.seed.readers.declaration import Format
 from selfreward_ray.seed.readers.drafts import NOT_FIRST, Draft, Reply, checked, has_lone_surrogate, message, settle
 from selfreward_ray.seed.readers.exchanges import Exchange, Spoken, Values
+from selfreward_ray.seed.readers.media import MEDIA, is_place_of_media
 from selfreward_ray.seed.readers.merging import merged
+from selfreward_ray.seed.readers.messages import opening
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.scores import Scale, has_one_score
 from selfreward_ray.seed.readers.tools import NO_CALL
 from selfreward_ray.seed.readers.transcripts import untangled
-from selfreward_ray.seed.readers.values import MEDIA, is_place_of_media, opening
 from selfreward_ray.store.user_files import Row
 from selfreward_ray.thought import part_thought
 

@@ -23,9 +23,10 @@ from selfreward_ray.seed.readers.drafts import (
 )
 from selfreward_ray.seed.readers.exchanges import Values
 from selfreward_ray.seed.readers.languages import in_another_language
+from selfreward_ray.seed.readers.messages import role_of
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading
 from selfreward_ray.seed.readers.transcripts import is_formatted
-from selfreward_ray.seed.readers.values import is_empty, objects, role_of, text, whole_number
+from selfreward_ray.seed.readers.values import is_empty, objects, text, whole_number
 from selfreward_ray.store.user_files import Row
 from selfreward_ray.thought import part_thought
 

@@ -6,9 +6,10 @@ from selfreward_ray.recipe.seed_data import value_key
 from selfreward_ray.seed.readers.declaration import PROMPT, Format
 from selfreward_ray.seed.readers.exchanges import Exchange, Given, Spoken, Values
 from selfreward_ray.seed.readers.instructions import reply_of
+from selfreward_ray.seed.readers.messages import CHATS, asked, conversation, prompt_of
 from selfreward_ray.seed.readers.preferences import NO_LAST_REPLY, OTHER_PROMPT
 from selfreward_ray.seed.readers.reading import BadRow, LeftOut, Reading, listed
-from selfreward_ray.seed.readers.values import CHATS, asked, conversation, number, prompt_of, text
+from selfreward_ray.seed.readers.values import number, text
 from selfreward_ray.store.user_files import RowError
 
 SAFETY_DISAGREES = "one of its replies is the better one, the other the safer one"

@@ -7,7 +7,7 @@ from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet, Turn
 from selfreward_ray.seed.readers import Reading
 from selfreward_ray.seed.readers.beside import OTHER_MESSAGES
-from selfreward_ray.seed.readers.values import MEDIA
+from selfreward_ray.seed.readers.media import MEDIA
 from selfreward_ray.store.user_files import RowError
 
 

@@ -8,9 +8,9 @@ import pytest
 from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, RankedSet, ToolCall, ToolUse, Turn
 from selfreward_ray.seed.readers import Reading, read_asked
+from selfreward_ray.seed.readers.messages import OTHER_CALLER
 from selfreward_ray.seed.readers.rows import NOT_FIRST, OUT_OF_TURN, UNANSWERED
 from selfreward_ray.seed.readers.tools import BAD_CALL, BAD_TOOLS, IN_PARTS, LONE_SURROGATE, NO_CALL, TOOLS
-from selfreward_ray.seed.readers.values import OTHER_CALLER
 from selfreward_ray.store.user_files import Row
 
 ASKED = {"role": "user", "content": "Rain?"}
