@@ -30,9 +30,9 @@ class Optimization(Section):
     batch_size: PositiveInt = 16
     """Number of examples (SFT) or pairs (DPO) in an optimizer step, over all workers. The paper uses 16."""
     micro_batch_tokens: PositiveInt = 8192
-    """Maximum number of tokens in a forward pass of one worker; a pair's prompt counts once. A longer example has a
-    pass of its own. Larger is faster if the GPU's memory allows: on an H100 a 1B model trained twice as fast with
-    32,768 as with 8,192."""
+    """Maximum number of tokens in a forward pass of one worker; tokens that several sequences begin with count once. A
+    longer example has a pass of its own. Larger is faster if the GPU's memory allows: on an H100 a 1B model trained
+    twice as fast with 32,768 as with 8,192."""
     max_tokens: PositiveInt = 4096
     """Maximum length of an example, or of a prompt with one of its two replies, in tokens. Longer examples are dropped
     with a reason, never truncated."""

@@ -29,25 +29,29 @@ _HARMLESS = {"position_ids", "position_embeddings", "is_causal", "sliding_window
 
 @dataclass(frozen=True)
 class Spans:
-    """Segments as FlashAttention wants them: as sequences of queries and of keys, one after the other."""
+    """Segments on the device, as FlashAttention wants them: sequences of queries and of keys, one after the other."""
 
-    keys: Tensor
-    """Where in the row each key stands, of shape [S]; a prefix stands there for each segment that sees it."""
+    queries: list[int]
+    """Number of queries of each sequence."""
+    keys: list[int]
+    """Number of its keys."""
+    places: Tensor
+    """Where in the row each key stands, of shape [S]; a shared beginning stands there for each sequence that has it."""
     query_ends: Tensor
     """Where in the queries each sequence begins, and the last one ends, int32 of shape [segments + 1]."""
     key_ends: Tensor
-    longest_queries: int
-    longest_keys: int
+    flash: bool
+    """Whether the device has FlashAttention."""
 
     @classmethod
     def of(cls, segments: tuple[Segment, ...], device: torch.device) -> Self:
         queries = [s.queries.stop - s.queries.start for s in segments]
         keys = [s.keys for s in segments]
-        seen = [place for s in segments for span in (s.prefix, s.queries) for place in range(span.start, span.stop)]
+        places = torch.tensor([place for s in segments for place in s.places()], device=device)
         query_ends, key_ends = (
             torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device) for lengths in (queries, keys)
         )
-        return cls(torch.tensor(seen, device=device), query_ends, key_ends, max(queries), max(keys))
+        return cls(queries, keys, places, query_ends, key_ends, has_flash_attention(device))
 
 
 def has_flash_attention(device: torch.device) -> bool:
@@ -82,19 +86,17 @@ def packed_attention(
     *,
     scaling: float,
     dropout: float = 0.0,
-    segments: tuple[Segment, ...] | None = None,
     spans: Spans | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
     """Outputs of all heads, shape [1, T, H, D]; H is a multiple of the G key heads. No weights are returned.
 
-    `spans` are those of `segments` where the device has FlashAttention, which knows neither float32 nor heads of more
-    than 256, of two sizes, or of a size that is no multiple of 8. Raises `UserError` for a request that is not known
-    here: left out, it would change the result.
+    FlashAttention knows neither float32 nor heads of more than 256, of two sizes, or of a size that is no multiple of
+    8. Raises `UserError` for a request that is not known here: left out, it would change the result.
     """
-    if segments is None:
+    if spans is None:
         _refuse(module, "layers that do not hand down the keywords of the model's forward")
-    longest = max(segment.keys for segment in segments)
+    longest = max(spans.keys)
     window = more.get("sliding_window") or 0  # what is switched off may be a window of 0
     if 0 < window < longest:
         _refuse(module, f"a sliding window of {window} tokens, smaller than a sequence of {longest}")
@@ -104,55 +106,64 @@ def packed_attention(
         unknown.append("is_causal=False")
     if unknown:
         _refuse(module, f"attention with {', '.join(unknown)}")
+    keys_1GSD, values_1GSD = (_Seen.apply(states, spans.places) for states in (key_1GTD, value_1GTD))
     size = value_1GTD.shape[-1]
     if (
-        spans is not None
+        spans.flash
         and query_1HTD.dtype in (torch.bfloat16, torch.float16)
         and query_1HTD.shape[-1] == size <= 256
         and size % 8 == 0
     ):
-        return _flash(query_1HTD, key_1GTD, value_1GTD, scaling, dropout, spans), None
+        return _flash(query_1HTD, keys_1GSD, values_1GSD, scaling, dropout, spans), None
     kernel = _products if query_1HTD.device.type == "cpu" else _fused
-    outputs = [
-        kernel(
-            query_1HTD[:, :, segment.queries],
-            _seen(key_1GTD, segment),
-            _seen(value_1GTD, segment),
-            scaling,
-            dropout,
-        )
-        for segment in segments
-    ]
+    # Split, not sliced: in the backward pass each slice would fill a gradient of the whole row.
+    parts = zip(
+        query_1HTD.split(spans.queries, 2),
+        keys_1GSD.split(spans.keys, 2),
+        values_1GSD.split(spans.keys, 2),
+        strict=True,
+    )
+    outputs = [kernel(query, keys, values, scaling, dropout) for query, keys, values in parts]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
+class _Seen(torch.autograd.Function):
+    """The states at `places`, shape [1, G, S, D]. What many sequences see sums its gradients in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, states_1GTD: Tensor, places_S: Tensor) -> Tensor:
+        ctx.save_for_backward(places_S)
+        ctx.shape = states_1GTD.shape
+        return states_1GTD.index_select(2, places_S)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_1GSD: Tensor) -> tuple[Tensor, None]:
+        (places_S,) = ctx.saved_tensors
+        wide = torch.promote_types(gradient_1GSD.dtype, torch.float32)
+        summed = gradient_1GSD.new_zeros(ctx.shape, dtype=wide).index_add_(2, places_S, gradient_1GSD.to(wide))
+        return summed.to(gradient_1GSD.dtype), None
+
+
 def _flash(
-    query_1HTD: Tensor, key_1GTD: Tensor, value_1GTD: Tensor, scaling: float, dropout: float, spans: Spans
+    query_1HTD: Tensor, keys_1GSD: Tensor, values_1GSD: Tensor, scaling: float, dropout: float, spans: Spans
 ) -> Tensor:
     """One call for all segments. The kernel's causal mask lets a segment's last query see its last key."""
-    query_THD, key_TGD, value_TGD = (states[0].transpose(0, 1) for states in (query_1HTD, key_1GTD, value_1GTD))
+    query_THD, keys_SGD, values_SGD = (states[0].transpose(0, 1) for states in (query_1HTD, keys_1GSD, values_1GSD))
     # What PyTorch's `varlen_attn` calls, which has no dropout.
     outputs_THD: Tensor = torch.ops.aten._flash_attention_forward(
         query_THD,
-        key_TGD.index_select(0, spans.keys),
-        value_TGD.index_select(0, spans.keys),
+        keys_SGD,
+        values_SGD,
         spans.query_ends,
         spans.key_ends,
-        spans.longest_queries,
-        spans.longest_keys,
+        max(spans.queries),
+        max(spans.keys),
         dropout,
         True,  # causal
         False,  # no debug mask
         scale=scaling,
     )[0]
     return outputs_THD[None]
-
-
-def _seen(states_1GTD: Tensor, segment: Segment) -> Tensor:
-    own = states_1GTD[:, :, segment.queries]
-    if segment.prefix.start == segment.prefix.stop:
-        return own
-    return torch.cat([states_1GTD[:, :, segment.prefix], own], dim=2)
 
 
 def _fused(query_1HLD: Tensor, key_1GSD: Tensor, value_1GSD: Tensor, scaling: float, dropout: float) -> Tensor:

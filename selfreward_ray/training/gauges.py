@@ -1,7 +1,6 @@
 """Speed, memory and utilization of a rank while it trains."""
 
 import resource
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ import torch.distributed as dist
 
 from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.recipe.training import Training
+from selfreward_ray.training.batches import Batch
 from selfreward_ray.training.model_flops import ModelFlops, peak_flops
 from selfreward_ray.training.packing import packed_length
 
@@ -27,15 +27,15 @@ class Gauges:
         self._peak = peak if training.dtype == "bfloat16" and dense and not training.lora.rank else None
         self._flops = None if self._peak is None else ModelFlops.of(config)
 
-    def of(self, examples: Sequence[Any], seconds: float) -> dict[str, float]:
+    def of(self, batch: Batch[Any], seconds: float) -> dict[str, float]:
         """``tokens``: of all ranks, in their forward passes. ``tokens_per_second``. ``peak_memory_gib``: the most that
         this rank has had so far, allocated by PyTorch on its GPU, or of its process without GPUs. ``mfu``: model FLOPs
         per second as a fraction of the GPUs' peak, where both are known.
         """
-        tokens = sum(map(packed_length, examples))
+        tokens = sum(packed_length(micro.examples) for rank in batch.ranks for micro in rank if not micro.blank)
         found = {"tokens": tokens, "tokens_per_second": tokens / seconds, "peak_memory_gib": self._memory() / 2**30}
         if self._peak is not None and self._flops is not None:
-            reached = self._flops.training(s for e in examples for s in e.sequences()) / seconds
+            reached = self._flops.training(s for e in batch.examples() for s in e.sequences()) / seconds
             found["mfu"] = reached / (self._peak * dist.get_world_size())
         return found
 

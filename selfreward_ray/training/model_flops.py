@@ -7,8 +7,8 @@ A product of a `[T, a]` with an `[a, b]` matrix counts 2·T·a·b. For a sequenc
 `body`: weights of all matrix products but the head's; `head`: those of the output head, which only targets need;
 `width`: heads times the head size. The last term is causal attention: the products with keys and with values, each over
 half of the T² positions. The backward pass counts twice the forward pass. Recomputed activations, padding, norms and
-sums do not count. A pair's prompt counts for both of its sequences even if it is computed once, as the model FLOPs of a
-pair are those of its two sequences computed separately.
+sums do not count. Tokens that sequences share, such as a pair's prompt, count for each of them even if they are
+computed once, as model FLOPs are those of the sequences computed separately.
 """
 
 from collections.abc import Iterable

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.training.attention import Spans, has_flash_attention, use_packed_attention
+from selfreward_ray.training.attention import Spans, use_packed_attention
 from selfreward_ray.training.head import TargetHead
 from selfreward_ray.training.objectives import LogProbs
 from selfreward_ray.training.packing import Packed
@@ -55,12 +55,12 @@ class Policy(nn.Module):
         the number of their sequences.
         """
         device = next(self.model.parameters()).device
+        spans = Spans.of(packed.segments, device)
         outputs = self.model.base_model(
             input_ids=packed.token_ids[None].to(device),
             position_ids=packed.position_ids[None].to(device),
             use_cache=False,
-            segments=packed.segments,
-            spans=Spans.of(packed.segments, device) if has_flash_attention(device) else None,
+            spans=spans,
         )
         hidden_ND = outputs.last_hidden_state[0, packed.predictors.to(device)]
         if self.logit_factor != 1.0:
@@ -69,10 +69,8 @@ class Policy(nn.Module):
         logprobs_N: Tensor = head(hidden_ND, packed.target_ids.to(device))
         if not (self.routes and self.training):
             return logprobs_N
-        # One segment a sequence, in their order.
-        losses_S = router_losses(
-            outputs.router_logits, packed.segments, self.model.config.get_text_config().num_experts_per_tok
-        )
+        # One span a sequence, in their order.
+        losses_S = router_losses(outputs.router_logits, spans, self.model.config.get_text_config().num_experts_per_tok)
         return torch.cat([logprobs_N, losses_S])
 
 

@@ -24,6 +24,7 @@ from selfreward_ray.training.agreement import on_rank_0
 from selfreward_ray.training.batches import Batch, MicroBatch
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference
+from selfreward_ray.training.packing import lay_out
 from selfreward_ray.training.zero3 import logprobs_of, without_dropout
 
 _FILES_AT_A_TIME = 8
@@ -112,13 +113,12 @@ def _read(job: TrainJob, key: str) -> Reference | None:
 
 
 def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
-    """A hash of what the log-probs depend on: weights, token ids and the passes they are in, dtype, kind of device and
-    its kernels.
+    """A hash of what the log-probs depend on: weights, token ids and their rows, dtype, kind of device and its kernels.
 
     In bfloat16 a sequence's log-prob depends on what it is packed with, by more than the first loss may be off.
     """
     passes = [_alone(micro).examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
-    ids = [[_sequence_key(s) for e in examples for s in e.sequences()] for examples in passes]
+    ids = [[(*_sequence_key(s), segment.queries.stop) for s, segment in lay_out(examples)] for examples in passes]
     how = [job.training.dtype, job.training.gpus_per_worker > 0, job.training.liger_kernels]
     lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
     return _hash(lines)[:16]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.training.packing import Segment
+from selfreward_ray.training.attention import Spans
 
 
 def router_weight(config: Any, wanted: float | None) -> float:
@@ -31,22 +31,20 @@ def router_weight(config: Any, wanted: float | None) -> float:
     return float((own if wanted is None else wanted) or 0.0)
 
 
-def router_losses(gates: Iterable[Tensor], segments: tuple[Segment, ...], experts_per_token: int) -> Tensor:
-    """Each segment's loss, with the prefix that it sees, float32 of shape [segments].
+def router_losses(gates: Iterable[Tensor], spans: Spans, experts_per_token: int) -> Tensor:
+    """Each sequence's loss, over all tokens that it sees, float32 of shape [sequences].
 
     `gates` are the layers' router logits over the row's T tokens, each of shape [T, E] or [1, T, E].
     """
     gates_TE = [gate.reshape(-1, gate.shape[-1]) for gate in gates]
-    device, experts = gates_TE[0].device, gates_TE[0].shape[1]
-    places = [place for s in segments for span in (s.prefix, s.queries) for place in range(span.start, span.stop)]
-    row = torch.tensor(places, device=device)
-    keys_S = torch.tensor([segment.keys for segment in segments], device=device)
-    owner = torch.arange(len(segments), device=device).repeat_interleave(keys_S)
-    taken_SE, chance_SE = (torch.zeros(len(segments), experts, device=device) for _ in range(2))
+    device, experts, sequences = gates_TE[0].device, gates_TE[0].shape[1], len(spans.keys)
+    keys_S = torch.tensor(spans.keys, device=device)
+    owner = torch.arange(sequences, device=device).repeat_interleave(keys_S)
+    taken_SE, chance_SE = (torch.zeros(sequences, experts, device=device) for _ in range(2))
     for gate_TE in gates_TE:
         chances_TE = gate_TE.float().softmax(-1)
         picks_TE = torch.zeros_like(chances_TE).scatter_(1, chances_TE.topk(experts_per_token).indices, 1.0)
-        taken_SE = taken_SE.index_add(0, owner, picks_TE[row])
-        chance_SE = chance_SE.index_add(0, owner, chances_TE[row])
+        taken_SE = taken_SE.index_add(0, owner, picks_TE[spans.places])
+        chance_SE = chance_SE.index_add(0, owner, chances_TE[spans.places])
     rows_S1 = (keys_S * len(gates_TE))[:, None]
     return experts * (taken_SE / rows_S1 * (chance_SE / rows_S1)).sum(1)

@@ -106,7 +106,7 @@ def _optimize(
         metrics = take_step(engine, batch, batch.ranks[rank], reference, job)
         skipped = not engine.was_step_applied()
         seconds = time.monotonic() - started
-        metrics |= {"gradient_norm": float(engine.get_global_grad_norm())} | gauges.of(batch.examples(), seconds)
+        metrics |= {"gradient_norm": float(engine.get_global_grad_norm())} | gauges.of(batch, seconds)
         history.add(metrics, rate=rate, seconds=seconds, skipped=skipped)
         history.check(job.training.max_skipped_steps, [e.id for e in batch.examples()], job.label)
         if rank == 0:

@@ -188,11 +188,11 @@ def test_a_step_fills_a_pass_of_every_rank(path: Path):
 
 
 def spread_examples(mean: float, longest: int) -> list[SftTokens]:
-    """Two thousand of log-normal lengths."""
+    """Two thousand of log-normal lengths, which share nothing."""
     sigma = math.sqrt(math.log(1 + SPREAD**2))
     rng = random.Random(0)
     lengths = [int(rng.lognormvariate(math.log(mean) - sigma**2 / 2, sigma)) for _ in range(2000)]
-    return [SftTokens(str(i), (1,), (2,) * min(max(n, 2), longest)) for i, n in enumerate(lengths)]
+    return [SftTokens(str(i), (i,), (2,) * min(max(n, 2), longest)) for i, n in enumerate(lengths)]
 
 
 def passes_a_step(examples: list[SftTokens], optimization: Optimization, ranks: int) -> float:

@@ -1,5 +1,6 @@
 """The attention function against a mask of the whole row, on both kernels, and what it refuses."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training import attention
 from selfreward_ray.training.attention import Spans, packed_attention, use_packed_attention
-from selfreward_ray.training.packing import pack
+from selfreward_ray.training.packing import Packed, pack
 from selfreward_ray.training.policy import Policy
 
 PACKED = pack((SftTokens("s", (1, 2), (3, 4, 5)), PairTokens("p", (6, 7, 8), (9, 10), (11, 12, 13))))
@@ -49,29 +50,52 @@ SEEN = torch.tensor([[int(c) for c in row] for row in (
     "0000011100110",
     "0000011100111",
 )]).bool()  # fmt: skip
+# Beginnings of beginnings: what the last but one sees stands in three places of the row.
+NESTED = pack((
+    SftTokens("a", (1, 2, 3), (4, 5)), SftTokens("b", (1, 2, 6), (7, 8)), SftTokens("c", (1, 2, 6), (7, 9)),
+    PairTokens("d", (1, 2, 6, 7), (9, 1), (9, 2)),
+))  # fmt: skip
+CPU = torch.device("cpu")
+SPANS = Spans.of(PACKED.segments, CPU)
 LAYER = SimpleNamespace()
 
 
-def states(heads: int) -> torch.Tensor:
-    return torch.randn(1, heads, 13, 8, dtype=torch.float64, requires_grad=True)
+def mask_of(packed: Packed) -> torch.Tensor:
+    """Who sees whom by the sequences alone, whatever is shared: a token sees those before it in each sequence that has
+    it, which all begin with the same."""
+    seen = torch.zeros(len(packed.token_ids), len(packed.token_ids)).bool()
+    for segment in packed.segments:
+        for i, place in enumerate(segment.places()):
+            seen[place, segment.places()[: i + 1]] = True
+    return seen
+
+
+def test_the_mask_of_the_row_is_the_one_by_hand():
+    assert torch.equal(mask_of(PACKED), SEEN)
+    assert NESTED.segments[3].prefix == (slice(0, 2), slice(5, 7), slice(8, 9))
 
 
 @pytest.mark.parametrize("kernel", ["_products", "_fused"])
 @pytest.mark.parametrize(("heads", "groups"), [(6, 2), (3, 3), (4, 1)])
+@pytest.mark.parametrize("packed", [PACKED, NESTED], ids=["a pair's prompt", "nested beginnings"])
 def test_outputs_and_gradients_are_those_of_a_mask(
-    kernel: str, heads: int, groups: int, monkeypatch: pytest.MonkeyPatch
+    kernel: str, heads: int, groups: int, packed: Packed, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(attention, "_products", getattr(attention, kernel))
     torch.manual_seed(0)
-    query, key, value = states(heads), states(groups), states(groups)
-    weight = torch.arange(13.0 * heads * 8, dtype=torch.float64).reshape(1, 13, heads, 8).cos()
+    length = len(packed.token_ids)
+    query, key, value = (
+        torch.randn(1, count, length, 8, dtype=torch.float64, requires_grad=True) for count in (heads, groups, groups)
+    )
+    weight = torch.arange(float(length * heads * 8), dtype=torch.float64).reshape(1, length, heads, 8).cos()
 
-    found, weights = packed_attention(LAYER, query, key, value, None, scaling=0.3, segments=PACKED.segments)
+    spans = Spans.of(packed.segments, CPU)
+    found, weights = packed_attention(LAYER, query, key, value, None, scaling=0.3, spans=spans)
     assert weights is None
     found_gradients = torch.autograd.grad((found * weight).sum(), (query, key, value))
 
     repeated = [states.repeat_interleave(heads // groups, dim=1) for states in (key, value)]
-    scores = (query @ repeated[0].mT * 0.3).masked_fill(~SEEN, -torch.inf)
+    scores = (query @ repeated[0].mT * 0.3).masked_fill(~mask_of(packed), -torch.inf)
     expected = (scores.softmax(-1) @ repeated[1]).transpose(1, 2)
     expected_gradients = torch.autograd.grad((expected * weight).sum(), (query, key, value))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
@@ -81,11 +105,11 @@ def test_outputs_and_gradients_are_those_of_a_mask(
 
 def test_spans_are_the_sequences_of_queries_and_of_keys():
     """The second branch of the pair sees the prompt at 5 to 7 and itself at 10 to 12."""
-    spans = Spans.of(PACKED.segments, torch.device("cpu"))
-    assert spans.keys.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 5, 6, 7, 10, 11, 12]
+    spans = Spans.of(PACKED.segments, CPU)
+    assert spans.places.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 5, 6, 7, 10, 11, 12]
     assert spans.query_ends.tolist() == [0, 5, 10, 13]
     assert spans.key_ends.tolist() == [0, 5, 10, 16]
-    assert (spans.longest_queries, spans.longest_keys) == (5, 6)
+    assert (spans.queries, spans.keys) == ([5, 5, 3], [5, 5, 6])
     assert spans.query_ends.dtype == spans.key_ends.dtype == torch.int32
 
 
@@ -111,13 +135,20 @@ def test_one_call_of_flash_attention_does_what_the_loop_over_segments_does(
     """The kernel has no CPU form; on a GPU `make bench-gpu` runs it."""
     monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash_by_hand)
     torch.manual_seed(0)
-    query, key, value = (torch.randn(1, count, 13, 8, dtype=torch.bfloat16) for count in (heads, groups, groups))
-    spans = Spans.of(PACKED.segments, torch.device("cpu"))
-    found, _ = packed_attention(
-        LAYER, query, key, value, None, scaling=0.3, dropout=0.25, segments=PACKED.segments, spans=spans
-    )
-    expected, _ = packed_attention(LAYER, query, key, value, None, scaling=0.3, segments=PACKED.segments)
-    torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
+    for packed in (PACKED, NESTED):
+        length, spans = len(packed.token_ids), Spans.of(packed.segments, CPU)
+        query, key, value = (torch.randn(1, n, length, 8, dtype=torch.bfloat16) for n in (heads, groups, groups))
+        flash = replace(spans, flash=True)
+        found, _ = packed_attention(LAYER, query, key, value, None, scaling=0.3, dropout=0.25, spans=flash)
+        expected, _ = packed_attention(LAYER, query, key, value, None, scaling=0.3, spans=spans)
+        torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
+
+
+def test_gradients_of_what_many_see_are_summed_in_float32():
+    """A thousand sequences see one token. In bfloat16 the sum of ones would end at 256, where the next is lost."""
+    state = torch.zeros(1, 1, 2, 1, dtype=torch.bfloat16, requires_grad=True)
+    attention._Seen.apply(state, torch.tensor([1] * 1000 + [0])).sum().backward()
+    assert state.grad.flatten().tolist() == [1, 1000]
 
 
 @pytest.mark.parametrize("kernel", ["_products", "_fused"])
@@ -128,7 +159,7 @@ def test_dropout_leaves_out_weights_and_keeps_the_mean(kernel: str, monkeypatch:
     packed = pack((SftTokens("s", (1,), (2,) * 299),))
     query, key, value = torch.randn(3, 1, 4, 300, 8).unbind()
     outputs, _ = packed_attention(
-        LAYER, query, key, torch.ones_like(value), None, scaling=0.1, dropout=0.5, segments=packed.segments
+        LAYER, query, key, torch.ones_like(value), None, scaling=0.1, dropout=0.5, spans=Spans.of(packed.segments, CPU)
     )
     assert outputs.mean().item() == pytest.approx(1, abs=0.02)
     assert outputs.std().item() > 0.05
@@ -143,12 +174,12 @@ def test_dropout_leaves_out_weights_and_keeps_the_mean(kernel: str, monkeypatch:
         ({"position_bias": torch.zeros(1), "position_ids": torch.zeros(1)}, "attention with position_bias"),
         ({"attention_mask": torch.zeros(1, 1, 13, 13)}, "attention with attention_mask"),
         ({"is_causal": False}, "attention with is_causal=False"),
-        ({"segments": None}, "do not hand down the keywords"),
+        ({"spans": None}, "do not hand down the keywords"),
     ],
 )
 def test_what_would_change_the_result_is_refused(asked: dict[str, Any], said: str):
     query = torch.zeros(1, 2, 13, 8)
-    given = {"attention_mask": None, "segments": PACKED.segments, "scaling": 1.0} | asked
+    given = {"attention_mask": None, "spans": SPANS, "scaling": 1.0} | asked
     with pytest.raises(UserError, match=said):
         packed_attention(LAYER, query, query, query, **given)
 
@@ -162,7 +193,7 @@ def test_what_changes_nothing_is_taken():
         query,
         None,
         scaling=1.0,
-        segments=PACKED.segments,
+        spans=SPANS,
         sliding_window=6,
         softcap=None,
         output_attentions=False,

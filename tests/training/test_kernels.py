@@ -2,6 +2,7 @@
 shapes and dtypes are checked by PyTorch's own description of each."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from test_attention import LAYER, PACKED, flash_by_hand
 from transformers import AutoModelForCausalLM
 
 from selfreward_ray.records import PairTokens, SftTokens
-from selfreward_ray.training import attention, head, policy
+from selfreward_ray.training import attention, head
 from selfreward_ray.training.attention import Spans, has_flash_attention, packed_attention
 from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy
@@ -33,34 +34,34 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def attend(device: torch.device, dtype: torch.dtype, spans: bool, size: int = 64) -> torch.Tensor:
+def attend(device: torch.device, dtype: torch.dtype, flash: bool, size: int = 64) -> None:
     query, key = (torch.zeros(1, heads, 13, size, dtype=dtype, device=device) for heads in (6, 2))
-    known = Spans.of(PACKED.segments, device) if spans else None
-    found, _ = packed_attention(LAYER, query, key, key, None, scaling=0.3, segments=PACKED.segments, spans=known)
+    spans = replace(Spans.of(PACKED.segments, device), flash=flash)
+    found, _ = packed_attention(LAYER, query, key, key, None, scaling=0.3, spans=spans)
     assert (found.shape, found.dtype, found.device.type) == ((1, 13, 6, size), dtype, device.type)
     return found
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_flash_attention_takes_all_segments_at_once(called: list[str], dtype: torch.dtype):
-    attend(META, dtype, spans=True)
+    attend(META, dtype, flash=True)
     assert called == ["_flash"]
 
 
 @pytest.mark.parametrize(
-    ("dtype", "size", "spans"),
+    ("dtype", "size", "flash"),
     [(torch.float32, 64, True), (torch.bfloat16, 320, True), (torch.bfloat16, 64, False)],
     ids=["float32", "wide heads", "an older GPU"],
 )
 def test_what_flash_attention_does_not_know_is_fused_on_a_gpu(
-    called: list[str], dtype: torch.dtype, size: int, spans: bool
+    called: list[str], dtype: torch.dtype, size: int, flash: bool
 ):
-    attend(META, dtype, spans, size)
+    attend(META, dtype, flash, size)
     assert called == ["_fused"] * len(PACKED.segments)
 
 
 def test_a_cpu_computes_products(called: list[str]):
-    attend(torch.device("cpu"), torch.bfloat16, spans=False)
+    attend(torch.device("cpu"), torch.bfloat16, flash=False)
     assert called == ["_products"] * len(PACKED.segments)
 
 
@@ -85,7 +86,7 @@ def test_a_policy_that_has_flash_attention_says_the_same(tiny_model: Path, monke
 
     with torch.no_grad():
         expected = Policy(deepcopy(model), max_tokens=16)(packed)
-        monkeypatch.setattr(policy, "has_flash_attention", lambda device: True)
+        monkeypatch.setattr(attention, "has_flash_attention", lambda device: True)
         monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash)
         found = Policy(model, max_tokens=16)(packed)
     assert asked == [0.0] * model.config.num_hidden_layers

@@ -20,7 +20,12 @@ from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy, by_sequence
 
-PACKED = pack((SftTokens("s", (1, 2), (3, 4, 5)), PairTokens("p", tuple(range(6, 12)), (9, 10), tuple(range(11, 25)))))
+PACKED = pack((
+    SftTokens("s", (1, 2), (3, 4, 5)),
+    PairTokens("p", tuple(range(6, 12)), (9, 10), tuple(range(11, 25))),
+    SftTokens("t", (1, 2, 3), (4, 9)),
+    SftTokens("u", (*range(6, 12), *range(11, 20)), (3, 1)),
+))  # fmt: skip
 LONGEST = 20
 SIZES = {
     "vocab_size": 32, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -11,6 +11,8 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
     Qwen3Config,
@@ -23,12 +25,15 @@ from selfreward_ray.training import head
 from selfreward_ray.training.packing import pack
 from selfreward_ray.training.policy import Policy, _logit_factor, by_sequence
 
-PAIR = PairTokens("long", (5, 9, 11, 30), (7, 8, 300, 12, 1, 40, 2), (7, 9))
+PAIR = PairTokens("long", (5, 9, 11, 30), (7, 8, 300, 12, 1, 40, 2), (9, 7))
 EXAMPLES = (
     SftTokens("short", (5,), (7,)),
     PAIR,
     SftTokens("prompted", tuple(range(20, 28)), (99, 1)),
     PairTokens("even", (4, 4), (1,), (2, 3, 5)),
+    # Beginnings of the others: of a target, of a prompt, and of each other.
+    SftTokens("reads what is said", (5, 9, 11, 30, 7, 8), (300, 3)),
+    PairTokens("preamble", tuple(range(20, 26)), (40, 41, 42), (40, 41, 43), eft=SftTokens("eft", (20, 21, 7), (6, 5))),
 )
 SEQUENCES = [s for e in EXAMPLES for s in e.sequences()]
 
@@ -67,7 +72,18 @@ def granite(_: Path) -> Any:
         return GraniteForCausalLM(config).eval()
 
 
-@pytest.fixture(scope="module", params=[llama, qwen3, granite])
+def gpt2(_: Path) -> Any:
+    """A vector for each absolute position."""
+    config = GPT2Config(
+        vocab_size=400, n_embd=48, n_layer=2, n_head=3, n_positions=32, initializer_range=0.1,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture(scope="module", params=[llama, qwen3, granite, gpt2])
 def model(request: pytest.FixtureRequest, tiny_model: Path) -> Any:
     make: Callable[[Path], Any] = request.param
     return make(tiny_model)
@@ -85,7 +101,7 @@ def plain(model: Any, sequence: TokenSequence) -> torch.Tensor:
     return logprobs[positions - 1, ids[0, positions]]
 
 
-# Of 400 logits each: all sixteen targets at once, five blocks of up to three in parts of two, and one by one.
+# Of 400 logits each: all 26 targets at once, nine blocks of up to three in parts of two, and one by one.
 blocks = pytest.mark.parametrize("logits", [(2**25, 2**21), (1200, 800), (1, 1)], indirect=True)
 
 
@@ -93,6 +109,13 @@ blocks = pytest.mark.parametrize("logits", [(2**25, 2**21), (1200, 800), (1, 1)]
 def logits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many are alive at a time, and in float32."""
     monkeypatch.setitem(head._LOGITS, "cpu", request.param)
+
+
+def test_the_examples_share_beginnings():
+    """Also of targets; else the tests below would show little."""
+    packed = pack(EXAMPLES)
+    assert len(packed.token_ids) < sum(segment.keys for segment in packed.segments) - 20
+    assert len(packed.predictors.unique()) < len(packed.predictors) - 5
 
 
 @blocks
@@ -120,7 +143,9 @@ def test_gradients_are_those_of_the_plain_model(model: Any, checkpointing: bool)
     policy = policy_of(model).train()
     if checkpointing:
         policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    found = gradients(policy.model, policy(pack(EXAMPLES)))
+    packed = pack(EXAMPLES)
+    said = by_sequence(packed, policy(packed))
+    found = gradients(policy.model, torch.cat([said[s.id] for s in SEQUENCES]))
     expected = gradients(model, torch.cat([plain(model, s) for s in SEQUENCES]))
     assert max(g.abs().max() for g in expected.values()) > 0.1
     for name, gradient in expected.items():
@@ -143,7 +168,7 @@ def test_no_sequence_sees_another(model: Any, dtype: torch.dtype):
     before = logprobs(first, PAIR, last)
     for changed, sequence in (
         ((first, replace(PAIR, rejected_ids=(350, 351)), last), "long/rejected"),
-        ((first, replace(PAIR, chosen_ids=(350, 351, 352, 353, 354, 355, 356)), last), "long/chosen"),
+        ((first, replace(PAIR, chosen_ids=(6, 351, 352, 353, 354, 355, 356)), last), "long/chosen"),
         ((replace(first, target_ids=(350, 351)), PAIR, last), "prompted/target"),
     ):
         after = logprobs(*changed)

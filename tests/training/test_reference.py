@@ -13,6 +13,7 @@ from tiny_model import write_tiny_model
 
 from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens, SftTokens
+from selfreward_ray.training import packing
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Reference
@@ -87,10 +88,22 @@ def test_other_weights_in_the_same_place_are_another_reference(job: TrainJob, as
 def test_passes_of_other_sequences_are_another_reference(job: TrainJob, ask: Any):
     """In bfloat16 they say something else of it. Small passes and two ranks both take pairs one by one."""
     assert ask(job)
-    small = Dpo(batch_size=2, micro_batch_tokens=8)
+    small = Dpo(batch_size=2, micro_batch_tokens=1)
     one_by_one = replace(job, objective=DpoObjective(small), optimization=small)
     assert ask(one_by_one)
     assert not ask(one_by_one, ranks=2)
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_rows_that_share_less_are_another_reference(
+    job: TrainJob, ask: Any, pairs: int, monkeypatch: pytest.MonkeyPatch
+):
+    """As an earlier version laid them out, one pair or two in a row."""
+    dpo = Dpo(batch_size=pairs)
+    job = replace(job, objective=DpoObjective(dpo), optimization=dpo)
+    assert ask(job)
+    monkeypatch.setattr(packing, "_common_beginning", lambda one, other: 0)
+    assert ask(job)
 
 
 def test_other_token_ids_and_another_dtype_are_another_reference(job: TrainJob, ask: Any):
