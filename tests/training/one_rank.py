@@ -17,6 +17,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "gathered-stored": {"deepspeed": GATHERED, "gradient_checkpointing": False},
     "lora": {"lora": _LORA},
     "lora-gathered": {"lora": _LORA, "deepspeed": GATHERED},
+    "lora-stored": {"lora": _LORA, "gradient_checkpointing": False},
 }
 """Of training: fields of the recipe's section."""
 

@@ -157,6 +157,11 @@ def test_gathered_weights_are_trained_as_whole_ones(trained: Path, gathered: str
 
 
 @cases
+def test_the_weights_of_a_layer_are_gathered_together(trained: Path, case: Case):
+    assert said(trained, case)["layers"] == ["model.layers.0", "model.layers.1"]
+
+
+@cases
 def test_offload_is_what_a_recipe_asks_for(trained: Path, case: Case):
     """Here from a CPU to itself, and so to the same end: by DeepSpeed's code for it."""
     assert said(trained, case)["offloaded"] == [case.name == "offload"] * 2
@@ -170,6 +175,6 @@ def test_the_reference_of_an_adapter_is_its_base(trained: Path):
 
 
 def test_small_gradients_do_not_vanish_beside_large_ones(tmp_path: Path):
-    """1 + 256/512; in bfloat16 a 512th beside 1 is rounded away, each time."""
+    """Neither those of other ranks nor those of earlier passes: in bfloat16 a 512th beside 1 is rounded away."""
     run_ranks(accumulate, tmp_path)
-    assert json.loads((tmp_path / "gradient.json").read_text()) == [[1.5] * 4]
+    assert json.loads((tmp_path / "gradient.json").read_text()) == [[(1 + 1 / 512) / 2 + 256 / 512] * 4]

@@ -77,6 +77,7 @@ def run_cases(folder: str) -> None:
 def _run(case: Case, folder: Path) -> dict[str, Any]:
     import torch
     import torch.distributed as dist
+    from deepspeed.utils import z3_leaf_module
 
     from selfreward_ray.training.batches import plan_batches
     from selfreward_ray.training.export import export_model
@@ -106,6 +107,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
         "first_loss": first_loss,
         "whole": [name for name, weight in engine.module.named_parameters() if weight.ds_persist],
+        "layers": [name for name, module in engine.module.model.named_modules() if z3_leaf_module(module)],
         "offloaded": [engine.optimizer.offload_optimizer, engine.optimizer.offload_param],
         "trained_loss": untouched_loss(engine, plan[0].ranks[rank][0], reference, job),
     }
@@ -178,7 +180,8 @@ def ask_vllm(folder: str) -> None:
 
 
 def accumulate(folder: str) -> None:
-    """One pass whose gradient is 1, then 256 of a 512th; rank 0 writes what a weight has of them before the update."""
+    """One pass whose gradient is 1 on rank 0 and a 512th on the others, then 256 of a 512th on all; rank 0 writes what a
+    weight has of them before the update."""
     import deepspeed
     import torch
     from deepspeed.utils import safe_get_full_grad
@@ -191,7 +194,8 @@ def accumulate(folder: str) -> None:
     with deepspeed.zero.Init(config_dict_or_path=settings):
         layer = torch.nn.Linear(4, 1, bias=False)
     engine, *_ = deepspeed.initialize(model=layer, optimizer=torch.optim.AdamW(layer.parameters()), config=settings)
-    for share in [1.0] + 256 * [1 / 512]:
+    first = 1.0 if os.environ["RANK"] == "0" else 1 / 512
+    for share in [first] + 256 * [1 / 512]:
         engine.set_gradient_accumulation_boundary(False)
         engine.backward(engine(torch.full((1, 4), share, dtype=torch.bfloat16)).sum(), scale_wrt_gas=False)
         engine.step()
