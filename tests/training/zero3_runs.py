@@ -180,8 +180,8 @@ def ask_vllm(folder: str) -> None:
 
 
 def accumulate(folder: str) -> None:
-    """One pass whose gradient is 1 on rank 0 and a 512th on the others, then 256 of a 512th on all; rank 0 writes what a
-    weight has of them before the update."""
+    """One pass whose gradient is 1 on rank 0 and a 512th on the others, then 256 of a 512th on all. Rank 0 writes what
+    a weight has of them before the update."""
     import deepspeed
     import torch
     from deepspeed.utils import safe_get_full_grad
