@@ -231,15 +231,6 @@ def test_prompts_must_suffice_for_all_iterations(tmp_path: Path, tiny_model: Pat
     assert "need 40: give a longer file" in said
 
 
-def test_of_large_sources_the_beginning_is_read(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("selfreward_ray.check.data.MOST_ROWS", 10)
-    source = write_pairs(tmp_path / "pairs.jsonl", 40)
-    wanted = recipe(tiny_model, seed_data={"source": source}, prompts={"source": source, "count": 20})
-    said = {finding.about: finding.text for finding in check_run(wanted, None)}
-    assert said["seed data"].startswith("left out") or "the first 10 rows" in said["seed data"]
-    assert said["prompts"] == f"{source}: 10 of the 40 prompts that are needed in its first 10 rows"
-
-
 @pytest.mark.parametrize(
     ("step", "inputs", "message"),
     [
@@ -279,6 +270,23 @@ def test_the_inputs_of_a_step_are_looked_at(
     assert len(found) == (message is not None), found
     assert message is None or message in found[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_judge_of_snapshots_is_looked_at(tmp_path: Path, tiny_model: Path):
+    for step in ("pair", "seed"):
+        finish(step, tmp_path / step)
+    given = {"model": str(tiny_model), "pairs": str(tmp_path / "pair"), "validation": str(tmp_path / "seed")}
+    wanted = recipe(tiny_model, training={"workers": 1, "select": "judged"})
+
+    def looked_at(judge: str) -> list[Finding]:
+        return check_step(wanted, "dpo", str(tmp_path / "out"), given | {"judge": judge})
+
+    assert problems(looked_at(str(tiny_model))) == []
+    endpoint = looked_at("http://127.0.0.1:9/v1#m")
+    assert problems(endpoint) == []
+    assert "http://127.0.0.1:9/v1, an endpoint, which is not asked" in [finding.text for finding in endpoint]
+    (said,) = problems(looked_at(str(tmp_path / "gone")))
+    assert str(tmp_path / "gone") in said
 
 
 @pytest.mark.parametrize(
