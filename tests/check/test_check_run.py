@@ -284,7 +284,7 @@ def test_the_judge_of_snapshots_is_looked_at(tmp_path: Path, tiny_model: Path):
     assert problems(looked_at(str(tiny_model))) == []
     endpoint = looked_at("http://127.0.0.1:9/v1#m")
     assert problems(endpoint) == []
-    assert "http://127.0.0.1:9/v1, an endpoint, which is not asked" in [finding.text for finding in endpoint]
+    assert "http://127.0.0.1:9/v1#m, an endpoint, which is not asked" in [finding.text for finding in endpoint]
     (said,) = problems(looked_at(str(tmp_path / "gone")))
     assert str(tmp_path / "gone") in said
 
