@@ -95,6 +95,10 @@ class Training(Section):
 
     workers: PositiveInt = 2
     """Number of Ray Train workers. Each one is a rank of ZeRO-3."""
+    min_workers: PositiveInt | None = None
+    """Minimum number of workers with which a training starts, and goes on when others are lost. It has up to `workers`
+    again when the cluster has room for them. The examples of an optimizer step do not depend on their number. null
+    always waits for all `workers`."""
     cpus_per_worker: PositiveFloat = 1
     """CPUs reserved for each worker."""
     gpus_per_worker: Literal[0, 1] = 0
@@ -143,6 +147,12 @@ class Training(Section):
     max_skipped_steps: NonNegativeInt = 3
     """Maximum number of consecutive steps that are skipped because their loss or gradient is not finite. One more ends
     the run."""
+
+    @model_validator(mode="after")
+    def _fewer_at_least(self) -> "Training":
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError("min_workers must not exceed workers")
+        return self
 
     @model_validator(mode="after")
     def _liger_needs_gpus(self) -> "Training":
