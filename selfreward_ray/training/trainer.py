@@ -57,7 +57,7 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
     reported = on_driver_node(ProgressActor)
     if job.validation is not None and job.validation.decided:
         reported.decide.remote()
-    ray_folder = job.folders.training / "ray_train"
+    ray_folder = job.folders.checkpoints
     _discard_torn(ray_folder, progress)
 
     def attempt() -> Final | Left | None:

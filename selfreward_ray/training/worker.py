@@ -46,8 +46,11 @@ def train(config: dict[str, Any]) -> Left | None:
     engine = open_engine(source, job, ranks)
     _note(job, "restoring the newest checkpoint, or the reference's log-probs")
     # Before anything is restored: by the model that training starts from.
-    reference = {} if job.objective.first_loss is None else reference_logprobs(engine, plan, job)
-    history = restore(engine, ray.train.get_checkpoint(), job.fingerprint)
+    checkpoint = ray.train.get_checkpoint()
+    reference: Reference = {}
+    if job.objective.first_loss is not None:
+        reference = reference_logprobs(engine, plan, job, goes_on=checkpoint is not None)
+    history = restore(engine, checkpoint, job.fingerprint)
     _note(job, "")
     if rank == 0:
         job.progress.begin.remote(history.done, history.tokens)
