@@ -1,6 +1,6 @@
 """A training whose workers are lost and come back, on three nodes that hold one worker each.
 
-One node is killed, a new one comes, and at last one is announced to be taken away: three workers, two, three, two.
+One node is killed and a new one comes: three workers, two, three.
 """
 
 import json
@@ -36,11 +36,10 @@ pytestmark = [pytest.mark.engines, pytest.mark.cluster]
 for module in (training_runs, __import__(__name__)):
     cloudpickle.register_pickle_by_value(module)  # workers do not have this folder on their path
 
-STEPS = 40
-KILLED_AT, NOTICED_AT = 3, 34
-"""Steps (from 0) in which a node is killed, and in which one is announced to be taken away."""
-EVERY = 2
-"""Steps between checkpoints. The kill strikes with three steps done, of which two are in a checkpoint."""
+STEPS, EVERY = 20, 4
+"""Optimizer steps, and steps between checkpoints."""
+KILLED_AT, RETURNED_AT = 6, 8
+"""The steps (from 0) in which a node is killed, with six steps done and four in a checkpoint, and a new one comes."""
 OPTIMIZATION = Sft(learning_rate=2e-3, final_learning_rate=2e-4, batch_size=6, micro_batch_tokens=1)
 ROWS = [SftTokens(f"r{i:03d}", tuple(range(5, 8 + i % 5)), tuple(range(20 + i, 26 + i))) for i in range(6 * STEPS)]
 
@@ -55,7 +54,7 @@ class Watched(SftObjective):
 
     folder: str = ""
     waits: tuple[tuple[str, int], ...] = ()
-    """(file, step): until there is the file, no rank of the whole group goes on in this step."""
+    """(file, step): until there is the file, no rank goes on in this step."""
 
     def loss(self, examples: tuple[SftTokens, ...], logprobs: Any, reference: Any) -> Any:
         import torch.distributed as dist
@@ -65,10 +64,10 @@ class Watched(SftObjective):
         with (folder / "trained").open("a") as trained:
             trained.write(json.dumps([example.id, ranks, time.time()]) + "\n")
         for file, step in self.waits:
-            while ranks == 3 and example.id in ids_of(step) and not (folder / file).exists():
+            while example.id in ids_of(step) and not (folder / file).exists():
                 time.sleep(0.05)
         if ranks == 2:
-            time.sleep(0.3)  # so that the third worker is back before the training's end
+            time.sleep(0.5)  # so that the third worker is back before the training's end
         return super().loss(examples, logprobs, reference)
 
 
@@ -131,22 +130,10 @@ def disturb(cluster: Cluster, ran: Ran, stop: threading.Event) -> None:
             ran.at[what] = time.time()
             (ran.folder / what).touch()
 
-    first, second = cluster.worker_nodes
     when(lambda: began(KILLED_AT, 3) and newest_checkpoint(ran.folder) == EVERY)
-    do("killed", lambda: cluster.remove_node(first, allow_graceful=False))
-    when(lambda: began(KILLED_AT + 1, 2))
+    do("killed", lambda: cluster.remove_node(min(cluster.worker_nodes, key=id), allow_graceful=False))
+    when(lambda: began(RETURNED_AT, 2))
     do("returned", lambda: cluster.add_node(num_cpus=1))
-    when(lambda: began(NOTICED_AT, 3))
-    do("noticed", lambda: announce_leaving(second.node_id))
-
-
-def announce_leaving(node: str) -> None:
-    from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # cannot be pickled with this module
-
-    soon = int((time.time() + 600) * 1000)
-    gcs = ray._raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
-    gcs.drain_node(node, DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION, "spot", soon)
-    time.sleep(3)  # Ray Train looks ten times a second here
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +143,6 @@ def cluster() -> Iterator[Cluster]:
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-        patch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.1")
         nodes = Cluster(initialize_head=True, head_node_args=head)
         try:
             nodes.add_node(num_cpus=1)
@@ -171,18 +157,18 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("undisturbed")
-    return Ran(folder, run(folder, tiny_model, workers=3), {})
+    return Ran(folder, run(folder, tiny_model, workers=1), {})
 
 
 @pytest.fixture(scope="module")
 def disturbed(cluster: Cluster, undisturbed: Ran, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """After the undisturbed run, which needs all nodes."""
+    """Not beside the undisturbed run."""
     ran = Ran(tmp_path_factory.mktemp("disturbed"), "", {})
     stop = threading.Event()
     nodes = threading.Thread(target=disturb, args=(cluster, ran, stop))
     nodes.start()
     try:
-        waits = (("killed", KILLED_AT), ("noticed", NOTICED_AT))
+        waits = (("killed", KILLED_AT), ("returned", RETURNED_AT))
         ran.printed = run(ran.folder, tiny_model, waits, workers=3, min_workers=2)
     finally:
         stop.set()
@@ -191,34 +177,28 @@ def disturbed(cluster: Cluster, undisturbed: Ran, tiny_model: Path, tmp_path_fac
 
 
 def test_two_workers_go_on_and_three_when_the_third_is_back(disturbed: Ran):
-    groups = [
-        (workers, [row["step"] for row in rows])
-        for workers, rows in groupby(disturbed.rows, lambda row: row["workers"])
-    ]
-    assert [workers for workers, _ in groups] == [3, 2, 3, 2]
+    of_groups = groupby(disturbed.rows, lambda row: row["workers"])
+    groups = [(workers, [row["step"] for row in rows]) for workers, rows in of_groups]
+    assert [workers for workers, _ in groups] == [3, 2, 3]
     assert [step for _, steps in groups for step in steps] == list(range(STEPS)), "none is lost, none is there twice"
-    assert [steps[0] for _, steps in groups][::3] == [0, NOTICED_AT + 1]
     summary = json.loads((disturbed.folder / "training" / "summary.json").read_text())
     assert summary["workers"] == [{"step": steps[0], "workers": workers} for workers, steps in groups]
     said = [line for line in disturbed.printed.splitlines() if "goes on" in line]
-    assert said == [f"tiny: goes on with {workers} of 3 workers" for workers in (2, 3, 2)]
+    assert said == [f"tiny: goes on with {workers} of 3 workers" for workers in (2, 3)]
 
 
 def test_a_killed_node_costs_the_steps_since_the_checkpoint(disturbed: Ran):
-    assert disturbed.times_trained()[:KILLED_AT] == [1] * EVERY + [2] * (KILLED_AT - EVERY)
+    repeated = KILLED_AT - EVERY + 1
+    assert disturbed.times_trained()[: KILLED_AT + 1] == [1] * EVERY + [2] * repeated
 
 
 def test_a_worker_that_is_back_costs_no_step(disturbed: Ran):
-    assert disturbed.times_trained()[KILLED_AT + 1 : NOTICED_AT] == [1] * (NOTICED_AT - KILLED_AT - 1)
-
-
-def test_a_notice_costs_no_step(disturbed: Ran):
-    assert disturbed.times_trained()[NOTICED_AT:] == [1] * (STEPS - NOTICED_AT)
+    assert disturbed.times_trained()[KILLED_AT + 1 :] == [1] * (STEPS - KILLED_AT - 1)
 
 
 def test_losses_are_those_of_an_undisturbed_run(disturbed: Ran, undisturbed: Ran):
     """Sums over other numbers of ranks are taken in another order: float32 noise."""
-    assert {row["workers"] for row in undisturbed.rows} == {3}
+    assert {row["workers"] for row in undisturbed.rows} == {1}
     losses, expected = ([row["loss"] for row in ran.rows] for ran in (disturbed, undisturbed))
     assert losses == pytest.approx(expected, rel=1e-4)
-    assert losses[:EVERY] == expected[:EVERY]
+    assert losses[-1] < 0.9 * losses[0], "it learns"
