@@ -86,8 +86,9 @@ class Ran:
     def trained(self) -> list[tuple[int, int, float]]:
         """Step, ranks and time of each pass."""
         steps = {name: step for step in range(STEPS) for name in ids_of(step)}
-        lines = [json.loads(line) for line in (self.folder / "trained").read_text().splitlines()]
-        return [(steps[name], ranks, at) for name, ranks, at in lines]
+        lines = (self.folder / "trained").read_text().splitlines(keepends=True)
+        written = [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be under way
+        return [(steps[name], ranks, at) for name, ranks, at in written]
 
     def times_trained(self) -> list[int]:
         """How often the rows of each step were trained on: six passes are once."""
@@ -142,7 +143,7 @@ def cluster() -> Iterator[Cluster]:
     quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_timeout_ms": 1000}
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         nodes = Cluster(initialize_head=True, head_node_args=head)
         try:
             nodes.add_node(num_cpus=1)
@@ -155,14 +156,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster: Cluster, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return Ran(folder, run(folder, tiny_model, workers=1), {})
-
-
-@pytest.fixture(scope="module")
-def disturbed(cluster: Cluster, undisturbed: Ran, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """Not beside the undisturbed run."""
+def disturbed(cluster: Cluster, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     ran = Ran(tmp_path_factory.mktemp("disturbed"), "", {})
     stop = threading.Event()
     nodes = threading.Thread(target=disturb, args=(cluster, ran, stop))
@@ -174,6 +168,13 @@ def disturbed(cluster: Cluster, undisturbed: Ran, tiny_model: Path, tmp_path_fac
         stop.set()
         nodes.join()
     return ran
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, disturbed: Ran, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Not beside the other one."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return Ran(folder, run(folder, tiny_model, workers=1), {})
 
 
 def test_two_workers_go_on_and_three_when_the_third_is_back(disturbed: Ran):
