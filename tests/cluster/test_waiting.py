@@ -12,6 +12,7 @@ from ray.exceptions import GetTimeoutError
 
 from selfreward_ray.cluster import waiting
 from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
+from selfreward_ray.cluster.places import Settled
 from selfreward_ray.errors import UserError
 
 WORKERS = ResourceRequest("one training worker", "training.workers", 16, (resource_bundle(8, 1, "H100"),))
@@ -62,7 +63,8 @@ def wait_for_some(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Wait for 16 workers, 4 at least, whose places come one number a second. Returns how many are taken, and notes."""
 
     def do(*placed: int, timeout_s: float = 60, least: int = 4) -> tuple[int, list[str]]:
-        left, notes, clock = list(placed), [], SimpleNamespace(now=0.0)
+        left, clock = list(placed), SimpleNamespace(now=0.0)
+        notes: list[str] = []
 
         def one_second_later(within_s: float) -> int:
             clock.now += within_s
@@ -70,7 +72,7 @@ def wait_for_some(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         places = SimpleNamespace(placed=one_second_later, state=lambda: "NO_RESOURCES", release=lambda: left.append(-1))
         monkeypatch.setattr(waiting, "Places", lambda request, count: places)
-        monkeypatch.setattr(waiting, "Settled", partial(waiting.Settled, clock=lambda: clock.now))
+        monkeypatch.setattr(waiting, "Settled", partial(Settled, clock=lambda: clock.now))
         monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: 0, monotonic=lambda: clock.now))
         monkeypatch.setattr(waiting, "outlook", lambda request, since, placed: f"{placed} of {request.count} fit now")
         some = replace(WORKERS, field="training.min_workers", count=least)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from selfreward_ray.cluster.places import Settled
 from selfreward_ray.cluster.requests import worker_request
 from selfreward_ray.recipe.training import Training
 from selfreward_ray.training import elastic
@@ -15,9 +16,10 @@ class Search:
     """A `Growth` of a group of workers of three, on a cluster that has `places` more."""
 
     def __init__(self, workers: int, monkeypatch: pytest.MonkeyPatch):
-        self.places, self.asked, self.told, self.now = 0, [], 0, 0.0
+        self.places, self.told, self.now = 0, 0, 0.0
+        self.asked: list[int] = []
         self.growth = Growth(worker_request(Training(workers=3, min_workers=1)), workers, self)
-        self.growth._settled = elastic.Settled(3 - workers, 60, clock=lambda: self.now)
+        self.growth._settled = Settled(3 - workers, 60, clock=lambda: self.now)
         self.make_room = SimpleNamespace(remote=self._tell)
         monkeypatch.setattr(elastic, "Places", self._ask)
 

@@ -29,7 +29,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Any:
     def do(
         *, notice: int = 0, room: int = 0, min_workers: int | None = 1, every: int = 4, done: int = 0
     ) -> tuple[Any, int, list[int]]:
-        history, saved = History([{"step": step, "skipped": False} for step in range(done)]), []
+        history = History([{"step": step, "skipped": False} for step in range(done)])
+        saved: list[int] = []
         sft = Sft(batch_size=1)
         training = Training(workers=2, min_workers=min_workers, checkpoint_every=every)
         job = TrainJob("SFT", "m", "out", SftObjective(), sft, training, 0, "run", Silent())
