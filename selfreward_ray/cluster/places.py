@@ -27,7 +27,8 @@ class Places:
 
     def state(self) -> str:
         """Ray's account of a unit that has no place, such as ``INFEASIBLE``; empty if all have one."""
-        return next((placement_group_table(group)["stats"]["scheduling_state"] for group in self._waiting()), "")
+        states: list[str] = [placement_group_table(group)["stats"]["scheduling_state"] for group in self._waiting()]
+        return states[0] if states else ""
 
     def release(self) -> None:
         """Give all places back."""

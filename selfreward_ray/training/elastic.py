@@ -54,5 +54,5 @@ class Growth:
 
 def has_room(job: TrainJob) -> bool:
     """Whether `Growth` has found places for workers that are missing; every rank calls it."""
-    missing = dist.get_world_size() < job.training.workers
+    missing: bool = dist.get_world_size() < job.training.workers
     return missing and from_rank_0(lambda: bool(ray.get(job.progress.has_room.remote())))
