@@ -27,7 +27,7 @@ from typing import Any
 from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlarm, say_unmeasured
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
-from selfreward_ray.cluster.requests import replica_request, worker_request
+from selfreward_ray.cluster.requests import least_workers, replica_request
 from selfreward_ray.plan import POOLED, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
@@ -171,5 +171,5 @@ def advise(recipe: Recipe) -> None:
 def check_cluster(recipe: Recipe, layout: RunLayout) -> None:
     """Raise `UserError`, before any step runs, if the cluster can never hold one of the remaining steps."""
     if read_manifest(layout.training(recipe.iterations + 1)) is None:
-        check_capacity(worker_request(recipe.training))
+        check_capacity(least_workers(recipe.training))
         check_capacity(replica_request(recipe.inference))

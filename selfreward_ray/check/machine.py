@@ -16,7 +16,7 @@ from selfreward_ray.cluster.capacity import (
     types_of,
 )
 from selfreward_ray.cluster.cluster_file import read_cluster_file
-from selfreward_ray.cluster.requests import replica_request, worker_request
+from selfreward_ray.cluster.requests import least_workers, replica_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep
 from selfreward_ray.recipe.endpoint import is_endpoint
@@ -73,7 +73,7 @@ def requests_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[ResourceRe
     """What `steps` need on a cluster."""
     requests = []
     if any(step.name in TRAINING_STEPS for step in steps):
-        requests.append(worker_request(recipe.training))
+        requests.append(least_workers(recipe.training))
     asked = [step.inputs.get("model", "") for step in steps if asks_model(step.name)]
     if any(not is_endpoint(model) for model in asked if recipe.prompts.source == "model" or model):
         requests.append(replica_request(recipe.inference))

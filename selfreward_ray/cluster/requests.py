@@ -1,5 +1,7 @@
 """The resources that steps request from a cluster, by recipe."""
 
+from dataclasses import replace
+
 from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.recipe.training import Training
@@ -19,6 +21,14 @@ def replica_request(inference: Inference) -> ResourceRequest:
 
 
 def worker_request(training: Training) -> ResourceRequest:
-    """All workers of a training run, which start together."""
+    """All workers of a training run."""
     bundle = resource_bundle(training.cpus_per_worker, training.gpus_per_worker, training.accelerator_type)
     return ResourceRequest("one training worker", "training.workers", training.workers, (bundle,))
+
+
+def least_workers(training: Training) -> ResourceRequest:
+    """The workers without which a training run does not start, which start together."""
+    request = worker_request(training)
+    if training.min_workers is None:
+        return request
+    return replace(request, field="training.min_workers", count=training.min_workers)

@@ -14,7 +14,11 @@ from ray.util import placement_group, placement_group_table, remove_placement_gr
 
 from selfreward_ray.cluster.capacity import NodeType, ResourceRequest, capacity_for
 from selfreward_ray.cluster.monitor import launch_errors, monitor_options, on_head
+from selfreward_ray.cluster.places import Places, Settled
 from selfreward_ray.errors import UserError
+
+_SETTLED_S = 10.0
+"""Seconds in which a node that is there gives back what a lost worker had, and takes a new one."""
 
 
 def wait_for_capacity(
@@ -34,24 +38,52 @@ def wait_for_capacity(
             note(f"waiting for {found}")
             if time.monotonic() > end:
                 state = placement_group_table(group)["stats"]["scheduling_state"]
-                raise UserError(
-                    f"{request.field} = {request.count}: not placed within {timeout_s:g} s ({timeout_field}). {found}; "
-                    f"Ray's placement group: {state}. "
-                    f"Raise {timeout_field} where nodes take longer, or lower {request.field}"
-                )
+                raise _too_late(request, timeout_s, timeout_field, found, state)
     finally:
         remove_placement_group(group)
 
 
-def outlook(request: ResourceRequest, since: int) -> str:
+def wait_for_some(
+    request: ResourceRequest, least: ResourceRequest, timeout_s: float, timeout_field: str, note: Callable[[str], None]
+) -> int:
+    """Wait until the cluster can place `least`, a part of `request`. Returns the units of `request` that it can place.
+
+    They are fewer than all where no more come within seconds. Else as `wait_for_capacity`, which places all of them.
+    """
+    if least.count == request.count:
+        wait_for_capacity(least, timeout_s, timeout_field, note)
+        return request.count
+    places, settled = Places(request, request.count), Settled(request.count, _SETTLED_S)
+    began, end = int(time.time()), time.monotonic() + timeout_s
+    try:
+        while (placed := places.placed(within_s=1)) < least.count or not settled(placed):
+            found = outlook(request, began, placed)
+            note(f"waiting for {found}")
+            if placed < least.count and time.monotonic() > end:
+                raise _too_late(least, timeout_s, timeout_field, found, places.state())
+    finally:
+        places.release()
+    return placed
+
+
+def _too_late(request: ResourceRequest, timeout_s: float, timeout_field: str, found: str, state: str) -> UserError:
+    return UserError(
+        f"{request.field} = {request.count}: not placed within {timeout_s:g} s ({timeout_field}). {found}; "
+        f"Ray's placement group: {state}. "
+        f"Raise {timeout_field} where nodes take longer, or lower {request.field}"
+    )
+
+
+def outlook(request: ResourceRequest, since: int, placed: int = 0) -> str:
     """The request, what fits now, and the nodes that are starting or failed to start, as text.
 
     For example ``2 × (1 CPU, 1 GPU, H100): 1 of 2 fit now; starting 1 × training``. `since` is the time from which
-    on failures are reported, in seconds as of `time.time`.
+    on failures are reported, in seconds as of `time.time`; `placed` units hold their places already.
     """
     try:
         status = get_cluster_status(ray.get_runtime_context().gcs_address)
-        fitting, coming, failed = _fitting_now(request, status), _coming(status), _failures(status, since)
+        fitting = min(request.count, placed + _fitting_now(request, status))
+        coming, failed = _coming(status), _failures(status, since)
     except RayError as error:  # a busy head answers late; the next call may succeed
         return f"{request} (Ray does not say more: {error})"
     starting = [f"starting {coming}"] if coming else []

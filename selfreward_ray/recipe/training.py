@@ -96,6 +96,10 @@ class Training(Section):
 
     workers: PositiveInt = 2
     """Number of Ray Train workers. Each one is a rank of ZeRO-3."""
+    min_workers: PositiveInt | None = None
+    """Minimum number of workers with which a training starts, and goes on when others are lost. It has up to `workers`
+    again when the cluster has room for them. The examples of an optimizer step do not depend on their number. null
+    always waits for all `workers`."""
     cpus_per_worker: PositiveFloat = 1
     """CPUs reserved for each worker."""
     gpus_per_worker: Literal[0, 1] = 0
@@ -153,6 +157,12 @@ class Training(Section):
     @classmethod
     def _passed_on(cls, deepspeed: dict[str, Any]) -> dict[str, Any]:
         return checked(deepspeed)
+
+    @model_validator(mode="after")
+    def _fewer_at_least(self) -> "Training":
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError("min_workers must not exceed workers")
+        return self
 
     @model_validator(mode="after")
     def _liger_needs_gpus(self) -> "Training":

@@ -50,6 +50,7 @@ _UNITS = {
     "dpo.nll_weight": "",
     "dpo.eft_weight": "",
     "training.workers": "workers",
+    "training.min_workers": "workers",
     "training.cpus_per_worker": "CPUs",
     "training.gpus_per_worker": "GPUs",
     "training.dropout": "share",

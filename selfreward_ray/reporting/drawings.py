@@ -150,7 +150,8 @@ def training_drawings(training: Training) -> tuple[str, str, list[Drawing]]:
     thin = " Curves show means of adjacent steps." if training.steps > 250 else ""
     chosen = f" {training.selected}" if training.selected else ""
     left_out = f" {training.left_out}" if training.left_out else ""
-    return training.title, f"{training.steps} optimizer steps.{marks}{thin}{state}{chosen}{left_out}", drawn
+    workers = f" {training.workers}" if training.workers else ""
+    return training.title, f"{training.steps} optimizer steps.{marks}{thin}{state}{workers}{chosen}{left_out}", drawn
 
 
 def _difference(left: Sequence[tuple[int, float]], right: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -39,7 +39,7 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._clock = clock
         self._started = self._next_line = self._clock()
-        self._note = self._shown = self._result = ""
+        self._note = self._shown = self._result = self._team = ""
         self._done = self._tokens = 0
         self.start_seconds: float | None = None
         """Seconds until work began: the start of engines or workers. None before that."""
@@ -104,6 +104,14 @@ class Progress:
             self._pace_from = None
         self._log()
 
+    def team(self, workers: int, wanted: int) -> None:
+        """Show with how many of the `wanted` workers the step is done, while some are missing. A permanent line says
+        when they are lost and when they are back."""
+        told = f"{number(workers)} of {number(wanted)} workers"
+        if told != self._team and (self._team or workers < wanted):
+            self.say(f"{self._label}: goes on with {told}")
+        self._team = told if workers < wanted else ""
+
     def result(self, text: str) -> None:
         """Show `text` instead of the units when the step has ended, for a step that makes something else than units."""
         self._result = visible(text)
@@ -133,7 +141,7 @@ class Progress:
         return Group(first, Text(self._figures(), style="dim"))
 
     def _figures(self) -> str:
-        return _join(self._rows(), self._shown, self._speed(), self._time(), self._note)
+        return _join(self._rows(), self._shown, self._team, self._speed(), self._time(), self._note)
 
     def _rows(self) -> str:
         return f"{number(self._done)}/{number(self._total)} {self._unit}"

@@ -9,14 +9,14 @@ from typing import Any
 from selfreward_ray.alarms.measures import position_bias
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
-from selfreward_ray.evaluation.course import read_log
+from selfreward_ray.evaluation.course import read_log, worker_changes
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.judging.rubric import RubricError, load_rubric
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply, Turn, conversation_text
 from selfreward_ray.reporting.findings import AddedComparison, Evaluated
-from selfreward_ray.reporting.formatting import percent, thoughts_left_out
+from selfreward_ray.reporting.formatting import number, percent, thoughts_left_out
 from selfreward_ray.reporting.judged import (
     BOTH,
     CHOSEN,
@@ -170,7 +170,19 @@ def read_training(title: str, series: str, made: ModelLayout, run: str) -> Train
     selected = metrics.get("selected")
     choice = f"The model is that of step {selected['step']}: {selected['why']}." if selected else ""
     left_out = " ".join(f"{sentence}." for sentence in thoughts_left_out(metrics.get("left_out_thoughts", {})))
-    return Training(title, manifest is not None, max(rows), skipped, points, choice, left_out) if rows else None
+    if not rows:
+        return None
+    workers = _workers(rows)
+    return Training(title, manifest is not None, max(rows), skipped, points, choice, left_out, workers)
+
+
+def _workers(rows: Mapping[int, Mapping[str, Any]]) -> str:
+    """``Trained by 3 workers; from step 9 on 2; from step 14 on 3.`` Empty if none were lost and none came back."""
+    changes = worker_changes({**row, "step": step} for step, row in rows.items())
+    if len(changes) < 2:
+        return ""
+    later = [f"from step {number(change['step'])} on {number(change['workers'])}" for change in changes[1:]]
+    return "; ".join([f"Trained by {number(changes[0]['workers'])} workers", *later]) + "."
 
 
 def _live_rows(series: str, run: str) -> dict[int, dict[str, Any]]:

@@ -129,6 +129,8 @@ class Training:
     """Which checkpoint became the model, and why; empty if it is the last one without a choice."""
     left_out: str = ""
     """How many thoughts of its rows are not trained, and why; empty if none."""
+    workers: str = ""
+    """From which step on it had how many workers; empty if always the same number."""
 
 
 @dataclass(frozen=True)

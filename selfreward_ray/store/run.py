@@ -31,6 +31,11 @@ class ModelLayout:
         return Folder(self.uri) / "model"
 
     @property
+    def checkpoints(self) -> Folder:
+        """Ray Train's folder, until the training has ended."""
+        return self.training / "ray_train"
+
+    @property
     def snapshots(self) -> Folder:
         """Models of earlier optimizer steps, until one of them is chosen."""
         return self.training / "snapshots"

@@ -43,6 +43,11 @@ class Schedule:
         self._every = every
         self._noticed: set[str] = set()
 
+    @property
+    def is_noticed(self) -> bool:
+        """Whether a node of this group is about to be taken away."""
+        return bool(self._noticed)
+
     def is_due(self, done: int) -> bool:
         """Asked by every rank after every step but the last: Ray's information on notices is a barrier."""
         info = ray.train.get_preemption_info()

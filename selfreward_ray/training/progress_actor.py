@@ -8,15 +8,21 @@ class ProgressActor:
     process loads nothing heavy."""
 
     def __init__(self) -> None:
-        self._state: dict[str, Any] = {"done": 0, "tokens": 0, "note": "starting workers"}
+        self._state: dict[str, Any] = {"done": 0, "tokens": 0, "note": "", "begun": False}
         self._steps: list[dict[str, Any]] = []
         self._tokens_before: int | None = None
-        self._decided = False
+        self._decided = self._has_room = False
+
+    def start(self) -> None:
+        """A group of workers is started."""
+        self._has_room = False
+        self._state |= {"note": "starting workers", "begun": False}
 
     def begin(self, done: int, tokens: int) -> None:
         """Ranks go on after `done` steps and `tokens`: what an earlier driver did is no speed of this one."""
         if self._tokens_before is None:
             self._tokens_before = tokens
+        self._state["begun"] = True
         self._update(done, tokens)
 
     def step(self, done: int, tokens: int, metrics: dict[str, Any]) -> None:
@@ -37,8 +43,15 @@ class ProgressActor:
     def is_decided(self) -> bool:
         return self._decided
 
+    def make_room(self) -> None:
+        """The cluster has room for workers that this group lacks: its ranks end after a checkpoint."""
+        self._has_room = True
+
+    def has_room(self) -> bool:
+        return self._has_room
+
     def read(self) -> dict[str, Any]:
-        """Steps since the beginning of the run, tokens since that of this driver, the note, and the metrics of the
-        ``steps`` that ended since the previous call."""
+        """Steps since the beginning of the run, tokens since that of this driver, the note, whether this group of
+        workers has ``begun`` to train, and the metrics of the ``steps`` that ended since the previous call."""
         steps, self._steps = self._steps, []
         return self._state | {"steps": steps}

@@ -28,6 +28,8 @@ from selfreward_ray.training.packing import lay_out
 from selfreward_ray.training.zero3 import logprobs_of, without_dropout
 
 _FILES_AT_A_TIME = 8
+_BEGUN_WITH = "reference.json"
+"""Beside the checkpoints: which log-probs the training began with."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,15 @@ class ReferenceLogProb:
     logprob: float
 
 
-def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob) -> Reference:
+def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob, *, goes_on: bool = False) -> Reference:
     """Summed log-probs of every sequence under the model that training starts from.
 
-    Read where they are kept, else computed and kept. Every rank calls it, with an `engine` that has not been trained.
-    Raises on all ranks, as `on_rank_0` does, what rank 0 meets where it reads the weights and where it reads or keeps
-    the log-probs.
+    Read where they are kept, else computed and kept. A training that `goes_on` from a checkpoint has those that it
+    began with, though another number of ranks has other passes. Every rank calls it, with an `engine` that has not been
+    trained. Raises on all ranks, as `on_rank_0` does, what rank 0 meets where it reads the weights and where it reads
+    or keeps the log-probs.
     """
-    kept, read = on_rank_0(lambda: _kept(plan, job)) or ("", None)
+    kept, read = on_rank_0(lambda: _kept(plan, job, goes_on)) or ("", None)
     found = [read]
     dist.broadcast_object_list(found)
     if found[0] is not None:
@@ -100,9 +103,15 @@ def _first_epoch(plan: list[Batch[Any]], job: TrainJob) -> list[Batch[Any]]:
     return plan[: len(plan) // job.optimization.epochs]
 
 
-def _kept(plan: list[Batch[Any]], job: TrainJob) -> tuple[str, Reference | None]:
+def _kept(plan: list[Batch[Any]], job: TrainJob, goes_on: bool) -> tuple[str, Reference | None]:
     """The key of the log-probs, and they themselves where they are kept."""
+    checkpoints = job.folders.checkpoints
+    if goes_on and checkpoints.is_file(_BEGUN_WITH):
+        key = checkpoints.read_json(_BEGUN_WITH)["key"]
+        if (found := _read(job, key)) is not None:
+            return key, found
     key = _key(plan, job)
+    checkpoints.write_json(_BEGUN_WITH, {"key": key})
     return key, _read(job, key)
 
 

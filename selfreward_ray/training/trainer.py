@@ -17,27 +17,28 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from selfreward_ray.cluster.capacity import can_hold, check_capacity
 from selfreward_ray.cluster.devices import collectives, on_gpus
 from selfreward_ray.cluster.placement import on_driver_node
-from selfreward_ray.cluster.requests import worker_request
-from selfreward_ray.cluster.waiting import wait_for_capacity
+from selfreward_ray.cluster.requests import least_workers, worker_request
+from selfreward_ray.cluster.waiting import wait_for_some
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.training.elastic import Growth, Left
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.progress_actor import ProgressActor
 
-TrainLoop = Callable[[dict[str, Any]], Final | None]
-"""Ray Train's `train_loop_per_worker`: takes its configuration; returns the `Final` that ended all workers, or None."""
+TrainLoop = Callable[[dict[str, Any]], Final | Left | None]
+"""Ray Train's `train_loop_per_worker`: takes its configuration; returns what ended all workers before the training's
+end, or None."""
 
 
-def train_loop(config: dict[str, Any]) -> Final | None:
+def train_loop(config: dict[str, Any]) -> Final | Left | None:
     """Train on one worker. Returns a `Final` instead of raising it, because Ray Train would retry."""
     from selfreward_ray.training.worker import train  # on the worker: DeepSpeed looks for its devices when imported
 
     try:
-        train(config)
+        return train(config)
     except Final as error:
         return error
-    return None
 
 
 def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None:
@@ -47,8 +48,8 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
     raises when its restarts are spent.
     """
     training = job.training
-    workers = worker_request(training)
-    check_capacity(workers)
+    workers, least = worker_request(training), least_workers(training)
+    check_capacity(least)
     if job.validation is not None and not can_hold([workers, job.validation.request]):
         progress.say(
             f"{job.label}: its snapshots are judged after it, because it is not certain that a replica fits beside its "
@@ -58,13 +59,14 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
     reported = on_driver_node(ProgressActor)
     if job.validation is not None and job.validation.decided:
         reported.decide.remote()
-    ray_folder = job.folders.training / "ray_train"
+    ray_folder = job.folders.checkpoints
     _discard_torn(ray_folder, progress)
 
-    def attempt() -> Final | None:
+    def attempt() -> Final | Left | None:
         # Ray Train would wait for capacity without a message and without a limit, and would not react to Ctrl-C.
-        wait_for_capacity(workers, training.start_timeout_s, "training.start_timeout_s", progress.note)
-        return _attempt(replace(job, progress=reported), ray_folder, progress, loop)
+        found = wait_for_some(workers, least, training.start_timeout_s, "training.start_timeout_s", progress.note)
+        progress.team(found, workers.count)
+        return _attempt(replace(job, progress=reported), found, ray_folder, progress, loop)
 
     try:
         final = with_restarts(attempt, training.max_failures)
@@ -75,47 +77,55 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
     ray_folder.delete()
 
 
-def with_restarts(attempt: Callable[[], Final | None], max_failures: int) -> Final | None:
-    """Call `attempt` until it returns. Retry at most `max_failures` times, and without limit after preemptions.
+def with_restarts(attempt: Callable[[], Final | Left | None], max_failures: int) -> Final | None:
+    """Call `attempt` until no workers have `Left`. Retry at most `max_failures` times, and without limit after
+    preemptions.
 
     Raises the worker's `UserError` or `OSError`, else Ray Train's error, when the retries are spent.
     """
     failures = 0
     while True:
         try:
-            return attempt()
+            outcome = attempt()
         except ray.train.TrainingFailedError as error:
             failures += not _preempted(error)
             if failures > max_failures:
                 raise _cause(error) from None
+        else:
+            if not isinstance(outcome, Left):
+                return outcome
 
 
-def _attempt(job: TrainJob, ray_folder: Folder, progress: Progress, loop: TrainLoop) -> Final | None:
-    """Run one group of workers from the newest checkpoint. Returns the `Final` that ended all; raises as Ray Train."""
-    trainer = TorchTrainer(loop, train_loop_config={"job": job}, **settings(job, ray_folder))
-    job.progress.note.remote("starting workers")
+def _attempt(
+    job: TrainJob, workers: int, ray_folder: Folder, progress: Progress, loop: TrainLoop
+) -> Final | Left | None:
+    """Run one group of `workers` from the newest checkpoint. Returns what the loop does; raises as Ray Train."""
+    trainer = TorchTrainer(loop, train_loop_config={"job": job}, **settings(job, workers, ray_folder))
+    job.progress.start.remote()
     stop = threading.Event()
-    follower = threading.Thread(target=_follow, args=(job.progress, progress, stop), daemon=True)
+    growth = Growth(worker_request(job.training), workers, job.progress)
+    follower = threading.Thread(target=_follow, args=(job.progress, progress, growth, stop), daemon=True)
     follower.start()
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        final: Final | None = trainer.fit().return_value
+        outcome: Final | Left | None = trainer.fit().return_value
     except SystemExit:
         raise KeyboardInterrupt from None  # Ray Train's own handler of Ctrl-C leaves the process, with success
     finally:
         signal.signal(signal.SIGINT, interrupt)
         stop.set()
         follower.join()
-    return final
+        growth.release()
+    return outcome
 
 
-def settings(job: TrainJob, ray_folder: Folder) -> dict[str, Any]:
-    """Ray Train's configurations of `job`, by the names of `TorchTrainer`'s arguments."""
+def settings(job: TrainJob, workers: int, ray_folder: Folder) -> dict[str, Any]:
+    """Ray Train's configurations of `job` for a group of `workers`, by the names of `TorchTrainer`'s arguments."""
     training = job.training
     return {
         "torch_config": TorchConfig(backend=collectives(training.gpus_per_worker)),
         "scaling_config": ScalingConfig(
-            num_workers=training.workers,
+            num_workers=workers,
             use_gpu=training.gpus_per_worker > 0,
             resources_per_worker=dict(worker_request(training).bundles[0]),
         ),
@@ -184,8 +194,8 @@ def environment(job: TrainJob) -> dict[str, str]:
     return {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
 
 
-def _follow(reported: Any, progress: Progress, stop: threading.Event) -> None:
-    """Show what `reported` has been told, until `stop` is set and once more."""
+def _follow(reported: Any, progress: Progress, growth: Growth, stop: threading.Event) -> None:
+    """Show what `reported` has been told, and look for workers that are missing, until `stop` is set and once more."""
     stopped = False
     while not stopped:
         stopped = stop.wait(0.5)
@@ -195,3 +205,5 @@ def _follow(reported: Any, progress: Progress, stop: threading.Event) -> None:
             progress.update(done=state["done"], tokens=state["tokens"])
             for metrics in state["steps"]:
                 progress.record(metrics, at=metrics["step"] + 1)
+            if not stopped:
+                growth.look(state["begun"])

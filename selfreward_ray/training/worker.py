@@ -16,6 +16,7 @@ from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.agreement import on_rank_0, together
 from selfreward_ray.training.batches import Batch, plan_batches
 from selfreward_ray.training.checkpoints import Schedule, restore, save
+from selfreward_ray.training.elastic import Left, has_room
 from selfreward_ray.training.export import export_model
 from selfreward_ray.training.gauges import Gauges
 from selfreward_ray.training.history import History
@@ -27,8 +28,8 @@ from selfreward_ray.training.step import set_rate, take_step
 from selfreward_ray.training.zero3 import open_engine
 
 
-def train(config: dict[str, Any]) -> None:
-    """The loop of one rank: encoded examples in, a safetensors folder out.
+def train(config: dict[str, Any]) -> Left | None:
+    """The loop of one rank: encoded examples in, a safetensors folder out. `Left` if another group is to go on.
 
     Raises `Final` for an error that all ranks have, and on all of them: `trainer` does not raise it to Ray Train, which
     ends the other ranks of a rank that raises, not of one that returns. So no rank may raise it alone: what one rank
@@ -45,18 +46,23 @@ def train(config: dict[str, Any]) -> None:
     engine = open_engine(source, job, ranks)
     _note(job, "restoring the newest checkpoint, or the reference's log-probs")
     # Before anything is restored: by the model that training starts from.
-    reference = {} if job.objective.first_loss is None else reference_logprobs(engine, plan, job)
-    history = restore(engine, ray.train.get_checkpoint(), job.fingerprint)
+    checkpoint = ray.train.get_checkpoint()
+    reference: Reference = {}
+    if job.objective.first_loss is not None:
+        reference = reference_logprobs(engine, plan, job, goes_on=checkpoint is not None)
+    history = restore(engine, checkpoint, job.fingerprint)
     _note(job, "")
     if rank == 0:
         job.progress.begin.remote(history.done, history.tokens)
-    _optimize(engine, plan, reference, history, job, source)
+    if (left := _optimize(engine, plan, reference, history, job, source)) is not None:
+        return left
     _note(job, "writing the model")
     on_rank_0(lambda: _write_history(job.folders.training, history, engine.config["zero_optimization"]))
     if not job.snapshot_every:
         export_model(engine.module.model, source, job.folders.model.uri)
     # Once: a report waits for Ray Train's controller, which looks every other second, longer than a small step.
     ray.train.report(history.summary())
+    return None
 
 
 def _note(job: TrainJob, text: str) -> None:
@@ -88,14 +94,17 @@ def _write_history(folder: Folder, history: History, division: dict[str, Any]) -
 
 def _optimize(
     engine: Any, plan: list[Batch[Any]], reference: Reference, history: History, job: TrainJob, source: Path
-) -> None:
-    """All steps of `plan` that `history` does not have, or fewer if the model is chosen before."""
+) -> Left | None:
+    """All steps of `plan` that `history` does not have, or fewer if the model is chosen before.
+
+    `Left` after a checkpoint, if other workers are to go on: more, or those of the nodes that are not taken away.
+    """
     rank, ranks = dist.get_rank(), dist.get_world_size()
     schedule = Schedule(job.training.checkpoint_every)
     gauges = Gauges(engine.module.model.config, job.training)
     for step, batch in list(enumerate(plan))[history.done :]:
         if history.done and is_decided(job):
-            break
+            return None
         started = time.monotonic()
         # Whatever a step draws it draws again after an interruption.
         torch.manual_seed((job.seed * len(plan) + step) * ranks + rank)
@@ -106,7 +115,8 @@ def _optimize(
         metrics = take_step(engine, batch, batch.ranks[rank], reference, job)
         skipped = not engine.was_step_applied()
         seconds = time.monotonic() - started
-        metrics |= {"gradient_norm": float(engine.get_global_grad_norm())} | gauges.of(batch, seconds)
+        norm = float(engine.get_global_grad_norm())
+        metrics |= {"gradient_norm": norm, "workers": ranks} | gauges.of(batch, seconds)
         history.add(metrics, rate=rate, seconds=seconds, skipped=skipped)
         history.check(job.training.max_skipped_steps, [e.id for e in batch.examples()], job.label)
         if rank == 0:
@@ -117,5 +127,10 @@ def _optimize(
         if is_snapshot(job, history.done, len(plan)):
             write_snapshot(engine.module.model, source, job, history.done)
             validated = job.validation is not None and not is_last
-        if due or validated:
+        noticed = job.training.min_workers is not None and schedule.is_noticed
+        left = not is_last and (noticed or has_room(job))
+        if due or validated or left:
             save(engine, history, job.fingerprint, validated=validated)
+        if left:
+            return Left()
+    return None

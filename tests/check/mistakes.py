@@ -229,6 +229,12 @@ RECIPE = [
     ),
     Mistake(
         "recipe",
+        "fewer workers than at least",
+        "min_workers must not exceed workers",
+        {"training.min_workers": 3, "training.workers": 2},
+    ),
+    Mistake(
+        "recipe",
         "a final learning rate above the first",
         "final_learning_rate must not exceed learning_rate",
         {"sft.final_learning_rate": 1.0},

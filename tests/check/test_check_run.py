@@ -144,6 +144,15 @@ def test_a_machine_has_no_gpus_for_workers_that_want_some(tiny_model: Path, monk
     assert problems(check_run(wanted, None)) == []
 
 
+def test_workers_beyond_the_least_may_be_missing(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("selfreward_ray.check.machine.machine_resources", lambda: {"CPU": 8.0})
+    elastic = {"training": {"workers": 16, "min_workers": 8}}
+    assert problems(check_run(recipe(tiny_model, **elastic), None)) == []
+    elastic["training"]["min_workers"] = 9
+    (said,) = problems(check_run(recipe(tiny_model, **elastic), None))
+    assert said.startswith("training.min_workers = 9 asks for 9 × (1 CPU), and this machine (8 CPU) holds 8 of them")
+
+
 def test_a_cluster_that_would_be_joined_is_asked_later(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("selfreward_ray.check.machine.cluster_address", lambda: "10.0.0.1:6379")
     found = check_run(

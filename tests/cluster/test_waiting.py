@@ -1,6 +1,8 @@
 """Messages while waiting for resources, from hand-made statuses. `tests/raylets/test_waiting_for_nodes.py` waits on a
 real cluster."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from ray.exceptions import GetTimeoutError
 
 from selfreward_ray.cluster import waiting
 from selfreward_ray.cluster.capacity import ResourceRequest, resource_bundle
+from selfreward_ray.cluster.places import Settled
 from selfreward_ray.errors import UserError
 
 WORKERS = ResourceRequest("one training worker", "training.workers", 16, (resource_bundle(8, 1, "H100"),))
@@ -53,6 +56,70 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Any:
         return notes
 
     return do
+
+
+@pytest.fixture
+def wait_for_some(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Wait for 16 workers, 4 at least, whose places come one number a second. Returns how many are taken, and notes."""
+
+    def do(*placed: int, timeout_s: float = 60, least: int = 4) -> tuple[int, list[str]]:
+        left, clock = list(placed), SimpleNamespace(now=0.0)
+        notes: list[str] = []
+
+        def one_second_later(within_s: float) -> int:
+            clock.now += within_s
+            return left.pop(0) if len(left) > 1 else left[0]
+
+        places = SimpleNamespace(placed=one_second_later, state=lambda: "NO_RESOURCES", release=lambda: left.append(-1))
+        monkeypatch.setattr(waiting, "Places", lambda request, count: places)
+        monkeypatch.setattr(waiting, "Settled", partial(Settled, clock=lambda: clock.now))
+        monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: 0, monotonic=lambda: clock.now))
+        monkeypatch.setattr(waiting, "outlook", lambda request, since, placed: f"{placed} of {request.count} fit now")
+        some = replace(WORKERS, field="training.min_workers", count=least)
+        try:
+            found = waiting.wait_for_some(WORKERS, some, timeout_s, "training.start_timeout_s", notes.append)
+        finally:
+            assert left[-1] == -1, "the places are given back"
+        return found, notes
+
+    return do
+
+
+def test_all_are_taken_at_once_where_they_fit(wait_for_some: Any):
+    assert wait_for_some(16) == (16, [])
+
+
+def test_fewer_are_taken_where_no_more_come(wait_for_some: Any):
+    found, notes = wait_for_some(9, 11, 11)
+    assert found == 11
+    assert notes[:2] == ["waiting for 9 of 16 fit now", "waiting for 11 of 16 fit now"]
+    assert 10 <= len(notes) <= 12, "ten seconds after the last one came"
+
+
+def test_fewer_than_the_least_are_waited_for_until_the_time_is_up(wait_for_some: Any):
+    with pytest.raises(UserError) as ended:
+        wait_for_some(3, timeout_s=20)
+    assert str(ended.value) == (
+        "training.min_workers = 4: not placed within 20 s (training.start_timeout_s). 3 of 16 fit now; Ray's placement "
+        "group: NO_RESOURCES. Raise training.start_timeout_s where nodes take longer, or lower training.min_workers"
+    )
+    assert wait_for_some(*[3] * 15, 4, 4)[0] == 4
+
+
+def test_where_all_are_needed_they_are_placed_together(wait: Any, monkeypatch: pytest.MonkeyPatch):
+    """Two trainings of which each held a part of the cluster would wait for each other."""
+    waited: list[Any] = []
+    monkeypatch.setattr(waiting, "wait_for_capacity", lambda *given: waited.append(given))
+    assert waiting.wait_for_some(WORKERS, WORKERS, 5, "a field", print) == 16
+    assert waited == [(WORKERS, 5, "a field", print)]
+
+
+def test_places_that_are_held_fit(monkeypatch: pytest.MonkeyPatch):
+    context = SimpleNamespace(gcs_address="here")
+    monkeypatch.setattr(waiting.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(waiting, "get_cluster_status", lambda address: status())
+    assert waiting.outlook(WORKERS, 0, placed=5) == "16 × (8 CPU, 1 GPU, H100): 13 of 16 fit now"
+    assert "16 of 16" in waiting.outlook(WORKERS, 0, placed=12)
 
 
 def test_where_there_is_room_nothing_is_said(wait: Any):

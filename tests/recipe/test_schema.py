@@ -97,6 +97,10 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             "recipe field 'training': liger_kernels needs gpus_per_worker: Liger's kernels run on GPUs alone",
         ),
         (
+            {"training": {"workers": 2, "min_workers": 3}},
+            "recipe field 'training': min_workers must not exceed workers",
+        ),
+        (
             {"training": {"workers": 32}, "sft": {"batch_size": 32}, "dpo": {"batch_size": 31}},
             "recipe field 'recipe': dpo.batch_size 31 is smaller than training.workers 32: some workers would",
         ),

@@ -115,6 +115,15 @@ def test_the_real_numbers_are_held_against_the_nodes(workers: int):
     assert "the cluster can never hold more than 32 of these" in line
 
 
+@pytest.mark.parametrize(("least", "rehearsed"), [(None, None), (1, 1), (24, 2)])
+def test_a_rehearsal_is_as_elastic_as_the_recipe(least: int | None, rehearsed: int | None):
+    recipe, shape = paper(), shape_of_file(str(AWS))
+    training = recipe.training.model_copy(update={"workers": 64, "min_workers": least})
+    elastic = recipe.model_copy(update={"training": training})
+    assert reduced(elastic, shape, STAND_INS).training.min_workers == rehearsed
+    assert bool(rejections(elastic, shape)) == (least is None), "32 workers fit"
+
+
 def test_a_worker_that_no_node_holds_is_refused_in_words():
     recipe = paper()
     training = recipe.training.model_copy(update={"cpus_per_worker": 500})

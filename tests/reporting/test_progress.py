@@ -195,3 +195,22 @@ def test_the_time_until_work_begins(log: Console, clock: Clock) -> None:
         progress.note("")
         progress.update(done=2)
         assert progress.start_seconds == 25
+
+
+def test_workers_that_are_missing_are_shown_until_they_are_back(clock: Clock) -> None:
+    console = Console(file=StringIO(), width=200)
+    with Progress("M2 · DPO", total=9, unit="steps", console=console, clock=clock) as progress:
+        for done, workers in enumerate((3, 2, 2, 3, 3)):
+            progress.team(workers, 3)
+            clock.now += 11
+            progress.update(done)
+        progress.update(9)
+    assert lines(console)[:7] == [
+        "M2 · DPO  0/9 steps  0:11 elapsed",
+        "M2 · DPO: goes on with 2 of 3 workers",
+        "M2 · DPO  1/9 steps  2 of 3 workers  0:22 elapsed, about 1:28 left",
+        "M2 · DPO  2/9 steps  2 of 3 workers  0:33 elapsed, about 1:17 left",
+        "M2 · DPO: goes on with 3 of 3 workers",
+        "M2 · DPO  3/9 steps  0:44 elapsed, about 1:06 left",
+        "M2 · DPO  4/9 steps  0:55 elapsed, about 0:55 left",
+    ]

@@ -1,5 +1,6 @@
 """What is read from the folder of a run; `reported_run` writes one."""
 
+import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -147,6 +148,28 @@ def test_a_training_says_how_many_thoughts_it_left_out(tmp_path: Path):
     assert found.left_out == "3 thoughts are not trained: there is no place. 1 thought is not trained: off."
     _, note, _ = training_drawings(found)
     assert note.endswith(f" {found.left_out}")
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ([None] * 5, ""),
+        ([3] * 5, ""),
+        ([3, 3, 2, 2, 3], "Trained by 3 workers; from step 3 on 2; from step 5 on 3."),
+        ([None, None, 1, 1, 2], "Trained by 1 workers; from step 5 on 2."),
+    ],
+)
+def test_a_training_says_when_workers_were_lost_and_came_back(workers: list[int | None], said: str, tmp_path: Path):
+    made = RunLayout(str(tmp_path)).model_layout(2)
+    write_training(made, dpo=True, steps=5)
+    rows = [json.loads(line) for line in made.training.read_bytes("steps.jsonl").splitlines()]
+    rows = [row | ({} if count is None else {"workers": count}) for row, count in zip(rows, workers, strict=True)]
+    made.training.write_bytes("steps.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    found = read_training("M2 · DPO", "M2/dpo", made, str(tmp_path))
+    assert found is not None
+    assert found.workers == said
+    _, note, _ = training_drawings(found)
+    assert note.endswith(said or "finite.")
 
 
 def test_a_training_under_way_has_the_curves_of_its_live_metrics(tmp_path: Path):

@@ -99,4 +99,6 @@ def test_a_checkpoint_is_due_every_so_often_and_once_a_notice(
     answers = iter([SimpleNamespace(preempted_node_ids=list(nodes)) if nodes else None for nodes in notices])
     monkeypatch.setattr("ray.train.get_preemption_info", lambda: next(answers))
     schedule = Schedule(every)
+    assert not schedule.is_noticed
     assert [done for done in range(1, len(notices) + 1) if schedule.is_due(done)] == due
+    assert schedule.is_noticed == any(notices)

@@ -20,7 +20,8 @@ def real_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def start(**training: Any) -> dict[str, Any]:
     """What Ray Train is given for a group of workers."""
     job = TrainJob("SFT", "m", "out", SftObjective(), Sft(), Training(**training), 0, "", None)
-    given = settings(job, Folder("out"))
+    given = settings(job, 2, Folder("out"))
+    assert given["scaling_config"].num_workers == 2, "those that are there"
     return {
         "backend": given["torch_config"].backend,
         "gpus": given["scaling_config"].use_gpu,

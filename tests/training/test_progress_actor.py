@@ -27,3 +27,14 @@ def test_the_metrics_of_each_step_are_read_once():
     actor.step(3, 30, {"step": 2})
     assert actor.read()["steps"] == [{"step": 2}]
     assert actor.read()["steps"] == []
+
+
+def test_a_group_that_starts_has_not_begun_and_does_not_know_of_room():
+    actor = ProgressActor()
+    actor.start()
+    assert (actor.read()["note"], actor.read()["begun"], actor.has_room()) == ("starting workers", False, False)
+    actor.begin(0, 0)
+    actor.make_room()
+    assert (actor.read()["begun"], actor.has_room()) == (True, True)
+    actor.start()  # the group has ended, and one with more workers is started
+    assert (actor.read()["begun"], actor.has_room()) == (False, False)

@@ -48,10 +48,10 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(reference, "_computed", compute)
 
-    def asked(job: TrainJob, *, ranks: int = 1, pairs: list[PairTokens] = PAIRS) -> bool:
+    def asked(job: TrainJob, *, ranks: int = 1, pairs: list[PairTokens] = PAIRS, goes_on: bool = False) -> bool:
         computed.clear()
         plan = plan_batches(pairs, job.optimization, ranks, job.seed)
-        assert reference.reference_logprobs(None, plan, job) == KEPT
+        assert reference.reference_logprobs(None, plan, job, goes_on=goes_on) == KEPT
         return bool(computed)
 
     return asked
@@ -60,7 +60,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_is_computed_once_and_kept_beside_the_model(job: TrainJob, ask: Any):
     assert ask(job)
     assert not ask(job)
-    assert [path.name for path in Path(job.out).iterdir()] == ["reference"]
+    assert sorted(path.name for path in Path(job.out).iterdir()) == ["reference", "training"]
 
 
 def test_another_beta_and_rate_find_it(job: TrainJob, ask: Any):
@@ -92,6 +92,16 @@ def test_passes_of_other_sequences_are_another_reference(job: TrainJob, ask: Any
     one_by_one = replace(job, objective=DpoObjective(small), optimization=small)
     assert ask(one_by_one)
     assert not ask(one_by_one, ranks=2)
+
+
+def test_a_training_that_goes_on_has_what_it_began_with(job: TrainJob, ask: Any):
+    """Two ranks have other passes than one."""
+    assert ask(job)
+    assert not ask(job, ranks=2, goes_on=True)
+    assert ask(job, ranks=2), "it begins anew"
+    assert not ask(job, ranks=3, goes_on=True)
+    shutil.rmtree(Path(job.out) / "reference")
+    assert ask(job, ranks=2, goes_on=True)
 
 
 @pytest.mark.parametrize("pairs", [1, 2])

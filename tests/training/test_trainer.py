@@ -10,6 +10,7 @@ from rich.console import Console
 from selfreward_ray.errors import Final, UserError
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.training.elastic import Left
 from selfreward_ray.training.trainer import _discard_torn, with_restarts
 
 
@@ -73,6 +74,11 @@ def test_a_node_that_was_taken_back_is_no_failure():
 
 def test_what_ends_all_workers_alike_is_not_tried_again():
     assert attempts(Final("diverged"), max_failures=2) == ["start", "Final('diverged')"]
+
+
+def test_workers_that_left_at_a_checkpoint_are_followed_by_others_and_are_no_failure():
+    assert attempts(Left(), Left(), None, max_failures=0) == ["start"] * 3 + ["None"]
+    assert attempts(Left(), Final("diverged"), max_failures=0) == ["start", "start", "Final('diverged')"]
 
 
 def test_a_worker_that_starts_is_given_up_with_the_users_error():

@@ -144,6 +144,7 @@ def _training(training: Training, shape: Shape) -> dict[str, Any]:
     """At most two workers. If the recipe's workers need several nodes, each requests all CPUs of a node."""
     changed: dict[str, Any] = {
         "workers": min(training.workers, 2),
+        "min_workers": training.min_workers and min(training.min_workers, 2),
         "checkpoint_every": min(training.checkpoint_every, 2),
         "dtype": _dtype(training.dtype),
         "liger_kernels": False,

@@ -29,7 +29,7 @@ from selfreward_ray.cluster.rehearsal.reduce import StandIns, prompts_are_here, 
 from selfreward_ray.cluster.rehearsal.shape import shape_of_file, shape_of_recipe
 from selfreward_ray.cluster.rehearsal.stand_in_model import write_stand_in
 from selfreward_ray.cluster.rehearsal.watch import surplus
-from selfreward_ray.cluster.requests import replica_request, worker_request
+from selfreward_ray.cluster.requests import least_workers, replica_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
 from selfreward_ray.judging.rubric import load_rubric
@@ -156,7 +156,7 @@ def _used(steps: list[dict[str, Any]]) -> set[str]:
 
 def rejections(recipe: Recipe, shape: Shape) -> list[str]:
     """Reasons to refuse the real run: requests that `shape` can never hold, and unknown engine arguments."""
-    requests = (worker_request(recipe.training), replica_request(recipe.inference))
+    requests = (least_workers(recipe.training), replica_request(recipe.inference))
     known = types_of(shape)
     shortages = [shortage for request in requests if known and (shortage := explain_shortage(request, *known))]
     return [*shortages, *unknown_arguments(recipe.inference.engine)]
