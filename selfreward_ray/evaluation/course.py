@@ -1,7 +1,7 @@
 """The course of a training: figures of the log of its optimizer steps that tell a sound one from a broken one."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -40,16 +40,6 @@ def training_course(steps: Sequence[Mapping[str, Any]]) -> dict[str, float | Non
         "final_margin": _mean("reward_margin", steps[1:][-tenth:]),
         "early_accuracy": _mean("accuracy", steps[1 : 1 + max(_FEW, tenth)], least=_FEW),
     }
-
-
-def worker_changes(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, int]]:
-    """The ``step`` and the number of ``workers`` of the first of `steps`, and of each that had another number than the
-    one before it. Empty for a log that does not have them."""
-    changes: list[dict[str, int]] = []
-    for row in steps:
-        if "workers" in row and (not changes or changes[-1]["workers"] != row["workers"]):
-            changes.append({"step": int(row["step"]), "workers": int(row["workers"])})
-    return changes
 
 
 def _mean(metric: str, steps: Sequence[Mapping[str, Any]], least: int = 1) -> float | None:

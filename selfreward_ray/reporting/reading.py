@@ -4,12 +4,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from selfreward_ray.alarms.measures import position_bias
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spearmans
-from selfreward_ray.evaluation.course import read_log, worker_changes
+from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.judging.rubric import RubricError, load_rubric
 from selfreward_ray.preferences import POLICIES
@@ -178,11 +180,12 @@ def read_training(title: str, series: str, made: ModelLayout, run: str) -> Train
 
 def _workers(rows: Mapping[int, Mapping[str, Any]]) -> str:
     """``Trained by 3 workers; from step 9 on 2; from step 14 on 3.`` Empty if none were lost and none came back."""
-    changes = worker_changes({**row, "step": step} for step, row in rows.items())
+    counts = [(step, int(row["workers"])) for step, row in rows.items() if "workers" in row]
+    changes = [next(same) for _, same in groupby(counts, itemgetter(1))]
     if len(changes) < 2:
         return ""
-    later = [f"from step {number(change['step'])} on {number(change['workers'])}" for change in changes[1:]]
-    return "; ".join([f"Trained by {number(changes[0]['workers'])} workers", *later]) + "."
+    later = [f"from step {number(step)} on {number(workers)}" for step, workers in changes[1:]]
+    return "; ".join([f"Trained by {number(changes[0][1])} workers", *later]) + "."
 
 
 def _live_rows(series: str, run: str) -> dict[int, dict[str, Any]]:

@@ -222,7 +222,7 @@ def _train_and_choose(
     chosen = selection.choose()
     # The alarms look at the steps of the model, however long the training went on after them.
     made = History(read_log(step.folder)[: chosen["step"]]).summary()
-    summary |= {name: made[name] for name in ("steps", "skipped_steps", "last", "course", "workers")}
+    summary |= {name: made[name] for name in ("steps", "skipped_steps", "last", "course")}
     with Progress(job.label, len(chosen["of"]), "snapshots") as progress:
         for compared in chosen["compared"]:
             if (rate := compared["left_win_rate"]) is not None:

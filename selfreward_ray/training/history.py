@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfreward_ray.errors import Final
-from selfreward_ray.evaluation.course import training_course, worker_changes
+from selfreward_ray.evaluation.course import training_course
 
 
 class Diverged(Final):
@@ -49,7 +49,7 @@ class History:
             )
 
     def summary(self) -> dict[str, Any]:
-        """Counts, the last step that was not skipped, the `training_course` and the `worker_changes`."""
+        """Counts, the last step that was not skipped, and the `training_course`."""
         applied = [row for row in self.steps if not row["skipped"]]
         return {
             "steps": self.done,
@@ -57,5 +57,4 @@ class History:
             "skipped_steps": self.done - len(applied),
             "last": (applied or self.steps)[-1],
             "course": training_course(self.steps),
-            "workers": worker_changes(self.steps),
         }

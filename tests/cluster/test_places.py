@@ -1,4 +1,4 @@
-"""Places for units, from hand-made placement groups. `tests/end_to_end/test_elastic.py` has real ones."""
+"""Places for units, from hand-made placement groups. `tests/end_to_end/test_lost_workers.py` has real ones."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What decides on the number of workers. `tests/end_to_end/test_elastic.py` loses and gets back real ones."""
+"""What decides on the number of workers. `tests/end_to_end/test_lost_workers.py` loses and gets back real ones."""
 
 from types import SimpleNamespace
 from typing import Any

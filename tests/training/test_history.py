@@ -15,18 +15,6 @@ def history(skips: str) -> History:
     return made
 
 
-def test_the_summary_says_with_how_many_workers_steps_were_done():
-    made = History()
-    for workers in (3, 3, 2, 2, 3):
-        made.add({"loss": 1.0, "tokens": 10, "workers": workers}, rate=0.1, seconds=3.0, skipped=False)
-    assert made.summary()["workers"] == [
-        {"step": 0, "workers": 3},
-        {"step": 2, "workers": 2},
-        {"step": 4, "workers": 3},
-    ]
-    assert history("..").summary()["workers"] == []
-
-
 def test_a_row_says_what_a_step_was():
     assert history(".x").steps == [
         {"step": 0, "loss": 0.0, "tokens": 10, "learning_rate": 0.1, "seconds": 3.0, "skipped": False},
