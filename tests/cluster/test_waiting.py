@@ -68,6 +68,7 @@ def wait_for_some(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         def one_second_later(within_s: float) -> int:
             clock.now += within_s
+            assert clock.now < 10 * timeout_s, "it waits for ever"
             return left.pop(0) if len(left) > 1 else left[0]
 
         places = SimpleNamespace(placed=one_second_later, state=lambda: "NO_RESOURCES", release=lambda: left.append(-1))
