@@ -94,7 +94,8 @@ def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     checks = [Check("recipe", partial(check_settings, recipe, steps))]
     if any(step.name == "seed" for step in steps):
-        checks.append(Check("seed data", partial(check_seed_data, recipe), _TOO_LONG))
+        trained = any(step.name == "sft" for step in steps)
+        checks.append(Check("seed data", partial(check_seed_data, recipe, trained=trained), _TOO_LONG))
     if iterations := [step.inputs["iteration"] for step in steps if step.name == "propose"]:
         checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), _TOO_LONG))
     return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

@@ -207,6 +207,8 @@ def test_the_sets_of_seed_data_are_counted(tmp_path: Path, tiny_model: Path):
     ("seed_data", "message"),
     [
         ({"ift": 0}, "raise seed_data.ift above 0"),
+        ({"ift": 3}, "gives 3 rows to train on, fewer than one batch of 16: give more sets, "),
+        ({"ift": 3, "verdicts": "written", "eft": 0}, "fewer than one batch of 16: give more sets"),
         ({"bad_share": 0.01}, "more than seed_data.bad_share=0.01 allows"),
         ({"columns": {"prompt": "frage"}}, "has no column 'frage' for 'prompt'"),
         ({"split": "test", "source": "{folder}"}, "has no split 'test'"),
