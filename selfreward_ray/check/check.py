@@ -18,6 +18,7 @@ from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import check_free
 from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
 
@@ -88,6 +89,7 @@ def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> N
 def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
     """Raise `UserError` if the run's folder may not go on with `recipe`."""
     check_layout(layout.root)
+    check_free(layout.root)
     claimable(layout.root, recipe)
 
 

@@ -15,6 +15,7 @@ from selfreward_ray.check.machine import machine_resources
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
@@ -191,6 +192,13 @@ def test_a_bound_folder_accepts_another_recipe_until_its_first_step_is_finished(
     finish("seed", Path(layout.seed().uri))
     (said,) = problems(check_run(other, layout.uri))
     assert "was begun with another recipe:\n  seed: 1 → 2" in said
+
+
+def test_a_run_that_is_at_work_is_a_problem(tmp_path: Path, tiny_model: Path):
+    with owned(Folder(str(tmp_path / "run"))):
+        (said,) = problems(check_run(recipe(tiny_model), str(tmp_path / "run")))
+    assert said.startswith(f"{tmp_path}/run is at work by process ")
+    assert problems(check_run(recipe(tiny_model), str(tmp_path / "run"))) == []
 
 
 def test_the_sets_of_seed_data_are_counted(tmp_path: Path, tiny_model: Path):
