@@ -33,7 +33,8 @@ def holder(run: Folder):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS, run.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
     process.wait()
