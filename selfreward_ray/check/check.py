@@ -18,6 +18,7 @@ from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import check_free
 from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
 
@@ -88,13 +89,15 @@ def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> N
 def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
     """Raise `UserError` if the run's folder may not go on with `recipe`."""
     check_layout(layout.root)
+    check_free(layout.root)
     claimable(layout.root, recipe)
 
 
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     checks = [Check("recipe", partial(check_settings, recipe, steps))]
     if any(step.name == "seed" for step in steps):
-        checks.append(Check("seed data", partial(check_seed_data, recipe), _TOO_LONG))
+        trained = any(step.name == "sft" for step in steps)
+        checks.append(Check("seed data", partial(check_seed_data, recipe, trained=trained), _TOO_LONG))
     if iterations := [step.inputs["iteration"] for step in steps if step.name == "propose"]:
         checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), _TOO_LONG))
     return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

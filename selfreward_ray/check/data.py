@@ -12,6 +12,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.seed.readers import Reading, read_seed
+from selfreward_ray.seed.split import SeedSets
 from selfreward_ray.steps.replies import check_no_model, read_replies
 from selfreward_ray.steps.seed import check_sets, read_sets, short_of
 from selfreward_ray.store.user_files import has_files, read_some_rows, read_user_rows
@@ -20,8 +21,9 @@ MOST_ROWS = 20_000
 """Rows of a source that are read: some seconds at most."""
 
 
-def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
-    """The sets that ``seed_data.source`` gives, and what is left out.
+def check_seed_data(recipe: Recipe, *, trained: bool) -> Iterator[Sentence]:
+    """The sets that ``seed_data.source`` gives, what is left out, and, if SFT is `trained` on them, whether they are a
+    batch.
 
     Of an installed source only the name is looked up, and of a data set of the hub only whether it exists.
     """
@@ -48,7 +50,20 @@ def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
         yield f"fewer sets than were asked for: {', '.join(short)}"
     if sets.dropped:
         yield f"left out: {len(sets.dropped):,} of {offered:,}: {commonest(sets.dropped)}"
+    if whole and trained:
+        _check_batch(name, sets, recipe)
     yield from [*said, *reading.notes()]
+
+
+def _check_batch(source: str, sets: SeedSets, recipe: Recipe) -> None:
+    """Raise `UserError` if SFT has no whole batch. The baseline, which writes EFT verdicts, has the IFT rows alone."""
+    alone = not recipe.seed_data.eft or recipe.seed_data.verdicts == "baseline"
+    rows = len(sets.ift) + (0 if alone else sum(len(ranked.replies) for ranked in sets.eft))
+    if rows < recipe.sft.batch_size:
+        raise UserError(
+            f"{source} gives {rows} rows to train on, fewer than one batch of {recipe.sft.batch_size}: give more sets, "
+            "raise seed_data.ift, or lower sft.batch_size"
+        )
 
 
 def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:
