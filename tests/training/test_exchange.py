@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from selfreward_ray.training import exchange
+from selfreward_ray.cluster.devices import DECLARED_GPUS
+from selfreward_ray.training import exchange, zero3
 
 RANKS = (1, 2, 3, 4)
 SHAPES = [(4, 6), (7,), (1,), (3, 5), ()]
@@ -48,3 +49,13 @@ def test_small_gradients_of_a_rank_do_not_vanish_beside_large_ones():
     """In bfloat16 a 512th beside 1 is rounded away."""
     parts = torch.tensor([[1.0], [1 / 512]], dtype=torch.bfloat16)
     assert exchange._mean(parts).tolist() == [(1 + 1 / 512) / 2]
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_ranks_on_gpus_keep_deepspeeds_exchange(gpus: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(DECLARED_GPUS, raising=False)
+    monkeypatch.setattr(zero3.deepspeed, "init_distributed", lambda dist_backend: None)
+    own = exchange.stage3.reduce_scatter_coalesced
+    monkeypatch.setattr(exchange.stage3, "reduce_scatter_coalesced", own)  # it is put back
+    zero3.join_ranks(gpus)
+    assert (exchange.stage3.reduce_scatter_coalesced is exchange.average_slices) == (gpus == 0)
