@@ -11,7 +11,7 @@ from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import check_cluster_file, check_machine
 from selfreward_ray.check.models import model_checks
 from selfreward_ray.check.places import check_room, check_writable, is_remote, no_answer, weight_bytes
-from selfreward_ray.check.settings import check_settings, check_trackers
+from selfreward_ray.check.settings import check_settings, check_trackers, check_trained
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.recipe.endpoint import is_endpoint
@@ -92,9 +92,11 @@ def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
 
 
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
-    checks = [Check("recipe", partial(check_settings, recipe, steps))]
+    checks = [Check("recipe", partial(check, recipe, steps)) for check in (check_settings, check_trained)]
+    iterations = [step.inputs["iteration"] for step in steps if step.name == "propose"]
     if any(step.name == "seed" for step in steps):
-        checks.append(Check("seed data", partial(check_seed_data, recipe), _TOO_LONG))
-    if iterations := [step.inputs["iteration"] for step in steps if step.name == "propose"]:
+        proposes = bool(iterations) and recipe.prompts.source == "model"
+        checks.append(Check("seed data", partial(check_seed_data, recipe, proposes), _TOO_LONG))
+    if iterations:
         checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), _TOO_LONG))
     return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

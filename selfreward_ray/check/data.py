@@ -7,11 +7,13 @@ from typing import Any
 from selfreward_ray.check.findings import Sentence
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
+from selfreward_ray.prompts.demonstrations import demonstrations
 from selfreward_ray.prompts.given import prompt_reading, read_prompts, read_questions
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.seed.readers import Reading, read_seed
+from selfreward_ray.seed.split import ift_example
 from selfreward_ray.steps.replies import check_no_model, read_replies
 from selfreward_ray.steps.seed import check_sets, read_sets, short_of
 from selfreward_ray.store.user_files import has_files, read_some_rows, read_user_rows
@@ -20,8 +22,9 @@ MOST_ROWS = 20_000
 """Rows of a source that are read: some seconds at most."""
 
 
-def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
-    """The sets that ``seed_data.source`` gives, and what is left out.
+def check_seed_data(recipe: Recipe, proposes: bool) -> Iterator[Sentence]:
+    """The sets that ``seed_data.source`` gives, and what is left out; and, if a model `proposes` prompts, whether they
+    have the demonstrations that it is shown.
 
     Of an installed source only the name is looked up, and of a data set of the hub only whether it exists.
     """
@@ -49,6 +52,8 @@ def check_seed_data(recipe: Recipe) -> Iterator[Sentence]:
     if sets.dropped:
         yield f"left out: {len(sets.dropped):,} of {offered:,}: {commonest(sets.dropped)}"
     yield from [*said, *reading.notes()]
+    if whole and proposes:
+        demonstrations([ift_example(one) for one in sets.ift], recipe.prompts, name)
 
 
 def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:

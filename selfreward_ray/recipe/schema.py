@@ -126,6 +126,17 @@ class Prompts(RowReading):
         """The names of the filters that apply."""
         return frozenset(FILTER_PRESETS[self.filters] if isinstance(self.filters, str) else self.filters)
 
+    @property
+    def most_rounds(self) -> int:
+        """Number of rounds in the budget of one iteration, rounded up: the size of a round must not depend on the
+        budget, which may be raised later."""
+        return -(-(self.max_requests or 20 * self.count) // self.requests_per_round)
+
+    @property
+    def budget(self) -> int:
+        """Maximum number of proposal requests in an iteration, in whole rounds."""
+        return self.most_rounds * self.requests_per_round
+
 
 class Respond(Section):
     """Candidate replies to each prompt (section 2.2, step 2)."""

@@ -153,6 +153,12 @@ def cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def long_prompts(folder: Path) -> None:
+    """Seed prompts that can be shown to a model that proposes others."""
+    path = folder / "pairs.jsonl"
+    path.write_text(path.read_text().replace("What is", "What is the square of"))
+
+
 def after(*steps: Prepare) -> Prepare:
     def prepare(folder: Path) -> None:
         for step in steps:
@@ -270,6 +276,49 @@ RECIPE = [
         "a proposer of this run",
         "is trained on prompts of this run",
         {"prompts.source": "model", "prompts.proposer": "run/M2/model"},
+    ),
+    Mistake(
+        "recipe",
+        "an adapter for a layer that is not there",
+        "training.lora.targets ['q_prj']: q_prj is not found in the model; name layers such as down_proj",
+        {"training.lora": {"rank": 8, "targets": ["q_prj"]}},
+    ),
+    Mistake(
+        "recipe",
+        "an adapter for the output head",
+        "only linear layers and experts can be trained, and not the output head",
+        {"training.lora": {"rank": 8, "targets": ["lm_head"]}},
+    ),
+    Mistake(
+        "recipe",
+        "a router loss of a model without routers",
+        "training.router_loss is 0.1, but models of type",
+        {"training.router_loss": 0.1},
+    ),
+    Mistake(
+        "recipe",
+        "more demonstrations than seed prompts",
+        "pairs.jsonl has 0 IFT prompts of 4 to 150 words",
+        {"prompts.source": "model"},
+    ),
+    Mistake(
+        "recipe",
+        "one candidate, of which no pair can be made",
+        "respond.candidates is 1, and pairs.policy=best-worst makes a pair of two replies to a prompt; raise",
+        {"respond.candidates": 1},
+    ),
+    Mistake(
+        "recipe",
+        "candidates that are all the same",
+        "respond.sampling.temperature is 0, so that the 4 candidates for a prompt (respond.candidates) would be",
+        {"respond.sampling": {"temperature": 0}},
+    ),
+    Mistake(
+        "recipe",
+        "a budget smaller than what is wanted of it",
+        "prompts.max_requests allows 16 proposals (in rounds of 8), of which prompts.count=20 prompts cannot come",
+        {"prompts.source": "model", "prompts.max_requests": 10, "prompts.requests_per_round": 8},
+        prepare=long_prompts,
     ),
 ]
 
