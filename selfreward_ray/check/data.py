@@ -1,5 +1,6 @@
 """What seed data, prompts and other rows that users give would come to; of large sources the beginning."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -67,8 +68,9 @@ def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:
     needed = wanted.count * iteration
     reading = prompt_reading(wanted, "prompts.source", wanted.split)
     rows = read_user_rows(source, wanted.split, "prompts.source")
-    found = (one for one in read_prompts(islice(rows, MOST_ROWS), reading) if not isinstance(one, Dropped))
-    usable = sum(1 for _ in islice(found, needed))
+    read = (one for one in read_prompts(islice(rows, MOST_ROWS), reading) if not isinstance(one, Dropped))
+    found = Counter(repr((one.history, one.turns)) for one in islice(read, needed))
+    usable = found.total()
     if usable < needed and reading.rows < MOST_ROWS:
         raise UserError(
             f"prompts.source: {source} has {usable:,} prompts that can be used, and {iteration} iterations of "
@@ -77,6 +79,8 @@ def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:
     yield f"{source}: {usable:,} of the {needed:,} prompts that are needed" + (
         "" if usable == needed else f" in its first {MOST_ROWS:,} rows"
     )
+    if again := usable - len(found):
+        yield f"{again:,} of these prompts repeat an earlier one, and are answered again"
     yield from reading.notes()
 
 

@@ -1,18 +1,20 @@
 """What a recipe names that programs and files must provide, and settings that exclude each other."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from selfreward_ray.check.findings import Sentence, faults
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import check_scorer, find_source, is_source, tracker_named
+from selfreward_ray.inference.engine_arguments import unknown_arguments
 from selfreward_ray.models.json_files import configuration
 from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.trained_parts import refused_settings
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Prompts, Recipe
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asks_model, judging
 from selfreward_ray.steps.dpo_inputs import check_dpo_inputs
 from selfreward_ray.store.folder import same_place
 
@@ -23,6 +25,9 @@ _READING_VERDICTS = frozenset(("verdicts", "eft", "respond", "evaluate", "judge"
 def check_settings(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sentence]:
     """Each name of the recipe that `steps` use and nobody has, and each contradiction."""
     yield from faults(*_used(recipe, steps))
+    if recipe.inference.engine and any(asks_model(step.name) for step in steps):
+        with suppress(ModuleNotFoundError):  # the nodes alone have vLLM
+            yield from map(UserError, unknown_arguments(recipe.inference.engine))
 
 
 def check_trackers(recipe: Recipe) -> Iterator[Sentence]:

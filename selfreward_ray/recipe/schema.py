@@ -237,6 +237,22 @@ class Inference(Section):
             raise ValueError("nodes_per_replica above 1 needs min_replicas = max_replicas: such a pool does not grow")
         return self
 
+    @field_validator("engine")
+    @classmethod
+    def _of_the_engine_alone(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        decided = [name for name in ("model", "tokenizer") if name in engine]
+        if decided:
+            raise ValueError(
+                f"{decided[0]} is that of the model which a step asks; leave it out, and set the field model"
+            )
+        longest = engine.get("max_model_len")
+        if longest is not None and (type(longest) is not int or (longest < 1 and longest != -1)):
+            raise ValueError(
+                "max_model_len must be a whole number of tokens above 0, or -1 for what the GPU's memory holds, and "
+                f"is {longest!r}"
+            )
+        return engine
+
     @field_validator("env")
     @classmethod
     def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
