@@ -47,6 +47,7 @@ from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.tracking.run import tracked
@@ -72,16 +73,18 @@ STEPS: dict[str, Callable[..., Any]] = {
 def run(recipe: Recipe, run_dir: str, iterations: int | None = None) -> None:
     """Run `recipe` to completion, or its first `iterations`, in `run_dir`, a local folder or an object-store URI.
 
-    What `check.check_run` would find is not looked for here: the caller does, before it starts a cluster.
+    What `check.check_run` would find is not looked for here: the caller does, before it starts a cluster. Raises
+    `UserError` if another process works on it.
     """
     layout = RunLayout(run_dir)
     part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
     check_cluster(part, layout)
-    claim_run(layout.root, recipe)
-    advise(recipe)
-    run_plan(part, layout)
-    with doing("writing the report"):
-        report(layout.uri)
+    with owned(layout.root):
+        claim_run(layout.root, recipe)
+        advise(recipe)
+        run_plan(part, layout)
+        with doing("writing the report"):
+            report(layout.uri)
 
 
 def run_plan(recipe: Recipe, layout: RunLayout) -> None:

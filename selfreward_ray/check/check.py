@@ -18,6 +18,7 @@ from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, same_place
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import check_free
 from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
 
@@ -98,6 +99,7 @@ def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
     if same_place(layout.uri) == same_place(recipe.model):
         raise UserError(f"{layout.uri} is the folder of the model itself; choose another --run-dir")
     check_layout(layout.root)
+    check_free(layout.root)
     claimable(layout.root, recipe)
 
 
@@ -106,7 +108,9 @@ def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     iterations = [step.inputs["iteration"] for step in steps if step.name == "propose"]
     if any(step.name == "seed" for step in steps):
         proposes = bool(iterations) and recipe.prompts.source == "model"
-        checks.append(Check("seed data", partial(check_seed_data, recipe, proposes), _TOO_LONG))
+        trained = any(step.name == "sft" for step in steps)
+        read = partial(check_seed_data, recipe, trained=trained, proposes=proposes)
+        checks.append(Check("seed data", read, _TOO_LONG))
     if iterations:
         checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), _TOO_LONG))
     return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

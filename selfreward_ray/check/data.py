@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from selfreward_ray.check.findings import Sentence
+from selfreward_ray.check.findings import Sentence, faults
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
 from selfreward_ray.prompts.demonstrations import demonstrations
@@ -14,7 +14,7 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.seed.readers import Reading, read_seed
-from selfreward_ray.seed.split import ift_example
+from selfreward_ray.seed.split import SeedSets, ift_example
 from selfreward_ray.steps.replies import check_no_model, read_replies
 from selfreward_ray.steps.seed import check_sets, read_sets, short_of
 from selfreward_ray.store.user_files import has_files, read_some_rows, read_user_rows
@@ -23,9 +23,9 @@ MOST_ROWS = 20_000
 """Rows of a source that are read: some seconds at most."""
 
 
-def check_seed_data(recipe: Recipe, proposes: bool) -> Iterator[Sentence]:
-    """The sets that ``seed_data.source`` gives, and what is left out; and, if a model `proposes` prompts, whether they
-    have the demonstrations that it is shown.
+def check_seed_data(recipe: Recipe, *, trained: bool, proposes: bool) -> Iterator[Sentence]:
+    """The sets that ``seed_data.source`` gives, what is left out, and whether they are enough: a batch, if SFT is
+    `trained` on them, and demonstrations, if a model `proposes` prompts.
 
     Of an installed source only the name is looked up, and of a data set of the hub only whether it exists.
     """
@@ -53,8 +53,21 @@ def check_seed_data(recipe: Recipe, proposes: bool) -> Iterator[Sentence]:
     if sets.dropped:
         yield f"left out: {len(sets.dropped):,} of {offered:,}: {commonest(sets.dropped)}"
     yield from [*said, *reading.notes()]
+    if whole and trained:
+        yield from faults(lambda: _check_batch(name, sets, recipe))
     if whole and proposes:
-        demonstrations([ift_example(one) for one in sets.ift], recipe.prompts, name)
+        yield from faults(lambda: demonstrations([ift_example(one) for one in sets.ift], recipe.prompts, name))
+
+
+def _check_batch(source: str, sets: SeedSets, recipe: Recipe) -> None:
+    """Raise `UserError` if SFT has no whole batch. The baseline, which writes EFT verdicts, has the IFT rows alone."""
+    alone = not recipe.seed_data.eft or recipe.seed_data.verdicts == "baseline"
+    rows = len(sets.ift) + (0 if alone else sum(len(ranked.replies) for ranked in sets.eft))
+    if rows < recipe.sft.batch_size:
+        raise UserError(
+            f"{source} gives {rows} rows to train on, fewer than one batch of {recipe.sft.batch_size}: give more sets, "
+            "raise seed_data.ift, or lower sft.batch_size"
+        )
 
 
 def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:

@@ -23,7 +23,7 @@ def init(
         typer.Argument(metavar="KEY=VALUE", help="How the data are read: fields of seed_data, such as columns."),
     ] = None,
 ) -> None:
-    """Write a commented recipe for a model, data and a machine."""
+    """Write a recipe with comments for your model and data."""
     with explained():
         from selfreward_ray.recipe.text import parse_recipe, reading_fields
         from selfreward_ray.reporting.silence import doing

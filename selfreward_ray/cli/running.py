@@ -56,7 +56,11 @@ def explained() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _leave("interrupted; finished work is kept, and the same command continues from here", 130)
+        _leave(
+            "interrupted; finished work is kept, and the same command continues from here, a training from its newest "
+            "checkpoint",
+            130,
+        )
     except UserError as error:
         # An error from another process arrives wrapped, with that process's traceback in its text.
         _leave(f"error: {getattr(error, 'cause', error)}", 2)

@@ -43,6 +43,8 @@ class Progress:
         self._done = self._tokens = 0
         self.start_seconds: float | None = None
         """Seconds until work began: the start of engines or workers. None before that."""
+        self._waited = 0.0  # seconds of notes that have ended
+        self._waits_from: float | None = None  # time at which the present note began
         self._pace_from: tuple[float, int] | None = None  # time at which work began or resumed, and units done then
         self._live = Live(get_renderable=self._bar, console=self._console, transient=True, refresh_per_second=4)
         self._repeated = repeated(self._say_again)
@@ -102,6 +104,10 @@ class Progress:
         self._note = visible(text)
         if text:
             self._pace_from = None
+            self._waits_from = self._clock() if self._waits_from is None else self._waits_from
+        elif self._waits_from is not None:
+            self._waited += self._clock() - self._waits_from
+            self._waits_from = None
         self._log()
 
     def result(self, text: str) -> None:
@@ -139,8 +145,10 @@ class Progress:
         return f"{number(self._done)}/{number(self._total)} {self._unit}"
 
     def _speed(self) -> str:
-        elapsed = self._elapsed()
-        return f"{number(self._tokens / elapsed)} tok/s" if self._tokens and elapsed > 0 else ""
+        """Without the seconds of notes: the start of engines and workers, fetching, writing."""
+        waits = 0.0 if self._waits_from is None else self._clock() - self._waits_from
+        worked = self._elapsed() - self._waited - waits
+        return f"{number(self._tokens / worked)} tok/s" if self._tokens and worked > 0 else ""
 
     def _time(self) -> str:
         """Elapsed time, and the time left at the speed since work began or resumed. The start of engines and workers,

@@ -12,7 +12,7 @@ from selfreward_ray.reporting.formatting import amount, counted, visible
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
-from selfreward_ray.store.step import missing_rows
+from selfreward_ray.store.step import is_step, missing_rows
 from selfreward_ray.store.tables import count_rows
 
 
@@ -40,7 +40,8 @@ def print_status(run: str, console: Console | None = None) -> None:
         console.print(Text(visible(stopped), style="yellow"), soft_wrap=True)
     elif following:
         console.print(
-            f"continue with the command that started it, or: selfreward iterate --run-dir {run}", soft_wrap=True
+            f"if it is not at work: the command that started it continues it, or selfreward iterate --run-dir {run}",
+            soft_wrap=True,
         )
     else:
         console.print(f"complete; the report is {run.rstrip('/')}/report.html")
@@ -78,7 +79,8 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             # A training step's rows are its encoded examples, which are written before training starts.
             pooled = not next_shown and step.name in POOLED
             written = count_rows(step.folder / "rows") if pooled else 0
-            text = ("next" if not next_shown else "") + (f", {amount(written, 'row')} so far" if written else "")
+            waiting = "begun" if is_step(step.folder) else "next"
+            text = ("" if next_shown else waiting) + (f", {amount(written, 'row')} so far" if written else "")
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
         line = Text.assemble((mark, style), f" {step.model} {step.short:<{width}}  ", text)

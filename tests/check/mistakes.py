@@ -617,8 +617,8 @@ PLACES = [
     Mistake(
         "machine",
         "more workers than cores",
-        "training.workers = 999 asks for 999 × (1 CPU), and this machine",
-        {"training.workers": 999, "sft.batch_size": 999, "dpo.batch_size": 999},
+        "training.workers = 20 asks for 20 × (1 CPU), and this machine",
+        {"training.workers": 20, "sft.batch_size": 20, "dpo.batch_size": 20},
     ),
     Mistake(
         "machine", "GPUs that are not there", "and this machine", {"training.gpus_per_worker": 1, "training.workers": 1}

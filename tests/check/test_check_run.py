@@ -17,6 +17,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Step
@@ -195,6 +196,13 @@ def test_a_bound_folder_accepts_another_recipe_until_its_first_step_is_finished(
     assert "was begun with another recipe:\n  seed: 1 → 2" in said
 
 
+def test_a_run_that_is_at_work_is_a_problem(tmp_path: Path, tiny_model: Path):
+    with owned(Folder(str(tmp_path / "run"))):
+        (said,) = problems(check_run(recipe(tiny_model), str(tmp_path / "run")))
+    assert said.startswith(f"{tmp_path}/run is at work by process ")
+    assert problems(check_run(recipe(tiny_model), str(tmp_path / "run"))) == []
+
+
 def test_the_sets_of_seed_data_are_counted(tmp_path: Path, tiny_model: Path):
     source = write_pairs(tmp_path / "pairs.jsonl", 40, bad=2)
     wanted = {"source": source, "ift": 20, "eft": 10, "held_out": 5, "bad_share": 0.2}
@@ -209,6 +217,8 @@ def test_the_sets_of_seed_data_are_counted(tmp_path: Path, tiny_model: Path):
     ("seed_data", "message"),
     [
         ({"ift": 0}, "raise seed_data.ift above 0"),
+        ({"ift": 3}, "gives 3 rows to train on, fewer than one batch of 16: give more sets, "),
+        ({"ift": 3, "verdicts": "written", "eft": 0}, "fewer than one batch of 16: give more sets"),
         ({"bad_share": 0.01}, "more than seed_data.bad_share=0.01 allows"),
         ({"columns": {"prompt": "frage"}}, "has no column 'frage' for 'prompt'"),
         ({"split": "test", "source": "{folder}"}, "has no split 'test'"),

@@ -133,7 +133,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(before: str, within: str, tmp_pat
     assert done.returncode == 130, done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("Ray dashboard")]
     said = [line for line in said if not line.endswith(" elapsed")]  # of a busy machine
-    assert said == ["interrupted; finished work is kept, and the same command continues from here"]
+    assert [line.partition(",")[0] for line in said] == ["interrupted; finished work is kept"]
     end = time.monotonic() + 20
     while (left := _processes_with(f"STOPPED_BY_TEST={tmp_path}")) and time.monotonic() < end:
         time.sleep(0.5)

@@ -13,7 +13,7 @@ SIDES = ["ours", "trl-live", "trl-precomputed", "trl-tuned", "ours-profiled"]
 
 def test_every_side_trains_on_the_same_pairs(tiny_model: Path):
     """A first loss other than ln 2 ends the benchmark with an error."""
-    small = ("--pairs", 8, "--products", 32, 32, 32)
+    small = ("--pairs", 64, "--products", 32, 32, 32)
     done = run_benchmark("dpo", "--model", tiny_model, "--turn", *SIDES, *small)
     ratios = {name: ratio for name, ratio in done.figures.items() if "_over_" in name}
     assert set(ratios) == {

@@ -46,8 +46,8 @@ def test_a_log_gets_plain_lines_and_a_last_one(log: Console, clock: Clock) -> No
     assert lines(log) == [
         "M2 · respond and judge  0/128 prompts  0:00 elapsed  starting engine",
         "M2 · respond and judge  0/128 prompts  0:41 elapsed",
-        "M2 · respond and judge  128/128 prompts  601 tok/s  1:32 elapsed",
-        "✓ M2 · respond and judge  128 prompts  92 s  601 tok/s",
+        "M2 · respond and judge  128/128 prompts  1,084 tok/s  1:32 elapsed",
+        "✓ M2 · respond and judge  128 prompts  92 s  1,084 tok/s",
     ]
 
 
@@ -65,7 +65,7 @@ def test_speed_and_time_left(log: Console, clock: Clock) -> None:
         progress.update(done=57, tokens=25_092)
     assert lines(log)[1:3] == [
         "M2 · respond and judge  4/128 prompts  0:31 elapsed",
-        "M2 · respond and judge  57/128 prompts  492 tok/s  0:51 elapsed, about 0:29 left",
+        "M2 · respond and judge  57/128 prompts  1,255 tok/s  0:51 elapsed, about 0:29 left",
     ]
 
 

@@ -71,7 +71,7 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
         "· M1 score answers",
         "· M2 score answers",
         "· M2 against M1",
-        f"continue with the command that started it, or: selfreward iterate --run-dir {run.uri}",
+        f"if it is not at work: the command that started it continues it, or selfreward iterate --run-dir {run.uri}",
     ]
 
 
@@ -79,7 +79,7 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
     (run.judged(2) / "rows").delete()
     Path(f"{run.judged(2).uri}/manifest.json").unlink()
     write_part(run.judged(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
-    assert "→ M2 respond        next, 3 rows so far" in status(run)
+    assert "→ M2 respond        begun, 3 rows so far" in status(run)
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):

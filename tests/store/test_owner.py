@@ -1,0 +1,81 @@
+"""One process at a time works on a run's folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.store import owner
+from selfreward_ray.store.folder import Folder
+
+HOLDS = """
+import sys
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.owner import owned
+with owned(Folder(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "run"))
+
+
+@pytest.fixture
+def holder(run: Folder):
+    """Another process that works on `run`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, run.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        stream.close()
+
+
+def test_a_second_process_is_refused_with_the_first_ones_name(run: Folder, holder: "subprocess.Popen[str]"):
+    for look in (lambda: owner.check_free(run), lambda: owner.owned(run).__enter__()):
+        with pytest.raises(UserError) as refused:
+            look()
+        assert str(refused.value).startswith(f"{run.uri} is at work by process {holder.pid} on ")
+        assert "; wait until that has ended, or stop it" in str(refused.value)
+
+
+def test_a_process_that_was_killed_holds_nothing(run: Folder, holder: "subprocess.Popen[str]"):
+    holder.kill()
+    holder.wait()
+    owner.check_free(run)
+    with owner.owned(run):
+        assert json.loads(Path(run.uri, owner.OWNER).read_text())["process"] != holder.pid
+        with pytest.raises(UserError, match="is at work"):
+            owner.check_free(run)
+    owner.check_free(run)
+
+
+def test_a_look_makes_no_folder(run: Folder):
+    owner.check_free(run)
+    assert not Path(run.uri).exists()
+
+
+@pytest.mark.parametrize("written", ["", "{", "[]", "{}"])
+def test_an_owner_that_has_not_written_its_name_yet_is_one_too(run: Folder, written: str):
+    with owner.owned(run):
+        Path(run.uri, owner.OWNER).write_text(written)
+        with pytest.raises(UserError, match="is at work by another process; "):
+            owner.check_free(run)
+
+
+def test_object_stores_have_no_lock(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Folder, "filesystem", lambda self: (fs._MockFileSystem(), "bucket/run"))
+    with owner.owned(run), owner.owned(run):
+        owner.check_free(run)
