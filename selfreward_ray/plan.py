@@ -63,7 +63,8 @@ def plan(recipe: Recipe, layout: RunLayout) -> list[PlannedStep]:
     comparisons does.
     """
     seed, *to_first_model = first_model(recipe, layout)
-    proposals = [prompts(layout, t) for t in range(1, recipe.iterations + 1)]
+    proposed = [layout.prompts(t + 1).uri for t in range(1, recipe.iterations + 1)]
+    proposals = [_proposal(layout, t, proposed[: t - 1]) for t in range(1, recipe.iterations + 1)]
     m1_proposes = _proposed_by_m1(recipe, layout)
     steps = [seed, *([] if m1_proposes else proposals), *to_first_model, *(proposals if m1_proposes else [])]
     scored: set[int] = set()
@@ -135,10 +136,12 @@ def _training(name: str, model: str, title: str, made: ModelLayout, inputs: dict
 
 def prompts(layout: RunLayout, t: int) -> PlannedStep:
     """The prompts that M(t) answers, to train M(t+1)."""
-    new = t + 1
-    earlier = [layout.prompts(model).uri for model in range(2, new)]
+    return _proposal(layout, t, [layout.prompts(model).uri for model in range(2, t + 1)])
+
+
+def _proposal(layout: RunLayout, t: int, earlier: list[str]) -> PlannedStep:
     inputs = {"seed_data": layout.seed().uri, "iteration": t, "earlier": earlier}
-    return PlannedStep("propose", f"M{new}", "prompts", layout.prompts(new), inputs)
+    return PlannedStep("propose", f"M{t + 1}", "prompts", layout.prompts(t + 1), inputs)
 
 
 def iteration(recipe: Recipe, layout: RunLayout, t: int) -> list[PlannedStep]:

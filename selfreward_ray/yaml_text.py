@@ -1,12 +1,13 @@
 """YAML that people write: recipes, rubrics and cluster files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
 
-YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""Exceptions that PyYAML raises for invalid text: its own, and Python's for an invalid date, number or tag, or for too
-deep a nesting."""
+YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError)
+"""Exceptions that PyYAML raises for invalid text: its own, and Python's for an invalid date, number or tag."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -20,15 +21,26 @@ def load_yaml(text: str) -> Any:
 
     Raises one of `YAML_FAULTS` for invalid text, `RepeatedKey` among them: PyYAML would keep the last value silently.
     """
-    _check_keys(yaml.compose(text, Loader=yaml.SafeLoader))
-    return yaml.safe_load(text)
+    with _nesting_named():
+        _check_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        return yaml.safe_load(text)
 
 
 def load_documents(text: str) -> list[Any]:
     """The values of a text of several documents. Raises as `load_yaml` does."""
-    for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
-        _check_keys(document)
-    return list(yaml.safe_load_all(text))
+    with _nesting_named():
+        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
+            _check_keys(document)
+        return list(yaml.safe_load_all(text))
+
+
+@contextmanager
+def _nesting_named() -> Iterator[None]:
+    """Python's own error speaks of calls, of which a reader of the text knows nothing."""
+    try:
+        yield
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply; write fewer brackets or levels") from None
 
 
 def _check_keys(document: yaml.Node | None) -> None:

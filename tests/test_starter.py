@@ -108,12 +108,15 @@ def test_a_prompt_that_stands_twice_is_counted_once():
         ({"--out": "there.yaml"}, "error: there.yaml exists; choose another --out, or remove it\n"),
         ({"--data": "no.jsonl"}, "error: seed_data.source: cannot read no.jsonl"),
         ({"--model": "other"}, "error: model 'other': its config.json does not say how large it is"),
+        ({"--model": "short"}, "error: model 'short': its config.json has 100 positions, too few for a judge"),
         ({"--model": "torn"}, "error: model 'torn': its config.json is not JSON ("),
     ],
 )
 def test_what_cannot_be_used_writes_nothing(given: dict[str, str], said: str):
     Path("other").mkdir()
     Path("other/config.json").write_text(json.dumps({"model_type": "new"}))
+    Path("short").mkdir()
+    Path("short/config.json").write_text(json.dumps(SMALL | {"max_position_embeddings": 100}))
     Path("torn").mkdir()
     Path("torn/config.json").write_text("{")
     Path("there.yaml").write_text("model: mine\n")

@@ -11,12 +11,12 @@ from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import check_cluster_file, check_machine
 from selfreward_ray.check.models import model_checks
 from selfreward_ray.check.places import check_room, check_writable, is_remote, no_answer, weight_bytes
-from selfreward_ray.check.settings import check_settings, check_trackers
+from selfreward_ray.check.settings import check_settings, check_trackers, check_trained
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
+from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import check_free
 from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
@@ -34,10 +34,13 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
     layout = RunLayout(run_dir or "RUN")
     place, reached = _check_place(run_dir)
     checks, steps = [Check("recipe", partial(check_trackers, recipe))], []
+    about = "recipe"
     try:
-        steps = _unfinished(plan(recipe, layout.current())) if reached else plan(recipe, layout)
+        steps = plan(recipe, layout.current() if reached else layout)
+        about = "run folder"
+        steps = _unfinished(steps) if reached else steps
     except UserError as error:
-        checks.append(Check("recipe", partial(iter, [error])))
+        checks.append(Check(about, partial(iter, [error])))
     if reached:
         checks.append(Check("run folder", partial(_check_bound, recipe, layout)))
         checks.append(Check("room", partial(_check_room, recipe, layout.uri, steps)))
@@ -82,22 +85,32 @@ def _check_place(uri: str | None) -> tuple[list[Finding], bool]:
 
 def _check_room(recipe: Recipe, run_dir: str, steps: Sequence[PlannedStep]) -> None:
     """Raise `UserError` if the run's disk has no room for the models that are not trained yet."""
-    if not is_endpoint(recipe.model):
-        check_room(run_dir, sum(step.name in TRAINING_STEPS for step in steps), weight_bytes(recipe.model))
+    if is_endpoint(recipe.model):
+        return
+    try:
+        size = weight_bytes(recipe.model)
+    except (UserError, OSError):  # the check of the model says why
+        return
+    check_room(run_dir, sum(step.name in TRAINING_STEPS for step in steps), size)
 
 
 def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
-    """Raise `UserError` if the run's folder may not go on with `recipe`."""
+    """Raise `UserError` if the run's folder may not go on with `recipe`, or is that of its model."""
+    if same_place(layout.uri) == same_place(recipe.model):
+        raise UserError(f"{layout.uri} is the folder of the model itself; choose another --run-dir")
     check_layout(layout.root)
     check_free(layout.root)
     claimable(layout.root, recipe)
 
 
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
-    checks = [Check("recipe", partial(check_settings, recipe, steps))]
+    checks = [Check("recipe", partial(check, recipe, steps)) for check in (check_settings, check_trained)]
+    iterations = [step.inputs["iteration"] for step in steps if step.name == "propose"]
     if any(step.name == "seed" for step in steps):
+        proposes = bool(iterations) and recipe.prompts.source == "model"
         trained = any(step.name == "sft" for step in steps)
-        checks.append(Check("seed data", partial(check_seed_data, recipe, trained=trained), _TOO_LONG))
-    if iterations := [step.inputs["iteration"] for step in steps if step.name == "propose"]:
+        read = partial(check_seed_data, recipe, trained=trained, proposes=proposes)
+        checks.append(Check("seed data", read, _TOO_LONG))
+    if iterations:
         checks.append(Check("prompts", partial(check_prompts, recipe, max(iterations)), _TOO_LONG))
     return checks + model_checks(recipe, steps) + input_checks(recipe, steps)

@@ -1,18 +1,20 @@
 """What seed data, prompts and other rows that users give would come to; of large sources the beginning."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from selfreward_ray.check.findings import Sentence
+from selfreward_ray.check.findings import Sentence, faults
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
+from selfreward_ray.prompts.demonstrations import demonstrations
 from selfreward_ray.prompts.given import prompt_reading, read_prompts, read_questions
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.seed.readers import Reading, read_seed
-from selfreward_ray.seed.split import SeedSets
+from selfreward_ray.seed.split import SeedSets, ift_example
 from selfreward_ray.steps.replies import check_no_model, read_replies
 from selfreward_ray.steps.seed import check_sets, read_sets, short_of
 from selfreward_ray.store.user_files import has_files, read_some_rows, read_user_rows
@@ -21,9 +23,9 @@ MOST_ROWS = 20_000
 """Rows of a source that are read: some seconds at most."""
 
 
-def check_seed_data(recipe: Recipe, *, trained: bool) -> Iterator[Sentence]:
-    """The sets that ``seed_data.source`` gives, what is left out, and, if SFT is `trained` on them, whether they are a
-    batch.
+def check_seed_data(recipe: Recipe, *, trained: bool, proposes: bool) -> Iterator[Sentence]:
+    """The sets that ``seed_data.source`` gives, what is left out, and whether they are enough: a batch, if SFT is
+    `trained` on them, and demonstrations, if a model `proposes` prompts.
 
     Of an installed source only the name is looked up, and of a data set of the hub only whether it exists.
     """
@@ -50,9 +52,11 @@ def check_seed_data(recipe: Recipe, *, trained: bool) -> Iterator[Sentence]:
         yield f"fewer sets than were asked for: {', '.join(short)}"
     if sets.dropped:
         yield f"left out: {len(sets.dropped):,} of {offered:,}: {commonest(sets.dropped)}"
-    if whole and trained:
-        _check_batch(name, sets, recipe)
     yield from [*said, *reading.notes()]
+    if whole and trained:
+        yield from faults(lambda: _check_batch(name, sets, recipe))
+    if whole and proposes:
+        yield from faults(lambda: demonstrations([ift_example(one) for one in sets.ift], recipe.prompts, name))
 
 
 def _check_batch(source: str, sets: SeedSets, recipe: Recipe) -> None:
@@ -77,8 +81,9 @@ def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:
     needed = wanted.count * iteration
     reading = prompt_reading(wanted, "prompts.source", wanted.split)
     rows = read_user_rows(source, wanted.split, "prompts.source")
-    found = (one for one in read_prompts(islice(rows, MOST_ROWS), reading) if not isinstance(one, Dropped))
-    usable = sum(1 for _ in islice(found, needed))
+    read = (one for one in read_prompts(islice(rows, MOST_ROWS), reading) if not isinstance(one, Dropped))
+    found = Counter(repr((one.history, one.turns)) for one in islice(read, needed))
+    usable = found.total()
     if usable < needed and reading.rows < MOST_ROWS:
         raise UserError(
             f"prompts.source: {source} has {usable:,} prompts that can be used, and {iteration} iterations of "
@@ -87,6 +92,8 @@ def check_prompts(recipe: Recipe, iteration: int) -> Iterator[Sentence]:
     yield f"{source}: {usable:,} of the {needed:,} prompts that are needed" + (
         "" if usable == needed else f" in its first {MOST_ROWS:,} rows"
     )
+    if again := usable - len(found):
+        yield f"{again:,} of these prompts repeat an earlier one, and are answered again"
     yield from reading.notes()
 
 

@@ -38,7 +38,10 @@ class Finding:
 
 
 def examine(checks: Sequence[Check]) -> list[Finding]:
-    """What the `checks` find, in their order, each problem once. Returns after `LIMIT_S` seconds at the latest."""
+    """What the `checks` find, in their order, each problem once. Returns after `LIMIT_S` seconds at the latest.
+
+    A fault of a check itself is raised, with the problems that the others found as its notes.
+    """
     looking = [_Looking(check) for check in checks]
     end = time.monotonic() + LIMIT_S
     for one in looking:
@@ -47,6 +50,11 @@ def examine(checks: Sequence[Check]) -> list[Finding]:
     for one in looking:
         for finding in one.findings():
             found.setdefault((finding.text, finding.problem), finding)
+    broken = next((one.broken for one in looking if one.broken is not None), None)
+    if broken is not None:
+        for problem in (finding for finding in found.values() if finding.problem):
+            broken.add_note(f"{problem.about}: {problem.text}")
+        raise broken
     return list(found.values())
 
 
@@ -71,7 +79,7 @@ class _Looking(threading.Thread):
         super().__init__(name=check.about, daemon=True)
         self._check = check
         self._said: list[Sentence] = []
-        self._broken: BaseException | None = None
+        self.broken: BaseException | None = None
         self.start()
 
     def run(self) -> None:
@@ -81,16 +89,20 @@ class _Looking(threading.Thread):
         except (UserError, OSError) as error:
             self._said.append(error)
         except BaseException as error:  # a thread's own would only be printed
-            self._broken = error
+            self.broken = error
 
     def findings(self) -> list[Finding]:
-        """What was said so far. Raises what the check raised by a fault of its own."""
-        if self._broken is not None:
-            raise self._broken
+        """What was said so far."""
         said = list(self._said)
         if self.is_alive():
             said.append(self._check.late or UserError(f"{self._check.about}: took longer than {LIMIT_S:g} seconds"))
         return [
-            Finding(self._check.about, str(getattr(sentence, "cause", sentence)), not isinstance(sentence, str))
+            Finding(self._check.about, _text(getattr(sentence, "cause", sentence)), not isinstance(sentence, str))
             for sentence in said
         ]
+
+
+def _text(sentence: Sentence) -> str:
+    """The sentence, with a remedy for the errors of storage, which have neither a number nor a class of their own."""
+    remedy = "; check its address, the network and your credentials" if type(sentence) is OSError else ""
+    return f"{' '.join(str(sentence).split())}{remedy}" if remedy else str(sentence)

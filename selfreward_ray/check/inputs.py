@@ -1,5 +1,6 @@
 """The folders and files that steps read and that no step before them makes."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -39,13 +40,16 @@ _GIVEN = {
 def input_checks(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     """A check of each input that is not the output of one of `steps`."""
     made = {same_place(step.folder.uri) for step in steps}
-    checks = []
+    wanted: dict[str, set[str]] = defaultdict(set)
     for step in steps:
         for name, value in step.inputs.items():
-            for uri in _uris(name, value):
-                if same_place(uri) not in made:
-                    late = no_answer(uri) if is_remote(uri) else None
-                    checks.append(Check(name.replace("_", " "), partial(_check_input, recipe, name, uri), late))
+            wanted[name].update(_uris(name, value))  # each propose step names all before it
+    checks = []
+    for name, uris in wanted.items():
+        for uri in sorted(uris):
+            if same_place(uri) not in made:
+                late = no_answer(uri) if is_remote(uri) else None
+                checks.append(Check(name.replace("_", " "), partial(_check_input, recipe, name, uri), late))
     return checks
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from selfreward_ray.check.findings import Sentence
+from selfreward_ray.check.findings import Sentence, faults
 from selfreward_ray.cluster.address import LOCAL, cluster_address
 from selfreward_ray.cluster.capacity import (
     NodeType,
@@ -17,6 +17,7 @@ from selfreward_ray.cluster.capacity import (
 )
 from selfreward_ray.cluster.cluster_file import read_cluster_file
 from selfreward_ray.cluster.requests import least_workers, replica_request
+from selfreward_ray.cluster.this_machine import check_this_machine
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep
 from selfreward_ray.recipe.endpoint import is_endpoint
@@ -40,7 +41,8 @@ def check_cluster_file(file: str, recipe: Recipe, steps: Sequence[PlannedStep]) 
 
 
 def check_machine(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sentence]:
-    """Whether this machine can hold each of `steps`, or, if a command joins a cluster, only whether one answers there.
+    """Whether Ray can start on this machine, which can hold each of `steps`, or, if a command joins a cluster, only
+    whether one answers there.
 
     Raises `UserError` if none does.
     """
@@ -48,6 +50,7 @@ def check_machine(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sent
     if address != LOCAL:
         yield f"the Ray cluster at {address}, which is asked for its nodes when it is joined"
         return
+    yield from faults(check_this_machine)
     here = machine_resources()
     for request in requests_of(recipe, steps):
         asked = {name for bundle in request.bundles for name in bundle} & {"CPU", "GPU"}

@@ -1,5 +1,6 @@
 """The Typer application and `--version`; other modules add the subcommands."""
 
+import io
 import os
 import platform
 import sys
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `selfreward` command and of jobs; `arguments` are by default those of the process."""
     # Schedulers stop a command by SIGTERM, which would end it without a message and leave what it started running.
     end_as_by_ctrl_c()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every locale has a tick
+            stream.reconfigure(errors="replace")
     try:
         app(arguments, prog_name="selfreward")
     except SystemExit as leaving:

@@ -39,7 +39,7 @@ def cluster_address() -> str:
         _check_alive(found, "an earlier `ray start` left its address on this machine, and `ray stop` forgets it")
         return found
     if wanted:
-        raise UserError(f"RAY_ADDRESS={wanted}: no Ray cluster runs here: start one")
+        raise UserError(f"RAY_ADDRESS={wanted}: no Ray cluster runs here: start one, or unset it")
     return LOCAL
 
 

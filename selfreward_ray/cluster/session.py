@@ -6,20 +6,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
 
 import ray
 import ray.data
 from rich.console import Console
 
-from selfreward_ray.cluster.address import LOCAL, cluster_address, temporary_folder
-from selfreward_ray.errors import UserError
+from selfreward_ray.cluster.address import LOCAL, cluster_address
+from selfreward_ray.cluster.this_machine import check_this_machine
 from selfreward_ray.reporting.silence import doing
 from selfreward_ray.stopping import end_as_by_ctrl_c
-
-_LONGEST_SOCKET = 107
-"""Bytes of the path of a Unix socket, a limit of Linux."""
 
 
 @contextmanager
@@ -97,29 +92,3 @@ def _said_quietly() -> Iterator[Console]:
         finally:
             sys.stderr.flush()
             os.dup2(heard, 2)
-
-
-def check_this_machine() -> None:
-    """Raise `UserError` if Ray cannot start on this machine, for reasons of which it tells by a traceback."""
-    folder = temporary_folder()
-    session = f"session_{datetime.now():%Y-%m-%d_%H-%M-%S_%f}_{os.getpid()}"
-    socket = os.fsencode(f"{folder}/ray/{session}/sockets/plasma_store")
-    if len(socket) > _LONGEST_SOCKET:
-        name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
-        raise UserError(
-            f"{name}={folder} is too long for the paths of Ray's sockets, which would have {len(socket)} of at most "
-            f"{_LONGEST_SOCKET} bytes: set RAY_TMPDIR to a shorter folder, for example RAY_TMPDIR=/tmp"
-        )
-    place = Path(folder) / "ray"
-    there = next(folder for folder in (place, *place.parents) if folder.exists())
-    if not os.access(there, os.W_OK):
-        raise UserError(
-            f"{there} cannot be written to, where Ray keeps its sockets and logs: set RAY_TMPDIR to another folder "
-            "with a short path"
-        )
-    shared = Path("/dev/shm")  # noqa: S108 - the memory that processes share, and no temporary file
-    if not os.access(shared, os.W_OK):
-        raise UserError(
-            f"this machine has no {shared} to write to, in which Ray and the engines share memory: mount a tmpfs there "
-            "(in Docker --shm-size=8g, in Kubernetes an emptyDir of medium Memory)"
-        )

@@ -17,7 +17,7 @@ from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
 from selfreward_ray.models.found import Found, require_model
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.shipped import DEMO_MODEL
-from selfreward_ray.store.folder import Folder, absolute
+from selfreward_ray.store.folder import Folder, absolute, check_spelling
 from selfreward_ray.store.identity import ADAPTER_CONFIG
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -139,6 +139,7 @@ def _found(uri: str, weights: bool, progress: FetchProgress) -> Found:
         )
     if _HUB_NAME.fullmatch(uri):
         return _from_hub(uri, weights, progress)
+    check_spelling(uri)
     raise UserError(
         f"model {uri!r} is neither a local folder, nor a hub name (owner/name), nor a storage URI; check its spelling"
     )

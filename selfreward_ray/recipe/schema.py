@@ -126,6 +126,17 @@ class Prompts(RowReading):
         """The names of the filters that apply."""
         return frozenset(FILTER_PRESETS[self.filters] if isinstance(self.filters, str) else self.filters)
 
+    @property
+    def most_rounds(self) -> int:
+        """Number of rounds in the budget of one iteration, rounded up: the size of a round must not depend on the
+        budget, which may be raised later."""
+        return -(-(self.max_requests or 20 * self.count) // self.requests_per_round)
+
+    @property
+    def budget(self) -> int:
+        """Maximum number of proposal requests in an iteration, in whole rounds."""
+        return self.most_rounds * self.requests_per_round
+
 
 class Respond(Section):
     """Candidate replies to each prompt (section 2.2, step 2)."""
@@ -225,6 +236,22 @@ class Inference(Section):
         if self.nodes_per_replica > 1 and self.min_replicas != self.max_replicas:
             raise ValueError("nodes_per_replica above 1 needs min_replicas = max_replicas: such a pool does not grow")
         return self
+
+    @field_validator("engine")
+    @classmethod
+    def _of_the_engine_alone(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        decided = [name for name in ("model", "tokenizer") if name in engine]
+        if decided:
+            raise ValueError(
+                f"{decided[0]} is that of the model which a step asks; leave it out, and set the field model"
+            )
+        longest = engine.get("max_model_len")
+        if longest is not None and (type(longest) is not int or (longest < 1 and longest != -1)):
+            raise ValueError(
+                "max_model_len must be a whole number of tokens above 0, or -1 for what the GPU's memory holds, and "
+                f"is {longest!r}"
+            )
+        return engine
 
     @field_validator("env")
     @classmethod

@@ -30,6 +30,8 @@ _KINDS: dict[tuple[str, ...], str] = {
 
 _DATA = re.compile(r"\.(jsonl|ndjson|csv|tsv|parquet|arrow)(\.\w+)?$", re.IGNORECASE)
 """Endings of files of rows, packed or not. A recipe may be JSON, which is YAML too."""
+_LONGEST_SHOWN = 100
+"""Characters of a wrong value that a message shows."""
 
 
 class RecipeError(UserError):
@@ -151,13 +153,13 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except RepeatedKey as error:
         raise RecipeError(f"override {override!r}: {error}") from None
     except YAML_FAULTS:
-        raise RecipeError(f"override {override!r}: {text!r} is not a YAML value") from None
+        raise RecipeError(f"override {_shown(override)}: {_shown(text)} is not a YAML value") from None
 
 
 def _explain(detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     name = ".".join(location) or "recipe"
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
         known = _fields_at(location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
         meant = [".".join([*location[:-1], near[0]])] if near else _fields_named(location[-1])
@@ -171,10 +173,19 @@ def _explain(detail: Any) -> str:
     if kind is not None:
         message = f"must be {kind}{' or null' if _may_be_null(detail['loc']) else ''}"
     else:
-        message = detail["msg"].removeprefix("Value error, ")
+        message = re.sub("^(Value error, |Input should )", lambda at: "must " * at[0].startswith("I"), detail["msg"])
     # The values of a section are not shown: there may be many, and some may be secret.
-    got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+    got = "" if isinstance(detail["input"], dict) else f" (got {_shown(detail['input'])})"
     return f"recipe field {name!r}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a message, shortened if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _allowed(detail: Any) -> str:

@@ -9,6 +9,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.models.json_files import configuration
 from selfreward_ray.models.lengths import positions
 from selfreward_ray.models.local import without_weights
+from selfreward_ray.recipe.schema import ENDING_TOKENS
 from selfreward_ray.recipe.seed_data import SeedData
 from selfreward_ray.records import Dropped, RankedSet
 from selfreward_ray.seed.readers import Reading, read_seed
@@ -17,6 +18,8 @@ _MOST_SETS = 20_000
 """Sets that are looked at; no size grows beyond what they give."""
 _FEWEST_TO_JUDGE = 30
 """With fewer ranked sets there are no judging rows, and nothing is held out."""
+_FEWEST_POSITIONS = 8 * ENDING_TOKENS
+"""A recipe leaves an eighth of them to a verdict."""
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
 """Names of the hidden size in the configurations of architectures."""
 _LAYERS = ("num_hidden_layers", "n_layer")
@@ -61,6 +64,11 @@ def model_size(model: str) -> ModelSize:
             "vocab_size, max_position_embeddings); begin with a shipped recipe: selfreward recipe"
         )
     _, context = known
+    if context < _FEWEST_POSITIONS:
+        raise UserError(
+            f"model {model!r}: its config.json has {context} positions, too few for a judge to be shown a reply; name "
+            "a model with more"
+        )
     heads = text.get("num_attention_heads") or 1
     shared = (text.get("num_key_value_heads") or heads) / heads
     width = text.get("moe_intermediate_size") or text.get("intermediate_size") or 4 * hidden

@@ -59,7 +59,7 @@ def _check_place(out: str) -> None:
 
 def _place(side: str) -> str:
     """`side` as a reader in another folder can find it: a local one by its absolute path."""
-    return absolute(side) if Path(side).expanduser().exists() else side
+    return absolute(side) if Path(side).exists() else side
 
 
 def _figures(step: Step) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
+from selfreward_ray.prompts.demonstrations import demonstrations
 from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
-from selfreward_ray.prompts.filters import CUT_OFF, FILTER_OF, LENGTHS, TooSimilar, admit, first_refusal, length
+from selfreward_ray.prompts.filters import CUT_OFF, FILTER_OF, TooSimilar, admit
 from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
@@ -59,19 +60,13 @@ class Proposer:
             opened = self._open_rounds(
                 proposer_of(recipe), recipe.inference, recipe.seed,
                 round_rows=recipe.prompts.requests_per_round, row_tokens=job.row_tokens,
-                max_rounds=self._iterations * most_rounds(recipe.prompts), note=note,
+                max_rounds=self._iterations * recipe.prompts.most_rounds, note=note,
             )  # fmt: skip
             self._rounds = self._engines.enter_context(opened)
         return self._rounds.ask(job, requests)
 
     def faults(self) -> dict[str, float]:
         return self._rounds.summary() if self._rounds else {}
-
-
-def most_rounds(prompts: Prompts) -> int:
-    """Number of rounds in the budget of one iteration, rounded up: the size of a round must not depend on the budget,
-    which may be raised later."""
-    return -(-(prompts.max_requests or 20 * prompts.count) // prompts.requests_per_round)
 
 
 def propose_by_model(
@@ -86,19 +81,13 @@ def propose_by_model(
     """Write the prompts that are kept, and finish `step`. Raises `UserError` if the budget is spent before."""
     wanted = recipe.prompts
     examples = read_rows(seed_data, SftExample)
-    seeds = _demonstrable(examples)
-    if len(seeds) < wanted.seed_demonstrations:
-        raise UserError(
-            f"prompts: {seed_data.uri} has {len(seeds)} IFT prompts of {LENGTHS} that open a conversation, "
-            f"fewer than prompts.seed_demonstrations = {wanted.seed_demonstrations}; give more seeds, or lower it"
-        )
-    _check_filters(wanted, seeds)
+    seeds = demonstrations(examples, wanted, seed_data.uri)
     names = wanted.filter_names
     threshold = wanted.max_rouge_l if "similar" in names else None
     similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], threshold)
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
-    asked, budget = 0, most_rounds(wanted) * wanted.requests_per_round
+    asked, budget = 0, wanted.budget
     answers = _Answers(recipe, step.folder / "proposals", progress, proposer)
     while len(kept) < wanted.count:
         if asked == budget:
@@ -178,13 +167,6 @@ def _admitted(
     return Prompt(proposal.id, proposal.text) if reason is None else Dropped(proposal.id, "propose", reason)
 
 
-def _demonstrable(examples: list[SftExample]) -> list[str]:
-    """IFT prompts for use as demonstrations: of the length of new prompts, preceded at most by a system message, and
-    without tools."""
-    opening = [e.prompt for e in examples if e.tool_use is None and all(turn.role == "system" for turn in e.history)]
-    return [prompt for prompt in opening if length(prompt) is None]
-
-
 def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Folder]) -> Iterator[str]:
     """Prompts that a new one must not repeat: all of the seed data, also held-out ones, and of earlier iterations."""
     yield from (example.prompt for example in examples)
@@ -192,19 +174,6 @@ def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Fold
         yield from (ranked.prompt for ranked in read_rows(seed_data, RankedSet, table))
     for folder in earlier:
         yield from (prompt.text for prompt in read_rows(folder, Prompt))
-
-
-def _check_filters(wanted: Prompts, seeds: list[str]) -> None:
-    """Raise `UserError` if the filters would refuse nearly all seed prompts, before an engine is started."""
-    refused = Counter(reason for seed in seeds if (reason := first_refusal(seed, wanted.filter_names)))
-    if seeds and 10 * refused.total() >= 9 * len(seeds):
-        (reason, count), *_ = refused.most_common(1)
-        raise UserError(
-            f"prompts: the filters of prompts.filters refuse {refused.total()} of the {len(seeds)} seed prompts "
-            f"themselves, so they would refuse proposals like them: {count} {reason}, the filter {FILTER_OF[reason]}; "
-            "set prompts.filters=minimal, which suits any language, or list other filters, or give prompts of your own "
-            "with prompts.source=FILE"
-        )
 
 
 def _spent(wanted: Prompts, budget: int, kept: int, dropped: list[Dropped]) -> str:

@@ -79,6 +79,8 @@ def find_files(source: str, split: str | None, field: str) -> DataFiles | None:
         if re.search(r"[*?\[]", source):
             remedy = "give the folder, of which all files are read"
         raise RowError(f"{field}: cannot read {source}: there is no such file or folder; {remedy}")
+    if found == fs.FileType.Unknown:
+        raise RowError(f"{field}: cannot read {source}: it is neither a file nor a folder; write its rows to a file")
     return DataFiles(filesystem, [DataFile(path, source)])
 
 

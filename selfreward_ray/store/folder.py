@@ -1,7 +1,9 @@
 """Folders on disk or in an object store, by URI, through the same file systems that Ray uses."""
 
 import json
+import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,20 +14,45 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 
+_SUPPORTED = "; name a path on a disk, or a URI that begins with s3://, gs:// or abfss://"
 FILES_AT_A_TIME = 16
 """Files that are looked into side by side: an object store answers each after some milliseconds."""
 
 
 def absolute(uri: str) -> str:
-    """`uri` unchanged when it has a scheme, else the absolute local path, equal on every process of a node."""
-    return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+    """`uri` unchanged when it has a scheme, else the absolute local path, equal on every process of a node.
+
+    Raises `UserError` as `check_spelling` does.
+    """
+    check_spelling(uri)
+    return _absolute(uri)
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def same_place(uri: str) -> str:
     """The same text for every spelling of one place: relative or absolute, ``file://``, with ``..`` or slashes more."""
-    uri = absolute(uri.removeprefix("file://"))
+    uri = _absolute(uri.removeprefix("file://"))
     scheme, separator, path = uri.rpartition("://")
     return scheme + separator + posixpath.normpath(path)
+
+
+def check_spelling(uri: str) -> None:
+    """Raise `UserError` for a text that means a home folder or a URI, and that would be taken for a local path.
+
+    A path whose first part is there is what it seems.
+    """
+    first = uri.partition("/")[0]
+    if os.path.lexists(first):
+        return
+    if first.startswith("~"):
+        raise UserError(f"cannot open {uri!r}: only a shell expands {first}, and not behind =; write the whole path")
+    if re.match(r"\w+:(?!//)", uri):
+        raise UserError(
+            f"cannot open {uri!r}: a URI has // behind its scheme, as s3://bucket/path; write ./{uri} for a local path"
+        )
 
 
 @dataclass(frozen=True)
@@ -40,7 +67,7 @@ class Folder:
     def filesystem(self) -> tuple[fs.FileSystem, str]:
         """The file system and the path in it.
 
-        Raises `UserError` for a scheme that pyarrow does not know and for a URI that is not well-formed, and
+        Raises `UserError` for a scheme that is not supported and for a URI that is not well-formed, and
         `FileNotFoundError` for a bucket that cannot be found, which may be the network's fault: workers try again.
         """
         # In a file's URI both end the path; elsewhere options follow the "?".
@@ -49,18 +76,19 @@ class Folder:
             raise UserError(
                 f"cannot open storage {self.uri!r}: its path would end at the # or ?; write %23 for # and %3F for ?"
             )
+        if self.uri.startswith("hf://"):  # pyarrow would ask the hub's client, whose errors are of many kinds
+            raise UserError(f"cannot open storage {self.uri!r}: what is on the hub is named owner/name, without hf://")
+        place = absolute(self.uri)
         try:
-            filesystem, path = fs.FileSystem.from_uri(absolute(self.uri))
+            filesystem, path = fs.FileSystem.from_uri(place)
         except (ValueError, TypeError) as error:
-            remedy = "; write %20 for a space" if " " in self.uri else ""
-            if self.uri.lower().startswith(("http://", "https://")):
-                remedy = "; download it, and name the file"
-            raise UserError(f"cannot open storage {self.uri!r}: {error}{remedy}") from None
+            raise UserError(f"cannot open storage {self.uri!r}: {error}{_remedy(self.uri)}") from None
         except OSError as error:
             raise FileNotFoundError(
                 f"cannot open storage {self.uri!r} (does the bucket exist, and can this machine reach it?): {error}"
+                + (_SUPPORTED if self.uri.startswith("hdfs://") else "")
             ) from None
-        if not path or "\0" in path:
+        if not self.uri or not path or "\0" in path:
             raise UserError(f"cannot open storage {self.uri!r}: it names no bucket or folder")
         return filesystem, path
 
@@ -162,6 +190,18 @@ class Folder:
         filesystem, path = self.filesystem()
         if filesystem.get_file_info(path).type == fs.FileType.Directory:
             filesystem.delete_dir(path)
+
+
+def _remedy(uri: str) -> str:
+    """What to do about a URI that pyarrow does not understand."""
+    scheme = uri.partition("://")[0]
+    if " " in uri:
+        return "; write %20 for a space"
+    if scheme.lower() in ("http", "https"):
+        return "; download it, and name the file; a folder to write to is on a disk or in a bucket (s3://bucket/path)"
+    if scheme in ("abfs", "abfss"):
+        return f"; write {scheme}://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"
+    return "" if scheme in ("file", "s3", "gs", "gcs") else _SUPPORTED
 
 
 def _discard(filesystem: fs.FileSystem, path: str, stream: Any, error: BaseException) -> None:

@@ -1,12 +1,12 @@
 """LoRA: what is trained is a product of two thin matrices beside each weight (Hu et al. 2021, arXiv 2106.09685)."""
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.models.trained_parts import adapted
 from selfreward_ray.recipe.training import Lora
 from selfreward_ray.training.experts import adapt_experts, expert_weights, factors
 
@@ -86,24 +86,6 @@ def _targets(model: Any, wanted: tuple[str, ...]) -> tuple[list[str], list[tuple
     head = model.get_output_embeddings()
     linear = [name for name, module in model.named_modules() if type(module) in _LINEAR and module is not head]
     experts = expert_weights(model)
-    if not wanted:
-        return linear, list(experts.values())
-
-    def chosen(names: Any, target: str) -> list[str]:
-        return [name for name in names if name == target or name.endswith(f".{target}")]
-
-    for target in wanted:
-        if chosen([*linear, *experts], target):
-            continue
-        if not (found := [module for name, module in model.named_modules() if chosen([name], target)]):
-            _refuse(wanted, f"{target} is not found in the model")
-        of_head = head in found
-        _refuse(wanted, "only linear layers and experts can be trained" + (", and not the output head" * of_head))
-    return (
-        [name for target in wanted for name in chosen(linear, target)],
-        [experts[name] for target in wanted for name in chosen(experts, target)],
-    )
-
-
-def _refuse(targets: tuple[str, ...], reason: str) -> NoReturn:
-    raise UserError(f"training.lora.targets {list(targets)}: {reason}")
+    modules = {name: module for name, module in model.named_modules() if name}
+    chosen = adapted(wanted, [*linear, *experts], modules, [name for name, module in modules.items() if module is head])
+    return [name for name in chosen if name not in experts], [experts[name] for name in chosen if name in experts]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.models.trained_parts import no_router_loss
 from selfreward_ray.training.attention import Spans
 
 
@@ -24,10 +24,7 @@ def router_weight(config: Any, wanted: float | None) -> float:
     text = config.get_text_config()
     own = getattr(text, "router_aux_loss_coef", None)
     if own is None and wanted:
-        raise UserError(
-            f"training.router_loss is {wanted}, but models of type {text.model_type!r} have no router loss; set it to "
-            "null"
-        )
+        raise no_router_loss(wanted, text.model_type)
     return float((own if wanted is None else wanted) or 0.0)
 
 

@@ -4,6 +4,7 @@ Each is a command in a folder of its own, which has sound data, a copy of a soun
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -153,6 +154,12 @@ def cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def long_prompts(folder: Path) -> None:
+    """Seed prompts that can be shown to a model that proposes others."""
+    path = folder / "pairs.jsonl"
+    path.write_text(path.read_text().replace("What is", "What is the square of"))
+
+
 def after(*steps: Prepare) -> Prepare:
     def prepare(folder: Path) -> None:
         for step in steps:
@@ -277,6 +284,92 @@ RECIPE = [
         "is trained on prompts of this run",
         {"prompts.source": "model", "prompts.proposer": "run/M2/model"},
     ),
+    Mistake(
+        "recipe",
+        "a number at its limit",
+        "recipe field 'training.dropout': must be less than 1 (got 1)",
+        {"training.dropout": 1},
+    ),
+    Mistake("recipe", "no number", "recipe field 'dpo.beta': must be a finite number", {"dpo.beta": float("nan")}),
+    Mistake(
+        "recipe",
+        "a name that is a number",
+        "unknown recipe field '1'; known: ",
+        prepare=appended("recipe.yaml", "1: 2\n"),
+    ),
+    Mistake(
+        "recipe",
+        "thousands of brackets",
+        "recipe.yaml is not YAML: it is nested too deeply; write fewer",
+        prepare=written("recipe.yaml", "model: " + "[" * 5000),
+    ),
+    Mistake(
+        "recipe",
+        "thousands of digits",
+        "000… is not a YAML value",
+        arguments=(*_RUN, "run", "iterations=1" + "0" * 5000),
+    ),
+    Mistake(
+        "recipe",
+        "an adapter for a layer that is not there",
+        "training.lora.targets ['q_prj']: q_prj is not found in the model; name layers such as down_proj",
+        {"training.lora": {"rank": 8, "targets": ["q_prj"]}},
+    ),
+    Mistake(
+        "recipe",
+        "an adapter for the output head",
+        "only linear layers and experts can be trained, and not the output head",
+        {"training.lora": {"rank": 8, "targets": ["lm_head"]}},
+    ),
+    Mistake(
+        "recipe",
+        "a router loss of a model without routers",
+        "training.router_loss is 0.1, but models of type",
+        {"training.router_loss": 0.1},
+    ),
+    Mistake(
+        "recipe",
+        "more demonstrations than seed prompts",
+        "pairs.jsonl has 0 IFT prompts of 4 to 150 words",
+        {"prompts.source": "model"},
+    ),
+    Mistake(
+        "recipe",
+        "a misspelt argument of the engine",
+        "inference.engine.max_modle_len: the vLLM that is installed here has no such argument; did you mean 'max_model",
+        {"inference.engine": {"max_modle_len": 100}},
+    ),
+    Mistake(
+        "recipe",
+        "a length of the engine that is a text",
+        "max_model_len must be a whole number of tokens above 0, or -1",
+        {"inference.engine": {"max_model_len": "4k"}},
+    ),
+    Mistake(
+        "recipe",
+        "another model for the engine",
+        "recipe field 'inference.engine': model is that of the model which a step asks; leave it out",
+        {"inference.engine": {"model": "other"}},
+    ),
+    Mistake(
+        "recipe",
+        "one candidate, of which no pair can be made",
+        "respond.candidates is 1, and pairs.policy=best-worst makes a pair of two replies to a prompt; raise",
+        {"respond.candidates": 1},
+    ),
+    Mistake(
+        "recipe",
+        "candidates that are all the same",
+        "respond.sampling.temperature is 0, so that the 4 candidates for a prompt (respond.candidates) would be",
+        {"respond.sampling": {"temperature": 0}},
+    ),
+    Mistake(
+        "recipe",
+        "a budget smaller than what is wanted of it",
+        "prompts.max_requests allows 16 proposals (in rounds of 8), of which prompts.count=20 prompts cannot come",
+        {"prompts.source": "model", "prompts.max_requests": 10, "prompts.requests_per_round": 8},
+        prepare=long_prompts,
+    ),
 ]
 
 DATA = [
@@ -369,6 +462,21 @@ DATA = [
         "too few prompts for all iterations",
         "has 60 prompts that can be used, and 3 iterations of prompts.count=40 need 120",
         {"prompts.count": 40, "iterations": 3},
+    ),
+    Mistake("data", "an empty source", "cannot open storage ''", {"seed_data.source": ""}),
+    Mistake("data", "a home folder", "only a shell expands ~", {"seed_data.source": "~/pairs.jsonl"}),
+    Mistake(
+        "data",
+        "a pipe",
+        "cannot read pipe: it is neither a file nor a folder; write its rows to a file",
+        {"seed_data.source": "pipe"},
+        lambda folder: os.mkfifo(folder / "pipe"),
+    ),
+    Mistake(
+        "data",
+        "an address of the hub",
+        "what is on the hub is named owner/name, without hf://",
+        {"prompts.source": "hf://datasets/you/data"},
     ),
     Mistake(
         "data",
@@ -507,6 +615,7 @@ MODEL = [
         {"model": "https://host/v1#m"},
     ),
     Mistake("model", "a switch for thinking that it has not", "respond.thinking", {"respond.thinking": True}),
+    Mistake("model", "a home folder", "only a shell expands ~, and not behind =", {"model": "~/model"}),
     Mistake("model", "a judge that is not there", "model 'jugde' is neither", {"evaluation.judge": "jugde"}),
 ]
 
@@ -588,6 +697,22 @@ PLACES = [
         "folder data lacks train-00001-of-00002.jsonl",
         {"seed_data.source": "data"},
         prepare=written("data/train-00000-of-00002.jsonl", rows()),
+    ),
+    Mistake(
+        "machine",
+        "a temporary folder with a long path",
+        "is too long for the paths of Ray's sockets",
+        environment={"RAY_TMPDIR": "/tmp/" + "x" * 120},
+    ),
+    Mistake("store", "an empty place", "cannot open storage ''", arguments=(*_RUN, "")),
+    Mistake("store", "a home folder", "only a shell expands ~", arguments=(*_RUN, "~/runs/x")),
+    Mistake("store", "a URI without //", "a URI has // behind its scheme", arguments=(*_RUN, "s3:bucket/run")),
+    Mistake(
+        "store",
+        "the folder of the model",
+        "is the folder of the model itself; choose another --run-dir",
+        _COPY,
+        arguments=(*_RUN, "copy"),
     ),
     Mistake("store", "no bucket", "it names no bucket or folder", arguments=(*_RUN, "s3://")),
     Mistake("store", "a # in a path", "write %23 for #", arguments=(*_RUN, "file:///tmp/run#1")),

@@ -61,6 +61,17 @@ print([name for name in ("torch", "vllm", "ray.data", "transformers", "scipy.sta
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_locale_without_its_signs_does_not_end_it(tmp_path: Path, tiny_model: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "selfreward_ray", "check", written(tmp_path, tiny_model), "judge.rubric=ü"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "? recipe     unknown rubric '?'" in done.stdout
+
+
 def test_a_dead_storage_does_not_hold_the_process(tmp_path: Path, tiny_model: Path):
     """The server takes connections and says nothing; pyarrow would wait for it at the end of the process."""
     script = """

@@ -1,5 +1,6 @@
 """What a check says of data that it does not read whole: data sets of the hub, long files, and sets that fall short."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,24 @@ def test_of_long_files_the_beginning_is_read(tmp_path: Path, tiny_model: Path, m
     said = {about: [each.text for each in found if each.about == about] for about in ("seed data", "prompts")}
     assert said["seed data"][0].startswith(f"{source}: the first 10 rows of the format 'preference': ")
     assert said["prompts"] == [f"{source}: 10 of the 40 prompts that are needed in its first 10 rows"]
+
+
+def test_what_the_reading_of_rows_notes_is_said(tmp_path: Path, tiny_model: Path):
+    row = {"prompt": "What is {}?", "chosen": "It is.", "rejected": "No.", "colour": "red"}
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row).replace("{}", str(n)) + "\n" for n in range(40)))
+    source = str(tmp_path / "pairs.jsonl")
+    wanted = recipe(tiny_model, seed_data={"source": source}, prompts={"source": source, "count": 10})
+    found = check_run(wanted, None)
+    assert problems(found) == []
+    for about in ("seed data", "prompts"):
+        said = [finding.text for finding in found if finding.about == about]
+        assert any("not used by the format" in text and "'colour'" in text for text in said), about
+
+
+def test_prompts_that_repeat_others_are_counted(tmp_path: Path, tiny_model: Path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Why?"}\n' * 15 + '{"prompt": "How?"}\n' * 5)
+    wanted = {"source": str(tmp_path / "prompts.jsonl"), "count": 10}
+    found = check_run(recipe(tiny_model, prompts=wanted), None)
+    assert problems(found) == []
+    said = [finding.text for finding in found if finding.about == "prompts"]
+    assert said[1] == "18 of these prompts repeat an earlier one, and are answered again"

@@ -11,8 +11,10 @@ from pyarrow import fs
 from selfreward_ray.check import places
 from selfreward_ray.check.check import check_run, check_step, require
 from selfreward_ray.check.findings import Check, Finding, examine
+from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import machine_resources
 from selfreward_ray.errors import UserError
+from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.owner import owned
@@ -344,8 +346,55 @@ def test_a_fault_of_a_check_itself_is_not_swallowed():
         raise ZeroDivisionError
         yield
 
-    with pytest.raises(ZeroDivisionError):
-        examine([Check("nothing", broken)])
+    def found() -> Any:
+        yield UserError("of another check")
+        yield "a note"
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        examine([Check("nothing", broken), Check("model", found)])
+    assert raised.value.__notes__ == ["model: of another check"]
+
+
+def test_an_error_of_storage_has_a_remedy():
+    def found() -> Any:
+        yield OSError("When listing objects:\nno network")
+
+    (said,) = examine([Check("model", found)])
+    assert said.text == "When listing objects: no network; check its address, the network and your credentials"
+
+
+def test_a_model_whose_storage_does_not_answer_is_a_problem_of_the_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def offline(_: Folder) -> Any:
+        raise OSError("no network")
+
+    monkeypatch.setattr(Folder, "infos", offline)
+    found = check_run(recipe("s3://127.0.0.1/model?endpoint_override=127.0.0.1:1"), str(tmp_path / "run"))
+    said = [finding for finding in found if finding.problem]
+    assert [finding.about for finding in said] == ["model"]
+    assert said[0].text == "no network; check its address, the network and your credentials"
+
+
+def test_a_damaged_manifest_is_a_problem_of_the_runs_folder(tmp_path: Path, tiny_model: Path):
+    seed = Path(RunLayout(str(tmp_path / "run")).seed().uri)
+    seed.mkdir(parents=True)
+    (seed / "manifest.json").write_text("{")
+    found = [finding for finding in check_run(recipe(tiny_model), str(tmp_path / "run")) if finding.problem]
+    assert {finding.about for finding in found} == {"run folder"}
+
+
+def test_the_work_for_inputs_grows_with_the_steps(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each step that proposes names all before it."""
+
+    def looked_up(iterations: int) -> int:
+        asked: list[str] = []
+        monkeypatch.setattr("selfreward_ray.check.inputs.same_place", lambda uri: asked.append(uri) or uri)
+        wanted = recipe(tiny_model, iterations=iterations)
+        assert input_checks(wanted, plan(wanted, RunLayout("RUN"))) == []
+        return len(asked)
+
+    assert looked_up(60) < 2.2 * looked_up(30)
 
 
 def test_a_problem_that_two_checks_find_is_said_once():

@@ -119,7 +119,7 @@ def test_a_name_that_no_host_may_have_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_a_cluster_of_this_machine_is_asked_for_and_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    with pytest.raises(UserError, match="RAY_ADDRESS=auto: no Ray cluster runs here"):
+    with pytest.raises(UserError, match="RAY_ADDRESS=auto: no Ray cluster runs here: start one, or unset it"):
         cluster_address()
 
 

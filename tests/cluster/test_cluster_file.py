@@ -136,7 +136,7 @@ KUBERAY = "apiVersion: ray.io/v1\nkind: RayCluster\nspec: {workerGroupSpecs: [{g
         ("a: 1\n---\nb: 2\n", "has 2 YAML documents; `ray up` reads files of one"),
         ("a: [1\n", "is not YAML"),
         ("a: 0b_\n", "is not YAML: invalid literal for int"),
-        ("[" * 3000, "is not YAML: maximum recursion depth exceeded"),
+        ("[" * 3000, "is not YAML: it is nested too deeply; write fewer"),
         ("a: !!bool x\n", "is not YAML"),
     ],
 )

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from selfreward_ray.cluster import session
-from selfreward_ray.cluster.session import check_this_machine, joined
+from selfreward_ray.cluster.session import joined
+from selfreward_ray.cluster.this_machine import check_this_machine
 from selfreward_ray.errors import UserError
 
 

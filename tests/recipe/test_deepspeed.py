@@ -52,7 +52,7 @@ def zero(**settings: Any) -> dict[str, Any]:
             "'timers.qqq': unknown setting of DeepSpeed; known: throughput (got 5)",
         ),
         (zero(reduce_bucket_size="5e8"), "'zero_optimization.reduce_bucket_size': must be a whole number (got '5e8')"),
-        (zero(sub_group_size=0), "'zero_optimization.sub_group_size': input should be greater than 0 (got 0)"),
+        (zero(sub_group_size=0), "'zero_optimization.sub_group_size': must be greater than 0 (got 0)"),
         (
             zero(stage3_max_live_parameters=True),
             "'zero_optimization.stage3_max_live_parameters': must be a whole number (got True)",

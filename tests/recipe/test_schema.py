@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.recipe.text import RecipeError, parse_recipe
 
 LEAST = {"model": "m0"}
@@ -71,7 +72,7 @@ def test_a_default_is_the_papers_figure(field: str, figure: object):
             {"dpo": {"eft_weight": 0.5}, "seed_data": {"eft": 0}},
             "recipe field 'recipe': dpo.eft_weight needs EFT rows, but seed_data.eft is 0",
         ),
-        ({"dpo": {"beta": -1}}, "recipe field 'dpo.beta': input should be greater than 0 (got -1)"),
+        ({"dpo": {"beta": -1}}, "recipe field 'dpo.beta': must be greater than 0 (got -1)"),
         ({"dpo": {"beta": float("inf")}}, "recipe field 'dpo.beta'"),
         ({"respond": {"sampling": {"top_p": 1.5}}}, "recipe field 'respond.sampling.top_p'"),
         ({"iterations": "two"}, "recipe field 'iterations'"),
@@ -147,3 +148,14 @@ def test_filters_of_prompts_are_a_preset_or_a_list(filters: object, names: set[s
     recipe = parse_recipe(LEAST | {"prompts": {"filters": filters}})
     assert recipe.prompts.filter_names == names
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize("length", [1, 4096, -1, None])
+def test_a_length_of_the_engine_is_passed_on(length: int | None):
+    assert Inference(engine={"max_model_len": length}).engine == {"max_model_len": length}
+
+
+@pytest.mark.parametrize("length", ["4k", 2048.0, True, 0, -2])
+def test_a_length_of_the_engine_that_is_no_number_of_tokens_is_refused(length: object):
+    with pytest.raises(ValueError, match=f"max_model_len must be a whole number .* and is {length!r}"):
+        Inference(engine={"max_model_len": length})

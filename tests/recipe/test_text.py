@@ -121,7 +121,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: bytes | None
         ("training.dropout=no", "'training.dropout': must be a number or null (got False)"),
         (
             "iterations=99999999999999999999",
-            "'iterations': input should be less than or equal to 1000 (got 99999999999999999999)",
+            "'iterations': must be less than or equal to 1000 (got 99999999999999999999)",
         ),
     ],
 )

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.cluster.rehearsal.engine_arguments import engine_arguments, unknown_arguments
 from selfreward_ray.cluster.rehearsal.rehearse import rejections
 from selfreward_ray.cluster.rehearsal.shape import shape_of_recipe
+from selfreward_ray.inference.engine_arguments import engine_arguments, unknown_arguments
 from selfreward_ray.recipe.text import parse_recipe
 
 
@@ -22,7 +22,7 @@ def test_a_misspelt_argument_of_the_engine_is_rejected():
         "'max_model_len'?"
     ]
     assert unknown_arguments({"zzz": 1}) == [
-        "inference.engine.zzz: the vLLM that is installed here has no such argument"
+        "inference.engine.zzz: the vLLM that is installed here has no such argument; leave it out"
     ]
 
 

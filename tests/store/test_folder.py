@@ -181,9 +181,47 @@ def test_a_uri_of_which_a_part_would_be_cut_off_is_refused(uri: str):
         Folder(uri).filesystem()
 
 
-@pytest.mark.parametrize("uri", ["s3://", "a\0b"])
+@pytest.mark.parametrize("uri", ["s3://", "a\0b", ""])
 def test_a_uri_that_names_no_place_is_refused(uri: str):
     with pytest.raises(UserError, match="cannot open storage .* names no bucket or folder"):
+        Folder(uri).filesystem()
+
+
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("~/runs", "only a shell expands ~, and not behind =; write the whole path"),
+        ("~ada/runs", "only a shell expands ~ada, "),
+        ("s3:bucket/run", "a URI has // behind its scheme, .*; write ./s3:bucket/run for a local path"),
+        ("file:run", "a URI has // behind its scheme, "),
+    ],
+)
+def test_what_a_shell_or_a_uri_means_is_no_local_path(uri: str, remedy: str):
+    with pytest.raises(UserError, match=f"cannot open '{uri}': {remedy}"):
+        Folder(uri).filesystem()
+
+
+def test_a_path_whose_first_part_is_there_is_what_it_seems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("~ada", "run:1"):
+        (tmp_path / name).mkdir()
+    for name in ("~ada/x", "run:1/M1", "./run:2", str(tmp_path / "a:b")):
+        Folder(name).filesystem()
+
+
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("S3://b/r", "name a path on a disk, or a URI that begins with s3://, gs:// or abfss://"),
+        ("ftp://x/r", "name a path on a disk, or a URI"),
+        ("hdfs://127.0.0.1:1/r", "name a path on a disk, or a URI"),
+        ("abfss://container/r", "write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"),
+        ("s3://b/r?unheard=of", "unheard"),
+        ("hf://datasets/a/b", "what is on the hub is named owner/name, without hf://"),
+    ],
+)
+def test_a_uri_that_is_not_understood_has_a_remedy(uri: str, remedy: str):
+    with pytest.raises((UserError, FileNotFoundError), match=remedy):
         Folder(uri).filesystem()
 
 
@@ -210,9 +248,8 @@ def test_a_space_in_a_uri_is_written_as_percent_20(tmp_path: Path):
 
 def test_only_local_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/ada")
-    names = ["runs/1", "/runs/1", "~/runs", "s3://bucket/runs"]
-    assert [absolute(name) for name in names] == [f"{tmp_path}/runs/1", "/runs/1", "/home/ada/runs", "s3://bucket/runs"]
+    names = ["runs/1", "/runs/1", "s3://bucket/runs"]
+    assert [absolute(name) for name in names] == [f"{tmp_path}/runs/1", "/runs/1", "s3://bucket/runs"]
 
 
 def test_a_damaged_file_is_named(tmp_path: Path):

@@ -21,7 +21,6 @@ from rich.text import Text
 from selfreward_ray.cluster.capacity import explain_shortage, types_of
 from selfreward_ray.cluster.cluster_file import Shape
 from selfreward_ray.cluster.rehearsal.bucket import bucket
-from selfreward_ray.cluster.rehearsal.engine_arguments import unknown_arguments
 from selfreward_ray.cluster.rehearsal.keep import RAY_FOLDER, keep
 from selfreward_ray.cluster.rehearsal.made_up import write_prompts, write_rankings
 from selfreward_ray.cluster.rehearsal.raylets import raylets
@@ -32,6 +31,7 @@ from selfreward_ray.cluster.rehearsal.watch import surplus
 from selfreward_ray.cluster.requests import least_workers, replica_request
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
+from selfreward_ray.inference.engine_arguments import unknown_arguments
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import dump_recipe
