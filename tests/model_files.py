@@ -18,6 +18,7 @@ LLAMA_70B = LLAMA | {
     "vocab_size": 128_256, "hidden_size": 8192, "intermediate_size": 28_672, "num_hidden_layers": 80,
     "num_attention_heads": 64, "num_key_value_heads": 8,
 }  # fmt: skip
+_SPECIAL = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 ADDED = ("<|im_start|>", "<|im_end|>")
 
 
@@ -50,10 +51,14 @@ def write_shards(folder: Path, shapes: Shapes, count: int) -> list[Path]:
 def write_tokenizer(folder: Path, tokens: int = 38, added: tuple[str, ...] = ADDED) -> None:
     """A vocabulary of so many tokens, and after it the special ones in `added`."""
     vocabulary = {f"t{number}": number for number in range(tokens)}
-    special = [{"id": tokens + n, "content": token, "special": True} for n, token in enumerate(added)]
-    content = {"model": {"type": "BPE", "vocab": vocabulary, "merges": []}, "added_tokens": special}
+    special = [_SPECIAL | {"id": tokens + n, "content": token} for n, token in enumerate(added)]
+    content = {
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "t0"}, "added_tokens": special
+    }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": ADDED[1], "chat_template": CHATML}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": ADDED[1] if ADDED[1] in added else "t0", "chat_template": CHATML})
+    )
 
 
 def write_model(folder: Path, config: dict[str, Any] = LLAMA, shapes: Shapes | None = None, shards: int = 0) -> Path:

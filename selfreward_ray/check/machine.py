@@ -42,17 +42,20 @@ def check_cluster_file(file: str, recipe: Recipe, steps: Sequence[PlannedStep]) 
 
 def check_machine(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sentence]:
     """Whether Ray can start on this machine, which can hold each of `steps`, or, if a command joins a cluster, only
-    whether one answers there.
+    whether one answers there. Of steps that ask for nothing, nothing is looked at.
 
     Raises `UserError` if none does.
     """
+    requests = requests_of(recipe, steps)
+    if not requests:
+        return
     address = cluster_address()
     if address != LOCAL:
         yield f"the Ray cluster at {address}, which is asked for its nodes when it is joined"
         return
     yield from faults(check_this_machine)
     here = machine_resources()
-    for request in requests_of(recipe, steps):
+    for request in requests:
         asked = {name for bundle in request.bundles for name in bundle} & {"CPU", "GPU"}
         if asked <= here.keys():
             yield from _shortage(request, here)

@@ -14,8 +14,8 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.alignment import Ending, without_end
-from selfreward_ray.models.rendering import Asked, Renderer
-from selfreward_ray.models.spelling import Spelled, Speller
+from selfreward_ray.models.rendering import probe
+from selfreward_ray.models.spelling import Speller
 from selfreward_ray.models.template import ChatTemplate, TurnsRefused
 from selfreward_ray.models.tools import PROBE
 from selfreward_ray.records import ToolUse, Turn
@@ -58,17 +58,11 @@ class ChatCodec:
                 "tokenizer_config.json"
             )
         self._speller = Speller(self._tokenizer)
-        question = [{"role": "user", "content": "a"}]
-        around = self.template.around_reply(question, Spelled(()).fresh())
-        self._shown = self._speller.control_marks(*around, self.template.mark_texts)
-        self._renderer = Renderer(model, self.template, self._speller, self._tokenizer.eos_token)
-        switched = (None, True, False) if self.template.switch else (None,)
-        asked = [Asked(question, {"role": "assistant"}, [], thinking, Spelled(())) for thinking in switched]
-        shown = [self._renderer.replied(each, "b") for each in asked]
-        self._leads = {each.reply.removesuffix("b") for each in shown}
+        probed = probe(model, self.template, self._speller, self._tokenizer.eos_token)
+        self._renderer, self._shown, self._leads = probed.renderer, probed.shown, probed.leads
         self._headers = {*self._leads, *(part_thought(lead, self.template.marks).reply for lead in self._leads)}
-        self._end = shown[0].ending
-        self.end_id = self._end_id(shown[0].ending)
+        self._end = probed.replies[0].ending
+        self.end_id = self._end_id(self._end)
 
     def prompt_ids(
         self,

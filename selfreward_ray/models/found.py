@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.models.json_files import chat_templates, tokenizer_settings
+from selfreward_ray.models.json_files import chat_templates, read_text, tokenizer_settings
 from selfreward_ray.store.identity import ADAPTER_CONFIG
 
 _NO_DEFAULT_TOKENS = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
@@ -60,8 +60,7 @@ def require_model(model: Found) -> None:
 
 
 def _has_template_file(model: Found) -> bool:
-    file = model.folder / "chat_template.jinja"
-    return file.name in model.names and bool(file.read_text(encoding="utf-8").strip())
+    return bool((read_text(model.folder, model.uri, "chat_template.jinja") or "").strip())
 
 
 def _without_eos(settings: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyarrow import fs
@@ -22,10 +22,28 @@ _FIRST_BYTES = 128 * 2**10
 _LONGEST_HEADER = 100_000_000
 """Bytes; safetensors reads no longer ones."""
 _BITS = {
-    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
-    "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8,
+    "C64": 64, "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64,
+    "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
+_COMPARED = 1024
+"""Bytes at each end of two tensors that are compared."""
 _SAVE_AGAIN = "copy it again, or save the model again with save_pretrained"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a file."""
+
+    kind: str
+    """Its type as safetensors names it, for example ``BF16``."""
+    shape: tuple[int, ...]
+    place: tuple[int, int] | None = None
+    """Where its bytes begin and end in the file; None if that is not known."""
+
+
+Parsed = dict[str, Stored]
+"""The tensors of a file by their names."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +56,12 @@ class Headers:
     """Their types as safetensors names them, for example ``BF16``."""
     faults: tuple[str, ...]
     """What is wrong with the files, each with the remedy. The tensors of such files are missing above."""
+    places: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """File, first byte and end of tensors in a folder."""
 
 
 class Damaged(ValueError):
     """A file is missing, cut off, or no safetensors file."""
-
-
-Parsed = dict[str, tuple[str, tuple[int, ...]]]
-"""Type and shape of each tensor of a file."""
 
 
 def folder_headers(folder: Folder) -> Headers:
@@ -82,7 +98,7 @@ def hub_headers(name: str, names: Iterable[str], index: bytes | None) -> Headers
             parsed = huggingface_hub.parse_safetensors_file_metadata(name, file)
         except SafetensorsParsingError as error:
             raise Damaged(f"{file} is damaged ({error}); ask its owner to upload it again") from None
-        return {tensor: (info.dtype, tuple(info.shape)) for tensor, info in parsed.tensors.items()}
+        return {tensor: Stored(info.dtype, tuple(info.shape)) for tensor, info in parsed.tensors.items()}
 
     return _together(there, index, header)
 
@@ -92,6 +108,8 @@ def _together(names: set[str], index: bytes | None, header: Callable[[str], Pars
     there is one, and `header` reads one file and raises `Damaged`."""
     shapes: Shapes = {}
     types: dict[str, str] = {}
+    holders: dict[str, str] = {}
+    places: dict[str, tuple[str, int, int]] = {}
     try:
         listed = None if index is None else weight_map(index)
         files = _weight_files(names, listed)
@@ -112,11 +130,15 @@ def _together(names: set[str], index: bytes | None, header: Callable[[str], Pars
             if isinstance(found, Damaged):
                 faults.append(str(found))
                 continue
-            shapes |= {name: shape for name, (_, shape) in found.items()}
-            types |= {name: kind for name, (kind, _) in found.items()}
+            if twice := sorted(found.keys() & holders.keys()):
+                faults.append(f"{twice[0]} is in {holders[twice[0]]} and in {file}; {_SAVE_AGAIN}")
+            holders |= dict.fromkeys(found, file)
+            shapes |= {name: stored.shape for name, stored in found.items()}
+            types |= {name: stored.kind for name, stored in found.items()}
+            places |= {name: (file, *stored.place) for name, stored in found.items() if stored.place}
             if lost := sorted({name for name, where in (listed or {}).items() if where == file} - found.keys()):
                 faults.append(f"{file} has no {lost[0]}, which {INDEX} names in it; {_SAVE_AGAIN}")
-    return Headers(shapes, types, tuple(faults))
+    return Headers(shapes, types, tuple(faults), places)
 
 
 def _weight_files(names: set[str], listed: dict[str, str] | None) -> list[str]:
@@ -139,7 +161,11 @@ def _strays(names: set[str], files: set[str], indexed: bool) -> Iterator[str]:
 
 def weight_map(index: bytes) -> dict[str, str]:
     """The file of each tensor, by the content of an index. Raises `ValueError` for a damaged one."""
-    match json.loads(index):
+    try:
+        content = json.loads(index)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    match content:
         case {"weight_map": dict(listed)} if listed and all(isinstance(name, str) for name in listed.values()):
             return listed
     raise ValueError("it has no weight_map of file names")
@@ -158,25 +184,56 @@ def _stored_header(filesystem: fs.FileSystem, info: fs.FileInfo) -> Parsed:
         if 8 + length > len(begin):
             begin += file.read_at(8 + length - len(begin), len(begin))
     try:
-        parsed, end = _parsed(json.loads(begin[8 : 8 + length]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        parsed = _parsed(json.loads(begin[8 : 8 + length]), 8 + length)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"the header of {name} is damaged ({error}); {_SAVE_AGAIN}") from None
-    if size != 8 + length + end:
-        what = "cut off" if size < 8 + length + end else "damaged"
-        raise Damaged(f"{name} is {what}: it has {size} bytes, and {8 + length + end} by its header; {_SAVE_AGAIN}")
+    end = max((stored.place[1] for stored in parsed.values() if stored.place), default=8 + length)
+    if size != end:
+        what = "cut off" if size < end else "damaged"
+        raise Damaged(f"{name} is {what}: it has {size} bytes, and {end} by its header; {_SAVE_AGAIN}")
     return parsed
 
 
-def _parsed(header: dict[str, Any]) -> tuple[Parsed, int]:
-    """The tensors of a header, and how many bytes they take in the file."""
+def _parsed(header: Any, first: int) -> Parsed:
+    """The tensors of a header, in a file whose data begins at byte `first`. Raises `ValueError`, or another error of
+    wrong types, unless they fill the file one after another, as safetensors requires."""
+    if not isinstance(header, dict):
+        raise ValueError("it is no JSON object")
+    said = header.pop("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ValueError("its __metadata__ is no map of texts")
     parsed: Parsed = {}
-    ends = [0]
     for name, value in header.items():
-        if name == "__metadata__":
-            continue
-        kind, shape, (begin, end) = str(value["dtype"]), tuple(map(int, value["shape"])), value["data_offsets"]
-        if kind in _BITS and end - begin != math.prod(shape) * _BITS[kind] // 8:
-            raise ValueError(f"{name} has {end - begin} bytes, but the shape {list(shape)} of {kind}")
-        parsed[name] = (kind, shape)
-        ends.append(end)
-    return parsed, max(ends)
+        kind, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
+        if any(
+            not isinstance(number, int) or isinstance(number, bool) or number < 0 for number in (*shape, begin, end)
+        ):
+            raise ValueError(f"{name} has the shape {shape} at {[begin, end]}, which are no whole numbers from 0")
+        if kind not in _BITS:
+            raise ValueError(f"{name} has the type {kind!r}, which safetensors does not know")
+        if end - begin != math.prod(shape) * _BITS[kind] // 8:
+            raise ValueError(f"{name} has {end - begin} bytes, but the shape {shape} of {kind}")
+        parsed[name] = Stored(kind, tuple(shape), (first + begin, first + end))
+    last = first
+    for name, stored in sorted(parsed.items(), key=lambda each: each[1].place or ()):
+        begin, end = stored.place or (last, last)
+        if begin != last:
+            raise ValueError(f"{name} begins at byte {begin}, and what is before it ends at {last}")
+        last = end
+    return parsed
+
+
+def differ(folder: Folder, headers: Headers, one: str, other: str) -> bool:
+    """Whether two tensors of the same shape and type have other values in `folder`, by the bytes at their ends. False
+    where their places are not known."""
+    if headers.types[one] != headers.types[other] or not {one, other} <= headers.places.keys():
+        return False
+    filesystem, path = folder.filesystem()
+
+    def ends(name: str) -> tuple[bytes, bytes]:
+        file, begin, end = headers.places[name]
+        count = min(_COMPARED, end - begin)
+        with filesystem.open_input_file(f"{path}/{file}") as opened:
+            return opened.read_at(count, begin), opened.read_at(count, end - count)
+
+    return ends(one) != ends(other)

@@ -1,5 +1,7 @@
 """Kinds of models that cannot take part, told from the configuration alone."""
 
+import difflib
+import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,7 +39,8 @@ _UNTRAINED = {
 def no_language_model(config: Mapping[str, Any]) -> str | None:
     """Why a model cannot continue a text by itself, with the remedy; None if it can, or nothing tells."""
     kind = str(config.get("model_type"))
-    named = [str(name) for name in config.get("architectures") or ()]
+    listed = config.get("architectures")
+    named = [str(name) for name in listed] if isinstance(listed, list) else []
     if any(config.get(key) for key in _MODALITIES):
         return (
             f"it is a model of images or sound (model_type {kind!r}), and only text models are trained and asked here; "
@@ -47,21 +50,54 @@ def no_language_model(config: Mapping[str, Any]) -> str | None:
         return f"it is an encoder with a decoder (model_type {kind!r}); name a decoder-only model"
     if kind in _ENCODERS and not config.get("is_decoder"):
         return f"it is an encoder (model_type {kind!r}), which generates nothing; name a decoder-only model"
-    if config.get("auto_map") and not _is_known(kind):
+    if config.get("auto_map") and kind not in (_known_types() or {kind}):
         return f"it needs code of its own (model_type {kind!r}), which is not run here; name one that transformers has"
     if named and not any(name.endswith(_GENERATING) for name in named):
         return f"it is a {named[0]}, which has no output head that generates; name the ForCausalLM model of its kind"
     return None
 
 
-def _is_known(kind: str) -> bool:
-    """Whether transformers has models of this type; True if that cannot be told without importing it."""
+def unknown_type(config: Mapping[str, Any]) -> str | None:
+    """Why transformers has no model of this type, with the remedy; None if it has one."""
+    kind, known = config["model_type"], _known_types()
+    if not known or kind in known:
+        return None
+    near = difflib.get_close_matches(kind.lower(), sorted(known), n=1)
+    return (
+        f"its config.json has model_type {kind!r}, which transformers does not know"
+        f"{f' (did you mean {near[0]}?)' if near else ''}; correct it, or name a model of another family"
+    )
+
+
+def own_tokenizer(settings: Mapping[str, Any]) -> str | None:
+    """Why a tokenizer with these `settings` needs code of its own, with the remedy; None if it needs none."""
+    name, known = settings.get("tokenizer_class"), _source("tokenization_auto.py")
+    if (
+        not settings.get("auto_map")
+        or not isinstance(name, str)
+        or not known
+        or f'"{name.removesuffix("Fast")}' in known
+    ):
+        return None
+    return (
+        f"its tokenizer needs code of its own (tokenizer_class {name!r}), which is not run here; remove auto_map from "
+        "its tokenizer_config.json if its tokenizer.json is enough, or name another model"
+    )
+
+
+def _known_types() -> frozenset[str]:
+    """The types of models that transformers has; none if that cannot be told without importing it."""
+    return frozenset(re.findall(r'\("([^"]+)", ', _source("auto_mappings.py")))
+
+
+def _source(name: str) -> str:
+    """A file of transformers' that maps names to classes; empty if there is no such file."""
     found = find_spec("transformers")
     for place in (found and found.submodule_search_locations) or ():
-        types = Path(place) / "models" / "auto" / "auto_mappings.py"
-        if types.is_file():
-            return f'("{kind}", ' in types.read_text(encoding="utf-8")
-    return True
+        file = Path(place) / "models" / "auto" / name
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    return ""
 
 
 def quantized(config: Mapping[str, Any], names: frozenset[str], types: Mapping[str, str]) -> str | None:
@@ -82,6 +118,9 @@ def untrainable(config: Mapping[str, Any], max_tokens: int) -> Iterator[str]:
     """What keeps a model from being trained on sequences of up to `max_tokens`, as training itself says it."""
     kind = config.get("model_type")
     yield from (reason for reason, kinds in _UNTRAINED.items() if kind in kinds)
+    attending, count = config.get("full_attn_idxs"), config.get("num_hidden_layers", 0)
+    if isinstance(attending, list) and len(attending) < count and not config.get("layer_types"):
+        yield "layers that are not attention over whole sequences (those beside full_attn_idxs)"
     if kind not in _UNTRAINED[_RECURRENT]:
         yield from obstacles(config, max_tokens)
     if config.get("final_logit_softcapping") is not None:

@@ -8,6 +8,7 @@ from selfreward_ray.recipe.schema import Recipe
 
 _FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 """Names of the number of positions."""
+_HEADS, _LAYERS = ("num_attention_heads", "n_head"), ("num_hidden_layers", "n_layer")
 _SCALED = ("linear", "dynamic")
 """Types of rotary embeddings whose configuration has the positions before they are scaled."""
 _CPU_HEADS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
@@ -73,6 +74,29 @@ def head_fault(config: Mapping[str, Any], recipe: Recipe) -> str | None:
         f"it has attention heads of {size} values, and vLLM on CPUs knows {', '.join(map(str, _CPU_HEADS))}; name "
         "another model, or sample on GPUs"
     )
+
+
+def split_fault(config: Mapping[str, Any], recipe: Recipe) -> str | None:
+    """Why a replica of `recipe` cannot split the model among its GPUs and nodes, with the remedy; None if it can."""
+    if "hf_overrides" in recipe.inference.engine:
+        return None
+    gpus, stages = recipe.inference.gpus_per_replica, recipe.inference.nodes_per_replica
+    heads, layers = (_first(config, names) for names in (_HEADS, _LAYERS))
+    if gpus and heads and heads % gpus:
+        return (
+            f"it has {heads} attention heads, which vLLM cannot split among {gpus} GPUs; set "
+            f"inference.gpus_per_replica to a divisor of {heads}"
+        )
+    if layers and stages > layers:
+        return (
+            f"it has {layers} layers, too few for {stages} stages of a pipeline; set inference.nodes_per_replica="
+            f"{layers} or less"
+        )
+    return None
+
+
+def _first(config: Mapping[str, Any], names: Collection[str]) -> int | None:
+    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
 
 
 def _context(config: Mapping[str, Any], recipe: Recipe) -> int | None:

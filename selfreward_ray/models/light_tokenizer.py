@@ -4,21 +4,23 @@ import json
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jinja2
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from selfreward_ray.models.json_files import chat_templates, tokenizer_settings
-from selfreward_ray.models.vocabulary import Added, Vocabulary, read_vocabulary
+from selfreward_ray.models.json_files import chat_template, tokenizer_settings
+from selfreward_ray.models.vocabulary import NAMED, Vocabulary, read_vocabulary
 
-_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+if TYPE_CHECKING:
+    from tokenizers import AddedToken
 
 
 class LightTokenizer:
-    """What `ChatTemplate` asks of transformers' tokenizers, for the `folder` of the model `uri`, which messages name.
+    """What `ChatTemplate` and `probe` ask of transformers' tokenizers, for the `folder` of the model `uri`, which
+    messages name.
 
     Raises `UserError` for a damaged file of settings.
     """
@@ -31,31 +33,46 @@ class LightTokenizer:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Raises `UserError` for a damaged file."""
-        return read_vocabulary(self._folder, self._uri)
+        return read_vocabulary(self._folder, self._uri, self.settings)
 
     @property
-    def added_tokens_decoder(self) -> dict[int, Added]:
-        return {token.id: token for token in self.vocabulary.added}
+    def added_tokens_decoder(self) -> "dict[int, AddedToken]":
+        return self.vocabulary.added
+
+    @property
+    def eos_token(self) -> str | None:
+        return self._named.get("eos_token")
+
+    @property
+    def unk_token_id(self) -> int | None:
+        return self._ids.get(self._named.get("unk_token", ""))
+
+    def convert_tokens_to_ids(self, token: str) -> int | None:
+        return self._ids.get(token)
 
     def get_chat_template(self) -> str:
         """Raises `ValueError` if there is none."""
-        file = self._folder / "chat_template.jinja"
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
-        templates = chat_templates(self.settings)
-        if "default" not in templates:
+        template = chat_template(self._folder, self._uri, self.settings)
+        if template is None:
             raise ValueError("no chat template")
-        return templates["default"]
+        return template
 
     def apply_chat_template(
         self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool, **variables: Any
     ) -> str:
         """The conversation as text. Raises what Jinja raises."""
         assert not tokenize
-        tokens = {name: _text(self.settings[name]) for name in _TOKENS if self.settings.get(name)}
-        values = {"tools": None, "documents": None, **tokens, **variables}
+        values = {"tools": None, "documents": None, **self._named, **variables}
         template = _environment().from_string(self.get_chat_template())
         return template.render(messages=messages, add_generation_prompt=add_generation_prompt, **values)
+
+    @cached_property
+    def _named(self) -> dict[str, str]:
+        return {name: _text(self.settings[name]) for name in NAMED if self.settings.get(name)}
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token.content: number for number, token in self.added_tokens_decoder.items()}
 
 
 def _text(token: Any) -> str:

@@ -98,7 +98,7 @@ def _base_and_rank(adapter: Found) -> tuple[str, int]:
     uri = adapter.uri
     try:
         config = json.loads((adapter.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"adapter {uri!r}: its {ADAPTER_CONFIG} is not JSON ({error}); save it again with peft"
         ) from None
@@ -132,6 +132,8 @@ def _found(uri: str, weights: bool, progress: FetchProgress) -> Found:
     folder = Path(Folder(uri).filesystem()[1] if "://" in uri else uri)
     if folder.is_dir():
         return Found(uri, folder, _names(folder))
+    if folder.is_file():
+        raise UserError(f"model {uri!r} is a file; name its folder: {folder.parent}")
     if uri == DEMO_MODEL:
         raise UserError(
             f"there is no model {uri!r} in {Path.cwd()}; fetch it there: selfreward fetch-demo-model; or name another "

@@ -61,6 +61,36 @@ class Rendered:
     ending: Ending
 
 
+@dataclass(frozen=True)
+class Probed:
+    """What a template writes around a reply, with each setting of its switch for thinking."""
+
+    renderer: "Renderer"
+    shown: set[str]
+    """The tokens around a reply that the tokenizer shows as text."""
+    replies: list[Rendered]
+    leads: set[str]
+    """What the model writes after a prompt and before a reply."""
+
+
+def probe(model: Path | str, template: ChatTemplate, speller: Speller, eos: str | None) -> Probed:
+    """Render a question and a reply as `Renderer` does, which tells `speller` what ends a turn.
+
+    Raises `TurnsRefused` if the template does not show both as they are, or what it writes before the reply does not
+    go on from what it writes to ask for one.
+    """
+    question, reply = "qZq", "zQz"  # which no template writes, and which every change of case changes
+    asked = [{"role": "user", "content": question}]
+    around = template.around_reply(asked, Spelled(()).fresh())
+    shown = speller.control_marks(*around, template.mark_texts)
+    renderer = Renderer(model, template, speller, eos)
+    switched = (None, True, False) if template.switch else (None,)
+    replies = [
+        renderer.replied(Asked(asked, {"role": "assistant"}, [], thinking, Spelled(())), reply) for thinking in switched
+    ]
+    return Probed(renderer, shown, replies, {each.reply.removesuffix(reply) for each in replies})
+
+
 class Renderer:
     """Renders conversations with the `template` of a `model`, which messages name.
 
@@ -68,7 +98,7 @@ class Renderer:
     token.
     """
 
-    def __init__(self, model: Path, template: ChatTemplate, speller: Speller, eos: str):
+    def __init__(self, model: Path | str, template: ChatTemplate, speller: Speller, eos: str | None):
         self._model = model
         self._template = template
         self._speller = speller

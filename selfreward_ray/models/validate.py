@@ -13,16 +13,18 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.architectures import FAMILIES
-from selfreward_ray.models.architectures.parts import Family, UnknownSize, shapes_of
+from selfreward_ray.models.architectures.parts import Family, Sizes, UnknownSize, shapes_of
+from selfreward_ray.models.fields import wrong_fields
 from selfreward_ray.models.fit import Shapes, is_computed, misfit
 from selfreward_ray.models.found import Found
-from selfreward_ray.models.headers import INDEX, Headers, folder_headers, hub_headers
-from selfreward_ray.models.json_files import configuration
-from selfreward_ray.models.kinds import no_language_model, quantized, untrainable
-from selfreward_ray.models.lengths import head_fault, longest_training, too_long
+from selfreward_ray.models.headers import INDEX, Headers, differ, folder_headers, hub_headers
+from selfreward_ray.models.json_files import chat_template, configuration, read_object
+from selfreward_ray.models.kinds import no_language_model, own_tokenizer, quantized, unknown_type, untrainable
+from selfreward_ray.models.lengths import head_fault, longest_training, split_fault, too_long
 from selfreward_ray.models.light_tokenizer import LightTokenizer
 from selfreward_ray.models.local import without_weights
-from selfreward_ray.models.spelling import PRIVATE
+from selfreward_ray.models.rendering import probe
+from selfreward_ray.models.spelling import Speller
 from selfreward_ray.models.template import ChatTemplate
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder
@@ -67,15 +69,23 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
     if problem := no_language_model(model.config):
         yield problem
         return
+    if wrong := list(wrong_fields(model.config)):
+        yield from wrong
+        return
     headers = _headers(model.found)
     how = quantized(model.config, model.found.names, headers.types)
     if how and trained:
         yield f"its weights are quantized ({how}), and cannot be trained; name the model in bfloat16 or float32"
         return
+    if trained and (problem := unknown_type(model.config)):
+        yield problem
     yield from headers.faults
     if model.family is not None and not headers.faults and not how:
-        yield from _weights(model.family, model.config, headers.shapes)
+        yield from _weights(model.family, model, headers)
+    if problem := own_tokenizer(model.tokenizer.settings):
+        yield problem
     yield from _ids(model)
+    yield from _generation(model)
     config = {**(model.family.defaults if model.family else {}), **model.config}
     try:
         if trained:
@@ -83,8 +93,8 @@ def _problems(model: _Model, recipe: Recipe | None, trained: bool, asked: Collec
             yield from (f"it cannot be trained here: it has {_remedied(why)}" for why in untrainable(config, longest))
         if recipe is not None:
             yield from too_long(config, recipe, trained, asked)
-            if asked and (problem := head_fault(config, recipe)):
-                yield problem
+            if asked:
+                yield from filter(None, (head_fault(config, recipe), split_fault(config, recipe)))
     except (ValueError, TypeError) as error:
         yield f"its config.json has a value of another type than is meant ({error}); copy it again"
 
@@ -96,27 +106,44 @@ def _remedied(reason: str) -> str:
 
 def _headers(model: Found) -> Headers:
     if "://" in model.uri or Path(model.uri).is_dir():
-        return folder_headers(Folder(model.uri))
+        return folder_headers(_folder(model))
     import huggingface_hub
 
     if huggingface_hub.is_offline_mode():  # what the hub's client has kept
-        return folder_headers(Folder(str(model.folder)))
+        return folder_headers(_folder(model))
     index = (model.folder / INDEX).read_bytes() if INDEX in model.names else None
     return hub_headers(model.uri, model.names, index)
 
 
-def _weights(family: Family, config: Mapping[str, Any], stored: Shapes) -> Iterator[str]:
-    """Problems of the weights: those that are missing, left over, of another shape, or have names without a prefix."""
+def _folder(model: Found) -> Folder:
+    """Where the weights of a model are that is not only on the hub."""
+    return Folder(model.uri if "://" in model.uri or Path(model.uri).is_dir() else str(model.folder))
+
+
+def _weights(family: Family, model: _Model, headers: Headers) -> Iterator[str]:
+    """Problems of the weights: those that are missing, left over, of another shape, or have names without a prefix, and
+    an output head that is stored and not used."""
+    config = model.config
     try:
         needed = shapes_of(family, config)
     except UnknownSize as error:
         yield f"{error}, which its architecture {config['model_type']} needs; copy the file that save_pretrained wrote"
         return
-    found = {_named(name, family, needed): shape for name, shape in stored.items()}
+    stored = {_named(name, family, needed): name for name in headers.shapes}
+    found = {name: headers.shapes[own] for name, own in stored.items()}
+    head, table = f"{family.head}.weight", next(iter(family.beside(Sizes({**family.defaults, **config}))))
+    unused = {head: needed[table]} if head not in needed else {}  # the embeddings are the head
     left_over = {name for name in found.keys() - needed.keys() if not _is_unused(name, family, config)}
-    shapes = {name: (found[name], needed[name]) for name in found.keys() & needed.keys() if found[name] != needed[name]}
+    shapes = {
+        name: (found[name], shape) for name, shape in (needed | unused).items() if found.get(name, shape) != shape
+    }
     if problem := misfit(needed.keys() - found.keys(), left_over, shapes):
         yield problem
+    elif unused and head in stored and differ(_folder(model.found), headers, stored[head], stored[table]):
+        yield (
+            f"its config.json has tie_word_embeddings true, but its {head} has other values than its {table}, so that "
+            f"training and vLLM may use different ones; set tie_word_embeddings to false, or remove {head}"
+        )
 
 
 def _named(name: str, family: Family, needed: Shapes) -> str:
@@ -150,20 +177,36 @@ def _ids(model: _Model) -> Iterator[str]:
 
 def _texts(model: _Model) -> str:
     """Texts that name the special tokens that are used."""
-    file = model.found.folder / "chat_template.jinja"
-    used = [model.tokenizer.settings.get(key) for key in ("chat_template", "eos_token", "bos_token")]
-    return json.dumps(used, ensure_ascii=False) + (file.read_text(encoding="utf-8") if file.is_file() else "")
+    settings = model.tokenizer.settings
+    template = chat_template(model.found.folder, model.found.uri, settings) or ""
+    used = [settings.get(name) for name in ("eos_token", "bos_token") if name == "eos_token" or name in template]
+    return json.dumps(used, ensure_ascii=False) + template
+
+
+def _generation(model: _Model) -> Iterator[str]:
+    """Problems of the ids at which vLLM ends replies: an ordinary word of the vocabulary would cut them."""
+    found = model.found
+    listed = read_object(found.folder, found.uri, "generation_config.json").get("eos_token_id")
+    for number in listed if isinstance(listed, list) else [listed] * (listed is not None):
+        word = model.tokenizer.vocabulary.words.get(number) if isinstance(number, int) else None
+        if not isinstance(number, int) or isinstance(number, bool):
+            yield (
+                f"its generation_config.json has eos_token_id {number!r}, which is no id; name the id of its end token"
+            )
+        elif word is not None:
+            yield (
+                f"its generation_config.json has eos_token_id {number}, the ordinary token {word!r}, at which vLLM "
+                "would cut replies; name the ids of its end tokens alone"
+            )
 
 
 def _template(model: _Model, recipe: Recipe | None, asked: Collection[str]) -> Iterator[str]:
-    """Problems of the chat template, with the model's name: it must show a conversation of two turns, and have a switch
-    for thinking where `recipe` turns it on or off."""
-    asking = [{"role": "user", "content": "a"}]
+    """Problems of the chat template, with the model's name: it must do for a conversation of two turns what `ChatCodec`
+    asks of it, and have a switch for thinking where `recipe` turns it on or off."""
     fields = [f"{name}.thinking" for name in sorted(asked) if recipe and getattr(recipe, name).thinking is not None]
     try:
         template = ChatTemplate(model.found.uri, model.tokenizer)
-        template.render(asking, prompt=True)
-        template.around_reply(asking, chr(PRIVATE.start))
+        probe(model.found.uri, template, Speller(model.tokenizer), model.tokenizer.eos_token)
         if fields:
             template.require_switch(fields)
     except UserError as error:

@@ -116,6 +116,18 @@ def changed(name: str, **values: Any) -> Prepare:
     return prepare
 
 
+def replaced(name: str, before: str, after: str) -> Prepare:
+    """Replace a part of a text file of the copied model."""
+
+    def prepare(folder: Path) -> None:
+        path = folder / "copy" / name
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after))
+
+    return prepare
+
+
 def tensors(change: Callable[[dict[str, Any]], object]) -> Prepare:
     """Change the tensors of the copied model by name."""
 
@@ -607,6 +619,77 @@ MODEL = [
         "its config.json is not JSON",
         _COPY,
         written("copy/config.json", "{"),
+    ),
+    Mistake(
+        "model",
+        "a configuration with a misspelt type",
+        "has model_type 'llamma', which transformers does not know (did you mean llama?)",
+        _COPY,
+        changed("config.json", model_type="llamma"),
+    ),
+    Mistake(
+        "model",
+        "a number that is written as a text",
+        'its config.json has max_position_embeddings "2048", and it must be a whole number above 0',
+        _COPY,
+        changed("config.json", max_position_embeddings="2048"),
+    ),
+    Mistake(
+        "model",
+        "a configuration that is a folder",
+        "its config.json is no file, but a folder, a pipe or a broken link",
+        _COPY,
+        after(removed("config.json"), written("copy/config.json/x", "")),
+    ),
+    Mistake("model", "a weight file", "is a file; name its folder: copy", {"model": "copy/model.safetensors"}),
+    Mistake(
+        "model",
+        "an end token that the vocabulary lacks",
+        "gives '<|end|>' the id 400, and it has embeddings for 400 ids",
+        _COPY,
+        changed("tokenizer_config.json", eos_token="<|end|>"),
+    ),
+    Mistake(
+        "model",
+        "a tokenizer that is none",
+        "its tokenizer.json cannot be loaded (",
+        _COPY,
+        written("copy/tokenizer.json", "{}"),
+    ),
+    Mistake(
+        "model",
+        "replies that end at an ordinary word",
+        "its generation_config.json has eos_token_id 50, the ordinary token",
+        _COPY,
+        changed("generation_config.json", eos_token_id=[1, 50]),
+    ),
+    Mistake(
+        "model",
+        "a chat template in another encoding",
+        "its chat_template.jinja is not UTF-8 (",
+        _COPY,
+        written("copy/chat_template.jinja", "ü".encode("latin-1")),
+    ),
+    Mistake(
+        "model",
+        "a chat template that changes the messages",
+        "does not show each message of user",
+        _COPY,
+        replaced("chat_template.jinja", "message['content']", "message['content'] | upper"),
+    ),
+    Mistake(
+        "model",
+        "a chat template that asks for another speaker",
+        "replies cannot be trained with the chat template of copy",
+        _COPY,
+        replaced("chat_template.jinja", "<|im_start|>assistant", "<|im_start|>bot"),
+    ),
+    Mistake(
+        "model",
+        "a head beside tied embeddings",
+        "its lm_head.weight has other values than its model.embed_tokens.weight",
+        _COPY,
+        changed("config.json", tie_word_embeddings=True),
     ),
     Mistake(
         "model",

@@ -80,7 +80,14 @@ def header(folder: Path, text: bytes, length: int | None = None) -> None:
     (folder / "model-00002-of-00003.safetensors").write_bytes((length or len(text)).to_bytes(8, "little") + text)
 
 
+def two(first: list[int], second: list[Any], **changes: Any) -> bytes:
+    """A header of the tensors a and b."""
+    a = {"dtype": "F32", "shape": [1], "data_offsets": first}
+    return json.dumps({"a": a, "b": a | {"data_offsets": second} | changes}).encode()
+
+
 SECOND = "model-00002-of-00003.safetensors"
+DAMAGED = f"the header of {SECOND} is damaged"
 DAMAGES: dict[str, tuple[Any, str]] = {
     "a shard is gone": (lambda f: (f / SECOND).unlink(), f"{SECOND}, which its {INDEX} names, is missing; copy it"),
     "cut off": (lambda f: cut(f / SECOND, 1), f"{SECOND} is cut off: it has "),
@@ -98,11 +105,31 @@ DAMAGES: dict[str, tuple[Any, str]] = {
         lambda f: (f / SECOND).write_bytes((f / SECOND).read_bytes() + b"xx"), f"{SECOND} is damaged: it has "
     ),
     "no JSON": (lambda f: header(f, b"{]"), f"the header of {SECOND} is damaged ("),
-    "no tensors": (lambda f: header(f, b"[1]"), f"the header of {SECOND} is damaged ("),
+    "no tensors": (lambda f: header(f, b"[1]"), f"{DAMAGED} (it is no JSON object)"),
     "no shape": (lambda f: header(f, b'{"a": {"dtype": "F32", "data_offsets": [0, 0]}}'), f"the header of {SECOND} is"),
     "other bytes than the shape's": (
         lambda f: header(f, b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}'),
         f"the header of {SECOND} is damaged (a has 4 bytes, but the shape [2] of F32)",
+    ),
+    "two tensors in one place": (lambda f: header(f, two([0, 4], [0, 4])), f"{DAMAGED} (b begins at byte "),
+    "overlapping tensors": (lambda f: header(f, two([0, 4], [2, 6])), f"{DAMAGED} (b begins at byte "),
+    "a gap": (lambda f: header(f, two([0, 4], [8, 12])), f"{DAMAGED} (b begins at byte "),
+    "offsets that are no whole numbers": (
+        lambda f: header(f, two([0, 4], [4.0, 8.0])), f"{DAMAGED} (b has the shape [1] at [4.0, 8.0], which are no"
+    ),
+    "a negative shape": (
+        lambda f: header(f, two([0, 4], [4, 8], shape=[-1, -1])), f"{DAMAGED} (b has the shape [-1, -1] at [4, 8], wh"
+    ),
+    "an unknown type": (
+        lambda f: header(f, two([0, 4], [4, 8], dtype="F99")), f"{DAMAGED} (b has the type 'F99', which safetensors d"
+    ),
+    "metadata that is no map": (lambda f: header(f, b'{"__metadata__": 5}'), f"{DAMAGED} (its __metadata__ is no map"),
+    "metadata of numbers": (lambda f: header(f, b'{"__metadata__": {"a": 5}}'), f"{DAMAGED} (its __metadata__ is no"),
+    "a deep header": (lambda f: header(f, b"[" * 100_000), f"{DAMAGED} (maximum recursion depth"),
+    "a deep index": (lambda f: index(f, "[" * 100_000), f"its {INDEX} cannot be read (maximum recursion depth"),
+    "a tensor in two files": (
+        lambda f: write_header(f / SECOND, {n: SHAPES[n] for n in (*sorted(SHAPES)[1::3], "layers.0.weight")}),
+        f"layers.0.weight is in model-00001-of-00003.safetensors and in {SECOND}; copy it again",
     ),
     "a torn index": (lambda f: index(f, '{"weight_map": {"a": "mod'), f"its {INDEX} cannot be read ("),
     "an index without a map": (lambda f: index(f, "{}"), f"its {INDEX} cannot be read (it has no weight_map of fi"),

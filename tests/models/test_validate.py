@@ -1,6 +1,7 @@
 """Models that cannot be used, each told by its configuration and the headers of its weights alone."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_files import ADDED, LLAMA, LLAMA_70B, write_header, write_model, write_tokenizer
+from model_files import LLAMA, LLAMA_70B, write_header, write_model
 from pyarrow import fs
 
 from selfreward_ray.models.architectures import FAMILIES
@@ -24,6 +25,12 @@ MIXTRAL = LLAMA | {"model_type": "mixtral", "num_local_experts": 2}
 DEEPSEEK = LLAMA | {
     "model_type": "deepseek_v3", "moe_intermediate_size": 8, "n_routed_experts": 2, "n_shared_experts": 1,
     "q_lora_rank": 5, "kv_lora_rank": 8, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 10,
+}  # fmt: skip
+
+LONG = {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]}
+LLAMA_3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 512,
 }  # fmt: skip
 
 
@@ -152,7 +159,7 @@ def test_harmless_differences_are_none(tmp_path: Path, config: dict[str, Any], c
 
 
 def test_weights_of_an_unknown_architecture_are_left_to_training(tmp_path: Path):
-    assert problems(write_model(tmp_path / "m", LLAMA | {"model_type": "newest"}, {"a.weight": (1,)})) == []
+    assert problems(write_model(tmp_path / "m", LLAMA | {"model_type": "seed_oss"}, {"a.weight": (1,)})) == []
 
 
 def test_a_missing_size_is_named(tmp_path: Path):
@@ -179,6 +186,10 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
         {"layer_types": ["linear_attention", "full_attention"]},
         "it cannot be trained here: it has layers that are not attention over whole sequences (linear_attention)",
     ),
+    "convolutions": (
+        {"model_type": "lfm2", "full_attn_idxs": [1]},
+        "it cannot be trained here: it has layers that are not attention over whole sequences (those beside full_",
+    ),
     "no interface": ({"model_type": "bloom"}, "it cannot be trained here: it has attention that is not on transformer"),
     "sinks": ({"model_type": "gpt_oss"}, "it cannot be trained here: it has attention sinks"),
     "head with a bias": ({"model_type": "phi"}, "it cannot be trained here: it has an output head with a bias"),
@@ -194,13 +205,13 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "dynamic positions of a type of layers": (
         {"rope_parameters": {
             "sliding_attention": {"rope_type": "default"},
-            "full_attention": {"rope_type": "dynamic", "original_max_position_embeddings": 1024},
+            "full_attention": {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 1024},
         }},
         "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
         "max_tokens to 102",
     ),
     "long positions": (
-        {"rope_scaling": {"type": "su"}, "original_max_position_embeddings": 2048},
+        {"rope_scaling": LONG | {"type": "su"}, "original_max_position_embeddings": 2048},
         "it cannot be trained here: it has positions that depend on the longest sequence of a batch; set "
         "max_tokens to 204",
     ),
@@ -234,8 +245,8 @@ def test_kinds_of_models_that_cannot_be_used_are_named(tmp_path: Path, name: str
         {"sliding_window": 5, "layer_types": ["full_attention", "full_attention"]},
         {"sliding_window": 4096},
         {"rope_scaling": {"type": "linear", "factor": 2.0}},
-        {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 512}},
-        {"rope_parameters": {"rope_type": "dynamic", "original_max_position_embeddings": 4096}},
+        {"rope_parameters": LLAMA_3},
+        {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 4096}},
         {"quantization_config": None},
         {"auto_map": {"AutoConfig": "c.C"}},
     ],
@@ -274,51 +285,81 @@ def test_quantized_weights_are_told_by_their_types_and_by_files_of_programs(tmp_
     assert problem.startswith("its weights are quantized (by quantize_config.json), and cannot be trained")
 
 
+TIED = LLAMA | {"tie_word_embeddings": True}
+
+
+def test_a_head_beside_tied_embeddings_is_a_copy_of_them(tmp_path: Path):
+    shapes = shapes_of(FAMILIES["llama"], TIED) | {"lm_head.weight": (40, 64)}
+    folder = write_model(tmp_path / "m", TIED, shapes)
+    assert problems(folder) == []
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)  # the head is the last tensor
+        file.write(b"x")
+    (problem,) = problems(folder)
+    assert problem.startswith(
+        "its config.json has tie_word_embeddings true, but its lm_head.weight has other values tha"
+    )
+    write_header(folder / "model.safetensors", shapes | {"lm_head.weight": (50, 64)})
+    (problem,) = problems(folder)
+    assert "1 of another shape (lm_head.weight is [50, 64], not [40, 64])" in problem
+
+
 @pytest.mark.parametrize(
-    ("tokens", "added", "said"),
+    ("file", "content", "said"),
     [
-        (38, ADDED, ""),
-        (
-            39,
-            ADDED,
-            "its tokenizer gives '<|im_end|>' the id 40, and it has embeddings for 40 ids; call resize_token_em",
-        ),
-        (
-            41,
-            (),
-            "its tokenizer gives 't40' the id 40, and it has embeddings for 40 ids; call resize_token_embeddings(41)",
-        ),
-        # A special token that no template names is never written: Gemma 3's text models have one of images.
-        (37, (*ADDED[:1], "<image>", "<more>", ADDED[1]), "its tokenizer gives '<|im_end|>' the id 40"),
-        (38, ("<|im_start|>", "<|im_end|>", "<image>"), ""),
+        ("config.json", b"[" * 100_000, "its config.json is not JSON (maximum recursion depth"),
+        ("chat_template.jinja", "ü".encode("latin-1"), "its chat_template.jinja is not UTF-8 ("),
+        ("tokenizer.json", None, "its tokenizer.json is no file, but a folder, a pipe or a broken link; copy it again"),
+        ("config.json", None, "its config.json is no file, but a folder, a pipe or a broken link; copy it again"),
     ],
 )
-def test_every_id_of_the_tokenizer_has_an_embedding(tmp_path: Path, tokens: int, added: tuple[str, ...], said: str):
-    folder = write_model(tmp_path / "m")
-    write_tokenizer(folder, tokens, added)
-    found = problems(folder)
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, file: str, content: bytes | None, said: str):
+    path = write_model(tmp_path / "m") / file
+    if content is not None:
+        path.write_bytes(content)
+        (problem,) = problems(path.parent)
+        assert problem.startswith(said)
+        return
+    for wrong in (lambda: path.symlink_to(path), path.mkdir, lambda: os.mkfifo(path)):
+        path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
+        wrong()
+        assert problems(path.parent) == [said]
+
+
+def test_a_weight_file_is_no_model(tmp_path: Path):
+    file = write_model(tmp_path / "m") / "model.safetensors"
+    assert validate(str(file)) == [f"model '{file}' is a file; name its folder: {file.parent}"]
+
+
+SPLITS = {
+    "heads": ({"gpus_per_replica": 3}, "it has 2 attention heads, which vLLM cannot split among 3 GPUs; set inferenc"),
+    "layers": (
+        {"gpus_per_replica": 1, "nodes_per_replica": 4, "min_replicas": 1, "max_replicas": 1},
+        "it has 2 layers, too few for 4 stages of a pipeline; set inference.nodes_per_replica=2 or less",
+    ),
+    "none": ({"gpus_per_replica": 2, "nodes_per_replica": 2, "min_replicas": 1, "max_replicas": 1}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_replica_can_split_the_model(tmp_path: Path, name: str):
+    inference, said = SPLITS[name]
+    found = problems(write_model(tmp_path / "m"), recipe(inference=inference))
     assert len(found) == bool(said)
     assert all(problem.startswith(said) for problem in found)
 
 
-@pytest.mark.parametrize(("padding", "said"), [(40, 1), (39, 0), (-1, 0), (None, 0)])
-def test_the_padding_token_has_an_embedding(tmp_path: Path, padding: int | None, said: int):
-    found = problems(write_model(tmp_path / "m", LLAMA | {"pad_token_id": padding}))
-    assert found == ["its config.json has pad_token_id 40, and it has embeddings for 40 ids; set it to null"][:said]
-
-
-def test_a_damaged_tokenizer_is_named(tmp_path: Path):
-    folder = write_model(tmp_path / "m")
-    (folder / "tokenizer.json").write_text("{")
-    (problem,) = problems(folder)
-    assert problem.startswith("its tokenizer.json is not JSON (")
-
-
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}"
 TEMPLATES = {
     "{% if %}": "is no valid Jinja: line 1: ",
-    "{{ raise_exception('system first') }}": "refuses the turns user: system first",
+    "{{ raise_exception('system first') }}": "refuses the turns user, assistant: system first",
     "{% if messages[1] %}{{ messages[1].content + 1 }}{% endif %}": "refuses the turns user, assistant: ",
     "{{ messages[0].content }}": "shows a reply 0 times, not once; give the folder a chat_template.jinja that writes",
+    TURNS.replace("m.content", "m.content | upper"): "does not show each message of user; give the folder a chat_temp",
+    TURNS.replace("m.content", "m.content if m.role == 'assistant'"): "does not show each message of user; give the",
+    TURNS.replace(
+        "m.content", "m.content | replace('z', 's') if m.role == 'assistant' else m.content"
+    ): "changes the te",
     "{{ messages | oops }}": "is no valid Jinja: line 1: No filter named 'oops'.; mend its chat_template.jinja",
 }
 
@@ -331,11 +372,21 @@ def test_a_template_that_cannot_show_two_turns_is_named(tmp_path: Path, template
     assert problem.startswith(f"the chat template of {folder} {TEMPLATES[template]}")
 
 
+def test_a_reply_must_go_on_from_what_asks_for_it(tmp_path: Path):
+    folder = write_model(tmp_path / "m")
+    for role, said in [("assistant", 0), ("bot", 1)]:
+        asks = "{% if add_generation_prompt %}<|im_start|>" + role + ":{% endif %}"
+        (folder / "chat_template.jinja").write_text(TURNS + asks)
+        found = validate(str(folder))
+        assert len(found) == said
+    assert found[0].startswith(f"replies cannot be trained with the chat template of {folder}: it writes '")
+
+
 def test_templates_may_use_what_transformers_gives_them(tmp_path: Path):
     folder = write_model(tmp_path / "m")
     (folder / "chat_template.jinja").write_text(
         "{{ bos_token }}{{ strftime_now('%Y') }}{% for m in messages %}{% generation %}{{ m.content | tojson }}"
-        "{% endgeneration %}{% if m.role == 'assistant' %}{% break %}{% endif %}{% endfor %}{{ eos_token }}"
+        "{% endgeneration %}{% if m.role == 'assistant' %}{{ eos_token }}{% break %}{% endif %}{% endfor %}"
     )
     assert problems(folder, recipe()) == []
 
@@ -350,10 +401,11 @@ def test_thinking_that_a_recipe_turns_off_needs_a_switch(tmp_path: Path):
     assert problems(folder, wanted) == []
 
 
+WINDOWS = {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 5, "max_window_layers": "all"}
+
+
 def test_a_value_of_another_type_is_named(tmp_path: Path):
-    folder = write_model(tmp_path / "m")
-    (folder / "config.json").write_text(json.dumps(LLAMA | {"model_type": "newest", "head_dim": "wide"}))
-    (problem,) = problems(folder, recipe())
+    (problem,) = problems(write_model(tmp_path / "m", LLAMA | WINDOWS), recipe())
     assert problem.startswith("its config.json has a value of another type than is meant (")
 
 
@@ -411,12 +463,12 @@ LENGTHS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         ["respond.sampling.max_tokens is 1024, which leaves no room", "judge.sampling.max_tokens is 512, which leaves"],
     ),
     "long positions in training and in the engine": (
-        {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096},
+        {"rope_scaling": LONG, "original_max_position_embeddings": 4096},
         {"inference": {"gpus_per_replica": 1, "engine": {"max_model_len": 8192}}},
         ["in a context of 8192 tokens vLLM gives all sequences other positions (longrope) than training, where they"],
     ),
     "long positions, short context": (
-        {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096}, {}, []
+        {"rope_scaling": LONG, "original_max_position_embeddings": 4096}, {}, []
     ),
     "heads on CPUs": ({"head_dim": 24}, {"inference": {}}, ["it has attention heads of 24 values, and vLLM on CPUs k"]),
 }  # fmt: skip
