@@ -165,6 +165,11 @@ def test_a_cluster_that_would_be_joined_is_asked_later(tiny_model: Path, monkeyp
     assert found[-1].text == "the Ray cluster at 10.0.0.1:6379, which is asked for its nodes when it is joined"
 
 
+def test_a_step_that_asks_for_nothing_looks_at_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert problems(check_step(recipe("any"), "seed", str(tmp_path / "out"), {})) == []
+
+
 @pytest.mark.parametrize(
     ("uri", "remote"), [("s3://b/run", True), ("runs/a", False), ("/runs/a", False), ("file:///runs/a", False)]
 )
