@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from benchmark_runs import ROOT, run_benchmark
 
-pytestmark = [pytest.mark.cluster, pytest.mark.release]
+pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.release]
 
 
 def test_both_sides_take_the_same_steps(tiny_model: Path):

@@ -31,7 +31,7 @@ from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import SftObjective
 from selfreward_ray.training.trainer import fit
 
-pytestmark = [pytest.mark.engines, pytest.mark.cluster]
+pytestmark = [pytest.mark.engines, pytest.mark.cluster, pytest.mark.release]
 
 for module in (training_runs, __import__(__name__)):
     cloudpickle.register_pickle_by_value(module)  # workers do not have this folder on their path
