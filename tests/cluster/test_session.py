@@ -68,7 +68,9 @@ def test_a_long_temporary_folder_is_refused_with_the_variable_that_names_it(
     monkeypatch.delenv("RAY_TMPDIR")
     folder = "/tmp/" + "é" * 40  # 80 bytes of UTF-8
     monkeypatch.setenv("TMPDIR", folder)
-    with pytest.raises(UserError, match=f"TMPDIR={folder} is too long .* 1[45][0-9] of at most 107 bytes: set RAY_TMPDIR"):
+    with pytest.raises(
+        UserError, match=f"TMPDIR={folder} is too long .* 1[45][0-9] of at most 107 bytes: set RAY_TMPDIR"
+    ):
         check_this_machine()
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     check_this_machine()
