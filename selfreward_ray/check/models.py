@@ -17,12 +17,17 @@ from selfreward_ray.store.folder import same_place
 def model_checks(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     """A check of each model that `steps` need. One that a step of them makes is made from the recipe's own, whose chat
     template it has."""
-    made = {same_place(f"{step.out}/model") for step in steps if step.name in TRAINING_STEPS}
+    made = models_made(steps)
     uses: dict[str, set[str]] = defaultdict(set)
     for step in steps:
         for name, model in _needed(recipe, step):
             uses[recipe.model if same_place(model) in made else model].add(name)
     return [Check("model", partial(_check_model, recipe, model, names)) for model, names in uses.items()]
+
+
+def models_made(steps: Sequence[PlannedStep]) -> set[str]:
+    """The places of the models that `steps` train."""
+    return {same_place(f"{step.out}/model") for step in steps if step.name in TRAINING_STEPS}
 
 
 def _needed(recipe: Recipe, step: PlannedStep) -> Iterator[tuple[str, str]]:

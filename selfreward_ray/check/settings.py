@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 
 from selfreward_ray.check.findings import Sentence, faults
+from selfreward_ray.check.models import models_made
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import check_scorer, find_source, is_source, tracker_named
 from selfreward_ray.inference.engine_arguments import unknown_arguments
@@ -41,7 +42,7 @@ def check_trained(recipe: Recipe, steps: Sequence[PlannedStep]) -> Iterator[Sent
     if not training.router_loss and not (training.lora.rank and training.lora.targets):
         return
     trainings = [step for step in steps if step.name in TRAINING_STEPS]
-    made = {same_place(f"{step.out}/model") for step in trainings}
+    made = models_made(steps)
     for model in dict.fromkeys(step.inputs["model"] for step in trainings):
         if same_place(model) not in made:
             try:

@@ -79,8 +79,8 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
             # A training step's rows are its encoded examples, which are written before training starts.
             pooled = not next_shown and step.name in POOLED
             written = count_rows(step.folder / "rows") if pooled else 0
-            waiting = "begun" if is_step(step.folder) else "next"
-            text = ("" if next_shown else waiting) + (f", {amount(written, 'row')} so far" if written else "")
+            text = "" if next_shown else "begun" if is_step(step.folder) else "next"
+            text += f", {amount(written, 'row')} so far" if written else ""
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")
             next_shown = True
         line = Text.assemble((mark, style), f" {step.model} {step.short:<{width}}  ", text)

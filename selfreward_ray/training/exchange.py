@@ -11,6 +11,8 @@ import torch.distributed as dist
 from deepspeed.runtime.zero import stage3
 from torch import Tensor
 
+from selfreward_ray.training.checkpoints import slice_of
+
 _CHUNK = 2**18
 """Elements that are added at a time: few enough to stay in a core's cache."""
 
@@ -24,17 +26,21 @@ def use_exchange() -> None:
 def average_slices(tensors: list[Tensor], group: Any = None) -> list[Tensor]:
     """This rank's slices of the means over ranks of `tensors`, float32 and flat.
 
-    Slices are ZeRO-3's: `ceil(numel / ranks)` elements each, the last ones shorter or empty. Every rank of `group`
-    calls it with tensors of the same shapes and dtype.
+    Slices are ZeRO-3's (`slice_of`): the first is the longest, the last ones may be shorter or empty. Every rank of
+    `group` calls it with tensors of the same shapes and dtype.
     """
     ranks, rank = dist.get_world_size(group), dist.get_rank(group)
-    sizes = [-(-tensor.numel() // ranks) for tensor in tensors]
+    sizes = [_length(tensor, 0, ranks) for tensor in tensors]
     sent = _by_rank(tensors, sizes, ranks)
     received = torch.empty_like(sent)
     dist.all_to_all_single(received, sent, group=group)
     mean = _mean(received)
-    held = [min(max(t.numel() - rank * size, 0), size) for t, size in zip(tensors, sizes, strict=True)]
-    return [part[:count] for part, count in zip(mean.split(sizes), held, strict=True)]
+    return [part[: _length(tensor, rank, ranks)] for tensor, part in zip(tensors, mean.split(sizes), strict=True)]
+
+
+def _length(tensor: Tensor, rank: int, ranks: int) -> int:
+    begin, end = slice_of(tensor.numel(), rank, ranks)
+    return end - begin
 
 
 def _by_rank(tensors: list[Tensor], sizes: list[int], ranks: int) -> Tensor:
@@ -43,7 +49,7 @@ def _by_rank(tensors: list[Tensor], sizes: list[int], ranks: int) -> Tensor:
     for tensor, part in zip(tensors, sent.split(sizes, dim=1), strict=True):
         flat = tensor.reshape(-1)
         for rank, place in enumerate(part):
-            own = flat[rank * len(place) : (rank + 1) * len(place)]
+            own = flat[slice(*slice_of(len(flat), rank, ranks))]
             place[: len(own)] = own
             place[len(own) :] = 0
     return sent
