@@ -10,7 +10,7 @@ from selfreward_ray.check.findings import Check, Finding, examine
 from selfreward_ray.check.inputs import input_checks
 from selfreward_ray.check.machine import check_cluster_file, check_machine
 from selfreward_ray.check.models import model_checks
-from selfreward_ray.check.places import check_room, check_writable, is_remote, no_answer, weight_bytes
+from selfreward_ray.check.places import check_room, check_writable, late, late_model, weight_bytes
 from selfreward_ray.check.settings import check_settings, check_trackers, check_trained
 from selfreward_ray.errors import UserError
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
@@ -42,8 +42,8 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
     except UserError as error:
         checks.append(Check(about, partial(iter, [error])))
     if reached:
-        checks.append(Check("run folder", partial(_check_bound, recipe, layout)))
-        checks.append(Check("room", partial(_check_room, recipe, layout.uri, steps)))
+        checks.append(Check("run folder", partial(_check_bound, recipe, layout), late(layout.uri)))
+        checks.append(Check("room", partial(_check_room, recipe, layout.uri, steps), late_model(recipe.model)))
     where = partial(check_machine if cluster is None else partial(check_cluster_file, cluster), recipe, steps)
     checks += [*_checks_of(recipe, steps), Check("machine" if cluster is None else "cluster", where)]
     return place + examine(checks)
@@ -79,7 +79,7 @@ def _check_place(uri: str | None) -> tuple[list[Finding], bool]:
     """What is found about the folder of a run or a step, if one is given, and whether it can be written."""
     if uri is None:
         return [], False
-    found = examine([Check("folder", partial(check_writable, uri), no_answer(uri) if is_remote(uri) else None)])
+    found = examine([Check("folder", partial(check_writable, uri), late(uri))])
     return found, not any(finding.problem for finding in found)
 
 
@@ -104,7 +104,10 @@ def _check_bound(recipe: Recipe, layout: RunLayout) -> None:
 
 
 def _checks_of(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
-    checks = [Check("recipe", partial(check, recipe, steps)) for check in (check_settings, check_trained)]
+    checks = [
+        Check("recipe", partial(check_settings, recipe, steps)),
+        Check("recipe", partial(check_trained, recipe, steps), late_model(recipe.model)),
+    ]
     iterations = [step.inputs["iteration"] for step in steps if step.name == "propose"]
     if any(step.name == "seed" for step in steps):
         proposes = bool(iterations) and recipe.prompts.source == "model"

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from selfreward_ray.errors import UserError
 
 LIMIT_S = 8.0
-"""Seconds after which a check that waits for a disk or a network is given up."""
+"""Seconds after which a check that may wait for a network, or read much, is given up."""
+LIMIT_HERE_S = 60.0
+"""Seconds after which any other is: it computes for a moment, but others may have the cores of this machine."""
 
 Fault = UserError | OSError
 Sentence = str | Fault
@@ -24,7 +26,8 @@ class Check:
     find: Callable[[], Iterable[Sentence] | None]
     """Says what it finds, if anything. An error that it raises is a problem too, and its last one."""
     late: Sentence | None = None
-    """What is said if it takes longer than the limit; None says that it took too long."""
+    """What is said if it takes longer than `LIMIT_S`; None allows it `LIMIT_HERE_S`, and then says that it took too
+    long."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ class Finding:
 
 
 def examine(checks: Sequence[Check]) -> list[Finding]:
-    """What the `checks` find, in their order, each problem once. Returns after `LIMIT_S` seconds at the latest.
+    """What the `checks` find, in their order, each problem once. Returns after their limits at the latest.
 
     A fault of a check itself is raised, with the problems that the others found as its notes.
     """
+    begin = time.monotonic()
     looking = [_Looking(check) for check in checks]
-    end = time.monotonic() + LIMIT_S
     for one in looking:
-        one.join(max(0.0, end - time.monotonic()))
+        one.join(max(0.0, begin + one.limit_s - time.monotonic()))
     found: dict[tuple[str, bool], Finding] = {}
     for one in looking:
         for finding in one.findings():
@@ -78,6 +81,7 @@ class _Looking(threading.Thread):
     def __init__(self, check: Check) -> None:
         super().__init__(name=check.about, daemon=True)
         self._check = check
+        self.limit_s = LIMIT_HERE_S if check.late is None else LIMIT_S
         self._said: list[Sentence] = []
         self.broken: BaseException | None = None
         self.start()
@@ -95,7 +99,8 @@ class _Looking(threading.Thread):
         """What was said so far."""
         said = list(self._said)
         if self.is_alive():
-            said.append(self._check.late or UserError(f"{self._check.about}: took longer than {LIMIT_S:g} seconds"))
+            late = UserError(f"{self._check.about}: took longer than {self.limit_s:g} seconds")
+            said.append(self._check.late or late)
         return [
             Finding(self._check.about, _text(getattr(sentence, "cause", sentence)), not isinstance(sentence, str))
             for sentence in said

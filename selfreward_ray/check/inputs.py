@@ -7,7 +7,7 @@ from typing import Any
 
 from selfreward_ray.check.data import check_given
 from selfreward_ray.check.findings import Check, Sentence, faults
-from selfreward_ray.check.places import is_remote, no_answer
+from selfreward_ray.check.places import late
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.store.folder import Folder, same_place
@@ -48,8 +48,8 @@ def input_checks(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     for name, uris in wanted.items():
         for uri in sorted(uris):
             if same_place(uri) not in made:
-                late = no_answer(uri) if is_remote(uri) else None
-                checks.append(Check(name.replace("_", " "), partial(_check_input, recipe, name, uri), late))
+                find = partial(_check_input, recipe, name, uri)
+                checks.append(Check(name.replace("_", " "), find, late(uri)))
     return checks
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from selfreward_ray.check.findings import Check, Sentence, faults
+from selfreward_ray.check.places import late_model
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.validate import validate
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep
@@ -22,7 +23,9 @@ def model_checks(recipe: Recipe, steps: Sequence[PlannedStep]) -> list[Check]:
     for step in steps:
         for name, model in _needed(recipe, step):
             uses[recipe.model if same_place(model) in made else model].add(name)
-    return [Check("model", partial(_check_model, recipe, model, names)) for model, names in uses.items()]
+    return [
+        Check("model", partial(_check_model, recipe, model, names), late_model(model)) for model, names in uses.items()
+    ]
 
 
 def models_made(steps: Sequence[PlannedStep]) -> set[str]:

@@ -11,20 +11,27 @@ from pyarrow import ArrowException, fs
 
 from selfreward_ray.check.findings import LIMIT_S, Sentence
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.store.folder import Folder
 
 _GB = 10**9
 
 
-def is_remote(uri: str) -> bool:
-    """Whether `uri` is in an object store."""
-    return "://" in uri and not uri.startswith("file://")
+def late(uri: str) -> UserError | None:
+    """What is said if a check of a folder or file takes too long; None if it is on this machine."""
+    return None if "://" not in uri or uri.startswith("file://") else _no_answer(uri, "storage")
 
 
-def no_answer(uri: str) -> UserError:
-    """What is said of a storage that does not answer."""
+def late_model(model: str) -> UserError | None:
+    """What is said if a check of a model takes too long; None if it is on this machine."""
+    if os.path.exists(model) or is_endpoint(model):
+        return None
+    return late(model) or _no_answer(model, "hub")
+
+
+def _no_answer(uri: str, place: str) -> UserError:
     return UserError(
-        f"{uri}: the storage has not answered within {LIMIT_S:g} seconds; check its address, the network and your "
+        f"{uri}: the {place} has not answered within {LIMIT_S:g} seconds; check its address, the network and your "
         "credentials"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,8 @@ def test_a_step_that_asks_for_nothing_looks_at_no_cluster(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("uri", "remote"), [("s3://b/run", True), ("runs/a", False), ("/runs/a", False), ("file:///runs/a", False)]
 )
-def test_object_stores_are_told_from_disks(uri: str, remote: bool):
-    assert places.is_remote(uri) == remote
+def test_an_object_store_is_waited_for_for_seconds(uri: str, remote: bool):
+    assert (places.late(uri) is not None) == remote
 
 
 def test_a_bucket_is_tried_by_a_file_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -344,6 +345,31 @@ def test_a_storage_that_does_not_answer_is_a_problem_of_seconds(monkeypatch: pyt
     found = problems(check_run(recipe("nowhere"), "s3://bucket/run"))
     assert time.monotonic() - began < 30
     assert [text[:15] for text in found] == ["s3://bucket/run", "model 'nowhere'"]
+
+
+def test_a_model_on_the_hub_that_does_not_answer_is_a_problem_of_seconds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("selfreward_ray.check.models.validate", lambda *_, **__: time.sleep(60))
+    monkeypatch.setattr("selfreward_ray.check.findings.LIMIT_S", 1)
+    found = problems(check_run(recipe("owner/name"), None))
+    assert "owner/name: the hub has not answered within 8 seconds" in found[0]
+
+
+def test_a_busy_machine_is_waited_for(monkeypatch: pytest.MonkeyPatch, tiny_model: Path):
+    """What is looked at here needs a core for a moment, and others may have them."""
+
+    def slow(*_: Any, **__: Any) -> list[str]:
+        time.sleep(1)
+        return ["of the model"]
+
+    monkeypatch.setattr("selfreward_ray.check.models.validate", slow)
+    monkeypatch.setattr("selfreward_ray.check.findings.LIMIT_S", 0.1)
+    assert problems(check_run(recipe(tiny_model), None)) == ["of the model"]
+
+
+def test_what_never_ends_here_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("selfreward_ray.check.findings.LIMIT_HERE_S", 0.1)
+    (found,) = examine([Check("machine", partial(time.sleep, 5))])
+    assert found == Finding("machine", "machine: took longer than 0.1 seconds", problem=True)
 
 
 def test_a_fault_of_a_check_itself_is_not_swallowed():
