@@ -5,7 +5,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,12 @@ class Folder:
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_bytes(name, json.dumps(value, indent=2, ensure_ascii=False).encode())
+
+    def remove(self, name: str) -> None:
+        """Remove the file `name`; nothing happens when there is none."""
+        filesystem, path = self.filesystem()
+        with suppress(FileNotFoundError):
+            filesystem.delete_file(f"{path}/{name}")
 
     def delete(self) -> None:
         """Remove the folder and all in it; nothing happens when there is none."""

@@ -1,19 +1,17 @@
-"""Who works on a run: one process at a time, where its folder is on a disk."""
+"""Who works on a run: one process at a time, by a lock where its folder is on a disk, else by a lease."""
 
 import fcntl
 import json
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from pyarrow import fs
 
-from selfreward_ray.errors import UserError
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.lease import leased
+from selfreward_ray.store.this_process import at_work, this_process
 
 OWNER = "owner.json"
 
@@ -22,24 +20,24 @@ OWNER = "owner.json"
 def owned(run: Folder) -> Iterator[None]:
     """Keep other processes from working on the run. Raises `UserError` if one does.
 
-    The lock is the kernel's, so it ends with its process, however that ends; its file stays. Object stores have none.
+    The lock is the kernel's, so it ends with its process, however that ends; its file stays.
     """
     path = _file(run)
     if path is None:
-        yield
+        with leased(run):
+            yield
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         _lock(file, run)
         file.truncate(0)
-        owner = {"process": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-        file.write(json.dumps(owner))
+        file.write(json.dumps({"process": this_process()}))
         file.flush()
         yield
 
 
 def check_free(run: Folder) -> None:
-    """Raise `UserError` if a process works on the run."""
+    """Raise `UserError` if a process works on the run on a disk; what holds a lease shows in a few seconds only."""
     path = _file(run)
     if path is not None and path.exists():
         with path.open("r+", encoding="utf-8") as file:
@@ -58,8 +56,7 @@ def _lock(file: IO[str], run: Folder) -> None:
     except BlockingIOError:
         file.seek(0)
         try:
-            owner = json.loads(file.read())
-            who = f"process {owner['process']} on {owner['host']} since {owner['since']}"
+            who = str(json.loads(file.read())["process"])
         except (ValueError, KeyError, TypeError):  # it is being written
             who = "another process"
-        raise UserError(f"{run.uri} is at work by {who}; wait until that has ended, or stop it") from None
+        raise at_work(run, who) from None

@@ -1,16 +1,17 @@
 """One process at a time works on a run's folder."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.store import owner
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.lease import CLAIMS
 
 HOLDS = """
 import sys
@@ -56,7 +57,7 @@ def test_a_process_that_was_killed_holds_nothing(run: Folder, holder: "subproces
     holder.wait()
     owner.check_free(run)
     with owner.owned(run):
-        assert json.loads(Path(run.uri, owner.OWNER).read_text())["process"] != holder.pid
+        assert json.loads(Path(run.uri, owner.OWNER).read_text())["process"].startswith(f"process {os.getpid()} on ")
         with pytest.raises(UserError, match="is at work"):
             owner.check_free(run)
     owner.check_free(run)
@@ -75,7 +76,19 @@ def test_an_owner_that_has_not_written_its_name_yet_is_one_too(run: Folder, writ
             owner.check_free(run)
 
 
-def test_object_stores_have_no_lock(run: Folder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Folder, "filesystem", lambda self: (fs._MockFileSystem(), "bucket/run"))
-    with owner.owned(run), owner.owned(run):
+def test_a_run_in_an_object_store_is_leased(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(owner, "_file", lambda _: None)
+    with owner.owned(run):
+        (claim,) = (run / CLAIMS).files()
+        assert json.loads(Path(claim).read_text())["process"].startswith(f"process {os.getpid()} on ")
+        owner.check_free(run)
+    assert (run / CLAIMS).files() == []
+
+
+def test_a_job_is_named(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"metadata": {"job_submission_id": "raysubmit_1"}}))
+    with (
+        owner.owned(run),
+        pytest.raises(UserError, match=r"at work by process \d+ on .*, job raysubmit_1, since \d{4}-"),
+    ):
         owner.check_free(run)

@@ -1,0 +1,178 @@
+"""One process at a time works on a run in a store without locks. The store here is a disk, which does for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from selfreward_ray.errors import UserError
+from selfreward_ray.store import lease
+from selfreward_ray.store.folder import Folder
+
+BEAT_S, DEAD_S = 0.2, 1.0
+ALIVE_S = 120.0
+"""In the place of `DEAD_S` where the other process is alive: other tests may have the cores for seconds."""
+
+HOLDS = f"""
+import sys, time
+sys.path.insert(0, {str(Path(lease.__file__).parents[2])!r})
+from selfreward_ray.errors import UserError
+from selfreward_ray.store import lease
+from selfreward_ray.store.folder import Folder
+lease.BEAT_S, lease.DEAD_S, lease._LOOK_S = {BEAT_S}, {ALIVE_S}, 0.05
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with lease.leased(Folder(sys.argv[1])):
+        print("held", flush=True)
+        sys.stdin.readline()
+        while "wait" in sys.argv:
+            time.sleep(60)
+    print("left", flush=True)
+except UserError as error:
+    print(error, flush=True)
+"""
+
+
+class Other:
+    """Another process, which asks for the run when it is told to `go`, and leaves it when told so again."""
+
+    def __init__(self, run: Folder, *arguments: str):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLDS, run.uri, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.said() == "ready"
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def said(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "run"))
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", BEAT_S)
+    monkeypatch.setattr(lease, "DEAD_S", DEAD_S)
+    monkeypatch.setattr(lease, "_LOOK_S", 0.05)
+
+
+@pytest.fixture
+def others(run: Folder, request: pytest.FixtureRequest) -> Iterator[list[Other]]:
+    made = [Other(run, *arguments) for arguments in getattr(request, "param", [()])]
+    yield made
+    for other in made:
+        other.end()
+
+
+def test_a_second_process_is_refused_with_the_first_ones_name(
+    run: Folder, others: list[Other], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lease, "DEAD_S", ALIVE_S)
+    (first,) = others
+    first.go()
+    assert first.said() == "held"
+    with pytest.raises(UserError) as refused, lease.leased(run):
+        pass
+    assert str(refused.value).startswith(f"{run.uri} is at work by process {first.process.pid} on ")
+    first.go()
+    assert first.said() == "left"
+    with lease.leased(run):
+        assert len((run / lease.CLAIMS).files()) == 1
+    assert (run / lease.CLAIMS).files() == []
+
+
+@pytest.mark.parametrize("others", [[()] * 3], indirect=True)
+def test_of_several_at_the_same_moment_one_goes_on(run: Folder, others: list[Other]):
+    for other in others:
+        other.go()
+    said = [other.said() for other in others]
+    assert said.count("held") == 1
+    assert sum(line.startswith(f"{run.uri} is at work by process ") for line in said) == 2
+
+
+def test_the_claim_of_a_killed_process_expires(run: Folder, others: list[Other]):
+    (killed,) = others
+    killed.go()
+    assert killed.said() == "held"
+    killed.end()
+    began = time.monotonic()
+    with lease.leased(run):
+        assert time.monotonic() - began > DEAD_S
+        (claim,) = (run / lease.CLAIMS).files()
+        assert len(json.loads(Path(claim).read_text())["over"]) == 1
+
+
+@pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
+def test_a_process_that_was_taken_for_dead_stops(run: Folder, others: list[Other]):
+    (paused,) = others
+    paused.go()
+    assert paused.said() == "held"
+    paused.go()
+    paused.process.send_signal(signal.SIGSTOP)
+    with lease.leased(run):
+        paused.process.send_signal(signal.SIGCONT)
+        assert paused.said().startswith(f"{run.uri} was taken over by process {os.getpid()} on ")
+
+
+@pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
+def test_a_process_whose_heir_has_left_stops_too(run: Folder, others: list[Other]):
+    (paused,) = others
+    paused.go()
+    assert paused.said() == "held"
+    paused.go()
+    paused.process.send_signal(signal.SIGSTOP)
+    with lease.leased(run):
+        pass
+    paused.process.send_signal(signal.SIGCONT)
+    assert paused.said().startswith(f"{run.uri} was taken over by another process, ")
+
+
+@pytest.mark.parametrize("torn", ["", "{", "[]", "{}", '{"process": 1, "number": "a", "beat": null, "over": 3}'])
+def test_a_torn_claim_is_that_of_a_dead_process(run: Folder, torn: str):
+    (run / lease.CLAIMS).write_bytes("0.json", torn.encode())
+    with lease.leased(run):
+        assert len((run / lease.CLAIMS).files()) == 1
+
+
+def test_a_storage_that_fails_for_a_while_ends_nothing(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    written = Folder.write_bytes
+    fails = False
+
+    def failing(folder: Folder, name: str, data: bytes) -> None:
+        if fails:
+            raise OSError("the storage does not answer")
+        written(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write_bytes", failing)
+    with lease.leased(run):
+        (claim,) = (run / lease.CLAIMS).files()
+        fails = True
+        time.sleep(4 * BEAT_S)
+        fails, before = False, Path(claim).read_text()
+        time.sleep(4 * BEAT_S)
+        assert Path(claim).read_text() != before
+
+
+def test_ctrl_c_is_no_loss_and_leaves_no_claim(run: Folder):
+    with pytest.raises(KeyboardInterrupt), lease.leased(run):
+        raise KeyboardInterrupt
+    assert (run / lease.CLAIMS).files() == []
