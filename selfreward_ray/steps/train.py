@@ -203,7 +203,9 @@ def _train(
     with Progress(label, steps, "steps") as progress:
         trainer(job, progress)
         summary = _summary(step, progress.start_seconds) | written.figures()
-        return step.finish(offered=written.offered, tokens=summary["tokens"], metrics=summary)
+        manifest = step.finish(offered=written.offered, tokens=summary["tokens"], metrics=summary)
+    job.folders.checkpoints.delete()  # not before there is the manifest: a driver may be killed at any time
+    return manifest
 
 
 def _train_and_choose(
@@ -218,6 +220,7 @@ def _train_and_choose(
             trainer(job, progress)
         selection.trained()
         start_seconds = progress.start_seconds
+    job.folders.checkpoints.delete()  # not before it is noted that the training has ended
     summary = _summary(step, start_seconds) | written.figures()
     chosen = selection.choose()
     # The alarms look at the steps of the model, however long the training went on after them.

@@ -44,8 +44,9 @@ def train_loop(config: dict[str, Any]) -> Final | Left | None:
 def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None:
     """Run `job` to its end, from its newest checkpoint if an earlier attempt left one. Each worker runs `loop`.
 
-    Raises `UserError`, `Diverged` among them, when the cluster has no capacity for the workers, or what Ray Train
-    raises when its restarts are spent.
+    The checkpoints stay: the caller removes them once it has noted that the training is done. Raises `UserError`,
+    `Diverged` among them, when the cluster has no capacity for the workers, or what Ray Train raises when its restarts
+    are spent.
     """
     training = job.training
     workers, least = worker_request(training), least_workers(training)
@@ -74,7 +75,6 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
         ray.kill(reported)
     if final is not None:
         raise final
-    ray_folder.delete()
 
 
 def with_restarts(attempt: Callable[[], Final | Left | None], max_failures: int) -> Final | None:

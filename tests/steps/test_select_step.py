@@ -194,9 +194,17 @@ def test_a_single_snapshot_is_not_judged(tmp_path: Path, given: dict[str, Any]):
 
 @pytest.mark.parametrize("rows", [0, 1, PROMPTS, PROMPTS + 2, 2 * PROMPTS, 5 * PROMPTS + 3])
 def test_after_an_interruption_nothing_is_trained_or_judged_twice(tmp_path: Path, given: dict[str, Any], rows: int):
-    first, marks = Training(8), Marks(MIDDLE, stop_after=rows)
+    checkpoints = Path(ModelLayout(given["out"]).checkpoints.uri)
+
+    class Keeping(Training):
+        def __call__(self, job: TrainJob, progress: Any) -> None:
+            checkpoints.mkdir()
+            super().__call__(job, progress)
+
+    first, marks = Keeping(8), Marks(MIDDLE, stop_after=rows)
     with pytest.raises(KeyboardInterrupt):
         dpo(recipe(), **given, trainer=first, run=marks)
+    assert not checkpoints.exists(), "the training has ended, and takes no disk while its snapshots are judged"
     assert read_manifest(Folder(str(tmp_path / "M2/training"))) is None
     second, more = Training(8), Marks(MIDDLE)
     manifest = dpo(recipe(), **given, trainer=second, run=more)

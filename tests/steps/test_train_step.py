@@ -66,6 +66,27 @@ def test_pairs_that_fit_are_trained_on_and_the_rest_dropped(tmp_path: Path, jobs
     assert len(jobs) == 1
 
 
+def test_checkpoints_are_kept_until_the_manifest_is_there(tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch):
+    """A driver may be killed between the training's end and its manifest: the training would begin anew."""
+    source, out = table(tmp_path / "pair", PAIRS), str(tmp_path / "out")
+    checkpoint = Path(ModelLayout(out).checkpoints.uri, "newest")
+
+    def train(job: TrainJob, progress: Any) -> None:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        jobs(job, progress)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            dpo(recipe(batch_size=2), model="m1", pairs=source, out=out, trainer=train)
+    assert checkpoint.exists()
+    dpo(recipe(batch_size=2), model="m1", pairs=source, out=out, trainer=train)
+    assert not checkpoint.parent.exists()
+
+
 def test_only_the_same_training_finds_what_an_interrupted_one_left(tmp_path: Path):
     """More workers, or more patience with bad steps, are the same run; another rate is not."""
     source, out = table(tmp_path / "pair", PAIRS), tmp_path / "out"
