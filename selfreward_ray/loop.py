@@ -28,7 +28,7 @@ from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlar
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import least_workers, replica_request
-from selfreward_ray.plan import POOLED, PlannedStep, plan
+from selfreward_ray.plan import POOLED, TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.reporting.silence import doing
@@ -46,10 +46,12 @@ from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
+from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import owned
-from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.run import ModelLayout, RunLayout
 from selfreward_ray.store.run_recipe import claim_run
+from selfreward_ray.store.step import Stale
 from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -70,11 +72,12 @@ STEPS: dict[str, Callable[..., Any]] = {
 """The function of each step in a plan."""
 
 
-def run(recipe: Recipe, run_dir: str, iterations: int | None = None) -> None:
+def run(recipe: Recipe, run_dir: str, iterations: int | None = None, remake: bool = False) -> None:
     """Run `recipe` to completion, or its first `iterations`, in `run_dir`, a local folder or an object-store URI.
 
-    What `check.check_run` would find is not looked for here: the caller does, before it starts a cluster. Raises
-    `UserError` if another process works on it.
+    If `remake` is set, finished steps whose recipe or inputs are others now are made again. What `check.check_run`
+    would find is not looked for here: the caller does, before it starts a cluster. Raises `UserError` if another
+    process works on it.
     """
     layout = RunLayout(run_dir)
     part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
@@ -82,30 +85,33 @@ def run(recipe: Recipe, run_dir: str, iterations: int | None = None) -> None:
     with owned(layout.root):
         claim_run(layout.root, recipe)
         advise(recipe)
-        run_plan(part, layout)
+        run_plan(part, layout, remake)
         with doing("writing the report"):
             report(layout.uri)
 
 
-def run_plan(recipe: Recipe, layout: RunLayout) -> None:
+def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:
     """Run all steps. When a model is rejected, the remaining ones are planned again, from the model before it."""
     while True:
         layout = layout.current()
         steps = plan(recipe, layout)
         try:
             with tracked(recipe, layout, steps):
-                run_steps(steps, recipe, layout)
+                run_steps(steps, recipe, layout, remake)
             return
         except RolledBack:
             continue
 
 
-def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None) -> None:
+def run_steps(
+    steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None, remake: bool = False
+) -> None:
     """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines.
 
     If they are those of the run in `layout`, its alarms are looked at after each step, and its report is written after
     each group of steps that did something, but for the last one: the caller also prints it. Raises `StoppedByAlarm` or
-    `RolledBack`, with the report written.
+    `RolledBack`, with the report written, and `Stale` for a step that is finished with another recipe or other inputs,
+    if it is not to `remake` it.
     """
     steps = list(steps)
     reactions = None if layout is None else Reactions(steps, recipe, layout)
@@ -118,13 +124,30 @@ def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | 
                 reactions.after(group[place], fresh=group[place] in unfinished)
 
         try:
-            _run_group(group, recipe, then)
+            while True:
+                try:
+                    _run_group(group, recipe, then)
+                    break
+                except Stale as stale:
+                    if not remake:
+                        raise
+                    unfinished.append(_remove(group, stale))
         except (StoppedByAlarm, RolledBack):
             if layout is not None:
                 _report_so_far(layout)
             raise
         if layout is not None and unfinished and group is not groups[-1]:
             _report_so_far(layout)
+
+
+def _remove(group: list[PlannedStep], stale: Stale) -> PlannedStep:
+    """Remove what a step of `group` has made."""
+    step = next(step for step in group if same_place(step.folder.uri) == same_place(stale.folder.uri))
+    warn(f"{step.label}: made again, because its recipe or its inputs are others now{stale.differing}")
+    step.folder.delete()
+    if step.name in TRAINING_STEPS:
+        ModelLayout(step.out).model.delete()
+    return step
 
 
 def _report_so_far(layout: RunLayout) -> None:

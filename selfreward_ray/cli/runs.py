@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from selfreward_ray.recipe.schema import Recipe
 
 
+Remake = Annotated[
+    bool, typer.Option("--remake", help="Make finished steps again whose recipe or inputs are others now.")
+]
+
+
 @app.command()
-def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None) -> None:
+def run(recipe: RecipeName, run_dir: RunDir, overrides: Overrides = None, remake: Remake = False) -> None:
     """Run a whole recipe, M0 to the last model. Continues where an earlier attempt stopped."""
     from selfreward_ray.recipe.text import load_recipe
 
     with explained():
-        _run(load_recipe(recipe, overrides), run_dir)
+        _run(load_recipe(recipe, overrides), run_dir, remake=remake)
 
 
 @app.command()
-def iterate(run_dir: RunDir, overrides: Overrides = None) -> None:
+def iterate(run_dir: RunDir, overrides: Overrides = None, remake: Remake = False) -> None:
     """Run the next iteration of a run, M(t) to M(t+1).
 
     One beyond the recipe if all are done. KEY=VALUE changes fields that may
@@ -34,10 +39,10 @@ def iterate(run_dir: RunDir, overrides: Overrides = None) -> None:
         from selfreward_ray.store.run_recipe import next_iteration
 
         loaded, iteration = next_iteration(RunLayout(run_dir), overrides or [])
-        _run(loaded, run_dir, iteration)
+        _run(loaded, run_dir, iteration, remake)
 
 
-def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
+def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None, remake: bool = False) -> None:
     """Run a recipe, or its first `iterations`, after a look at whatever may be wrong with it."""
     from selfreward_ray.check.check import check_run, require
     from selfreward_ray.reporting.silence import doing
@@ -49,7 +54,7 @@ def _run(recipe: "Recipe", run_dir: str, iterations: int | None = None) -> None:
         with joined_cluster():
             from selfreward_ray import loop
 
-            loop.run(recipe, run_dir, iterations)
+            loop.run(recipe, run_dir, iterations, remake)
     show_report_place(run_dir)
 
 

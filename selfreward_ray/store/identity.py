@@ -35,7 +35,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def input_fingerprint(uri: str) -> str:
-    """What identifies an input: a step's manifest, else the content of a model folder or a file, else its name.
+    """What identifies an input: the content of a step's tables, by its manifest, else that of a model folder or a file,
+    else its name.
 
     An endpoint is identified by its base URL and its model's name; it is not asked.
     Of large weight files a few MB are read, see `content_digest`.
@@ -45,7 +46,7 @@ def input_fingerprint(uri: str) -> str:
     folder = Folder(uri)
     manifest = read_manifest(folder)
     if manifest is not None:
-        return manifest.fingerprint
+        return manifest.identity
     filesystem, path = folder.filesystem()
     info = filesystem.get_file_info(path)
     infos = [info] if info.type == fs.FileType.File else _infos(folder)

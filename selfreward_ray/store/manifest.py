@@ -27,6 +27,13 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, Any] = field(default_factory=dict)
     """The input of the fingerprint: the step's part of the ``recipe``, and fingerprints of its ``inputs``."""
+    content: str = ""
+    """SHA-256 of the step's tables: what steps that are made from it record. Those of earlier versions have none, and
+    are known by their fingerprint."""
+
+    @property
+    def identity(self) -> str:
+        return self.content or self.fingerprint
 
 
 _MANIFEST = TypeAdapter(Manifest)

@@ -9,19 +9,33 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from typing import Any, TypeVar
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.text import changed_values
-from selfreward_ray.store.folder import Folder, absolute
-from selfreward_ray.store.identity import input_fingerprint
+from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, absolute
+from selfreward_ray.store.identity import content_digest, input_fingerprint
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
 from selfreward_ray.store.tables import count_reasons, count_rows, write_part
 
 R = TypeVar("R")
 
 _STARTED = "started.json"
+
+
+class Stale(UserError):
+    """A step was finished with another recipe or other inputs."""
+
+    def __init__(self, folder: Folder, step: str, differing: str):
+        super().__init__(
+            f"{folder.uri} holds a finished {step!r} step made from another recipe or other inputs{differing}; choose "
+            "another folder, or remove this one to make it again (in a run, --remake does that)"
+        )
+        self.folder = folder
+        self.differing = differing
 
 
 def finished_step(uri: str, *names: str) -> Folder:
@@ -82,15 +96,12 @@ class Step:
         """Whether the folder holds this very step, complete.
 
         Leftovers of an unfinished step of another fingerprint are removed; a complete one, and
-        what no step wrote, is never touched: that raises `UserError`.
+        what no step wrote, is never touched: that raises `Stale` or another `UserError`.
         """
         manifest = read_manifest(self.folder)
         if manifest is not None:
             if manifest.fingerprint != self.fingerprint:
-                raise UserError(
-                    f"{self.folder.uri} holds a finished {manifest.step!r} step made from another recipe or other "
-                    f"inputs{self._differing(manifest)}; choose another folder, or remove this one to make it again"
-                )
+                raise Stale(self.folder, manifest.step, self._differing(manifest))
             return True
         started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
         if started != self.fingerprint:
@@ -149,10 +160,21 @@ class Step:
             seconds=round(time.monotonic() - self._clock, 1),
             metrics=metrics or {},
             made_from=self._made_from,
+            content=self._content(rows),
             versions={name: metadata.version(name) for name in ("ray", "torch", "transformers", "deepspeed")},
         )
         self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))
         return manifest
+
+    def _content(self, tables: Iterable[str]) -> str:
+        """SHA-256 of what the files of the `tables` hold, whatever their names and their order."""
+        digest = hashlib.sha256()
+        with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+            for table in sorted(tables):
+                filesystem, _ = (self.folder / table).filesystem()
+                files = pool.map(partial(content_digest, filesystem), (self.folder / table).infos())
+                digest.update(f"{table} {' '.join(sorted(files))}\n".encode())
+        return digest.hexdigest()
 
     def _tables(self) -> Iterable[str]:
         return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]

@@ -207,10 +207,10 @@ def test_a_models_fingerprint_is_its_content_not_its_path(tmp_path: Path):
     assert input_fingerprint(str(first)) != known
 
 
-def test_a_steps_fingerprint_stands_in_its_manifest_and_moves_with_it(tmp_path: Path, source: Path):
+def test_what_identifies_a_step_stands_in_its_manifest_and_moves_with_it(tmp_path: Path, source: Path):
     made = finished(tmp_path / "out", source=source)
     shutil.copytree(tmp_path / "out", tmp_path / "moved")
-    assert input_fingerprint(str(tmp_path / "moved")) == made.fingerprint
+    assert input_fingerprint(str(tmp_path / "moved")) == made.manifest().content
 
 
 def test_the_fingerprint_of_a_name_without_content_is_the_name():
