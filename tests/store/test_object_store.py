@@ -1,5 +1,6 @@
 """Folders in an object store, on an S3 server that notes each request and refuses what a policy does not allow."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,21 @@ def test_copies_make_no_other_objects(store: Door, port: int):
     filesystem, path = folder.filesystem()
     fs.copy_files(path, f"{path}c", source_filesystem=filesystem, destination_filesystem=filesystem)
     assert names(port) == ["team/mine/a/b/x", "team/mine/ac/b/x"]
+
+
+def test_ray_train_stores_checkpoints_below_the_folder(store: Door, port: int, tmp_path: Path):
+    from ray.train import Checkpoint
+    from ray.train.v2._internal.execution.storage import StorageContext
+
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "weights").write_bytes(b"1")
+    filesystem, path = pickle.loads(pickle.dumps(Folder(f"s3://{MINE}").filesystem()))  # noqa: S301 - for a worker
+    context = StorageContext(path, "train", filesystem)
+    kept = context.persist_current_checkpoint(Checkpoint(str(tmp_path / "state")), "checkpoint_1")
+    assert names(port) == ["team/mine/train/.validate_storage_marker", "team/mine/train/checkpoint_1/weights"]
+    with kept.as_directory() as folder:
+        assert (Path(folder) / "weights").read_bytes() == b"1"
+    assert {place for place in store.places() if not place.startswith(f"{MINE}/")} == set()
 
 
 def test_what_is_not_there_is_missing_and_not_denied(store: Door):
