@@ -13,6 +13,7 @@ from typing import Any
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.store.object_store import ObjectStore
 
 _SUPPORTED = "; name a path on a disk, or a URI that begins with s3://, gs:// or abfss://"
 FILES_AT_A_TIME = 16
@@ -90,7 +91,9 @@ class Folder:
             ) from None
         if not self.uri or not path or "\0" in path:
             raise UserError(f"cannot open storage {self.uri!r}: it names no bucket or folder")
-        return filesystem, path
+        if isinstance(filesystem, fs.LocalFileSystem):
+            return filesystem, path
+        return fs.PyFileSystem(ObjectStore(filesystem)), path
 
     def is_file(self, name: str) -> bool:
         """Whether `name` is a file directly inside; False when there is no folder."""
@@ -194,8 +197,16 @@ class Folder:
     def delete(self) -> None:
         """Remove the folder and all in it; nothing happens when there is none."""
         filesystem, path = self.filesystem()
-        if filesystem.get_file_info(path).type == fs.FileType.Directory:
+        with suppress(FileNotFoundError):
             filesystem.delete_dir(path)
+
+    def empty(self, but: str) -> None:
+        """Remove all in the folder but the file `but`. In an object store only names below the folder are asked for."""
+        for name in self.folders():
+            (self / name).delete()
+        for info in self.infos():
+            if info.base_name != but:
+                self.remove(info.base_name)
 
 
 def _remedy(uri: str) -> str:

@@ -107,7 +107,7 @@ class Step:
         if started != self.fingerprint:
             if started is None and (self.folder.files() or self.folder.folders()):
                 raise UserError(f"{self.folder.uri} is not empty and no step wrote it; choose another folder")
-            self.folder.delete()
+            self.folder.empty(but=_STARTED)
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
 

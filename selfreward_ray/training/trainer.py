@@ -122,6 +122,7 @@ def _attempt(
 def settings(job: TrainJob, workers: int, ray_folder: Folder) -> dict[str, Any]:
     """Ray Train's configurations of `job` for a group of `workers`, by the names of `TorchTrainer`'s arguments."""
     training = job.training
+    filesystem, path = Folder(absolute(ray_folder.uri)).filesystem()
     return {
         "torch_config": TorchConfig(backend=collectives(training.gpus_per_worker)),
         "scaling_config": ScalingConfig(
@@ -131,7 +132,8 @@ def settings(job: TrainJob, workers: int, ray_folder: Folder) -> dict[str, Any]:
         ),
         "run_config": RunConfig(
             name="train",
-            storage_path=absolute(ray_folder.uri),
+            storage_path=path,
+            storage_filesystem=filesystem,
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             worker_runtime_env={"env_vars": environment(job)},

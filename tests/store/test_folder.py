@@ -40,6 +40,14 @@ def test_delete_removes_the_folder_and_nothing_beside_it(folder: Folder, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["ab"]
 
 
+def test_emptying_keeps_one_file(folder: Folder, tmp_path: Path):
+    (folder / "deep").write_bytes("x", b"1")
+    folder.write_bytes("x", b"1")
+    folder.write_bytes("kept", b"2")
+    folder.empty(but="kept")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
+
+
 def test_writing_replaces_and_leaves_no_partial_file(folder: Folder, tmp_path: Path):
     folder.write_bytes("x", b"long first content")
     folder.write_bytes("x", b"short")

@@ -1,0 +1,115 @@
+"""Object stores as pyarrow opens them, without the folders that pyarrow makes up there.
+
+An object store has names and no folders. pyarrow writes an empty object for each folder above one that is created,
+which credentials for one prefix may not do. Such credentials also meet S3's answer to a name that is not there: it is
+"access denied", because the store tells what is not there only to those who may list the whole bucket.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pyarrow import fs
+
+T = TypeVar("T")
+
+_REMOVED_AT_A_TIME = 16
+
+
+@dataclass(frozen=True)
+class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
+    """Passes everything on to `store`, except that it creates no folders, and finds out what is not there."""
+
+    store: fs.FileSystem
+
+    def get_type_name(self) -> str:
+        return str(self.store.type_name)
+
+    def normalize_path(self, path: str) -> str:
+        return str(self.store.normalize_path(path))
+
+    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        return list(self.store.get_file_info(selector))
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """Nothing: a folder is there as soon as an object is in it."""
+
+    def delete_dir(self, path: str) -> None:
+        """Leaves an empty object for the folder above, which pyarrow's S3 makes at each removal."""
+        try:
+            self.store.delete_dir(path)
+        except OSError as error:
+            if not _denied(error):
+                raise
+            self.delete_dir_contents(path)
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = True) -> None:
+        """By names below `path` alone, for which credentials are certain to be good."""
+        inside = fs.FileSelector(path, recursive=True, allow_not_found=missing_dir_ok)
+        files = [info.path for info in self.store.get_file_info(inside) if info.type == fs.FileType.File]
+        with ThreadPoolExecutor(_REMOVED_AT_A_TIME) as pool:
+            list(pool.map(self.store.delete_file, files))
+
+    def delete_root_dir_contents(self) -> None:
+        raise OSError("a whole store is not removed")
+
+    def delete_file(self, path: str) -> None:
+        self._or_missing(path, lambda: self.store.delete_file(path))
+
+    def move(self, src: str, dest: str) -> None:
+        self.store.move(src, dest)
+
+    def copy_file(self, src: str, dest: str) -> None:
+        self.store.copy_file(src, dest)
+
+    def open_input_stream(self, path: str) -> Any:
+        return self._or_missing(path, lambda: self.store.open_input_stream(path, compression=None))
+
+    def open_input_file(self, path: str) -> Any:
+        return self._or_missing(path, lambda: self.store.open_input_file(path))
+
+    def open_output_stream(self, path: str, metadata: Any) -> Any:
+        return self.store.open_output_stream(path, compression=None, metadata=metadata)
+
+    def open_append_stream(self, path: str, metadata: Any) -> Any:
+        return self.store.open_append_stream(path, compression=None, metadata=metadata)
+
+    def _or_missing(self, path: str, asked: Callable[[], T]) -> T:
+        """What `asked` returns. Raises `FileNotFoundError` if access is denied because nothing is there."""
+        try:
+            return asked()
+        except OSError as error:
+            if _denied(error) and self._listed(path, error).type == fs.FileType.NotFound:
+                raise FileNotFoundError(f"{path} is not there") from None
+            raise
+
+    def _info(self, path: str) -> fs.FileInfo:
+        try:
+            return self.store.get_file_info(path)
+        except OSError as error:
+            if not _denied(error):
+                raise
+            return self._listed(path, error)
+
+    def _listed(self, path: str, denied: OSError) -> fs.FileInfo:
+        """What a listing says of `path`. Raises `denied` if that is not allowed either."""
+        parent = path.rstrip("/").rpartition("/")[0]
+        try:
+            found = self.store.get_file_info(fs.FileSelector(parent, allow_not_found=True))
+            return next((i for i in found if i.path == path), fs.FileInfo(path, fs.FileType.NotFound))
+        except OSError as error:
+            if not _denied(error):
+                raise
+        try:  # it may be the prefix itself
+            found = self.store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        except OSError:
+            raise denied from None
+        return fs.FileInfo(path, fs.FileType.Directory if found else fs.FileType.NotFound)
+
+
+def _denied(error: OSError) -> bool:
+    return "ACCESS_DENIED" in str(error)

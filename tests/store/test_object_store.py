@@ -1,0 +1,126 @@
+"""Folders in an object store, on an S3 server that notes each request and refuses what a policy does not allow."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+from s3_server import BUCKET, Door, door, empty, names, server
+
+from selfreward_ray.check.places import check_writable
+from selfreward_ray.records import Dropped
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.identity import input_fingerprint
+from selfreward_ray.store.lease import leased
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import finished_ids, read_rows, write_block
+
+MINE = f"{BUCKET}/team/mine"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with server(tmp_path_factory.mktemp("s3") / "log") as port:
+        yield port
+
+
+@pytest.fixture(params=["all allowed", "one prefix"])
+def store(request: pytest.FixtureRequest, port: int, tmp_path: Path) -> Iterator[Door]:
+    """A way to an empty bucket, with credentials for all of it or for one folder."""
+    prefix = f"{MINE}/" if request.param == "one prefix" else ""
+    empty(port)
+    with door(port, tmp_path / "requests", prefix) as way, pytest.MonkeyPatch.context() as patch:
+        for name, value in way.environment().items():
+            patch.setenv(name, value)
+        yield way
+
+
+def step(value: int) -> Step:
+    return Step("pair", f"s3://{MINE}", {"value": value}, {})
+
+
+def test_all_that_a_run_does_is_asked_below_its_folder(store: Door, port: int):
+    run = Folder(f"s3://{MINE}")
+    first = step(1)
+    assert not first.is_done()
+    for number in range(3):
+        write_block(first.folder, [f"a{number}"], [], Dropped, [Dropped(f"a{number}", "pair", "too long")])
+    assert finished_ids(first.folder) == {"a0", "a1", "a2"}
+    changed = step(2)
+    assert not changed.is_done()  # removes what the first one left
+    assert read_rows(changed.folder, Dropped, "dropped") == []
+    changed.write([Dropped("b", "pair", "too long")], Dropped, "dropped")
+    changed.finish(offered=1)
+    assert step(2).is_done()
+    assert input_fingerprint(run.uri) == changed.fingerprint
+    with leased(run):
+        assert list(check_writable(run.uri))
+        (run / "M1").write_json("config.json", {})
+        assert input_fingerprint(f"{run.uri}/M1") != f"{run.uri}/M1"
+        (run / "M1" / "deep").write_bytes("weights", b"1")
+        (run / "M1").delete()
+        (run / "M1").delete()
+    assert {place for place in store.places() if not place.startswith(f"{MINE}/")} == set()
+    assert [name for name in names(port) if not name.endswith("/")] == [
+        "team/mine/dropped/part-0.parquet", "team/mine/manifest.json", "team/mine/started.json",
+    ]  # fmt: skip
+    made_up = {name for name in names(port) if name.endswith("/")}
+    assert made_up <= {"team/mine/", "team/mine/owners/", "team/mine/M1/", "team/mine/M1/deep/", "team/mine/dropped/"}
+
+
+def test_what_is_written_makes_no_other_objects(store: Door, port: int):
+    (Folder(f"s3://{MINE}") / "a" / "b").write_bytes("x", b"1")
+    with (Folder(f"s3://{MINE}") / "c").writing("rows") as stream:
+        pq.write_table(pa.table({"id": ["a"]}), stream)
+    assert names(port) == ["team/mine/a/b/x", "team/mine/c/rows"]
+    assert {request["method"] for request in store.requests()} <= {"PUT", "POST"}
+
+
+def test_copies_make_no_other_objects(store: Door, port: int):
+    folder = Folder(f"s3://{MINE}/a")
+    (folder / "b").write_bytes("x", b"1")
+    filesystem, path = folder.filesystem()
+    fs.copy_files(path, f"{path}c", source_filesystem=filesystem, destination_filesystem=filesystem)
+    assert names(port) == ["team/mine/a/b/x", "team/mine/ac/b/x"]
+
+
+def test_ray_train_stores_checkpoints_below_the_folder(store: Door, port: int, tmp_path: Path):
+    from ray.train import Checkpoint
+    from ray.train.v2._internal.execution.storage import StorageContext
+
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "weights").write_bytes(b"1")
+    filesystem, path = pickle.loads(pickle.dumps(Folder(f"s3://{MINE}").filesystem()))  # noqa: S301 - for a worker
+    context = StorageContext(path, "train", filesystem)
+    kept = context.persist_current_checkpoint(Checkpoint(str(tmp_path / "state")), "checkpoint_1")
+    assert names(port) == ["team/mine/train/.validate_storage_marker", "team/mine/train/checkpoint_1/weights"]
+    with kept.as_directory() as folder:
+        assert (Path(folder) / "weights").read_bytes() == b"1"
+    assert {place for place in store.places() if not place.startswith(f"{MINE}/")} == set()
+
+
+def test_what_is_not_there_is_missing_and_not_denied(store: Door):
+    folder = Folder(f"s3://{MINE}/a")
+    assert not folder.is_file("x")
+    folder.write_bytes("y", b"1")
+    folder.remove("x")
+    with pytest.raises(FileNotFoundError):
+        folder.read_bytes("x")
+    with pytest.raises(FileNotFoundError):
+        folder.filesystem()[0].open_input_file(f"{MINE}/a/x")
+    found = folder.filesystem()[0].get_file_info([f"{MINE}/a/x", f"{MINE}/a/y", f"{MINE}/a", MINE, f"{MINE}/b"])
+    assert [info.type.name for info in found] == ["NotFound", "File", "Directory", "Directory", "NotFound"]
+
+
+def test_what_is_denied_is_not_missing(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with door(port, tmp_path / "requests", f"{MINE}/") as way:
+        for name, value in way.environment().items():
+            monkeypatch.setenv(name, value)
+        other = Folder(f"s3://{BUCKET}/team/other")
+        for ask in (lambda: other.is_file("x"), lambda: other.read_bytes("x"), other.files, other.delete):
+            with pytest.raises(OSError, match="ACCESS_DENIED") as raised:
+                ask()
+            assert not isinstance(raised.value, FileNotFoundError)
