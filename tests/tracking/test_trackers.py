@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from event_files import events, scalars, texts
@@ -160,8 +161,28 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert json.loads(table.read_text()) == {"columns": ["prompt", "answer"], "data": [["Why?", HOSTILE]]}
 
 
-def test_wandb_is_told_no_address_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_mlflow_does_not_print_its_servers_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    service = MlflowClient("http://me:geheim7@localhost:1")._tracking_client
+    monkeypatch.setattr(service.store, "get_run", MagicMock())
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    service._log_url("0123abc")
+    assert "geheim7" in capsys.readouterr().out
+    tell(tracker_named("mlflow")(run_in(str(tmp_path / "run"))))
+    service._log_url("0123abc")
+    assert "geheim7" not in capsys.readouterr().out
+
+
+def test_wandb_keeps_no_key_and_no_address_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "geheim7" * 6)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://me:geheim7@localhost:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:geheim7@localhost:1")
     monkeypatch.chdir(tmp_path)
     for command in (["init", "-q"], ["remote", "add", "origin", "https://geheim7:x-oauth-basic@github.com/a/b"]):
         subprocess.run(["git", *command], check=True)
