@@ -52,13 +52,13 @@ _NO_SECRET = re.compile(
     r"|[-+]?[\d.,_]+|true|false|yes|no|on|off|none|null|auto|default|[<\[({|].*[>\])}|]", re.IGNORECASE | re.DOTALL
 )
 """Values that are none under a name that need not be a secret's: numbers, switches, a tokenizer's ``<|end|>``."""
-_URI = re.compile(r"\b([a-z][a-z0-9+.-]*)://([^\s'\"<>`]+)", re.IGNORECASE)
+_URI = re.compile(r"\b([a-z][a-z0-9+.-]{0,20})://([^\s'\"<>`]+)", re.IGNORECASE)
 _WHOLE_URI = re.compile(r"([a-z][a-z0-9+.-]*)://(.+)", re.IGNORECASE | re.DOTALL)
 _OPTION = re.compile(r"([^&=#;]+)=([^&#;]*)")
 _QUOTED = r""""[^"]*"|'[^']*'"""
 _ASSIGNED = re.compile(
-    r"(?P<before>(?<![\w/?&])(?P<name>[A-Za-z][\w.-]*)\s?=\s?)(?P<value>" + _QUOTED + r"|[^\s,;&)}\]]+)"
-    r"|(?P<before_quoted>['\"](?P<quoted>[A-Za-z][\w.-]*)['\"]\s?[:=]\s?)(?P<quoted_value>" + _QUOTED + ")"
+    r"(?P<before>(?<![\w/?&.-])-{0,2}(?P<name>[A-Za-z][\w.-]{0,99})\s?=\s?)(?P<value>" + _QUOTED + r"|[^\s,;&)}\]]+)"
+    r"|(?P<before_quoted>['\"](?P<quoted>[A-Za-z][\w.-]{0,99})['\"]\s?[:=]\s?)(?P<quoted_value>" + _QUOTED + ")"
 )
 """``name=value``, and ``'name': 'value'`` as Python and JSON write it."""
 _FORMS = (
