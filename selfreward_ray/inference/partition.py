@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from selfreward_ray.inference.block import with_retries
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
-from selfreward_ray.store.tables import whole_file
+from selfreward_ray.store.tables import ids_of, whole_file
 
 BlockSpec = dict[str, Any]
 """``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``; paths are those of the table's file system."""
@@ -29,15 +29,14 @@ def partition_table(table: Folder, finished: Container[str], rows_per_block: int
     filesystem, _ = table.filesystem()
     paths = table.files(".parquet")
 
-    def ids_of(path: str) -> list[str]:
+    def ids_in(path: str) -> list[str]:
         with whole_file(path):
-            ids: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
-        return ids
+            return ids_of(path, filesystem)
 
     blocks: list[BlockSpec] = []
     free = 0
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        for path, ids in zip(paths, pool.map(ids_of, paths), strict=True):
+        for path, ids in zip(paths, pool.map(ids_in, paths), strict=True):
             for row, row_id in enumerate(ids):
                 if row_id in finished:
                     continue

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from selfreward_ray.credentials import masked
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import Job, ReplicaEngine, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
@@ -160,7 +161,7 @@ class StagedReplica:
 
 def _exit_process(health: Any, name: str, error: str) -> NoReturn:
     try:
-        ray.get(health.replica_failed.remote(name, error), timeout=10)
+        ray.get(health.replica_failed.remote(name, masked(error)), timeout=10)
     finally:
         os._exit(1)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.alignment import Ending, without_end
+from selfreward_ray.models.pretrained import pretrained_tokenizer
 from selfreward_ray.models.rendering import probe
 from selfreward_ray.models.spelling import Speller
 from selfreward_ray.models.template import ChatTemplate, TurnsRefused
@@ -157,10 +158,8 @@ class ChatCodec:
 
 
 def _tokenizer(model: Path) -> Any:
-    from transformers import AutoTokenizer  # imported late: it takes a second, which `--help` must not wait for
-
     try:
-        return AutoTokenizer.from_pretrained(model)
+        return pretrained_tokenizer(model)
     except Exception as error:  # of any kind: a package that is missing, another format, a file that is damaged
         said = " ".join(str(error).split()) or type(error).__name__
         raise UserError(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from selfreward_ray.credentials import find_secret
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.section import Section
 
@@ -79,7 +80,9 @@ def address_of(name: str) -> Address:
         parts = urlsplit(name)
         _ = parts.port
     except ValueError as error:
-        raise UserError(f"an endpoint's address is no URL ({error}); write https://HOST/v1#MODEL") from None
+        # What Python takes for the port may be a part of a password.
+        said = "" if find_secret(name) else f" ({error})"
+        raise UserError(f"an endpoint's address is no URL{said}; write https://HOST/v1#MODEL") from None
     if parts.username is not None or parts.password is not None or parts.query:
         # Without the address, which may hold a key.
         raise UserError(

@@ -3,18 +3,22 @@
 Section numbers are those of Yuan et al., 2024 (arXiv 2401.10020). A field's docstring is its entry in the reference.
 """
 
-import re
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import (
+    BaseModel,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from selfreward_ray.credentials import secrets_in
 from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.endpoint import Endpoint
 from selfreward_ray.recipe.pairs import Pairs
@@ -24,6 +28,9 @@ from selfreward_ray.recipe.training import Dpo, Sft, Training
 
 ENDING_TOKENS = 16
 """Tokens of a constrained verdict that are reserved for its ending."""
+
+CREDENTIAL = "credential"
+"""Type of the validation error for a value that is one. Its input is left out."""
 
 PromptFilter = Literal["length", "capability", "program", "punctuation", "english", "similar"]
 """Names of filters for proposed prompts. Self-Instruct has all of them."""
@@ -224,7 +231,7 @@ class Inference(Section):
     engine: dict[str, Any] = Field({})
     """Further arguments of the vLLM engine, passed on unchanged, for example ``{max_model_len: 4096}``."""
     env: dict[str, str] = Field({})
-    """Environment variables of the replicas' processes. Names that suggest a secret are refused, because the recipe is
+    """Environment variables of the replicas' processes. Secrets are refused, as everywhere in a recipe, because it is
     written to the run's folder."""
 
     @model_validator(mode="after")
@@ -252,14 +259,6 @@ class Inference(Section):
                 f"is {longest!r}"
             )
         return engine
-
-    @field_validator("env")
-    @classmethod
-    def _no_secrets(cls, env: dict[str, str]) -> dict[str, str]:
-        secret = [name for name in env if re.search("TOKEN|SECRET|PASSWORD|KEY", name.upper())]
-        if secret:
-            raise ValueError(f"the variable {secret[0]} would stand in the run's files; set it on the nodes instead")
-        return env
 
 
 class Evaluation(Section):
@@ -336,6 +335,17 @@ class Recipe(Section):
             return self.seed_data
         return self.seed_data.model_copy(update={"validation": 0})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_secrets(cls, values: Any) -> Any:
+        """The recipe is written to the run's folder, told to trackers and shown. Looked for before anything else, since
+        messages about a field show its value."""
+        if isinstance(values, Mapping):
+            plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in values.items()}
+            if found := list(secrets_in(plain)):
+                raise ValidationError.from_exception_data("secrets", [_secret(place, str(why)) for place, why in found])
+        return values
+
     @model_validator(mode="after")
     def _judging_rows_to_carry(self) -> "Recipe":
         if self.dpo.eft_weight and not self.seed_data.eft:
@@ -351,3 +361,7 @@ class Recipe(Section):
                     "workers would never have an example"
                 )
         return self
+
+
+def _secret(place: tuple[str | int, ...], why: str) -> InitErrorDetails:
+    return {"type": PydanticCustomError(CREDENTIAL, "{why}", {"why": why}), "loc": place, "input": None}

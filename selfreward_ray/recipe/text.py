@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.schema import CREDENTIAL, Recipe
 from selfreward_ray.recipe.shipped import shipped_names, shipped_text
 from selfreward_ray.yaml_text import YAML_FAULTS, RepeatedKey, load_yaml
 
@@ -167,6 +167,8 @@ def _explain(detail: Any) -> str:
         return f"unknown recipe field {name!r}; {hint}"
     if detail["type"] == "missing":
         return f"recipe field {name!r} is missing"
+    if detail["type"] == CREDENTIAL:
+        return f"recipe field {name!r}: {detail['msg']}"
     if detail["type"] == "literal_error":
         return f"recipe field {name!r}: {_allowed(detail)} (got {detail['input']!r})"
     kind = next((kind for types, kind in _KINDS.items() if detail["type"].startswith(types)), None)

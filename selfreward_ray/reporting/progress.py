@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from selfreward_ray.credentials import masked
 from selfreward_ray.reporting.formatting import amount, duration, number, percent, visible
 from selfreward_ray.reporting.silence import SECONDS_BETWEEN_LINES, print_line, repeated
 
@@ -101,7 +102,7 @@ class Progress:
         """Show in a few words what the step is waiting for. A new note replaces it; an empty one clears it."""
         if text != self._note:
             self._tell(text)
-        self._note = visible(text)
+        self._note = visible(masked(text))
         if text:
             self._pace_from = None
             self._waits_from = self._clock() if self._waits_from is None else self._waits_from
@@ -174,7 +175,7 @@ class Progress:
 
 def warn(text: str, console: Console | None = None) -> None:
     """Print a line that the user should notice, by default on standard error."""
-    print_line(Text(visible(text), style="yellow"), console)
+    print_line(Text(visible(masked(text)), style="yellow"), console)
 
 
 def skipped(label: str, console: Console | None = None) -> None:

@@ -11,6 +11,7 @@ from selfreward_ray.evaluation.tasks import LoadedTasks, figures, load_tasks
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.scoring import answer_task_request
 from selfreward_ray.models.local import without_weights
+from selfreward_ray.models.pretrained import pretrained_tokenizer
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import TaskAnswer, TaskRequest
 from selfreward_ray.reporting.progress import skipped
@@ -106,12 +107,11 @@ def _evaluated(
 ) -> dict[str, Any]:
     """lm-eval's results. Its seeds stay as they are, so that the prompts are those of its own command."""
     from lm_eval.evaluator import simple_evaluate
-    from transformers import AutoTokenizer
 
     from selfreward_ray.evaluation.task_model import TaskModel
 
     folder = without_weights(model, adapters=True).folder
-    lm = TaskModel(model, AutoTokenizer.from_pretrained(folder), loaded.tasks, answer_all)
+    lm = TaskModel(model, pretrained_tokenizer(folder), loaded.tasks, answer_all)
     results: dict[str, Any] = simple_evaluate(
         lm,
         tasks=loaded.asked,

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyarrow import fs
 
+from selfreward_ray.credentials import find_secret
 from selfreward_ray.errors import UserError
 from selfreward_ray.store.object_store import ObjectStore
 
@@ -61,6 +62,12 @@ class Folder:
     """A folder named by a URI or a local path. ``folder / "name"`` is a folder inside it."""
 
     uri: str
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for a URI with a secret, which would stand in what the steps write, and which the
+        storage's client may repeat in its messages."""
+        if "://" in self.uri and (secret := find_secret(self.uri)):
+            raise UserError(secret)
 
     def __truediv__(self, name: str) -> "Folder":
         return Folder(f"{self.uri.rstrip('/')}/{name}")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from selfreward_ray.store.arrow import as_stored
 from selfreward_ray.store.cell_rows import cell_rows
 from selfreward_ray.store.json_rows import json_rows
 from selfreward_ray.store.one_object import rows_within
@@ -153,7 +154,7 @@ def _batch_rows(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[Row]:
 def _values(batch: pa.RecordBatch) -> list[Any]:
     """The rows of a few; one with a text that is not UTF-8 is `Unread`."""
     try:
-        return list(batch.to_pylist())
+        return list(as_stored(batch).to_pylist())
     except UnicodeDecodeError:
         if batch.num_rows > 1:
             return [value for place in range(batch.num_rows) for value in _values(batch.slice(place, 1))]

@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Dropped
-from selfreward_ray.store.arrow import from_table, to_table
+from selfreward_ray.store.arrow import as_stored, from_table, to_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 
 R = TypeVar("R")
@@ -112,7 +112,7 @@ def _batches(filesystem: fs.FileSystem, path: str, rows: int, columns: list[str]
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield batch
+            yield as_stored(batch)
 
 
 def read_columns(table: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -131,7 +131,7 @@ def read_columns(table: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         for start in range(0, len(paths), FILES_AT_A_TIME):
             for rows in pool.map(read, paths[start : start + FILES_AT_A_TIME]):
-                yield from rows.to_pylist()
+                yield from as_stored(rows).to_pylist()
 
 
 def count_reasons(table: Folder) -> Counter[str]:
@@ -140,7 +140,7 @@ def count_reasons(table: Folder) -> Counter[str]:
     counts: Counter[str] = Counter()
     for path in table.files(".parquet"):
         with whole_file(path):
-            reasons = pq.read_table(path, columns=["reason"], filesystem=filesystem)["reason"]
+            reasons = as_stored(pq.read_table(path, columns=["reason"], filesystem=filesystem))["reason"]
         counts.update({row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()})
     return counts
 
@@ -183,8 +183,13 @@ def finished_ids(folder: Folder) -> set[str]:
 
     def ids(path: str) -> list[str]:
         with whole_file(path):
-            found: list[str] = pq.read_table(path, columns=["id"], filesystem=filesystem)["id"].to_pylist()
-        return found
+            return ids_of(path, filesystem)
 
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
         return {i for found in pool.map(ids, paths) for i in found}
+
+
+def ids_of(path: str, filesystem: fs.FileSystem) -> list[str]:
+    """The ids of a file of a table. Raises Arrow's errors."""
+    found: list[str] = as_stored(pq.read_table(path, columns=["id"], filesystem=filesystem))["id"].to_pylist()
+    return found

@@ -15,8 +15,10 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow would try for minutes to reach a server, and draw bars into ours. What the user has set comes first."""
+"""MLflow would try for minutes to reach a server, draw bars into ours, and print the server's address at the end, with
+the password in it if there is one. What the user has set comes first."""
 
 
 class Mlflow:

@@ -29,7 +29,8 @@ class WeightsAndBiases:
                 resume="allow",
                 config=run.recipe,
                 dir=folder,
-                settings=wandb.Settings(console="off", silent=True),
+                # Of a repository in the working directory it would keep the address, which may hold a token.
+                settings=wandb.Settings(console="off", silent=True, disable_git=True),
             )
         except wandb.Error as error:
             raise UserError(

@@ -10,9 +10,9 @@ import deepspeed
 import torch
 from deepspeed.utils import set_z3_leaf_module
 from torch import Tensor
-from transformers import AutoConfig
 
 from selfreward_ray.cluster.devices import collectives, on_gpus
+from selfreward_ray.models.pretrained import pretrained_config
 from selfreward_ray.training.agreement import together
 from selfreward_ray.training.architecture import set_dropout, use_liger_kernels
 from selfreward_ray.training.batches import MicroBatch
@@ -67,7 +67,7 @@ def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
 
 
 def _configuration(source: Path, dropout: float | None) -> Any:
-    config = AutoConfig.from_pretrained(source)
+    config = pretrained_config(source)
     set_dropout(config, dropout)
     return config
 

@@ -261,7 +261,7 @@ RECIPE = [
     Mistake(
         "recipe",
         "a secret in the recipe",
-        "would stand in the run's files; set it on the nodes instead",
+        "HF_TOKEN=… holds a secret, which would stand in the run's files; set HF_TOKEN in the environment of",
         {"inference.env": {"HF_TOKEN": "x"}},
     ),
     Mistake(

@@ -1,9 +1,11 @@
 """Each tracker, by what its own readers find."""
 
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from event_files import events, scalars, texts
@@ -139,19 +141,55 @@ def test_mlflow_without_a_server(place: str, message: str, tmp_path: Path, monke
         tracker_named("mlflow")(run_in(str(tmp_path)))
 
 
-def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    tell(tracker_named("wandb")(run_in(str(tmp_path / "run"))))
-    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*-0123abc")
+def stored_by_wandb(run: Path) -> tuple[Path, bytes]:
+    """W&B's folder of a run, and what it has stored of it."""
+    (folder,) = (run / "wandb").glob("offline-run-*-0123abc")
     (stored,) = folder.glob("run-0123abc.wandb")
     deadline = time.monotonic() + 120
     while b"M2/dpo/loss" not in stored.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.1)  # W&B's own process writes it
-    data = stored.read_bytes()
+    return folder, stored.read_bytes()
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tell(tracker_named("wandb")(run_in(str(tmp_path / "run"))))
+    folder, data = stored_by_wandb(tmp_path / "run")
     for text in (b"M2/dpo/loss", b"M2/dpo/step", b"respond/scores-2", b"beta"):
         assert text in data
     (table,) = (folder / "files" / "media" / "table" / "evaluate").glob("answers-2_*")
     assert json.loads(table.read_text()) == {"columns": ["prompt", "answer"], "data": [["Why?", HOSTILE]]}
+
+
+def test_mlflow_does_not_print_its_servers_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    service = MlflowClient("http://me:geheim7@localhost:1")._tracking_client
+    monkeypatch.setattr(service.store, "get_run", MagicMock())
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    service._log_url("0123abc")
+    assert "geheim7" in capsys.readouterr().out
+    tell(tracker_named("mlflow")(run_in(str(tmp_path / "run"))))
+    service._log_url("0123abc")
+    assert "geheim7" not in capsys.readouterr().out
+
+
+def test_wandb_keeps_no_key_and_no_address_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "geheim7" * 6)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://me:geheim7@localhost:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:geheim7@localhost:1")
+    monkeypatch.chdir(tmp_path)
+    for command in (["init", "-q"], ["remote", "add", "origin", "https://geheim7:x-oauth-basic@github.com/a/b"]):
+        subprocess.run(["git", *command], check=True)
+    tell(tracker_named("wandb")(run_in(str(tmp_path / "run"))))
+    folder, stored = stored_by_wandb(tmp_path / "run")
+    assert b"geheim7" not in stored
+    assert not any(b"geheim7" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_wandb_of_a_run_in_a_bucket_writes_where_the_driver_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.local import without_weights
+from selfreward_ray.models.pretrained import pretrained_config, pretrained_tokenizer
 
 LAYERS, HEADS, HEAD_SIZE = 2, 4, 32
 _WORDS = 20
@@ -47,7 +48,7 @@ def write_stand_in(name: str, folder: Path, seed: int) -> str:
 def _write(source: Path | None, folder: Path, seed: int) -> str:
     """Write the model, after the one in `source` if there is one. Returns the name of its class."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     if source is None:
         config = _made_up(folder)
@@ -56,7 +57,7 @@ def _write(source: Path | None, folder: Path, seed: int) -> str:
             if file.is_file() and file.suffix in _COPIED and not file.name.endswith(".index.json"):
                 shutil.copy(file, folder / file.name)
         config = _reduced(source)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = pretrained_tokenizer(folder)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     _prefer_words(model, tokenizer)
@@ -78,9 +79,7 @@ def _companions(name: str) -> tuple[Path | None, str]:
 
 def _reduced(source: Path) -> Any:
     """The configuration in `source` with few and narrow layers and small initial weights."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(source)
+    config = pretrained_config(source)
     text = config.get_text_config()
     group = max(1, text.num_attention_heads // (getattr(text, "num_key_value_heads", None) or text.num_attention_heads))
     sizes = {
