@@ -58,6 +58,7 @@ COMMANDS = [
     "agreement",
     "benchmark",
     "export",
+    "rows",
     "report",
     "status",
     "watch",

@@ -47,6 +47,28 @@ def export(
 
 
 @app.command()
+def rows(
+    source: Annotated[
+        str, typer.Argument(metavar="STEP", help="A step's folder, or one of its tables: RUN/M2/pairs/dropped.")
+    ],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Only such rows: 'chosen.mean>=4', 'prompt~tea'. May be repeated."),
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="So many rows by chance, others at each call.")] = None,
+) -> None:
+    """Print the rows of a step readably.
+
+    A condition is FIELD, a sign (= != < <= > >=, or ~ for: contains) and a
+    value or null. In a list, one value must fulfil it.
+    """
+    with explained():
+        from selfreward_ray.steps.rows import print_rows
+
+        print_rows(source, where or (), sample)
+
+
+@app.command()
 def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
     """Step: print a run's tables and write RUN/report.html."""
     from selfreward_ray.reporting.silence import doing
