@@ -58,6 +58,7 @@ COMMANDS = [
     "agreement",
     "benchmark",
     "export",
+    "show",
     "rows",
     "report",
     "status",

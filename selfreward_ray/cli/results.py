@@ -47,6 +47,22 @@ def export(
 
 
 @app.command()
+def show(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="M2, M2/q000123, M2/q000123/r2, …/r2/v0, M2/q000123/pair.")],
+) -> None:
+    """Show where a pair, verdict, reply, prompt or model comes from.
+
+    What it was made from and by which steps, with their weights, recipe and
+    versions, and which model was trained on it.
+    """
+    with explained():
+        from selfreward_ray.steps.show import show as print_lineage
+
+        print_lineage(run_dir, name)
+
+
+@app.command()
 def rows(
     source: Annotated[
         str, typer.Argument(metavar="STEP", help="A step's folder, or one of its tables: RUN/M2/pairs/dropped.")
