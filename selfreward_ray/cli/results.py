@@ -98,7 +98,11 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 
 @app.command()
 def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """Show a run's finished steps, and the next one."""
+    """Show whether a run is at work, its finished steps, and the next one.
+
+    Running, by which process, since when and at which row; or stopped, or
+    failed with its last error.
+    """
     with explained():
         from selfreward_ray.steps.status import print_status
 
