@@ -63,6 +63,7 @@ COMMANDS = [
     "report",
     "status",
     "watch",
+    "gc",
 ]
 HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow"]
 

@@ -122,3 +122,28 @@ def watch(
         from selfreward_ray.steps.watch import watch as show
 
         show(run_dir, every)
+
+
+@app.command()
+def gc(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """Delete what a run does not need any more, after asking.
+
+    Checkpoints, token tables and caches of finished trainings, and what
+    interrupted processes left. Models, rows and manifests stay.
+    """
+    with explained():
+        from selfreward_ray.steps.gc import collect
+
+        collect(run_dir, lambda question: yes or _confirmed(question))
+
+
+def _confirmed(question: str) -> bool:
+    """The answer of whoever is at the terminal; no, where nobody is."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo()
+        return False

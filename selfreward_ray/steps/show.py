@@ -215,13 +215,18 @@ class _Show:
         above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
         field = pc.field("id")
         condition = field.isin(above) | ((field >= f"{name}/") & (field < f"{name}0"))  # "0" follows "/"
+        examples: dict[str, str] = {}
         known = False
         for step in self._steps:
             for table in sorted({*step.folder.folders()} - {"snapshots", "proposals", "ray_train"}):
                 rows = [row for found in rows_by(step.folder / table, condition) for row in found.to_pylist()]
-                if rows:
-                    known = True
+                known = known or bool(rows)
+                if rows and (step.name not in TRAINING_STEPS or table != "rows"):
                     self._found(step, table, rows)
+                if step.name in ("seed", "eft") and table == "rows":
+                    examples |= {row["id"]: step.folder.uri for row in rows}
+            if step.name in ("baseline", "sft"):
+                self._trained(step, examples, condition)
         if not known:
             raise UserError(
                 f"{self._layout.uri} has nothing with the id {name}; ids are such as M2, M2/q000123, M2/q000123/r2, "
@@ -229,15 +234,20 @@ class _Show:
             )
 
     def _found(self, step: PlannedStep, table: str, rows: Sequence[dict[str, Any]]) -> None:
-        if step.name in TRAINING_STEPS and table == "rows":
-            self._head(f"{step.label}: {self._state(step)}")
-            self._say(f"trained on: {', '.join(row['id'] for row in rows)}")
-            return
         self._head(f"{step.label}: {(step.folder / table).uri}")
         if model := step.inputs.get("model"):
             self._say(f"by {self._described(model)}")
         for row in rows:
             print_row(self._console, row)
+
+    def _trained(self, step: PlannedStep, examples: dict[str, str], condition: pc.Expression) -> None:
+        """Which of the `examples`, whose steps are given by their URIs, a training was given and has not left out."""
+        dropped = rows_by(step.folder / "dropped", condition, ["id"])
+        left_out = {row["id"] for found in dropped for row in found.to_pylist()}
+        kept = [name for name, uri in examples.items() if uri in step.inputs.values() and name not in left_out]
+        if kept:
+            self._head(f"{step.label}: {self._state(step)}")
+            self._say(f"trained on: {', '.join(kept)}")
 
     # What all have in common
 

@@ -18,7 +18,6 @@ from selfreward_ray.records import (
     Dropped,
     JudgedPrompt,
     Pair,
-    PairTokens,
     Positive,
     RankedReply,
     RankedSet,
@@ -213,13 +212,15 @@ def test_ids_of_seed_data_and_of_held_out_sets_are_found_in_every_step(tmp_path:
     ranked = RankedSet("set/1", "Why?", (RankedReply("set/1/r0", "So.", 0), RankedReply("set/1/r1", "No.", 1)))
     seed.write([ranked], RankedSet, "eft")
     seed.write([SftExample("set/1/r0/ift", "ift", "Why?", "So.")], SftExample)
-    tokens = [PairTokens(name, (1,), (2,), (3,)) for name in ("set/1/r0/ift", "set/10/r0/ift")]
-    write_part(layout.training(1), "rows", tokens, PairTokens, "seed-000000")
     text = shown(layout, "set/1")
     assert "M1 · seed data: RUN/M1/seed/eft\nset/1\n" in text
     assert "M1 · seed data: RUN/M1/seed/rows\nset/1/r0/ift\n" in text
     assert "  trained on: set/1/r0/ift\n" in text
     assert "RUN/M1/seed/eft\nset/1\n" in shown(layout, "set/1/r1")
+    write_part(layout.training(1), "dropped", [Dropped("set/1/r0/ift", "sft", "too long")], Dropped, "seed-000000")
+    text = shown(layout, "set/1")
+    assert "trained on" not in text
+    assert "reason: too long" in text
     held_out = shown(layout, "h3/answer")
     for t in (1, 2, 3):
         assert f"M{t} · evaluate: RUN/M{t}/evaluation/rows\n  by M{t}, RUN/M{t}/model\nh3\n" in held_out
