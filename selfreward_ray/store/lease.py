@@ -81,8 +81,10 @@ def holder(run: Folder) -> str | None:
             now = {name: claim for name, claim in _all(claims).items() if claim.number is not None}
             alive |= {name: claim for name, claim in now.items() if before.get(name, claim) != claim}
             first = min(now.values(), key=lambda claim: claim.place, default=None)
-            if first is None or first.id in alive:
-                return first and first.process
+            if first is None:
+                return None
+            if first.id in alive:
+                return first.process
     return min(alive.values(), key=lambda claim: claim.place).process if alive else None
 
 
