@@ -211,11 +211,12 @@ def test_ids_of_seed_data_and_of_held_out_sets_are_found_in_every_step(tmp_path:
     seed = Step("seed", layout.seed().uri, {}, {})
     ranked = RankedSet("set/1", "Why?", (RankedReply("set/1/r0", "So.", 0), RankedReply("set/1/r1", "No.", 1)))
     seed.write([ranked], RankedSet, "eft")
-    seed.write([SftExample("set/1/r0/ift", "ift", "Why?", "So.")], SftExample)
+    seed.write([SftExample(f"set/{n}/r0/ift", "ift", "Why?", "So.") for n in (1, 10)], SftExample)
     text = shown(layout, "set/1")
     assert "M1 · seed data: RUN/M1/seed/eft\nset/1\n" in text
     assert "M1 · seed data: RUN/M1/seed/rows\nset/1/r0/ift\n" in text
     assert "  trained on: set/1/r0/ift\n" in text
+    assert "set/10" not in text
     assert "RUN/M1/seed/eft\nset/1\n" in shown(layout, "set/1/r1")
     write_part(layout.training(1), "dropped", [Dropped("set/1/r0/ift", "sft", "too long")], Dropped, "seed-000000")
     text = shown(layout, "set/1")
