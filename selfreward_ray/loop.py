@@ -46,6 +46,7 @@ from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.seed import seed
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
+from selfreward_ray.store.attempt import recorded
 from selfreward_ray.store.folder import same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import owned
@@ -82,12 +83,13 @@ def run(recipe: Recipe, run_dir: str, iterations: int | None = None, remake: boo
     layout = RunLayout(run_dir)
     part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
     check_cluster(part, layout)
-    with owned(layout.root):
+    with owned(layout.root) as is_owner:
         claim_run(layout.root, recipe)
-        advise(recipe)
-        run_plan(part, layout, remake)
-        with doing("writing the report"):
-            report(layout.uri)
+        with recorded(layout.root, is_owner, stops=(StoppedByAlarm,)):
+            advise(recipe)
+            run_plan(part, layout, remake)
+            with doing("writing the report"):
+                report(layout.uri)
 
 
 def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:

@@ -58,9 +58,12 @@ COMMANDS = [
     "agreement",
     "benchmark",
     "export",
+    "show",
+    "rows",
     "report",
     "status",
     "watch",
+    "gc",
 ]
 HEAVY = ["ray", "torch", "vllm", "transformers", "deepspeed", "pyarrow"]
 

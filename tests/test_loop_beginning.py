@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray import loop
+from selfreward_ray.alarms.reactions import StoppedByAlarm
 from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.devices import DECLARED_GPUS
 from selfreward_ray.errors import UserError
@@ -11,6 +12,8 @@ from selfreward_ray.loop import advise, check_cluster, run, run_steps
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
+from selfreward_ray.store.attempt import read_attempt
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run, next_iteration
 from selfreward_ray.store.step import Step
@@ -105,3 +108,20 @@ def test_the_report_is_written_after_each_group_of_steps_that_did_something(
     done.clear()
     run_steps(steps, Recipe(model="m"))
     assert done == labels
+
+
+def test_a_run_records_how_it_ends_but_not_what_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def alarmed(*_: Any) -> None:
+        raise StoppedByAlarm("no better than chance")
+
+    recipe, layout = Recipe(model="m", seed_data=SeedData(source="demo")), RunLayout(str(tmp_path))
+    monkeypatch.setattr(loop, "check_capacity", lambda _: None)
+    monkeypatch.setattr(loop, "run_plan", alarmed)
+    with pytest.raises(StoppedByAlarm):
+        run(recipe, layout.uri)
+    attempt = read_attempt(layout.root)
+    assert attempt is not None
+    assert (attempt.how, attempt.error) == ("stopped", "no better than chance")
+    with owned(layout.root), pytest.raises(UserError, match="is at work by"):
+        run(recipe, layout.uri)
+    assert read_attempt(layout.root) == attempt

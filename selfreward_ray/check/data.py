@@ -8,7 +8,7 @@ from typing import Any
 from selfreward_ray.check.findings import Sentence, faults
 from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import is_source
-from selfreward_ray.prompts.demonstrations import demonstrations
+from selfreward_ray.prompts.demonstrations import seed_demonstrations
 from selfreward_ray.prompts.given import prompt_reading, read_prompts, read_questions
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
@@ -56,7 +56,7 @@ def check_seed_data(recipe: Recipe, *, trained: bool, proposes: bool) -> Iterato
     if whole and trained:
         yield from faults(lambda: _check_batch(name, sets, recipe))
     if whole and proposes:
-        yield from faults(lambda: demonstrations([ift_example(one) for one in sets.ift], recipe.prompts, name))
+        yield from faults(lambda: seed_demonstrations([ift_example(one) for one in sets.ift], recipe.prompts, name))
 
 
 def _check_batch(source: str, sets: SeedSets, recipe: Recipe) -> None:

@@ -47,6 +47,44 @@ def export(
 
 
 @app.command()
+def show(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="M2, M2/q000123, M2/q000123/r2, …/r2/v0, M2/q000123/pair.")],
+) -> None:
+    """Show where a pair, verdict, reply, prompt or model comes from.
+
+    What it was made from and by which steps, with their weights, recipe and
+    versions, and which model was trained on it.
+    """
+    with explained():
+        from selfreward_ray.steps.show import show as print_lineage
+
+        print_lineage(run_dir, name)
+
+
+@app.command()
+def rows(
+    source: Annotated[
+        str, typer.Argument(metavar="STEP", help="A step's folder, or one of its tables: RUN/M2/pairs/dropped.")
+    ],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Only such rows: 'chosen.mean>=4', 'prompt~tea'. May be repeated."),
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="So many rows by chance, others at each call.")] = None,
+) -> None:
+    """Print the rows of a step readably.
+
+    A condition is FIELD, a sign (= != < <= > >=, or ~ for: contains) and a
+    value or null. In a list, one value must fulfil it.
+    """
+    with explained():
+        from selfreward_ray.steps.rows import print_rows
+
+        print_rows(source, where or (), sample)
+
+
+@app.command()
 def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
     """Step: print a run's tables and write RUN/report.html."""
     from selfreward_ray.reporting.silence import doing
@@ -60,7 +98,11 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 
 @app.command()
 def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """Show a run's finished steps, and the next one."""
+    """Show whether a run is at work, its finished steps, and the next one.
+
+    Running, by which process, since when and at which row; or stopped, or
+    failed with its last error.
+    """
     with explained():
         from selfreward_ray.steps.status import print_status
 
@@ -80,3 +122,28 @@ def watch(
         from selfreward_ray.steps.watch import watch as show
 
         show(run_dir, every)
+
+
+@app.command()
+def gc(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+) -> None:
+    """Delete what a run does not need any more, after asking.
+
+    Checkpoints, token tables and caches of finished trainings, and what
+    interrupted processes left. Models, rows and manifests stay.
+    """
+    with explained():
+        from selfreward_ray.steps.gc import collect
+
+        collect(run_dir, lambda question: yes or _confirmed(question))
+
+
+def _confirmed(question: str) -> bool:
+    """The answer of whoever is at the terminal; no, where nobody is."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo()
+        return False

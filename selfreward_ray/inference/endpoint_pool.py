@@ -32,9 +32,8 @@ from selfreward_ray.recipe.schema import Sampling
 from selfreward_ray.records import Completion, Turn
 from selfreward_ray.store.arrow import from_rows
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
+from selfreward_ray.store.run import ANSWERS
 
-ANSWERS = "answers"
-"""Folder in that of an unfinished step, with a file for each answer."""
 DRAIN_S = 30.0
 """Seconds for which an interrupted step waits for answers to requests that are sent."""
 

@@ -5,7 +5,7 @@ the word for it in many languages, and with full-width digits and punctuation.
 """
 
 import re
-from random import Random
+from collections.abc import Sequence
 
 from selfreward_ray.words import composed
 
@@ -30,12 +30,10 @@ _NEXT = re.compile(
 """Where the first task ends. Within a sentence, a task's number is a part of it."""
 
 
-def demonstration_prompt(seeds: list[str], new: list[str], rng: Random) -> str:
-    """The text that a model continues: a numbered list of `seeds` and `new` in random order, and the next number."""
+def demonstration_prompt(tasks: Sequence[str]) -> str:
+    """The text that a model continues: a numbered list of `tasks`, and the next number."""
     # One line for each task: the model copies the format, and `read_proposal` stops at a blank line.
-    tasks = [" ".join(task.split()) for task in [*seeds, *new]]
-    rng.shuffle(tasks)
-    lines = [f"Task {number}: {task}" for number, task in enumerate(tasks, start=1)]
+    lines = [f"Task {number}: {' '.join(task.split())}" for number, task in enumerate(tasks, start=1)]
     return "\n".join([OPENING, "", *lines, f"Task {len(lines) + 1}:"])
 
 

@@ -33,6 +33,15 @@ def amount(count: int, unit: str) -> str:
     return f"{number(count)} {unit}{'' if count == 1 else 's'}"
 
 
+def size(count: float) -> str:
+    """A number of bytes: ``0 bytes``, ``13.5 kB``, ``1.6 TB``."""
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    place = 0
+    while count >= 1000 and place < len(units) - 1:
+        count, place = count / 1000, place + 1
+    return f"{number(count, 1 if place else 0)} {units[place]}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as minutes or hours: ``0:41``, ``12:05``, ``3:02:11``."""
     minutes, rest = divmod(round(seconds), 60)

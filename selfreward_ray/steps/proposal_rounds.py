@@ -5,7 +5,6 @@ all of its requests are answered, so the number and the speed of the replicas do
 after an interruption only unanswered requests are sent again.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.programs import propose_prompt
 from selfreward_ray.inference.rounds import Rounds, open_rounds
-from selfreward_ray.prompts.demonstrations import demonstrations
+from selfreward_ray.prompts.demonstrations import seed_demonstrations, shown_in_round
 from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_proposal
 from selfreward_ray.prompts.filters import CUT_OFF, FILTER_OF, TooSimilar, admit
 from selfreward_ray.recipe.schema import Prompts, Recipe
@@ -81,7 +80,7 @@ def propose_by_model(
     """Write the prompts that are kept, and finish `step`. Raises `UserError` if the budget is spent before."""
     wanted = recipe.prompts
     examples = read_rows(seed_data, SftExample)
-    seeds = demonstrations(examples, wanted, seed_data.uri)
+    seeds = [example.prompt for example in seed_demonstrations(examples, wanted, seed_data.uri)]
     names = wanted.filter_names
     threshold = wanted.max_rouge_l if "similar" in names else None
     similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], threshold)
@@ -93,9 +92,10 @@ def propose_by_model(
         if asked == budget:
             raise UserError(_spent(wanted, budget, len(kept), dropped))
         size = wanted.requests_per_round
-        rng = random.Random(f"propose {recipe.seed} {iteration} {asked}")
-        shown = [_demonstrate(seeds, kept, recipe, rng) for _ in range(size)]
-        requests = [Prompt(f"M{iteration + 1}/q{asked + i:06d}", text) for i, text in enumerate(shown)]
+        shown = shown_in_round(seeds, [prompt.text for prompt in kept], recipe, iteration, asked)
+        requests = [
+            Prompt(f"M{iteration + 1}/q{asked + i:06d}", demonstration_prompt(tasks)) for i, tasks in enumerate(shown)
+        ]
         asked += size
         for proposal in answers.to(requests, len(kept)):
             prompt = _admitted(proposal, similar, names, full=len(kept) == wanted.count)
@@ -147,12 +147,6 @@ class _Answers:
         for path, failures in read_files(self._folder / "dropped", Dropped, skip=self._read):
             self._read.add(path)
             self._answers.update({failure.id: failure for failure in failures})
-
-
-def _demonstrate(seeds: list[str], kept: list[Prompt], recipe: Recipe, rng: random.Random) -> str:
-    shown_new = [p.text for p in rng.sample(kept, min(len(kept), recipe.prompts.new_demonstrations))]
-    shown_seeds = rng.sample(seeds, min(len(seeds), recipe.prompts.seed_demonstrations))
-    return demonstration_prompt(shown_seeds, shown_new, rng)
 
 
 def _admitted(

@@ -1,4 +1,4 @@
-"""The status of a run: finished steps with counts, and the next step."""
+"""The status of a run: who works on it, or how that ended; finished steps with counts, and the next step."""
 
 from collections.abc import Iterator
 
@@ -7,27 +7,45 @@ from rich.text import Text
 
 from selfreward_ray.alarms.check import alarms_of
 from selfreward_ray.alarms.reactions import Reactions
-from selfreward_ray.plan import POOLED, PlannedStep, plan
-from selfreward_ray.reporting.formatting import amount, counted, visible
+from selfreward_ray.plan import POOLED, TRAINING_STEPS, PlannedStep, plan
+from selfreward_ray.reporting.formatting import amount, counted, number, visible
 from selfreward_ray.reporting.terminal import alarm_lines
+from selfreward_ray.store.attempt import Attempt, read_attempt
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import owner_of
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.step import is_step, missing_rows
 from selfreward_ray.store.tables import count_rows
+from selfreward_ray.tracking.json_lines import newest_step
+
+_ASKED = {
+    "respond": ("prompts", "rows"),
+    "verdicts": ("seed_data", "eft"),
+    "evaluate": ("seed_data", "held_out"),
+    "judge": ("replies", "rows"),
+}
+"""By the name of a step, the input and the table whose rows it works through."""
 
 
 def print_status(run: str, console: Console | None = None) -> None:
-    """Print one line per step: finished with counts, started with its rows so far, next, or pending; then the alarms
-    that fired, and the rejected models, or the damage that keeps the alarms from being measured."""
+    """Print whether the run is at work, by which process and where it is, or how its last attempt ended; one line per
+    step: finished with counts, started with its rows so far, next, or pending; then the alarms that fired, and the
+    rejected models, or the damage that keeps the alarms from being measured."""
     console = console or Console()
     layout = RunLayout(run).current()
     recipe = layout.recipe()
     console.print(heading(layout))
-    following = None
     steps = plan(recipe, layout)
-    for step, line in status_lines(steps):
+    lines = list(status_lines(steps))
+    following = next((step for step, _ in lines if step), None)
+    owner, attempt = owner_of(layout.root), read_attempt(layout.root)
+    unfinished = following is not None or (attempt is not None and attempt.how == "failed")
+    if owner or unfinished:
+        at = f"; at {following.label}{progress_of(following, layout)}" if owner and following else ""
+        console.print(_state(owner, at, attempt), soft_wrap=True, highlight=False)
+    for _, line in lines:
         console.print(line)
-        following = following or step
     damage = list(_damage(steps))
     for text in damage:
         console.print(Text(visible(text), style="yellow"), soft_wrap=True)
@@ -37,14 +55,49 @@ def print_status(run: str, console: Console | None = None) -> None:
     for line in alarm_lines(alarms, layout.rejections, recipe.iterations + 1):
         console.print(line, soft_wrap=True)
     if stopped := Reactions(steps, recipe, layout).stopped(alarms):
-        console.print(Text(visible(stopped), style="yellow"), soft_wrap=True)
-    elif following:
+        if owner or attempt is None or attempt.error != stopped:
+            console.print(Text(visible(stopped), style="yellow"), soft_wrap=True)
+    elif unfinished and not owner:
         console.print(
-            f"if it is not at work: the command that started it continues it, or selfreward iterate --run-dir {run}",
-            soft_wrap=True,
+            f"the command that started it continues it, or selfreward iterate --run-dir {run}", soft_wrap=True
         )
-    else:
+    elif not unfinished:
         console.print(f"complete; the report is {run.rstrip('/')}/report.html")
+
+
+def _state(owner: str | None, at: str, attempt: Attempt | None) -> Text:
+    """Who works on the run, and where that is; else how the last attempt at it ended."""
+    if owner:
+        return Text(visible(f"running: {owner}{at}"), style="green")
+    if attempt is None:
+        return Text("not at work", style="yellow")
+    if attempt.how == "at work":
+        said = f"stopped without a word, so it was killed or its machine was lost: {attempt.process}"
+    elif attempt.how == "failed":
+        said = f"failed at {attempt.at}: {attempt.process}\n{attempt.error}"
+    else:
+        why = attempt.error or ("interrupted" if attempt.how == "stopped" else "its command was done")
+        said = f"stopped at {attempt.at}: {attempt.process}; {why}"
+    return Text(visible(said), style="red" if attempt.how == "failed" else "yellow")
+
+
+def progress_of(step: PlannedStep, layout: RunLayout) -> str:
+    """How far an unfinished step is, for the end of a sentence; empty if that is not known."""
+    if not is_step(step.folder):
+        return ""
+    if step.name in TRAINING_STEPS:
+        recipe = layout.recipe()
+        optimization = recipe.dpo if step.name == "dpo" else recipe.sft
+        done = newest_step(layout.uri, f"{step.model}/{step.short}")
+        steps = optimization.epochs * -(-count_rows(step.folder / "rows") // optimization.batch_size)
+        return "" if done is None else f", optimizer step {number(done)} of {number(steps)}"
+    if step.name == "propose":
+        return f", {amount(count_rows(step.folder / 'proposals' / 'rows'), 'proposal')} so far"
+    if step.name not in _ASKED:
+        return ""
+    given, table = _ASKED[step.name]
+    done = count_rows(step.folder / "rows") + count_rows(step.folder / "dropped")
+    return f", row {number(done)} of {number(count_rows(Folder(step.inputs[given]) / table))}"
 
 
 def _damage(steps: list[PlannedStep]) -> Iterator[str]:

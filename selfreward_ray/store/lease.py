@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
@@ -48,8 +48,9 @@ class Claim:
 
 
 @contextmanager
-def leased(run: Folder) -> Iterator[None]:
-    """Keep other processes from working on the run. Raises `UserError` if one does, within a few seconds.
+def leased(run: Folder) -> Iterator[Callable[[], bool]]:
+    """Keep other processes from working on the run. Raises `UserError` if one does, within a few seconds. Gives a
+    function that says whether the run is still this process's.
 
     Where the last one ended without a word, it waits until that is certain. If another process has taken the run over,
     because this one was not heard of, as after a pause of its machine, the block is interrupted and `UserError` raised.
@@ -57,7 +58,7 @@ def leased(run: Folder) -> Iterator[None]:
     owner = _Owner(run)
     try:
         owner.wait_for_turn()
-        yield
+        yield lambda: owner.lost is None
     except KeyboardInterrupt:
         if owner.lost is None:
             raise
@@ -67,6 +68,24 @@ def leased(run: Folder) -> Iterator[None]:
         ) from None
     finally:
         owner.leave()
+
+
+def holder(run: Folder) -> str | None:
+    """Who holds the lease of the run, which it shows by a sign within two beats; None if no process does."""
+    claims = run / CLAIMS
+    before, end = _all(claims), time.monotonic() + 2 * BEAT_S
+    alive: dict[str, Claim] = {}
+    with doing(f"{run.uri}: waiting for a sign of the process that was at work on it"):
+        while before and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+            now = {name: claim for name, claim in _all(claims).items() if claim.number is not None}
+            alive |= {name: claim for name, claim in now.items() if before.get(name, claim) != claim}
+            first = min(now.values(), key=lambda claim: claim.place, default=None)
+            if first is None:
+                return None
+            if first.id in alive:
+                return first.process
+    return min(alive.values(), key=lambda claim: claim.place).process if alive else None
 
 
 class _Owner:
@@ -85,7 +104,7 @@ class _Owner:
     def wait_for_turn(self) -> None:
         """Return when the run is this process's own."""
         self._write()
-        numbers = [claim.number or 0 for claim in self._all().values()]
+        numbers = [claim.number or 0 for claim in _all(self.claims).values()]
         self._write(number=1 + max(numbers, default=0))
         self._beating.start()
         seen: dict[str, tuple[Claim, float]] = {}
@@ -107,7 +126,7 @@ class _Owner:
         Raises `UserError` if one that is alive is before it.
         """
         now, first = time.monotonic(), True
-        for name, claim in self._all().items():
+        for name, claim in _all(self.claims).items():
             if claim.place >= self._claim.place:
                 continue
             before, since = seen.setdefault(name, (claim, now))
@@ -126,7 +145,7 @@ class _Owner:
         """Say that this process is there, until it leaves or another one has taken over."""
         while not self._left.wait(BEAT_S):
             with suppress(OSError):  # while the storage does not answer, nobody else can take over either
-                claims = self._all()
+                claims = _all(self.claims)
                 heirs = [claim.process for claim in claims.values() if self._claim.id in claim.over]
                 if heirs or self._claim.id not in claims:
                     self.lost = next(iter(heirs), "another process")
@@ -140,14 +159,15 @@ class _Owner:
             self._claim = replace(self._claim, **changes)
             self.claims.write_json(f"{self._claim.id}.json", asdict(self._claim))
 
-    def _all(self) -> dict[str, Claim]:
-        """All claims by their ids."""
-        found = {}
-        for path in self.claims.files(".json"):
-            name = PurePosixPath(path).stem
-            with suppress(FileNotFoundError):  # it has left meanwhile
-                found[name] = _read(self.claims, name)
-        return found
+
+def _all(claims: Folder) -> dict[str, Claim]:
+    """All claims by their ids."""
+    found = {}
+    for path in claims.files(".json"):
+        name = PurePosixPath(path).stem
+        with suppress(FileNotFoundError):  # it has left meanwhile
+            found[name] = _read(claims, name)
+    return found
 
 
 def _read(claims: Folder, name: str) -> Claim:

@@ -10,6 +10,8 @@ from selfreward_ray.store.rejection import Rejection, read_rejections
 from selfreward_ray.store.step import is_step
 from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
 
+ANSWERS = "answers"
+"""In the folder of a step whose judge is an endpoint: its answers, until the step is finished."""
 SNAPSHOT = "snapshot.json"
 """In the folder of a snapshot: its presence means that the model in it is complete."""
 

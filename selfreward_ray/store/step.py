@@ -24,6 +24,8 @@ from selfreward_ray.store.tables import count_reasons, count_rows, write_part
 R = TypeVar("R")
 
 _STARTED = "started.json"
+_REMOVED = "removed.json"
+"""The tables that were removed from a finished step because nothing needs them any more."""
 
 
 class Stale(UserError):
@@ -58,7 +60,7 @@ def _a(quoted: str) -> str:
 
 def missing_rows(folder: Folder, manifest: Manifest) -> list[str]:
     """A message for each table of a complete step that has not the rows which its `manifest` counts, or whose files
-    are damaged. Reads the files' footers."""
+    are damaged. Reads the files' footers. What was removed by `selfreward gc` is not missed."""
     counted = {**manifest.rows, "dropped": sum(manifest.dropped.values())}
     found = []
     for table, rows in counted.items():
@@ -67,12 +69,21 @@ def missing_rows(folder: Folder, manifest: Manifest) -> list[str]:
         except UserError as error:
             found.append(str(error))
             continue
-        if there != rows:
+        if there != rows and table not in _removed(folder):
             found.append(
                 f"{(folder / table).uri} holds {there:,} of the {rows:,} rows that the step counted; put back its "
                 f"files, or remove {folder.uri} and make that step again"
             )
     return found
+
+
+def note_removed(folder: Folder, table: str) -> None:
+    """Note, before it is removed, that a table of a complete step is not missed."""
+    folder.write_json(_REMOVED, sorted({*_removed(folder), table}))
+
+
+def _removed(folder: Folder) -> list[str]:
+    return list(folder.read_json(_REMOVED)) if folder.is_file(_REMOVED) else []
 
 
 def is_step(folder: Folder) -> bool:

@@ -77,6 +77,15 @@ class MetricsReader:
             self._read[name] = len(lines)
 
 
+def newest_step(run: str, series: str) -> int | None:
+    """The step of the last line of a series, from the newest file of metrics alone; None if that has none."""
+    folder = Folder(run) / "metrics"
+    for path in folder.files(".jsonl")[-1:]:
+        lines = folder.read_bytes(path.rpartition("/")[2]).decode().splitlines()
+        return next((line["step"] for line in map(json.loads, reversed(lines)) if line.get("series") == series), None)
+    return None
+
+
 def add_line(series: dict[int, dict[str, Any]], line: dict[str, Any]) -> None:
     """Add a line to the others of its series, by step. One that comes again replaces all from there on: a training goes
     on from its newest checkpoint, and a rejected model's successor is sampled anew."""

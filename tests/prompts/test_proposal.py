@@ -1,27 +1,33 @@
 """The few-shot prompt, and reading the proposal from a completion."""
 
-from random import Random
-
 import pytest
 
+from selfreward_ray.prompts.demonstrations import shown_in_round
 from selfreward_ray.prompts.few_shot import demonstration_prompt, read_proposal
+from selfreward_ray.recipe.schema import Recipe
 
 SEEDS = [f"Seed task number {i}." for i in range(6)]
 NEW = ["New task one.", "New task two,\n\nin two paragraphs."]
 
 
 def test_eight_numbered_lines_and_the_ninth_open() -> None:
-    opening, gap, *lines = demonstration_prompt(SEEDS, NEW, Random(1)).split("\n")
+    opening, gap, *lines = demonstration_prompt([*SEEDS, *NEW]).split("\n")
     assert opening
     assert not gap
     assert [line.partition(": ")[0] for line in lines[:-1]] == [f"Task {n}" for n in range(1, 9)]
-    assert {line.partition(": ")[2] for line in lines[:-1]} == {*SEEDS, NEW[0], "New task two, in two paragraphs."}
+    assert [line.partition(": ")[2] for line in lines[:-1]] == [*SEEDS, NEW[0], "New task two, in two paragraphs."]
     assert lines[-1] == "Task 9:"
 
 
-def test_seed_decides_the_order() -> None:
-    assert demonstration_prompt(SEEDS, NEW, Random(1)) == demonstration_prompt(SEEDS, NEW, Random(1))
-    assert demonstration_prompt(SEEDS, NEW, Random(1)) != demonstration_prompt(SEEDS, NEW, Random(2))
+def test_what_a_request_shows_is_drawn_by_seed_and_round_and_by_numbers_alone() -> None:
+    recipe = Recipe.model_validate({"model": "m0", "prompts": {"requests_per_round": 3}})
+    shown = shown_in_round(SEEDS * 2, NEW * 3, recipe, 1, 64)
+    assert [len(tasks) for tasks in shown] == [8, 8, 8]
+    assert [sum(task in NEW for task in tasks) for tasks in shown] == [2, 2, 2]
+    assert shown != shown_in_round(SEEDS * 2, NEW * 3, recipe, 1, 128)
+    assert shown != shown_in_round(SEEDS * 2, NEW * 3, recipe, 2, 64)
+    numbers = shown_in_round(range(12), range(12, 18), recipe, 1, 64)
+    assert shown == [[(SEEDS * 2 + NEW * 3)[number] for number in tasks] for tasks in numbers]
 
 
 @pytest.mark.parametrize(

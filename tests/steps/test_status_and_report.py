@@ -1,5 +1,9 @@
+import os
 import re
 import shutil
+import subprocess
+import sys
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -8,18 +12,24 @@ import pytest
 from reported_run import finish, with_policy, without_scorer, write_run
 from rich.console import Console
 
+from selfreward_ray.alarms.reactions import StoppedByAlarm
 from selfreward_ray.errors import UserError
+from selfreward_ray.plan import plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.seed_data import SeedData
-from selfreward_ray.records import Candidate, Comparison, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
+from selfreward_ray.records import Candidate, Comparison, Dropped, EvaluatedSet, JudgedPrompt, Pair, Prompt, SftExample
 from selfreward_ray.reporting.summary import ModelSummary, SharedReply, StepSummary
 from selfreward_ray.steps.export import export
 from selfreward_ray.steps.report import read_report, report, update_report
-from selfreward_ray.steps.status import print_status
+from selfreward_ray.steps.status import print_status, progress_of
+from selfreward_ray.store.attempt import recorded
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.tables import write_part
+from selfreward_ray.tracking.json_lines import JsonLines
+from selfreward_ray.tracking.tracker import TrackedRun
 
 RECIPE = Recipe(name="toy", model="m0", iterations=1, seed_data=SeedData(eft=0))
 
@@ -60,6 +70,7 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
     write_part(run.training(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert status(run) == [
         "toy: m0 → M2",
+        "not at work",
         "✓ M1 seed           1 row, 0 dropped",
         "✓ M2 propose        1 row, 0 dropped",
         "✓ M1 sft            0 rows, 0 dropped",
@@ -71,7 +82,7 @@ def test_status_shows_what_is_done_and_what_is_next(run: RunLayout):
         "· M1 score answers",
         "· M2 score answers",
         "· M2 against M1",
-        f"if it is not at work: the command that started it continues it, or selfreward iterate --run-dir {run.uri}",
+        f"the command that started it continues it, or selfreward iterate --run-dir {run.uri}",
     ]
 
 
@@ -80,6 +91,104 @@ def test_status_counts_the_rows_of_an_unfinished_pool_step(run: RunLayout):
     Path(f"{run.judged(2).uri}/manifest.json").unlink()
     write_part(run.judged(2), "rows", [Prompt(f"p{i}", "") for i in range(3)], Prompt, "part-0")
     assert "→ M2 respond        begun, 3 rows so far" in status(run)
+
+
+CONTINUES = "the command that started it continues it, or selfreward iterate --run-dir "
+
+
+def attempt(layout: RunLayout, error: BaseException | None = None) -> None:
+    """An attempt of this process, which ends by `error`, where there is one."""
+    with suppress(BaseException), recorded(layout.root, lambda: True, stops=(StoppedByAlarm,)):
+        if error is not None:
+            raise error
+
+
+def test_status_of_a_run_at_work_says_by_whom_since_when_and_where(run: RunLayout):
+    for folder in (run.prompts(2), run.judged(2)):
+        folder.remove("manifest.json")
+    asked = [Prompt(f"M2/p{i:06d}", "") for i in range(12)]
+    finish("propose", run.prompts(2), asked, Prompt)
+    write_part(run.judged(2), "rows", asked[:3], Prompt, "a")
+    write_part(run.judged(2), "dropped", [Dropped(row.id, "respond", "odd") for row in asked[3:5]], Dropped, "a")
+    attempt(run, ValueError("an earlier attempt"))
+    with owned(run.root):
+        lines = status(run)
+    since = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    at = "at M2 · respond and judge, row 5 of 12"
+    assert re.fullmatch(rf"running: process {os.getpid()} on \S+ since {since}; {at}", lines[1])
+    assert not any(line.startswith(CONTINUES) for line in lines)
+
+
+def test_the_place_of_each_kind_of_step(run: RunLayout):
+    steps = {step.label: step for step in plan(run.recipe(), run)}
+    training = steps["M2 · DPO"]
+    assert progress_of(training, run) == ""
+    training.folder.write_json("started.json", "")
+    write_part(training.folder, "rows", [Prompt(f"p{i}", "") for i in range(100)], Prompt, "part-0")
+    assert progress_of(training, run) == ""
+    tracker = JsonLines(TrackedRun(run.uri, "1", "toy", "p", {}))
+    for step in range(1, 4):
+        tracker.metrics("M2/dpo", {"loss": 1.0}, step, 0.0)
+        tracker.metrics("M1/sft", {"loss": 1.0}, 90 + step, 0.0)
+    tracker.close()
+    assert progress_of(training, run) == ", optimizer step 3 of 7"
+    proposals = steps["M2 · prompts"]
+    write_part(proposals.folder / "proposals", "rows", [Prompt("p", "")], Prompt, "part-0")
+    assert progress_of(proposals, run) == ", 1 proposal so far"
+    assert progress_of(steps["M2 · pairs"], run) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, r"stopped at {at}: {who}; its command was done"),
+        (KeyboardInterrupt(), r"stopped at {at}: {who}; interrupted"),
+        (StoppedByAlarm("alarms.judge stops it"), r"stopped at {at}: {who}; alarms.judge stops it"),
+        (UserError("no room\x1b[31m"), r"failed at {at}: {who}\nno room␛\[31m"),
+        (RuntimeError("lost rows"), r"failed at {at}: {who}\nRuntimeError: lost rows"),
+    ],
+)
+def test_status_says_how_the_last_attempt_ended(run: RunLayout, error: BaseException | None, said: str):
+    attempt(run, UserError("an earlier one"))
+    attempt(run, error)
+    at = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    lines = status(run)
+    shown = "\n".join(lines[1 : 2 + said.count(r"\n")])
+    assert re.fullmatch(said.format(at=at, who=rf"process {os.getpid()} on \S+ since {at}"), shown)
+    assert lines[-1].startswith(CONTINUES)
+
+
+def test_a_process_that_was_killed_has_stopped_without_a_word(run: RunLayout):
+    script = """
+import os, signal, sys
+from selfreward_ray.store.attempt import recorded
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.owner import owned
+run = Folder(sys.argv[1])
+with owned(run) as is_owner, recorded(run, is_owner):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, run.uri])
+    assert process.wait() == -9
+    said = f"stopped without a word, so it was killed or its machine was lost: process {process.pid} on "
+    assert status(run)[1].startswith(said)
+
+
+def test_a_run_that_fails_when_all_its_steps_are_finished_has_failed(tmp_path: Path):
+    layout = write_run(tmp_path)
+    attempt(layout, OSError(28, "No space left on device"))
+    lines = status(layout)
+    assert lines[2] == "OSError: [Errno 28] No space left on device"
+    assert not any(line.startswith("complete") for line in lines)
+    attempt(layout)
+    assert lines[3:-1] == status(layout)[1:-1]
+    assert status(layout)[-1].startswith("complete; ")
+
+
+@pytest.mark.parametrize("content", ["", "{", "null", "{}", '{"process": "p", "how": "tired"}'])
+def test_a_damaged_record_of_an_attempt_hides_nothing_else(run: RunLayout, content: str):
+    run.root.write_bytes("attempt.json", content.encode())
+    assert status(run)[1] == "not at work"
 
 
 def test_status_of_a_complete_run_names_its_report(run: RunLayout):

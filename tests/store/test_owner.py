@@ -1,5 +1,6 @@
 """One process at a time works on a run's folder."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.store import owner
+from selfreward_ray.store import lease, owner
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.lease import CLAIMS
 
@@ -92,3 +93,40 @@ def test_a_job_is_named(run: Folder, monkeypatch: pytest.MonkeyPatch):
         pytest.raises(UserError, match=r"at work by process \d+ on .*, job raysubmit_1, since \d{4}-"),
     ):
         owner.check_free(run)
+
+
+def test_who_works_on_a_run_is_told_without_keeping_anybody_from_it(run: Folder, holder: "subprocess.Popen[str]"):
+    assert str(owner.owner_of(run)).startswith(f"process {holder.pid} on ")
+    holder.kill()
+    holder.wait()
+    assert owner.owner_of(run) is None
+    with owner.owned(run) as is_owner:
+        assert is_owner()
+        assert str(owner.owner_of(run)).startswith(f"process {os.getpid()} on ")
+    assert owner.owner_of(Folder(f"{run.uri}/nowhere")) is None
+
+
+def test_a_look_at_the_moment_when_a_process_begins_does_not_refuse_it(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    with owner.owned(run):
+        pass
+    with Path(run.uri, owner.OWNER).open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(owner.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with owner.owned(run) as is_owner:
+            assert is_owner()
+
+
+def test_the_holder_of_a_lease_shows_itself_by_a_sign(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(owner, "_file", lambda _: None)
+    monkeypatch.setattr(lease, "BEAT_S", 0.3)
+    monkeypatch.setattr(lease, "_LOOK_S", 0.05)
+    assert owner.owner_of(run) is None
+    with owner.owned(run) as is_owner:
+        assert is_owner()
+        # One that has just come, and will be refused.
+        (run / CLAIMS).write_json("f.json", {"process": "late", "number": 9, "beat": 0, "over": []})
+        assert str(owner.owner_of(run)).startswith(f"process {os.getpid()} on ")
+        (run / CLAIMS).remove("f.json")
+    dead = {"process": "dead", "number": 1, "beat": 7, "over": []}
+    (run / CLAIMS).write_json("0.json", dead)
+    assert owner.owner_of(run) is None
