@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+Place = tuple[str | int, ...]
+
 MASK = "…"
 _SHORTEST = 8
 """Characters of a secret of the environment that is masked in texts; shorter ones may be words."""
@@ -117,10 +119,11 @@ def find_secret(text: str) -> Secret | None:
     return None if shown == text else Secret(shown, _remedy(_name(assigned) if assigned else ""))
 
 
-def secrets_in(values: Mapping[str, object]) -> Iterator[tuple[tuple[str | int, ...], Secret]]:
+def secrets_in(values: Mapping[str, object]) -> Iterator[tuple[Place, Secret]]:
     """The secrets in nested values, each with the names and numbers that lead to it."""
+    looked: set[tuple[int, str]] = set()
     for name, value in values.items():
-        yield from _secrets_under((str(name),), str(name), value)
+        yield from _secrets_under((str(name),), str(name), value, looked)
 
 
 def is_secret(name: str, value: object) -> bool:
@@ -149,14 +152,19 @@ def masked(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def _secrets_under(
-    place: tuple[str | int, ...], name: str, value: object
-) -> Iterator[tuple[tuple[str | int, ...], Secret]]:
+    place: Place, name: str, value: object, looked: set[tuple[int, str]]
+) -> Iterator[tuple[Place, Secret]]:
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        part = (id(value), "" if isinstance(value, Mapping) else name)
+        if part in looked:  # YAML may name a part again, also inside itself
+            return
+        looked.add(part)
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _secrets_under((*place, str(key)), str(key), inner)
+            yield from _secrets_under((*place, str(key)), str(key), inner, looked)
     elif isinstance(value, list | tuple | set | frozenset):
         for number, inner in enumerate(value):
-            yield from _secrets_under((*place, number), name, inner)
+            yield from _secrets_under((*place, number), name, inner, looked)
     elif is_secret(name, value):
         yield place, Secret(f"{name}={MASK}", _remedy(name))
     elif isinstance(value, str) and (secret := find_secret(value)):

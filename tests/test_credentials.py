@@ -4,6 +4,7 @@ import pickle
 import string
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,3 +271,11 @@ def test_long_messages_are_masked_in_a_moment(piece: str):
 def test_values_are_walked_to_any_depth():
     values: Mapping[str, Any] = {"a": [{"b": ({"password": "x"},)}, "fine"], "c": {"d": "s3://u:p@b"}}
     assert [place for place, _ in secrets_in(values)] == [("a", 0, "b", 0, "password"), ("c", "d")]
+
+
+def test_parts_that_yaml_names_again_are_walked_once(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text(
+        "model: m0\ninference: {engine: &a {x: *a, y: &b [*a, *b], z: &c [*b, *b], u: [*c, *c], hf_token: x}}\n"
+    )
+    with pytest.raises(RecipeError, match=r"^recipe field 'inference.engine.hf_token': hf_token=… holds a secret.*$"):
+        load_recipe(tmp_path / "recipe.yaml")
