@@ -115,6 +115,11 @@ def test_the_run_goes_on_and_its_report_is_as_before(run: RunLayout, monkeypatch
 
 def test_a_table_that_was_lost_otherwise_is_still_missed(run: RunLayout):
     collected(run)
+    manifest = run.training(1).read_json("manifest.json")
+    run.training(1).write_json("manifest.json", manifest | {"dropped": {"too long": 2}})
+    with pytest.raises(UserError, match="M1/training/dropped holds 0 of the 2 rows that the step counted"):
+        report(run.uri, Console(file=StringIO()))
+    run.training(1).write_json("manifest.json", manifest)
     shutil.rmtree(Path(run.uri) / "M2" / "pairs" / "rows")
     with pytest.raises(UserError, match="M2/pairs/rows holds 0 of the .* rows that the step counted"):
         report(run.uri, Console(file=StringIO()))
