@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from selfreward_ray.credentials import masked
 from selfreward_ray.errors import UserError
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.this_process import this_process
@@ -69,4 +70,4 @@ def _said(error: BaseException) -> str:
         return ""
     cause = getattr(error, "cause", None) or error
     kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
-    return f"{kind}{cause}"[:_LONGEST]
+    return masked(f"{kind}{cause}"[:_LONGEST])

@@ -26,6 +26,8 @@ CLAIMS = "owners"
 BEAT_S, DEAD_S = 5.0, 30.0
 """Seconds between two writings of a claim, and for which it must be unchanged to be that of a dead process."""
 _LOOK_S = 0.5
+_LOST = signal.SIGUSR2
+"""Interrupts the main thread as Ctrl-C would, whose own signal a process in the background may ignore."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
 
     Where the last one ended without a word, it waits until that is certain. If another process has taken the run over,
     because this one was not heard of, as after a pause of its machine, the block is interrupted and `UserError` raised.
+    The main thread calls it: no other can be interrupted.
     """
     owner = _Owner(run)
+    before = signal.signal(_LOST, _interrupt)
     try:
         owner.wait_for_turn()
         yield lambda: owner.lost is None
@@ -68,6 +72,11 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
         ) from None
     finally:
         owner.leave()
+        signal.signal(_LOST, before)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def holder(run: Folder) -> str | None:
@@ -150,7 +159,7 @@ class _Owner:
                 if heirs or self._claim.id not in claims:
                     self.lost = next(iter(heirs), "another process")
                     # What the main thread waits for ends by a signal alone.
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                    signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
                     return
                 self._write(beat=self._claim.beat + 1)
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.store.arrow import as_stored
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
 from selfreward_ray.store.tables import whole_file
 
@@ -130,12 +131,16 @@ def groups_where(table: Folder, conditions: Sequence[str] = ()) -> Iterator[Grou
             found = []
             for number in range(file.num_row_groups):
                 count = file.metadata.row_group(number).num_rows
-                rows = file.read_row_group(number, columns, use_threads=False).to_pylist() if tests else [{}] * count
+                rows = _plain(file, number, columns).to_pylist() if tests else [{}] * count
                 places = tuple(i for i, row in enumerate(rows) if all(test.holds(row) for test in tests))
                 found.append(Group(path, number, places))
             return found
 
     yield from (group for found in _side_by_side(look, table.files(".parquet")) for group in found if group.rows)
+
+
+def _plain(file: pq.ParquetFile, group: int, columns: list[str] | None = None) -> pa.Table:
+    return as_stored(file.read_row_group(group, columns, use_threads=False))
 
 
 def _stored(file: pq.ParquetFile, field: str) -> list[str]:
@@ -148,7 +153,7 @@ def read_group(table: Folder, group: Group) -> list[dict[str, Any]]:
     """The rows of a group, as plain dicts."""
     filesystem, _ = table.filesystem()
     with whole_file(group.path), filesystem.open_input_file(group.path) as stream:
-        rows = pq.ParquetFile(stream).read_row_group(group.number, use_threads=False)
+        rows = _plain(pq.ParquetFile(stream), group.number)
         return [row for place in group.rows for row in rows.slice(place, 1).to_pylist()]
 
 
@@ -168,7 +173,8 @@ def rows_by(table: Folder, condition: pc.Expression, columns: list[str] | None =
 
     def look(path: str) -> pa.Table:
         with whole_file(path):
-            return pq.read_table(path, columns=columns, filters=condition, filesystem=filesystem, use_threads=False)
+            found = pq.read_table(path, columns=columns, filters=condition, filesystem=filesystem, use_threads=False)
+            return as_stored(found)
 
     return [found for found in _side_by_side(look, table.files(".parquet")) if found.num_rows]
 

@@ -134,6 +134,19 @@ def test_a_process_that_was_taken_for_dead_stops(run: Folder, others: list[Other
 
 
 @pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
+def test_a_process_in_the_background_stops_too(run: Folder):
+    """A shell lets what it starts there ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        paused = Other(run, "wait")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        test_a_process_that_was_taken_for_dead_stops(run, [paused])
+    finally:
+        paused.end()
+
+
 def test_a_process_whose_heir_has_left_stops_too(run: Folder, others: list[Other]):
     (paused,) = others
     paused.go()
