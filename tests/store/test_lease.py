@@ -133,7 +133,6 @@ def test_a_process_that_was_taken_for_dead_stops(run: Folder, others: list[Other
         assert paused.said().startswith(f"{run.uri} was taken over by process {os.getpid()} on ")
 
 
-@pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
 def test_a_process_in_the_background_stops_too(run: Folder):
     """A shell lets what it starts there ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -147,6 +146,7 @@ def test_a_process_in_the_background_stops_too(run: Folder):
         paused.end()
 
 
+@pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
 def test_a_process_whose_heir_has_left_stops_too(run: Folder, others: list[Other]):
     (paused,) = others
     paused.go()
