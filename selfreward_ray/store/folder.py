@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from selfreward_ray.credentials import find_secret
 from selfreward_ray.errors import UserError
-from selfreward_ray.store.object_store import ObjectStore
+from selfreward_ray.store.object_store import ObjectStore, uploaded
 
 _SUPPORTED = "; name a path on a disk, or a URI that begins with s3://, gs:// or abfss://"
 FILES_AT_A_TIME = 16
@@ -162,26 +162,27 @@ class Folder:
     def writing(self, name: str) -> Iterator[Any]:
         """A stream to write `name` by, which is there, whole, once the block ends well.
 
-        When the block raises, nothing of it is left. On a disk a file that had the name before stays. In an object
-        store such an object is lost: a stream can only be closed, which publishes what it was given, and that is then
-        deleted. Where this fails too, the error has a note that names the torn object. When the storage itself fails,
-        or the process is killed, an object store publishes nothing.
+        When the block or the storage raises, or the process is killed, a file that had the name before stays, and
+        nothing else is there.
         """
         filesystem, path = self.filesystem()
         filesystem.create_dir(path, recursive=True)
-        # A rename is atomic on a disk; an object store shows an object only when its stream is closed.
-        on_disk = isinstance(filesystem, fs.LocalFileSystem)
-        partial = f"{path}/.{name}.partial" if on_disk else f"{path}/{name}"
+        if not isinstance(filesystem, fs.LocalFileSystem):
+            with uploaded(filesystem, f"{path}/{name}") as stream:
+                yield stream
+            return
+        partial = f"{path}/.{name}.partial"  # a rename is atomic on a disk
         stream = filesystem.open_output_stream(partial)
         try:
             yield stream
-            if on_disk:
+            stream.close()
+            filesystem.move(partial, f"{path}/{name}")
+        except BaseException:
+            with suppress(OSError):  # as on a full disk
                 stream.close()
-                filesystem.move(partial, f"{path}/{name}")
-        except BaseException as error:
-            _discard(filesystem, partial, stream, error)
+            with suppress(OSError):
+                filesystem.delete_file(partial)
             raise
-        stream.close()  # not above: an object whose upload cannot be completed is none to delete
 
     def read_json(self, name: str) -> Any:
         """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""
@@ -226,15 +227,3 @@ def _remedy(uri: str) -> str:
     if scheme in ("abfs", "abfss"):
         return f"; write {scheme}://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH"
     return "" if scheme in ("file", "s3", "gs", "gcs") else _SUPPORTED
-
-
-def _discard(filesystem: fs.FileSystem, path: str, stream: Any, error: BaseException) -> None:
-    """End `stream` and remove what it was given before `error`; a note says so where it cannot be removed."""
-    try:
-        stream.close()
-    except OSError:
-        return  # an upload that cannot be completed is no object; one that was there before stays
-    try:
-        filesystem.delete_file(path)
-    except OSError as left:
-        error.add_note(f"{path} is torn and cannot be removed ({left}); remove it")

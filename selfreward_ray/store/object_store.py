@@ -5,8 +5,10 @@ which credentials for one prefix may not do. Such credentials also meet S3's ans
 "access denied", because the store tells what is not there only to those who may list the whole bucket.
 """
 
-from collections.abc import Callable
+import ctypes
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +17,24 @@ from pyarrow import fs
 T = TypeVar("T")
 
 _REMOVED_AT_A_TIME = 16
+
+
+@contextmanager
+def uploaded(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
+    """A stream to write an object by, which is there once the block has ended well; else all is as it was before.
+
+    A stream of pyarrow's has no other end than `close`, which publishes what it was given, and its destructor closes
+    it. So where the block raises, or the upload, the stream is kept for as long as the process lives, with what it
+    holds: some MB. Parts that were sent by then are no object, and stay with the store until a rule of its bucket
+    removes them, as those of a killed process do.
+    """
+    stream = filesystem.open_output_stream(path)
+    try:
+        yield stream
+        stream.close()
+    except BaseException:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))  # a list would be cleared at the end of the process
+        raise
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,12 @@
 """Folders in an object store, on an S3 server that notes each request and refuses what a policy does not allow."""
 
+import gc
 import pickle
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +18,14 @@ from s3_server import BUCKET, Door, door, empty, names, server
 
 from selfreward_ray.check.places import check_writable
 from selfreward_ray.records import Dropped
+from selfreward_ray.store import folder as folder_module
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import input_fingerprint
 from selfreward_ray.store.lease import leased
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import finished_ids, read_rows, write_block
 
+pytestmark = pytest.mark.engines
 MINE = f"{BUCKET}/team/mine"
 
 
@@ -124,3 +132,89 @@ def test_what_is_denied_is_not_missing(port: int, tmp_path: Path, monkeypatch: p
             with pytest.raises(OSError, match="ACCESS_DENIED") as raised:
                 ask()
             assert not isinstance(raised.value, FileNotFoundError)
+
+
+PART = 10 * 2**20
+"""What pyarrow sends as a part of an upload: more goes before the end of a write, less with the end."""
+WRITES = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(folder_module.__file__).parents[2])!r})
+from selfreward_ray.store import folder as folder_module
+from selfreward_ray.store.folder import Folder
+with Folder("s3://{MINE}").writing("x") as stream:
+    stream.write(b"." * int(sys.argv[1]))
+    stream.flush()
+    exec(sys.argv[2])
+    print("not reached")
+"""
+
+
+def content(way: Door, name: str) -> bytes | None:
+    """By a client that has no part in the test."""
+    try:
+        return urllib.request.urlopen(f"{way.url}/{MINE}/{name}").read()  # noqa: S310 - loopback
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+@pytest.fixture
+def old(store: Door) -> bytes:
+    """What is in the object ``x`` before."""
+    Folder(f"s3://{MINE}").write_bytes("x", b"old")
+    return b"old"
+
+
+@pytest.mark.parametrize("store", ["all allowed"], indirect=True)
+@pytest.mark.parametrize("size", [7, PART + 7])
+@pytest.mark.parametrize("ended_by", [ValueError("third row"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_a_block_that_raises_changes_nothing(store: Door, old: bytes, size: int, ended_by: BaseException):
+    def write(name: str) -> None:
+        with Folder(f"s3://{MINE}").writing(name) as stream, pq.ParquetWriter(stream, pa.schema({"id": pa.string()})):
+            stream.write(b"." * size)
+            raise ended_by
+
+    with pytest.raises(type(ended_by)):
+        write("x")
+    gc.collect()
+    assert content(store, "x") == old
+    Folder(f"s3://{MINE}").write_bytes("x", b"new")
+    assert content(store, "x") == b"new"
+    with pytest.raises(type(ended_by)):
+        write("y")
+    gc.collect()
+    assert content(store, "y") is None
+
+
+@pytest.mark.parametrize("store", ["all allowed"], indirect=True)
+@pytest.mark.parametrize("size", [7, PART + 7])
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        ("raise ValueError", 1),
+        ("sys.exit(3)", 3),
+        ("os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+def test_a_process_that_ends_in_a_write_changes_nothing(store: Door, old: bytes, size: int, ending: str, status: int):
+    done = subprocess.run([sys.executable, "-c", WRITES, str(size), ending], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    assert content(store, "x") == old
+
+
+@pytest.mark.parametrize("store", ["all allowed"], indirect=True)
+@pytest.mark.parametrize(
+    ("size", "request_it_dies_at"),
+    [(7, "/x"), (7, "POST"), (PART + 7, "partNumber=2"), (PART + 7, "POST /runs/team/mine/x?uploadId")],
+)
+def test_a_server_that_dies_in_a_write_changes_nothing(
+    store: Door, port: int, tmp_path: Path, old: bytes, size: int, request_it_dies_at: str
+):
+    store.dies_at(request_it_dies_at)
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        Folder(f"s3://{MINE}").write_bytes("x", b"." * size)
+    gc.collect()
+    with door(port, tmp_path / "again") as way:
+        assert content(way, "x") == old
