@@ -19,7 +19,14 @@ _EVERYWHERE = (
 )
 _IN = {"inference/": r"\bnodes?\b", "training/": "(^|_)(ranks?|world_size|owners?|workers)(_|$)"}
 """What means nodes and ranks in these folders: in seed data a reply has a rank, and a tree of messages has nodes."""
-_WHOLE = ("cluster/", "inference/placement.py", "inference/reaper.py", "models/fetch.py", "store/folder.py")
+_WHOLE = (
+    "cluster/",
+    "inference/placement.py",
+    "inference/reaper.py",
+    "models/fetch.py",
+    "store/folder.py",
+    "store/object_store.py",
+)
 _IN_PART = "cluster/rehearsal/"
 """It declares a cluster on this machine and never runs on another: of it, conditions count that name such things."""
 

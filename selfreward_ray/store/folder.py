@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from selfreward_ray.credentials import find_secret
 from selfreward_ray.errors import UserError
-from selfreward_ray.store.object_store import ObjectStore, uploaded
+from selfreward_ray.store.object_store import opened, uploaded
 
 _SUPPORTED = "; name a path on a disk, or a URI that begins with s3://, gs:// or abfss://"
 FILES_AT_A_TIME = 16
@@ -88,7 +88,7 @@ class Folder:
             raise UserError(f"cannot open storage {self.uri!r}: what is on the hub is named owner/name, without hf://")
         place = absolute(self.uri)
         try:
-            filesystem, path = fs.FileSystem.from_uri(place)
+            filesystem, path = opened(place)
         except (ValueError, TypeError) as error:
             raise UserError(f"cannot open storage {self.uri!r}: {error}{_remedy(self.uri)}") from None
         except OSError as error:
@@ -98,9 +98,7 @@ class Folder:
             ) from None
         if not self.uri or not path or "\0" in path:
             raise UserError(f"cannot open storage {self.uri!r}: it names no bucket or folder")
-        if isinstance(filesystem, fs.LocalFileSystem):
-            return filesystem, path
-        return fs.PyFileSystem(ObjectStore(filesystem)), path
+        return filesystem, path
 
     def is_file(self, name: str) -> bool:
         """Whether `name` is a file directly inside; False when there is no folder."""

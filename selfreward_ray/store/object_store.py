@@ -1,4 +1,4 @@
-"""Object stores as pyarrow opens them, without the folders that pyarrow makes up there.
+"""Object stores as pyarrow opens them, one client per process, without the folders that pyarrow makes up there.
 
 An object store has names and no folders. pyarrow writes an empty object for each folder above one that is created,
 which credentials for one prefix may not do. Such credentials also meet S3's answer to a name that is not there: it is
@@ -6,17 +6,61 @@ which credentials for one prefix may not do. Such credentials also meet S3's ans
 """
 
 import ctypes
+import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from pyarrow import fs
 
 T = TypeVar("T")
 
 _REMOVED_AT_A_TIME = 16
+_URI = re.compile(
+    r"((?:s3|gs|gcs|abfss?(?=://[^/?]*@))://[^/?]+)"  # elsewhere the path begins with Azure's container
+    r"((?:/(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*)/?"
+    r"(\?.*)?",
+    re.ASCII,
+)
+"""Bucket, path and options of a URI whose path pyarrow would take as it is; what it cuts or refuses is left to it."""
+_SMALL_WRITES = "allow_delayed_open"
+"""With this option S3's client sends a small object by one request, and not by three."""
+_SETTINGS = ("AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+"""How the names of environment variables begin that say where a store is, and who asks."""
+
+
+def opened(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of `uri`, and the path in it. Raises as pyarrow's ``FileSystem.from_uri`` does.
+
+    All URIs of a bucket have one file system in a process, and so one client with its connections and credentials,
+    until its options or environment variables change.
+    """
+    match = _URI.fullmatch(uri)
+    if match is None:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+        return (filesystem if isinstance(filesystem, fs.LocalFileSystem) else _without_folders(filesystem)), path
+    bucket, path, options = match.groups(default="")
+    settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS)))
+    filesystem, root = _client(bucket, options, settings, os.getpid())
+    return filesystem, root.rstrip("/") + unquote(path)
+
+
+@lru_cache(maxsize=64)
+def _client(bucket: str, options: str, _settings: object, _process: int) -> tuple[fs.FileSystem, str]:
+    """A forked process has none of its parent's threads, and needs a client of its own."""
+    if bucket.startswith("s3://") and _SMALL_WRITES not in options:
+        options += f"{'&' if options else '?'}{_SMALL_WRITES}=true"
+    filesystem, path = fs.FileSystem.from_uri(bucket + options)
+    return _without_folders(filesystem), path
+
+
+def _without_folders(filesystem: fs.FileSystem) -> fs.FileSystem:
+    return fs.PyFileSystem(ObjectStore(filesystem))
 
 
 @contextmanager

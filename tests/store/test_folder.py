@@ -215,6 +215,28 @@ def test_a_uri_that_is_not_understood_has_a_remedy(uri: str, remedy: str):
         Folder(uri).filesystem()
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://b", "s3://b/", "s3://b/x/", "s3://b/x/y.z", "s3://b/x%20y/z", "s3://b/x%2Fy", "s3://b//x", "s3://b/x//y",
+        "s3://b/x/../y", "s3://b/a+b=c", "s3://k:s@b/x", "s3://b/x?region=eu-west-1", "s3://b?region=eu-west-1",
+        "gs://b/x/", "gs://b", "gcs://b/x%20y", "gs://anonymous@b/x?retry_limit_seconds=3",
+        "abfss://c@a.dfs.core.windows.net/x/y", "abfs://c@a.dfs.core.windows.net/x", "abfss://a.dfs.core.windows.net/c/x",
+    ],
+)  # fmt: skip
+def test_the_path_in_a_bucket_is_what_pyarrow_takes(uri: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # it asks no network for a bucket's region
+    assert Folder(uri).filesystem()[1] == fs.FileSystem.from_uri(uri)[1]
+
+
+@pytest.mark.parametrize("uri", ["s3://b/x y", "s3://b/é"])
+def test_a_path_that_is_no_uri_is_refused_behind_a_bucket_that_is_known(uri: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    Folder("s3://b/x").filesystem()
+    with pytest.raises(UserError, match="cannot open storage"):
+        Folder(uri).filesystem()
+
+
 def test_one_place_is_the_same_in_every_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     spellings = ["run/M1", "run/M1/", "./run//M1", "run/x/../M1", f"{tmp_path}/run/M1", f"file://{tmp_path}/run/M1"]

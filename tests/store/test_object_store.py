@@ -5,8 +5,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,12 +149,11 @@ with Folder("s3://{MINE}").writing("x") as stream:
 
 def content(way: Door, name: str) -> bytes | None:
     """By a client that has no part in the test."""
+    client = fs.S3FileSystem(access_key="nobody", secret_key="nothing", region="us-east-1", endpoint_override=way.url)
     try:
-        return urllib.request.urlopen(f"{way.url}/{MINE}/{name}").read()  # noqa: S310 - loopback
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
+        return bytes(client.open_input_stream(f"{MINE}/{name}").read())
+    except FileNotFoundError:
+        return None
 
 
 @pytest.fixture
@@ -207,7 +204,7 @@ def test_a_process_that_ends_in_a_write_changes_nothing(store: Door, old: bytes,
 @pytest.mark.parametrize("store", ["all allowed"], indirect=True)
 @pytest.mark.parametrize(
     ("size", "request_it_dies_at"),
-    [(7, "/x"), (7, "POST"), (PART + 7, "partNumber=2"), (PART + 7, "POST /runs/team/mine/x?uploadId")],
+    [(7, "PUT"), (PART + 7, "POST"), (PART + 7, "partNumber=2"), (PART + 7, "POST /runs/team/mine/x?uploadId")],
 )
 def test_a_server_that_dies_in_a_write_changes_nothing(
     store: Door, port: int, tmp_path: Path, old: bytes, size: int, request_it_dies_at: str
@@ -218,3 +215,18 @@ def test_a_server_that_dies_in_a_write_changes_nothing(
     gc.collect()
     with door(port, tmp_path / "again") as way:
         assert content(way, "x") == old
+
+
+@pytest.mark.parametrize("store", ["all allowed"], indirect=True)
+def test_a_small_object_takes_one_request(store: Door):
+    Folder(f"s3://{MINE}").write_bytes("x", b"1")
+    assert [request["method"] for request in store.requests()] == ["PUT"]
+
+
+def test_a_process_has_one_client_for_a_bucket(store: Door, monkeypatch: pytest.MonkeyPatch):
+    first, _ = Folder(f"s3://{MINE}").filesystem()
+    assert Folder(f"s3://{BUCKET}/other/x/").filesystem()[0] is first
+    assert Folder(f"s3://{BUCKET}/other?region=eu-west-1").filesystem()[0] is not first
+    assert Folder("s3://another").filesystem()[0] is not first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    assert Folder(f"s3://{MINE}").filesystem()[0] is not first
