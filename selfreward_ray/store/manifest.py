@@ -28,8 +28,8 @@ class Manifest:
     made_from: dict[str, Any] = field(default_factory=dict)
     """The input of the fingerprint: the step's part of the ``recipe``, and fingerprints of its ``inputs``."""
     content: str = ""
-    """SHA-256 of the step's tables: what steps that are made from it record. Those of earlier versions have none, and
-    are known by their fingerprint."""
+    """SHA-256 of the step's tables: what steps that are made from it record. A step without tables has none, nor has
+    one of an earlier version; they are known by their fingerprint."""
 
     @property
     def identity(self) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
@@ -177,15 +177,15 @@ class Step:
         self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))
         return manifest
 
-    def _content(self, tables: Iterable[str]) -> str:
-        """SHA-256 of what the files of the `tables` hold, whatever their names and their order."""
+    def _content(self, tables: Collection[str]) -> str:
+        """SHA-256 of what the files of the `tables` hold, whatever their names and their order; empty without tables."""
         digest = hashlib.sha256()
         with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
             for table in sorted(tables):
                 filesystem, _ = (self.folder / table).filesystem()
                 files = pool.map(partial(content_digest, filesystem), (self.folder / table).infos())
                 digest.update(f"{table} {' '.join(sorted(files))}\n".encode())
-        return digest.hexdigest()
+        return digest.hexdigest() if tables else ""
 
     def _tables(self) -> Iterable[str]:
         return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]
