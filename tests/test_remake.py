@@ -107,6 +107,15 @@ def test_a_step_of_an_earlier_version_is_known_by_its_fingerprint(tmp_path: Path
     assert Step("pair", str(tmp_path / "pair"), {}, {"seed": first.folder.uri}).fingerprint
 
 
+def test_steps_without_tables_are_not_the_same(tmp_path: Path):
+    identities = set()
+    for name in ("seed", "eft"):
+        step = Step(name, str(tmp_path / name), {}, {})
+        step.is_done()
+        identities.add(step.finish(offered=0).identity)
+    assert len(identities) == 2
+
+
 def test_the_files_of_a_table_may_have_other_names_and_another_order(tmp_path: Path):
     contents = set()
     for number, names in enumerate([("part-0", "part-1"), ("b", "a")]):

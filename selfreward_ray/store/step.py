@@ -178,7 +178,7 @@ class Step:
         return manifest
 
     def _content(self, tables: Collection[str]) -> str:
-        """SHA-256 of what the files of the `tables` hold, whatever their names and their order; empty without tables."""
+        """SHA-256 of what the files of the `tables` hold, whatever their names and order; empty without tables."""
         digest = hashlib.sha256()
         with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
             for table in sorted(tables):
