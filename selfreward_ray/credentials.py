@@ -131,7 +131,7 @@ def is_secret(name: str, value: object) -> bool:
     words = _words(name)
     if not words or words[-1] in _ABOUT or value is None or isinstance(value, bool):
         return False
-    if _ALWAYS & set(words):
+    if any(word in _ALWAYS or word.endswith(("password", "passwd", "secret")) for word in words):
         return str(value).lower() not in ("", "true", "false", "none", "null") and not _PATH.fullmatch(str(value))
     *before, last = words
     if last not in _LAST or not isinstance(value, str) or _NO_SECRET.fullmatch(value) or _PATH.fullmatch(value):

@@ -48,8 +48,9 @@ from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.attempt import recorded
 from selfreward_ray.store.folder import same_place
-from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.manifest import MANIFEST, read_manifest
 from selfreward_ray.store.owner import owned
+from selfreward_ray.store.rejection import RECORD
 from selfreward_ray.store.run import ModelLayout, RunLayout
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.store.step import Stale
@@ -76,7 +77,8 @@ STEPS: dict[str, Callable[..., Any]] = {
 def run(recipe: Recipe, run_dir: str, iterations: int | None = None, remake: bool = False) -> None:
     """Run `recipe` to completion, or its first `iterations`, in `run_dir`, a local folder or an object-store URI.
 
-    If `remake` is set, finished steps whose recipe or inputs are others now are made again. What `check.check_run`
+    If `remake` is set, finished steps whose recipe or inputs are others now are made again; models that are out of date
+    are deleted and trained again. What `check.check_run`
     would find is not looked for here: the caller does, before it starts a cluster. Raises `UserError` if another
     process works on it.
     """
@@ -93,27 +95,46 @@ def run(recipe: Recipe, run_dir: str, iterations: int | None = None, remake: boo
 
 
 def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:
-    """Run all steps. When a model is rejected, the remaining ones are planned again, from the model before it."""
+    """Run all steps. When a model is rejected, the remaining ones are planned again, from the model before it; so are
+    all when a step is to be made again."""
     while True:
         layout = layout.current()
         steps = plan(recipe, layout)
         try:
             with tracked(recipe, layout, steps):
-                run_steps(steps, recipe, layout, remake)
+                run_steps(steps, recipe, layout)
             return
         except RolledBack:
             continue
+        except Stale as stale:
+            if not remake:
+                raise
+            _remove(steps, stale, layout)
 
 
-def run_steps(
-    steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None, remake: bool = False
-) -> None:
+def _remove(steps: list[PlannedStep], stale: Stale, layout: RunLayout) -> None:
+    """Remove what a step has made, and, of one that trains a model, the models after it, with their rejections.
+
+    An interruption leaves what the next call can go on from.
+    """
+    place = next(n for n, step in enumerate(steps) if same_place(step.folder.uri) == same_place(stale.folder.uri))
+    warn(f"{steps[place].label}: made again, because its recipe or its inputs are others now{stale.differing}")
+    gone = [steps[place]]
+    if gone[0].name in ("sft", "dpo"):
+        gone += [step for step in steps[place + 1 :] if step.name in TRAINING_STEPS]
+    for step in gone:
+        if step.name in TRAINING_STEPS:
+            ModelLayout(step.out).model.delete()
+            (layout.root / step.model).remove(RECORD)
+        step.folder.remove(MANIFEST)  # an unfinished step of another fingerprint removes what there is of it
+
+
+def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None) -> None:
     """Run `steps` in order. Finished steps are skipped, and adjacent steps on the same model share its engines.
 
     If they are those of the run in `layout`, its alarms are looked at after each step, and its report is written after
     each group of steps that did something, but for the last one: the caller also prints it. Raises `StoppedByAlarm` or
-    `RolledBack`, with the report written, and `Stale` for a step that is finished with another recipe or other inputs,
-    if it is not to `remake` it.
+    `RolledBack`, with the report written, and `Stale` for a step that is finished with another recipe or other inputs.
     """
     steps = list(steps)
     reactions = None if layout is None else Reactions(steps, recipe, layout)
@@ -126,30 +147,13 @@ def run_steps(
                 reactions.after(group[place], fresh=group[place] in unfinished)
 
         try:
-            while True:
-                try:
-                    _run_group(group, recipe, then)
-                    break
-                except Stale as stale:
-                    if not remake:
-                        raise
-                    unfinished.append(_remove(group, stale))
+            _run_group(group, recipe, then)
         except (StoppedByAlarm, RolledBack):
             if layout is not None:
                 _report_so_far(layout)
             raise
         if layout is not None and unfinished and group is not groups[-1]:
             _report_so_far(layout)
-
-
-def _remove(group: list[PlannedStep], stale: Stale) -> PlannedStep:
-    """Remove what a step of `group` has made."""
-    step = next(step for step in group if same_place(step.folder.uri) == same_place(stale.folder.uri))
-    warn(f"{step.label}: made again, because its recipe or its inputs are others now{stale.differing}")
-    step.folder.delete()
-    if step.name in TRAINING_STEPS:
-        ModelLayout(step.out).model.delete()
-    return step
 
 
 def _report_so_far(layout: RunLayout) -> None:

@@ -75,7 +75,7 @@ def test_an_iteration_is_the_next_unfinished_one_and_then_one_more(tmp_path: Pat
     monkeypatch.setattr(loop, "check_capacity", lambda request: None)
     monkeypatch.setattr(loop, "report", lambda uri: None)
     monkeypatch.setattr(
-        loop, "run_steps", lambda steps, recipe, run, remake: taken.append((steps[-1].model, recipe.iterations))
+        loop, "run_steps", lambda steps, recipe, run: taken.append((steps[-1].model, recipe.iterations))
     )
     for t in range(1, 4):
         made = Step("sft", layout.training(t).uri, {}, {})

@@ -1,20 +1,21 @@
 """A step that is done again makes what was made from it others' work: it is refused, or made again too."""
 
-import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from selfreward_ray import loop
-from selfreward_ray.loop import run_steps
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.run import ModelLayout
+from selfreward_ray.store.rejection import Rejection, read_rejections, write_rejection
+from selfreward_ray.store.run import ModelLayout, RunLayout
 from selfreward_ray.store.step import Stale, Step
 from selfreward_ray.store.tables import write_part
 
@@ -22,45 +23,45 @@ RECIPE = Recipe(model="m")
 
 
 class Steps:
-    """seed → propose → sft, and eft of nothing: steps that write a text of their own and those of their inputs."""
+    """seed → propose → sft → dpo, and eft of nothing: steps that write a text of their own."""
 
     def __init__(self, root: Path):
-        self.root = root
-        self.texts = {"seed": "a", "propose": "b", "sft": "c", "eft": "d"}
+        self.layout = RunLayout(str(root))
+        self.texts = {"seed": "a", "propose": "b", "eft": "c", "sft": "d", "dpo": "e"}
         self.made: list[str] = []
-        seed, propose = self._planned("seed"), self._planned("propose", given="seed")
-        self.planned = [seed, propose, self._planned("eft"), self._planned("sft", given="propose")]
-
-    def _planned(self, name: str, **inputs: str) -> PlannedStep:
-        given = {key: str(self.root / value) for key, value in inputs.items()}
-        made_in = str(self.root) if name == "sft" else None
-        folder = ModelLayout(str(self.root)).training if name == "sft" else Folder(str(self.root / name))
-        return PlannedStep(name, "M1", name, folder, given, made_in)
+        seed, propose, model = str(root / "M1/seed"), str(root / "M2/prompts"), self.layout.model(1).uri
+        self.planned = [
+            PlannedStep("seed", "M1", "seed", Folder(seed), {}),
+            PlannedStep("propose", "M2", "propose", Folder(propose), {"given": seed}),
+            PlannedStep("eft", "M1", "eft", self.layout.eft(), {}),
+            PlannedStep("sft", "M1", "sft", self.layout.training(1), {"given": propose}, str(root / "M1")),
+            PlannedStep("dpo", "M2", "dpo", self.layout.training(2), {"model": model}, str(root / "M2")),
+        ]
 
     def function(self, name: str) -> Callable[..., Any]:
         def call(_recipe: Recipe, *, out: str, label: str, proposer: Any = None, **given: str) -> None:
-            training = name == "sft"
+            training = name in ("sft", "dpo")
             step = Step(name, ModelLayout(out).training.uri if training else out, {}, given)
             if step.is_done():
                 return
             if training:
-                assert not Path(ModelLayout(out).model.uri).exists(), "the model of another training is there"
-                Path(ModelLayout(out).model.uri).mkdir()
+                assert not ModelLayout(out).model.files(), "the model of another training is there"
+                ModelLayout(out).model.write_json("config.json", self.texts[name])
             step.write([Dropped(self.texts[name], name, "")], Dropped)
             step.finish(offered=1)
             self.made.append(name)
 
         return call
 
-    def run(self, **more: Any) -> list[str]:
+    def run(self, remake: bool = False) -> list[str]:
         """The names of the steps that were made."""
         self.made.clear()
-        run_steps(self.planned, RECIPE, **more)
+        loop.run_plan(RECIPE, self.layout, remake)
         return list(self.made)
 
     def redo(self, name: str, text: str) -> None:
         self.texts[name] = text
-        shutil.rmtree(self.root / name)
+        next(step for step in self.planned if step.name == name).folder.delete()
 
 
 @pytest.fixture
@@ -68,7 +69,11 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steps:
     made = Steps(tmp_path)
     for name in made.texts:
         monkeypatch.setitem(loop.STEPS, name, made.function(name))
-    assert made.run() == ["seed", "propose", "eft", "sft"]
+    monkeypatch.setattr(loop, "plan", lambda recipe, layout: made.planned)
+    monkeypatch.setattr(loop, "tracked", lambda *_: nullcontext())
+    monkeypatch.setattr(loop, "Reactions", lambda *_: SimpleNamespace(after=lambda *_, **__: None))
+    monkeypatch.setattr(loop, "update_report", lambda _: None)
+    assert made.run() == ["seed", "propose", "eft", "sft", "dpo"]
     return made
 
 
@@ -88,10 +93,30 @@ def test_remake_makes_what_was_made_from_it_and_no_more(steps: Steps, capsys: py
     steps.redo("seed", "other")
     assert steps.run(remake=True) == ["seed", "propose"], "the prompts are the same as before"
     said = " ".join(capsys.readouterr().err.split())
-    assert "M1 · propose: made again, because its recipe or its inputs are others now (another given)" in said
-    steps.redo("propose", "more")
-    assert steps.run(remake=True) == ["propose", "sft"]
+    assert "M2 · propose: made again, because its recipe or its inputs are others now (another given)" in said
     assert steps.run() == []
+
+
+def test_models_after_one_that_is_trained_again_are_too_with_their_rejections(steps: Steps):
+    """The alarms look at the steps after the newest model alone."""
+    write_rejection(steps.layout.root, Rejection(2, 3, "win_rate", "M2 · evaluate", 0.1, 0.5, ""))
+    steps.redo("propose", "other")
+    assert steps.run(remake=True) == ["propose", "sft", "dpo"]
+    assert read_rejections(steps.layout.root) == ()
+
+
+@pytest.mark.parametrize("removed", ["model", "manifest.json"])
+def test_an_interruption_of_remake_is_made_up_for(steps: Steps, removed: str, monkeypatch: pytest.MonkeyPatch):
+    steps.redo("propose", "other")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "delete" if removed == "model" else "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            steps.run(remake=True)
+    assert steps.run(remake=True) == ["sft", "dpo"]
 
 
 def test_a_step_of_an_earlier_version_is_known_by_its_fingerprint(tmp_path: Path):

@@ -98,10 +98,11 @@ class _Looking(threading.Thread):
 
     def findings(self) -> list[Finding]:
         """What was said so far."""
+        late = self.is_alive()  # before its words are copied: it may end meanwhile
         said = list(self._said)
-        if self.is_alive():
-            late = UserError(f"{self._check.about}: took longer than {self.limit_s:g} seconds")
-            said.append(self._check.late or late)
+        if late:
+            too_long = UserError(f"{self._check.about}: took longer than {self.limit_s:g} seconds")
+            said.append(self._check.late or too_long)
         return [
             Finding(self._check.about, _text(getattr(sentence, "cause", sentence)), not isinstance(sentence, str))
             for sentence in said

@@ -24,7 +24,7 @@ def late(uri: str) -> UserError | None:
 
 def late_model(model: str) -> UserError | None:
     """What is said if a check of a model takes too long; None if it is on this machine."""
-    if os.path.exists(model) or is_endpoint(model):
+    if os.path.exists(model.removeprefix("file://")) or is_endpoint(model):
         return None
     return late(model) or _no_answer(model, "hub")
 

@@ -18,11 +18,7 @@ def recipe_of(manifest: Manifest) -> str:
     if part is None:
         return "not recorded by the version that made it"
     defaults = _defaults()
-    values = {
-        name: value
-        for name, value in flatten(part).items()
-        if name == "seed" or (value not in (None, "", [], {}) and defaults.get(name) != value)
-    }
+    values = {name: value for name, value in flatten(part).items() if name == "seed" or defaults.get(name) != value}
     shown = [f"{name}={shortened(' '.join(str(value).split()), _SHOWN)}" for name, value in values.items()]
     return f"{', '.join(shown)}; all else are defaults"
 

@@ -26,7 +26,7 @@ def say(console: Console, text: str, indent: int = 0, style: str = "") -> None:
 
 
 def print_row(console: Console, row: dict[str, Any]) -> None:
-    """Print a row: its id, and below it every field that is not empty. Of token ids their number is shown."""
+    """Print a row: its id, and below it every field that is not empty. Token ids are shown as a count."""
     say(console, str(row.get("id", "a row")), style="bold")
     _fields(console, row, 2)
 

@@ -67,10 +67,12 @@ def deletable(layout: RunLayout, steps: list[PlannedStep]) -> Iterator[Deletable
     infos = filesystem.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
     infos = [info for info in infos if info.type == fs.FileType.File]
     files = {info.path: info.size or 0 for info in infos}
+    listed: set[str] = set()
 
     def within(what: str, folder: Folder, table_of: PlannedStep | None = None) -> Iterator[Deletable]:
         _, path = folder.filesystem()
         inside = {name: size for name, size in files.items() if name.startswith(f"{path.rstrip('/')}/")}
+        listed.update(inside)
         if inside:
             yield Deletable(what, folder, inside, table_of=table_of)
 
@@ -85,7 +87,8 @@ def deletable(layout: RunLayout, steps: list[PlannedStep]) -> Iterator[Deletable
             yield from within("reference log-probs, computed again if the training is", made.reference)
         yield from within("an endpoint's answers to a finished step", step.folder / ANSWERS)
     for info in infos:
-        if info.base_name.startswith(".") and info.base_name.endswith(".partial") and _is_old(info):
+        is_partial = info.base_name.startswith(".") and info.base_name.endswith(".partial")
+        if is_partial and info.path not in listed and _is_old(info):
             above = info.path.removeprefix(root).strip("/").rpartition("/")[0]
             folder = layout.root / above if above else layout.root
             left = f"{info.base_name}, which a process that was killed had begun to write"
@@ -98,7 +101,7 @@ def _is_old(info: fs.FileInfo) -> bool:
 
 
 def _delete(found: Deletable) -> None:
-    """What is interrupted here leaves a run that is whole, and the rest to a later call."""
+    """Delete the files. If this is interrupted, the run stays whole, and a later call deletes the rest."""
     if found.table_of:
         note_removed(found.table_of.folder, found.place.uri.rpartition("/")[2])
     if found.whole:

@@ -177,12 +177,12 @@ class _Show:
 
     def _replies(self, found: Lineage, name: str, step: PlannedStep) -> None:
         self._head(f"replies by {self._model_of(step)}")
-        first = step.folder.uri.rpartition("-by-")[0]
-        if first and Folder(first).folders():
-            self._say(f"{first} has others with the same ids, by a rejected model, on which no model was trained")
+        first = self._layout.root / step.model / "judged"
+        if step.folder != first and first.folders():
+            self._say(f"{first.uri} has others with the same ids, by a rejected model, on which no model was trained")
         for reply in found.judged["candidates"] if found.judged else []:
             self._say(f"{reply['id']}: {_scores(reply)}{_marks(reply, found)}")
-            if not name.startswith(reply["id"]):
+            if reply["id"] not in (name, name.rpartition("/")[0]):
                 say(self._console, shortened(" ".join(reply["text"].split()), _SHORT), 4)
         if not found.judged:
             dropped = found.dropped["propose"] or found.dropped["respond"]
@@ -247,7 +247,8 @@ class _Show:
         kept = [name for name, uri in examples.items() if uri in step.inputs.values() and name not in left_out]
         if kept:
             self._head(f"{step.label}: {self._state(step)}")
-            self._say(f"trained on: {', '.join(kept)}")
+            done = read_manifest(step.folder) is not None
+            self._say(f"{'trained on' if done else 'to be trained on'}: {', '.join(kept)}")
 
     # What all have in common
 

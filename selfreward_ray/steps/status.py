@@ -40,7 +40,7 @@ def print_status(run: str, console: Console | None = None) -> None:
     lines = list(status_lines(steps))
     following = next((step for step, _ in lines if step), None)
     owner, attempt = owner_of(layout.root), read_attempt(layout.root)
-    unfinished = following is not None or (attempt is not None and attempt.how == "failed")
+    unfinished = following is not None or (attempt is not None and attempt.how != "ended")
     if owner or unfinished:
         at = f"; at {following.label}{progress_of(following, layout)}" if owner and following else ""
         console.print(_state(owner, at, attempt), soft_wrap=True, highlight=False)
@@ -72,11 +72,11 @@ def _state(owner: str | None, at: str, attempt: Attempt | None) -> Text:
     if attempt is None:
         return Text("not at work", style="yellow")
     if attempt.how == "at work":
-        said = f"stopped without a word, so it was killed or its machine was lost: {attempt.process}"
+        said = f"stopped without a record (it was killed, or its machine was lost): {attempt.process}"
     elif attempt.how == "failed":
         said = f"failed at {attempt.at}: {attempt.process}\n{attempt.error}"
     else:
-        why = attempt.error or ("interrupted" if attempt.how == "stopped" else "its command was done")
+        why = attempt.error or ("interrupted" if attempt.how == "stopped" else "its command had finished")
         said = f"stopped at {attempt.at}: {attempt.process}; {why}"
     return Text(visible(said), style="red" if attempt.how == "failed" else "yellow")
 

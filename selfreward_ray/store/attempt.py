@@ -70,4 +70,4 @@ def _said(error: BaseException) -> str:
         return ""
     cause = getattr(error, "cause", None) or error
     kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
-    return masked(f"{kind}{cause}"[:_LONGEST])
+    return masked(f"{kind}{cause}")[:_LONGEST]

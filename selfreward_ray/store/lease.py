@@ -63,7 +63,7 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
     try:
         owner.wait_for_turn()
         yield lambda: owner.lost is None
-    except KeyboardInterrupt:
+    except BaseException:  # what is interrupted may raise something else
         if owner.lost is None:
             raise
         raise UserError(
@@ -71,6 +71,7 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
             f"{DEAD_S:g} seconds; it stops, and what it has finished is kept"
         ) from None
     finally:
+        signal.signal(_LOST, signal.SIG_IGN)
         owner.leave()
         signal.signal(_LOST, before)
 
@@ -136,6 +137,8 @@ class _Owner:
         """
         now, first = time.monotonic(), True
         for name, claim in _all(self.claims).items():
+            if self._claim.id in claim.over:  # it was not heard of while it looked for a place
+                raise at_work(self.run, claim.process)
             if claim.place >= self._claim.place:
                 continue
             before, since = seen.setdefault(name, (claim, now))
@@ -153,7 +156,9 @@ class _Owner:
     def _beat(self) -> None:
         """Say that this process is there, until it leaves or another one has taken over."""
         while not self._left.wait(BEAT_S):
-            with suppress(OSError):  # while the storage does not answer, nobody else can take over either
+            # Whatever the storage raises, of any kind: an outage of it for all ends nothing, and after one for this
+            # machine alone the next look says who has taken over.
+            with suppress(Exception):
                 claims = _all(self.claims)
                 heirs = [claim.process for claim in claims.values() if self._claim.id in claim.over]
                 if heirs or self._claim.id not in claims:

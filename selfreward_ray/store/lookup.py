@@ -31,7 +31,7 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Condition:
-    """``FIELD OP VALUE``, as in ``chosen.mean>=4``. Of a field in a list, one of its values must fulfil it."""
+    """``FIELD OP VALUE``, as in ``chosen.mean>=4``. For a field in a list, one value must fulfil it."""
 
     field: str
     sign: str
@@ -87,7 +87,7 @@ def _fields(schema: pa.Schema) -> dict[str, pa.DataType]:
 
 
 def _value(text: str, sign: str, value: str, kind: pa.DataType) -> Any:
-    if value == "null":
+    if value == "null" and sign != "~":
         if sign not in ("=", "!="):
             raise UserError(f"--where {text!r}: null can only be compared by = and !=")
         return None
@@ -160,7 +160,7 @@ def read_group(table: Folder, group: Group) -> list[dict[str, Any]]:
 def rows_of(table: Folder, name: str, columns: list[str] | None = None) -> list[pa.Table]:
     """The rows whose id is `name`, or begins with it and a slash: a part of each file that has some.
 
-    Of a file are read its footer, and the row groups that may have such ids. Raises `UserError` for a damaged file.
+    Reads each file's footer and only the row groups that may hold such ids. Raises `UserError` for a damaged file.
     """
     field = pc.field("id")
     inside = (field >= f"{name}/") & (field < f"{name}0")  # "0" follows "/"

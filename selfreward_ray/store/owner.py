@@ -55,11 +55,9 @@ def owner_of(run: Folder) -> str | None:
 
 
 def check_free(run: Folder) -> None:
-    """Raise `UserError` if a process works on the run on a disk; what holds a lease shows in a few seconds only."""
-    path = _file(run)
-    if path is not None and path.exists():
-        with path.open("r+", encoding="utf-8") as file:
-            _lock(file, run)
+    """Raise `UserError` if a process works on the run on a disk. A lease is not looked at: that takes seconds."""
+    if _file(run) is not None and (process := owner_of(run)) is not None:
+        raise at_work(run, process)
 
 
 def _file(run: Folder) -> Path | None:

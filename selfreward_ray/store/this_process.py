@@ -18,7 +18,7 @@ def this_process() -> str:
 
 
 def at_work(run: Folder, process: str) -> UserError:
-    """What a process is told that wants a run which another one has."""
+    """The error for a process that asks for a run on which `process` works."""
     return UserError(f"{run.uri} is at work by {process}; wait until that has ended, or stop it")
 
 

@@ -88,7 +88,6 @@ def test_training_goes_on_while_snapshots_are_judged_and_ends_when_the_choice_is
         train(tmp_path, StringIO(), rank, validation(tmp_path, decided_at=4, fails_at=2), workers=1)
     assert steps(tmp_path, "judged")[:2] == [2, 4]
     assert 6 <= steps(tmp_path)[-1] < MOST
-    assert not (tmp_path / "training" / "ray_train").exists()
 
 
 def test_without_room_for_a_replica_beside_the_workers_nothing_is_validated(tmp_path: Path, cluster: Cluster):

@@ -141,7 +141,7 @@ def test_the_place_of_each_kind_of_step(run: RunLayout):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (None, r"stopped at {at}: {who}; its command was done"),
+        (None, r"stopped at {at}: {who}; its command had finished"),
         (KeyboardInterrupt(), r"stopped at {at}: {who}; interrupted"),
         (StoppedByAlarm("alarms.judge stops it"), r"stopped at {at}: {who}; alarms.judge stops it"),
         (UserError("no room\x1b[31m"), r"failed at {at}: {who}\nno room␛\[31m"),
@@ -170,7 +170,7 @@ with owned(run) as is_owner, recorded(run, is_owner):
 """
     process = subprocess.Popen([sys.executable, "-c", script, run.uri])
     assert process.wait() == -9
-    said = f"stopped without a word, so it was killed or its machine was lost: process {process.pid} on "
+    said = f"stopped without a record (it was killed, or its machine was lost): process {process.pid} on "
     assert status(run)[1].startswith(said)
 
 
