@@ -27,6 +27,8 @@ SAID = "When listing objects of s3://AKIAX:geheim7@bucket/run: proxy http://me:g
 @pytest.fixture(autouse=True)
 def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "geheim7-of-the-hub")
+    # A check that an earlier test has given up would let the command end this process.
+    monkeypatch.setattr("selfreward_ray.check.findings.is_looking", lambda: False)
 
 
 @pytest.fixture

@@ -51,9 +51,9 @@ def show(
     run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")],
     name: Annotated[str, typer.Argument(metavar="ID", help="M2, M2/q000123, M2/q000123/r2, …/r2/v0, M2/q000123/pair.")],
 ) -> None:
-    """Show where a pair, verdict, reply, prompt or model comes from.
+    """Show where a pair, reply, prompt or model comes from.
 
-    What it was made from and by which steps, with their weights, recipe and
+    Of a verdict too. What it was made from and by which steps, with their weights, recipe and
     versions, and which model was trained on it.
     """
     with explained():
@@ -98,7 +98,7 @@ def report(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's f
 
 @app.command()
 def status(run_dir: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or URI.")]) -> None:
-    """Show whether a run is at work, its finished steps, and the next one.
+    """Show who works on a run, and its steps.
 
     Running, by which process, since when and at which row; or stopped, or
     failed with its last error.
