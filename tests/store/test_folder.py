@@ -219,7 +219,7 @@ def test_a_uri_that_is_not_understood_has_a_remedy(uri: str, remedy: str):
     "uri",
     [
         "s3://b", "s3://b/", "s3://b/x/", "s3://b/x/y.z", "s3://b/x%20y/z", "s3://b/x%2Fy", "s3://b//x", "s3://b/x//y",
-        "s3://b/x/../y", "s3://b/a+b=c", "s3://k:s@b/x", "s3://b/x?region=eu-west-1", "s3://b?region=eu-west-1",
+        "s3://b/x/../y", "s3://b/a+b=c", "s3://b/x?region=eu-west-1", "s3://b?region=eu-west-1",
         "gs://b/x/", "gs://b", "gcs://b/x%20y", "gs://anonymous@b/x?retry_limit_seconds=3",
         "abfss://c@a.dfs.core.windows.net/x/y", "abfs://c@a.dfs.core.windows.net/x", "abfss://a.dfs.core.windows.net/c/x",
     ],
