@@ -22,7 +22,7 @@ _ALWAYS = frozenset({
     "secretkey", "accesskey", "privatekey", "authtoken", "accesstoken", "authorization",
 })  # fmt: skip
 """Words that make a name a secret's, wherever they stand in it."""
-_LAST = frozenset({"token", "key", "pwd", "sas"})
+_LAST = frozenset({"token", "key", "pwd", "pass", "sas"})
 """Words that make a name a secret's as its last one."""
 _ABOUT = frozenset({
     "algorithm", "arn", "class", "cmd", "command", "count", "dir", "directory", "enabled", "env", "field", "file",
@@ -48,7 +48,10 @@ _OPTIONS = frozenset({"sig", "signature", "code", "key", "token", "auth", "pass"
 """Last words of a URI's options that hold a secret."""
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_PATH = re.compile(r"(~|\.\.?)?/.*\.\w{2,6}")
+_PATH = re.compile(
+    r"(~|\.\.?)?/.*\.\w{2,6}|(~|\.\.?)/\S+"
+    r"|/(app|config|data|etc|home|media|mnt|opt|root|run|secrets|srv|tmp|usr|var|Users|workspace)/\S+"
+)
 """A file, whose name is no secret: ``GOOGLE_APPLICATION_CREDENTIALS=/etc/key.json``."""
 _NO_SECRET = re.compile(
     r"|[-+]?[\d.,_]+|true|false|yes|no|on|off|none|null|auto|default|[<\[({|].*[>\])}|]", re.IGNORECASE | re.DOTALL
@@ -64,7 +67,7 @@ _ASSIGNED = re.compile(
 )
 """``name=value``, and ``'name': 'value'`` as Python and JSON write it."""
 _FORMS = (
-    r"hf_(?=\w*\d)[A-Za-z0-9]{30,}",
+    r"hf_[A-Za-z0-9]{30,}",
     r"sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}",
     r"gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}|glpat-[\w-]{20,}",
     r"(?:AKIA|ASIA)[A-Z0-9]{16}",

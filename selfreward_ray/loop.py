@@ -28,7 +28,7 @@ from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlar
 from selfreward_ray.cluster.capacity import check_capacity
 from selfreward_ray.cluster.devices import slow_in_bfloat16
 from selfreward_ray.cluster.requests import least_workers, replica_request
-from selfreward_ray.plan import POOLED, TRAINING_STEPS, PlannedStep, plan
+from selfreward_ray.plan import LOOP_TRAININGS, POOLED, TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.reporting.silence import doing
@@ -48,12 +48,12 @@ from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.attempt import recorded
 from selfreward_ray.store.folder import same_place
-from selfreward_ray.store.manifest import MANIFEST, read_manifest
+from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import owned
 from selfreward_ray.store.rejection import RECORD
 from selfreward_ray.store.run import ModelLayout, RunLayout
 from selfreward_ray.store.run_recipe import claim_run
-from selfreward_ray.store.step import Stale
+from selfreward_ray.store.step import Stale, forget, is_step
 from selfreward_ray.tracking.run import tracked
 
 STEPS: dict[str, Callable[..., Any]] = {
@@ -100,6 +100,8 @@ def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:
     while True:
         layout = layout.current()
         steps = plan(recipe, layout)
+        if remake and _drop_models(_untrained(steps), layout):
+            continue
         try:
             with tracked(recipe, layout, steps):
                 run_steps(steps, recipe, layout)
@@ -109,24 +111,46 @@ def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:
         except Stale as stale:
             if not remake:
                 raise
-            _remove(steps, stale, layout)
+            _make_again(steps, stale, layout)
 
 
-def _remove(steps: list[PlannedStep], stale: Stale, layout: RunLayout) -> None:
-    """Remove what a step has made, and, of one that trains a model, the models after it, with their rejections.
+def _untrained(steps: list[PlannedStep]) -> list[PlannedStep]:
+    """The trainings of the loop's models from the first one that is not finished."""
+    trainings = [step for step in steps if step.name in LOOP_TRAININGS]
+    first = next((n for n, step in enumerate(trainings) if read_manifest(step.folder) is None), len(trainings))
+    return trainings[first:]
 
-    An interruption leaves what the next call can go on from.
-    """
+
+def _make_again(steps: list[PlannedStep], stale: Stale, layout: RunLayout) -> None:
+    """Let the step be made anew, and, if it trains a model, the models after it."""
     place = next(n for n, step in enumerate(steps) if same_place(step.folder.uri) == same_place(stale.folder.uri))
-    warn(f"{steps[place].label}: made again, because its recipe or its inputs are others now{stale.differing}")
-    gone = [steps[place]]
-    if gone[0].name in ("sft", "dpo"):
-        gone += [step for step in steps[place + 1 :] if step.name in TRAINING_STEPS]
-    for step in gone:
-        if step.name in TRAINING_STEPS:
-            ModelLayout(step.out).model.delete()
+    step = steps[place]
+    warn(f"{step.label}: made again, because its recipe or its inputs are others now{stale.differing}")
+    if step.name in LOOP_TRAININGS:
+        _drop_models([each for each in steps[place:] if each.name in LOOP_TRAININGS], layout)
+        return
+    if step.name in TRAINING_STEPS:
+        ModelLayout(step.out).model.delete()
+    forget(step.folder)
+
+
+def _drop_models(trainings: list[PlannedStep], layout: RunLayout) -> list[PlannedStep]:
+    """Delete the models of `trainings`, except of those that are to go on, with the records of their rejection.
+
+    Returns the trainings of which something was deleted. The last ones come first: an interruption leaves what the next
+    call goes on from.
+    """
+    dropped = []
+    for step in reversed(trainings):
+        finished = read_manifest(step.folder) is not None
+        model = ModelLayout(step.out).model
+        if finished or (not is_step(step.folder) and model.files()):
+            model.delete()
             (layout.root / step.model).remove(RECORD)
-        step.folder.remove(MANIFEST)  # an unfinished step of another fingerprint removes what there is of it
+            if finished:
+                forget(step.folder)
+            dropped.append(step)
+    return dropped
 
 
 def run_steps(steps: Iterable[PlannedStep], recipe: Recipe, layout: RunLayout | None = None) -> None:

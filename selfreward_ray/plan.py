@@ -20,6 +20,9 @@ POOLED = {"verdicts", "respond", "evaluate", "judge", "compare"}
 TRAINING_STEPS = {"baseline", "sft", "dpo"}
 """Steps that train a model."""
 
+LOOP_TRAININGS = {"sft", "dpo"}
+"""Those that make M1, M2, …, each from the one before it."""
+
 
 @dataclass(frozen=True)
 class PlannedStep:

@@ -69,6 +69,7 @@ PLAIN_URIS = [
 ]
 FORMS = [
     "hf_" + (string.ascii_letters + "0123456789")[-34:],
+    "hf_" + string.ascii_letters[:34],
     "sk-proj-" + "aB3" * 12,
     "ghp_" + "aB3" * 12,
     "github_pat_" + "aB3" * 12,
@@ -80,6 +81,7 @@ FORMS = [
 ]
 
 SECRET_NAMES = [
+    "DB_PASS", "PGPASSWORD", "CLIENTSECRET",
     "hf_token", "HF_TOKEN", "hfToken", "HUGGING_FACE_HUB_TOKEN", "token_for_hub_token", "VLLM_API_KEY", "api_key",
     "apikey", "API_KEY", "OPENAI_KEY", "AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", "AWS_SESSION_TOKEN",
     "secret_access_key", "s3_secret_access_key", "access_key", "AZURE_STORAGE_KEY", "AZURE_CLIENT_SECRET",
@@ -106,7 +108,9 @@ PLAIN_SETTINGS = {
     "eos_token": "</s>", "pad_token": "PAD", "image_token": "IMG", "user_token": "<|user|>", "key": "prompt",
     "token": "auto", "api_key_env": "OPENAI_API_KEY", "secret_name": "hub", "ssl_keyfile": "/etc/key.pem",
     "ssl_key": "/etc/key.pem", "public_key": "ssh-ed25519 AAAA", "tokenizer_mode": "slow",
-    "per_token": "yes", "hf_token_path": "/etc/hf", "cache_key": "v1", "MAX_PASSES": "3", "COMPASS": "north",
+    "per_token": "yes", "hf_token_path": "/etc/hf", "cache_key": "v1",
+    "KRB_SECRET": "/var/run/secrets/kerberos", "SSH_PRIVATE_KEY": "~/.ssh/id_ed25519",
+    "MAX_PASSES": "3", "COMPASS": "north",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfreward_ray import loop
+from selfreward_ray.errors import UserError
 from selfreward_ray.plan import PlannedStep
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Dropped
@@ -103,6 +104,38 @@ def test_models_after_one_that_is_trained_again_are_too_with_their_rejections(st
     steps.redo("propose", "other")
     assert steps.run(remake=True) == ["propose", "sft", "dpo"]
     assert read_rejections(steps.layout.root) == ()
+
+
+def test_models_after_one_whose_training_was_removed_are_trained_again(steps: Steps):
+    """As the manual says how to do a step again. The alarms would not look at it while a later model is there."""
+    write_rejection(steps.layout.root, Rejection(2, 3, "win_rate", "M2 · evaluate", 0.1, 0.5, ""))
+    steps.redo("sft", "d")
+    assert steps.run(remake=True) == ["sft", "dpo"]
+    assert read_rejections(steps.layout.root) == ()
+    assert steps.run(remake=True) == []
+
+
+def test_a_training_that_goes_on_keeps_what_it_has(steps: Steps):
+    training = steps.layout.training(2)
+    training.remove("manifest.json")
+    steps.layout.model(2).delete()
+    training.write_json("checkpoint.json", 1)
+    steps.run(remake=True)
+    assert training.is_file("checkpoint.json")
+
+
+def test_nothing_is_removed_because_an_input_is_not_there(steps: Steps):
+    """Another working directory, a disk that is not mounted."""
+    given = Path(steps.layout.uri).parent / "given.jsonl"
+    given.write_text("1")
+    steps.planned[0].inputs["given"] = str(given)
+    steps.planned[0].folder.delete()
+    steps.run()
+    given.unlink()
+    kept = {path: path.read_bytes() for path in Path(steps.layout.uri).rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"was made from {given}, which is not there now; put it back"):
+        steps.run(remake=True)
+    assert {path: path.read_bytes() for path in Path(steps.layout.uri).rglob("*") if path.is_file()} == kept
 
 
 @pytest.mark.parametrize("removed", ["model", "manifest.json"])

@@ -79,6 +79,13 @@ def test_an_argument_with_a_secret_ends_the_command(arguments: list[str], capsys
     assert "holds a secret, which would stand in the run's files; set" in shown
 
 
+@pytest.mark.parametrize("where", [["--where", "text~password=x"], ["--where=text~secret = yes"]])
+def test_a_condition_of_rows_is_no_secret(where: list[str], here: Path, capsys: pytest.CaptureFixture[str]):
+    status, shown = left(["rows", "nowhere", *where], capsys)
+    assert status == 2
+    assert "holds a secret" not in shown
+
+
 @pytest.mark.usefixtures("here")
 def test_a_recipes_file_with_secrets_ends_the_command(here: Path, capsys: pytest.CaptureFixture[str]):
     recipe = here / "recipe.yaml"

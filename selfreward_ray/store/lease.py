@@ -187,6 +187,7 @@ def _all(claims: Folder) -> dict[str, Claim]:
 def _read(claims: Folder, name: str) -> Claim:
     try:
         value = json.loads(claims.read_bytes(f"{name}.json"))
-        return Claim(name, str(value["process"]), value["number"], int(value["beat"]), tuple(value["over"]))
+        number = None if value["number"] is None else int(value["number"])
+        return Claim(name, str(value["process"]), number, int(value["beat"]), tuple(value["over"]))
     except (ValueError, KeyError, TypeError):  # torn
         return Claim(name, "another process")

@@ -83,7 +83,14 @@ def note_removed(folder: Folder, table: str) -> None:
 
 
 def _removed(folder: Folder) -> list[str]:
-    return list(folder.read_json(_REMOVED)) if folder.is_file(_REMOVED) else []
+    removed = folder.read_json(_REMOVED) if folder.is_file(_REMOVED) else []
+    return removed if isinstance(removed, list) else []
+
+
+def forget(folder: Folder) -> None:
+    """Make a finished step an unfinished one with another fingerprint: whoever makes it begins anew."""
+    folder.write_json(_STARTED, "to be made again")
+    folder.remove(MANIFEST)
 
 
 def is_step(folder: Folder) -> bool:
@@ -101,6 +108,7 @@ class Step:
         self._made_from = json.loads(json.dumps(made_from))  # as a manifest holds it, with lists for tuples
         known = {"step": name} | self._made_from
         self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        self._inputs = inputs
         self._clock = time.monotonic()
 
     def is_done(self) -> bool:
@@ -112,15 +120,28 @@ class Step:
         manifest = read_manifest(self.folder)
         if manifest is not None:
             if manifest.fingerprint != self.fingerprint:
+                self._check_there(manifest)
                 raise Stale(self.folder, manifest.step, self._differing(manifest))
             return True
         started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
         if started != self.fingerprint:
             if started is None and (self.folder.files() or self.folder.folders()):
-                raise UserError(f"{self.folder.uri} is not empty and no step wrote it; choose another folder")
+                raise UserError(
+                    f"{self.folder.uri} is not empty and no step wrote it; choose another folder, or remove this one"
+                )
             self.folder.empty(but=_STARTED)
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
+
+    def _check_there(self, manifest: Manifest) -> None:
+        """Raise `UserError` for an input that was there when the step of `manifest` was made, and is not now."""
+        before, now = manifest.made_from.get("inputs", {}), self._made_from["inputs"]
+        for name, uri in self._inputs.items():
+            if now[name] == uri != before.get(name, uri):
+                raise UserError(
+                    f"{self.folder.uri} was made from {uri}, which is not there now; put it back, or work from the "
+                    "directory in which it is"
+                )
 
     def _differing(self, manifest: Manifest) -> str:
         """The differences in recipe and inputs from the step of `manifest`; empty if they are not known."""

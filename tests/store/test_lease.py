@@ -159,7 +159,17 @@ def test_a_process_whose_heir_has_left_stops_too(run: Folder, others: list[Other
     assert paused.said().startswith(f"{run.uri} was taken over by another process, ")
 
 
-@pytest.mark.parametrize("torn", ["", "{", "[]", "{}", '{"process": 1, "number": "a", "beat": null, "over": 3}'])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        '{"process": "p", "number": {"a": 1}, "beat": 1, "over": []}',
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"process": 1, "number": "a", "beat": null, "over": 3}',
+    ],
+)
 def test_a_torn_claim_is_that_of_a_dead_process(run: Folder, torn: str):
     (run / lease.CLAIMS).write_bytes("0.json", torn.encode())
     with lease.leased(run):
