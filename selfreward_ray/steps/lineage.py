@@ -12,7 +12,7 @@ from selfreward_ray.records import SftExample
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.lookup import rows_by, rows_of
 from selfreward_ray.store.manifest import read_manifest
-from selfreward_ray.store.tables import read_rows
+from selfreward_ray.store.tables import read_columns, read_rows
 
 Row = dict[str, Any]
 
@@ -85,8 +85,7 @@ def demonstrations_of(name: str, recipe: Recipe, step: PlannedStep) -> list[tupl
     asked, kept_table = place - place % size, step.folder / "rows"
     seed_data = Folder(step.inputs["seed_data"])
     seeds = seed_demonstrations(read_rows(seed_data, SftExample), recipe.prompts, seed_data.uri)
-    every = pc.is_valid(pc.field("id"))
-    ids = [row["id"] for found in rows_by(kept_table, every, ["id"]) for row in found.to_pylist()]
+    ids = (row["id"] for row in read_columns(kept_table, ["id"]))
     kept = sorted((each for each in ids if _number(each) < asked), key=_number)
     texts = {seed.id: seed.prompt for seed in seeds}
     shown = shown_in_round([seed.id for seed in seeds], kept, recipe, step.inputs["iteration"], asked)[place - asked]

@@ -14,7 +14,7 @@ from selfreward_ray.reporting.made_by import recipe_of, versions_of
 from selfreward_ray.reporting.row_text import print_row, print_text, say
 from selfreward_ray.steps.lineage import Lineage, demonstrations_of, read_lineage
 from selfreward_ray.store.folder import Folder, same_place
-from selfreward_ray.store.lookup import rows_by
+from selfreward_ray.store.lookup import below, rows_by
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.run import RunLayout
 
@@ -124,8 +124,7 @@ class _Show:
                 self._verdict(verdict)
         elif re.fullmatch(r"r\d+/v\d+", rest) and reply and any(each["id"] == name for each in reply["verdicts"]):
             self._head(f"{name}: a verdict by {self._model_of(steps['respond'])}")
-            for verdict in reply["verdicts"]:
-                self._verdict(verdict, only=name)
+            self._verdict(next(each for each in reply["verdicts"] if each["id"] == name))
             self._head(f"{reply['id']}: the reply")
             self._reply(reply, found)
         elif made:
@@ -149,12 +148,11 @@ class _Show:
             self._text("thought", reply["thought"])
         self._text("", reply["text"])
 
-    def _verdict(self, verdict: dict[str, Any], only: str = "") -> None:
-        if only in ("", verdict["id"]):
-            self._say(f"{verdict['id']}: score {_score(verdict['score'])}, {amount(verdict['attempts'], 'attempt')}")
-            if verdict.get("thought"):
-                self._text("thought", verdict["thought"])
-            self._text("", verdict["text"])
+    def _verdict(self, verdict: dict[str, Any]) -> None:
+        self._say(f"{verdict['id']}: score {_score(verdict['score'])}, {amount(verdict['attempts'], 'attempt')}")
+        if verdict.get("thought"):
+            self._text("thought", verdict["thought"])
+        self._text("", verdict["text"])
 
     def _prompt(self, found: Lineage, step: PlannedStep) -> None:
         """Where the prompt comes from."""
@@ -213,8 +211,7 @@ class _Show:
         """Whatever has the id, or one that begins with it, in any step of the run: seed data, held-out answers."""
         parts = name.split("/")
         above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
-        field = pc.field("id")
-        condition = field.isin(above) | ((field >= f"{name}/") & (field < f"{name}0"))  # "0" follows "/"
+        condition = pc.field("id").isin(above) | below(name)
         examples: dict[str, str] = {}
         known = False
         for step in self._steps:

@@ -162,9 +162,13 @@ def rows_of(table: Folder, name: str, columns: list[str] | None = None) -> list[
 
     Reads each file's footer and only the row groups that may hold such ids. Raises `UserError` for a damaged file.
     """
+    return rows_by(table, (pc.field("id") == name) | below(name), columns)
+
+
+def below(name: str) -> pc.Expression:
+    """Whether an id begins with `name` and a slash, as a condition that row groups can be left out by."""
     field = pc.field("id")
-    inside = (field >= f"{name}/") & (field < f"{name}0")  # "0" follows "/"
-    return rows_by(table, (field == name) | inside, columns)
+    return (field >= f"{name}/") & (field < f"{name}0")  # "0" follows "/"
 
 
 def rows_by(table: Folder, condition: pc.Expression, columns: list[str] | None = None) -> list[pa.Table]:
