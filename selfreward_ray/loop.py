@@ -19,9 +19,9 @@ writes its own. A step whose manifest exists is skipped, so the same call after 
 stopped.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from itertools import groupby
+from itertools import dropwhile, groupby
 from typing import Any
 
 from selfreward_ray.alarms.reactions import Reactions, RolledBack, StoppedByAlarm, say_unmeasured
@@ -77,10 +77,9 @@ STEPS: dict[str, Callable[..., Any]] = {
 def run(recipe: Recipe, run_dir: str, iterations: int | None = None, remake: bool = False) -> None:
     """Run `recipe` to completion, or its first `iterations`, in `run_dir`, a local folder or an object-store URI.
 
-    If `remake` is set, finished steps whose recipe or inputs are others now are made again; models that are out of date
-    are deleted and trained again. What `check.check_run`
-    would find is not looked for here: the caller does, before it starts a cluster. Raises `UserError` if another
-    process works on it.
+    If `remake` is set, finished steps whose recipe or inputs have changed are made again; models that are out of date
+    are deleted and trained again. The problems that `check.check_run` finds are not looked for here: the caller does
+    that before it starts a cluster. Raises `UserError` if another process works on the run.
     """
     layout = RunLayout(run_dir)
     part = recipe if iterations is None else recipe.model_copy(update={"iterations": iterations})
@@ -100,7 +99,7 @@ def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:
     while True:
         layout = layout.current()
         steps = plan(recipe, layout)
-        if remake and _drop_models(_untrained(steps), layout):
+        if remake and _drop_models(_from_first_untrained(steps), layout):
             continue
         try:
             with tracked(recipe, layout, steps):
@@ -114,11 +113,9 @@ def run_plan(recipe: Recipe, layout: RunLayout, remake: bool = False) -> None:
             _make_again(steps, stale, layout)
 
 
-def _untrained(steps: list[PlannedStep]) -> list[PlannedStep]:
-    """The trainings of the loop's models from the first one that is not finished."""
-    trainings = [step for step in steps if step.name in LOOP_TRAININGS]
-    first = next((n for n, step in enumerate(trainings) if read_manifest(step.folder) is None), len(trainings))
-    return trainings[first:]
+def _from_first_untrained(steps: list[PlannedStep]) -> Iterator[PlannedStep]:
+    """`steps` from the first training of the loop's models that is not finished."""
+    return dropwhile(lambda step: step.name not in LOOP_TRAININGS or read_manifest(step.folder) is not None, steps)
 
 
 def _make_again(steps: list[PlannedStep], stale: Stale, layout: RunLayout) -> None:
@@ -127,21 +124,21 @@ def _make_again(steps: list[PlannedStep], stale: Stale, layout: RunLayout) -> No
     step = steps[place]
     warn(f"{step.label}: made again, because its recipe or its inputs are others now{stale.differing}")
     if step.name in LOOP_TRAININGS:
-        _drop_models([each for each in steps[place:] if each.name in LOOP_TRAININGS], layout)
+        _drop_models(steps[place:], layout)
         return
     if step.name in TRAINING_STEPS:
         ModelLayout(step.out).model.delete()
     forget(step.folder)
 
 
-def _drop_models(trainings: list[PlannedStep], layout: RunLayout) -> list[PlannedStep]:
-    """Delete the models of `trainings`, except of those that are to go on, with the records of their rejection.
+def _drop_models(steps: Iterable[PlannedStep], layout: RunLayout) -> bool:
+    """Delete the loop's models that `steps` have trained, with the records of their rejection; a training that was
+    interrupted keeps what it goes on from. Returns whether anything was deleted.
 
-    Returns the trainings of which something was deleted. The last ones come first: an interruption leaves what the next
-    call goes on from.
+    The last model comes first: after an interruption the next call finds the earlier ones as before.
     """
-    dropped = []
-    for step in reversed(trainings):
+    dropped = False
+    for step in reversed([step for step in steps if step.name in LOOP_TRAININGS]):
         finished = read_manifest(step.folder) is not None
         model = ModelLayout(step.out).model
         if finished or (not is_step(step.folder) and model.files()):
@@ -149,7 +146,7 @@ def _drop_models(trainings: list[PlannedStep], layout: RunLayout) -> list[Planne
             (layout.root / step.model).remove(RECORD)
             if finished:
                 forget(step.folder)
-            dropped.append(step)
+            dropped = True
     return dropped
 
 

@@ -141,7 +141,7 @@ def gc(
 
 
 def _confirmed(question: str) -> bool:
-    """The answer of whoever is at the terminal; no, where nobody is."""
+    """The answer at the terminal; no if there is no terminal to ask at."""
     try:
         return typer.confirm(question)
     except typer.Abort:

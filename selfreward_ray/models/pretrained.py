@@ -1,7 +1,7 @@
 """The configuration and the tokenizer of a model's folder as transformers reads them, without code of the folder.
 
-A folder may name code of its own (``auto_map``), and transformers, if it is not told what to do, asks for consent on
-standard input, which may be a script's. It may also name kernels of the hub, which are code too.
+A folder may name code of its own (``auto_map``). Without ``trust_remote_code`` transformers asks for consent on
+standard input, which may be a script's. A folder may also name kernels of the hub, which are code too.
 """
 
 from pathlib import Path
@@ -22,5 +22,5 @@ def pretrained_config(folder: Path) -> Any:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     config._attn_implementation = config._experts_implementation = None  # transformers' choice
     if hasattr(config, "auto_map"):
-        del config.auto_map  # whoever makes a model of the configuration would be asked again
+        del config.auto_map  # else making a model from the configuration asks again
     return config

@@ -1,4 +1,4 @@
-"""The last attempt at a run: which process made it, and how it ended, for whoever looks at the run later."""
+"""The record of the last attempt at a run: which process made it, and how it ended. `selfreward status` shows it."""
 
 import json
 from collections.abc import Callable, Iterator

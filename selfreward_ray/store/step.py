@@ -88,7 +88,7 @@ def _removed(folder: Folder) -> list[str]:
 
 
 def forget(folder: Folder) -> None:
-    """Make a finished step an unfinished one with another fingerprint: whoever makes it begins anew."""
+    """Turn a finished step into an unfinished one with another fingerprint, which is made from the beginning."""
     folder.write_json(_STARTED, "to be made again")
     folder.remove(MANIFEST)
 

@@ -58,6 +58,13 @@ class Other:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
+    def hold_and_pause(self) -> None:
+        """Have the run, wait for nothing, and stand still."""
+        self.go()
+        assert self.said() == "held"
+        self.go()
+        self.process.send_signal(signal.SIGSTOP)
+
     def end(self) -> None:
         self.process.kill()
         self.process.communicate()
@@ -124,10 +131,7 @@ def test_the_claim_of_a_killed_process_expires(run: Folder, others: list[Other])
 @pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
 def test_a_process_that_was_taken_for_dead_stops(run: Folder, others: list[Other]):
     (paused,) = others
-    paused.go()
-    assert paused.said() == "held"
-    paused.go()
-    paused.process.send_signal(signal.SIGSTOP)
+    paused.hold_and_pause()
     with lease.leased(run):
         paused.process.send_signal(signal.SIGCONT)
         assert paused.said().startswith(f"{run.uri} was taken over by process {os.getpid()} on ")
@@ -149,10 +153,7 @@ def test_a_process_in_the_background_stops_too(run: Folder):
 @pytest.mark.parametrize("others", [[("wait",)]], indirect=True)
 def test_a_process_whose_heir_has_left_stops_too(run: Folder, others: list[Other]):
     (paused,) = others
-    paused.go()
-    assert paused.said() == "held"
-    paused.go()
-    paused.process.send_signal(signal.SIGSTOP)
+    paused.hold_and_pause()
     with lease.leased(run):
         pass
     paused.process.send_signal(signal.SIGCONT)
