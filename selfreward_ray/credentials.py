@@ -24,6 +24,8 @@ _ALWAYS = frozenset({
 """Words that make a name a secret's, wherever they stand in it."""
 _LAST = frozenset({"token", "key", "pwd", "pass", "sas"})
 """Words that make a name a secret's as its last one."""
+_LAST_OF_SOME = ("token", "key", "auth", "cookie")
+"""Ends of names that are a secret's where the value looks like one: ``key``, ``HFTOKEN``, ``BASIC_AUTH``."""
 _ABOUT = frozenset({
     "algorithm", "arn", "class", "cmd", "command", "count", "dir", "directory", "enabled", "env", "field", "file",
     "folder", "format", "helper", "id", "ids", "length", "limit", "location", "manager", "mode", "name", "names",
@@ -79,6 +81,12 @@ _FORM = re.compile(rf"(?<![\w-])(?:{'|'.join(_FORMS)})(?![\w-])")
 """Tokens of the hub, OpenAI, GitHub, GitLab, AWS, Google and Slack, and JSON web tokens."""
 _KEY_FILE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|$)", re.DOTALL)
 _PARTS = re.compile(r"\b(AccountKey=|SharedAccessSignature=|(?:Bearer|Basic) (?=\S{16}))[^\s;'\",)]+", re.IGNORECASE)
+_HEADERS = re.compile(
+    r"\b((?:Proxy-)?Authorization: ?+(?:\w+ )?+|(?:X-)?[\w-]{0,40}(?:Api|Auth|Access)-(?:Key|Token): ?+)(?!…)[^\s'\",]+"
+    r"|\b((?:Set-)?Cookie: ?+)(?!…)[^\r\n'\"]+",
+    re.IGNORECASE,
+)
+"""Headers of HTTP in one text: ``X-Api-Key: …``."""
 _USER_IS_SECRET = ("s3", "http", "https")
 """Schemes of URIs whose user alone may be a key. Azure's is a container, that of ``gs://`` is ``anonymous``."""
 _NO_PORTS = ("s3", "gs", "gcs")
@@ -136,14 +144,17 @@ def is_secret(name: str, value: object) -> bool:
         return False
     if any(word in _ALWAYS or word.endswith(("password", "passwd", "secret")) for word in words):
         return str(value).lower() not in ("", "true", "false", "none", "null") and not _PATH.fullmatch(str(value))
+    if not isinstance(value, str) or _NO_SECRET.fullmatch(value) or _PATH.fullmatch(value) or re.search(r"\s", value):
+        return False
     *before, last = words
-    if last not in _LAST or not isinstance(value, str) or _NO_SECRET.fullmatch(value) or _PATH.fullmatch(value):
-        return False
-    if re.search(r"\s", value):  # a sentence
-        return False
-    if not before:  # a word by itself is a secret's name as little as any other's
-        return last in ("key", "token") and len(value) >= 16 and any(c.isdigit() for c in value)
-    return not ((last == "token" and before[-1] in _OF_TEXTS) or (last == "key" and before[-1] in _OF_TABLES))
+    if last in _LAST and before:
+        return not ((last == "token" and before[-1] in _OF_TEXTS) or (last == "key" and before[-1] in _OF_TABLES))
+    return last.endswith(_LAST_OF_SOME) and _looks_like_one(value)
+
+
+def _looks_like_one(value: str) -> bool:
+    """Whether a value without spaces is random, or a user with a password."""
+    return "://" not in value and (":" in value or (len(value) >= 16 and any(c.isdigit() for c in value)))
 
 
 def masked(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -166,8 +177,10 @@ def _secrets_under(
         for key, inner in value.items():
             yield from _secrets_under((*place, str(key)), str(key), inner, looked)
     elif isinstance(value, list | tuple | set | frozenset):
+        option = ""  # of a command, whose value is the next item: ["--api-key", "…"]
         for number, inner in enumerate(value):
-            yield from _secrets_under((*place, number), name, inner, looked)
+            yield from _secrets_under((*place, number), option or name, inner, looked)
+            option = inner if isinstance(inner, str) and inner.startswith("-") else ""
     elif is_secret(name, value):
         yield place, Secret(f"{name}={MASK}", _remedy(name))
     elif isinstance(value, str) and (secret := find_secret(value)):
@@ -188,6 +201,7 @@ def _masked(text: str) -> str:
     text = _KEY_FILE.sub(MASK, text)
     text = _URI.sub(_without_secret, text)
     text = _PARTS.sub(rf"\1{MASK}", text)
+    text = _HEADERS.sub(rf"\1\2{MASK}", text)
     text = _ASSIGNED.sub(_without_value, text)
     return _FORM.sub(MASK, text)
 

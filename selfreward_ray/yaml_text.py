@@ -1,13 +1,14 @@
 """YAML that people write: recipes, rubrics and cluster files."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import yaml
 
-YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError)
-"""Exceptions that PyYAML raises for invalid text: its own, and Python's for an invalid date, number or tag."""
+_REPEATED = re.compile(r"(alias|anchor|tag|tag handle) (['\"]).*?\2|(?<=base 10): .*|(?<=to float): .*")
+"""What PyYAML's and Python's messages repeat of the text."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -19,28 +20,45 @@ class RepeatedKey(yaml.YAMLError):
 def load_yaml(text: str) -> Any:
     """The value of a text of one document.
 
-    Raises one of `YAML_FAULTS` for invalid text, `RepeatedKey` among them: PyYAML would keep the last value silently.
+    Raises `yaml.YAMLError` for invalid text, and `RepeatedKey`, where PyYAML would keep the last value silently.
     """
-    with _nesting_named():
+    with _faults_told():
         _check_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         return yaml.safe_load(text)
 
 
 def load_documents(text: str) -> list[Any]:
     """The values of a text of several documents. Raises as `load_yaml` does."""
-    with _nesting_named():
+    with _faults_told():
         for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
             _check_keys(document)
         return list(yaml.safe_load_all(text))
 
 
 @contextmanager
-def _nesting_named() -> Iterator[None]:
-    """Python's own error speaks of calls, of which a reader of the text knows nothing."""
+def _faults_told() -> Iterator[None]:
+    """Turn what is wrong with the text into a `yaml.YAMLError` that says where, and repeats none of it.
+
+    PyYAML shows the line of a fault, in which there may be a secret.
+    """
     try:
         yield
-    except RecursionError:
+    except RepeatedKey:
+        raise
+    except RecursionError:  # Python's message speaks of calls, of which a reader of the text knows nothing
         raise yaml.YAMLError("it is nested too deeply; write fewer brackets or levels") from None
+    except yaml.MarkedYAMLError as error:
+        parts = (error.context, error.context_mark), (error.problem, error.problem_mark)
+        said = ", ".join(f"{what}{_where(mark)}" for what, mark in parts if what)
+        raise yaml.YAMLError(_REPEATED.sub(r"\1", said)) from None
+    except (LookupError, AttributeError):
+        raise yaml.YAMLError("a value is none of its tag") from None
+    except ValueError as error:
+        raise yaml.YAMLError(_REPEATED.sub(r"\1", str(error))) from None
+
+
+def _where(mark: yaml.Mark | None) -> str:
+    return f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
 def _check_keys(document: yaml.Node | None) -> None:

@@ -80,6 +80,17 @@ FORMS = [
     "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=aB3/aB3==",
 ]
 
+HEADERS = [
+    "Authorization: Bearer geheim7",
+    "authorization: geheim7",
+    "Proxy-Authorization: Basic geheim7",
+    "X-API-Key: geheim7",
+    "X-Auth-Token:geheim7",
+    "api-key: geheim7",
+    "Ocp-Apim-Access-Key: geheim7",
+    "Cookie: a=b; session=geheim7",
+]
+
 SECRET_NAMES = [
     "DB_PASS", "PGPASSWORD", "CLIENTSECRET",
     "hf_token", "HF_TOKEN", "hfToken", "HUGGING_FACE_HUB_TOKEN", "token_for_hub_token", "VLLM_API_KEY", "api_key",
@@ -110,7 +121,8 @@ PLAIN_SETTINGS = {
     "ssl_key": "/etc/key.pem", "public_key": "ssh-ed25519 AAAA", "tokenizer_mode": "slow",
     "per_token": "yes", "hf_token_path": "/etc/hf", "cache_key": "v1",
     "KRB_SECRET": "/var/run/secrets/kerberos", "SSH_PRIVATE_KEY": "~/.ssh/id_ed25519",
-    "MAX_PASSES": "3", "COMPASS": "north",
+    "MAX_PASSES": "3", "COMPASS": "north", "LDAP_AUTH": "simple", "AUTH": "https://auth.local/v1", "SUBTOKEN": "a-b",
+    "MONKEYTOKEN": "short1", "HOTKEY": "ctrl-alt-delete-or-so",
 }  # fmt: skip
 
 
@@ -178,6 +190,37 @@ def test_a_text_under_a_secrets_name_is_refused_wherever_it_stands(name: str):
     assert HIDDEN not in masked(
         f"non-default args: {{'{name}': '{HIDDEN}', {name}={HIDDEN}, \"{name}\": \"{HIDDEN}\"", {}
     )
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_in_one_text_are_known(header: str):
+    with pytest.raises(RecipeError, match="holds a secret") as raised:
+        parse_recipe({"model": "m0", "inference": {"engine": {"headers": [header]}}})
+    assert HIDDEN not in str(raised.value)
+    assert HIDDEN not in masked(f"the server got {{'{header}'}} and closed", {})
+
+
+@pytest.mark.parametrize("option", ["--api-key", "--hf-token", "-password"])
+def test_the_value_of_an_option_in_a_list_is_known(option: str):
+    with pytest.raises(RecipeError, match=r"recipe field 'inference.engine.args.2'") as raised:
+        parse_recipe({"model": "m0", "inference": {"engine": {"args": ["serve", option, HIDDEN, "--x", "y"]}}})
+    assert HIDDEN not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BASIC_AUTH", "me:geheim7"),
+        ("auth", "me:geheim7"),
+        ("HFTOKEN", "geheim7abcdefghij"),
+        ("OPENAIKEY", "geheim7abcdefghij"),
+        ("SESSION_COOKIE", "geheim7abcdefghij"),
+    ],
+)
+def test_under_other_names_a_secret_is_known_by_its_look(name: str, value: str):
+    with pytest.raises(RecipeError, match="holds a secret") as raised:
+        parse_recipe({"model": "m0", "inference": {"env": {name: value}}})
+    assert HIDDEN not in str(raised.value)
 
 
 def test_the_remedy_names_the_variable_that_takes_it():

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from selfreward_ray.cluster.cluster_file import read_cluster_file
 from selfreward_ray.errors import UserError
@@ -49,3 +50,52 @@ def test_what_people_write_is_refused_with_its_name(load: Callable[[str], Any], 
         UserError, match=r"mine.yaml.* is not YAML: 'training' occurs twice, in lines 1 and 3; keep one"
     ):
         load(str(file))
+
+
+SECRET_TEXTS = [
+    "password: geheim7: x",
+    "password: *geheim7",
+    "password: !geheim7 x",
+    "password: !e!geheim7 x",
+    "a: &geheim7 1\nb: &geheim7 2",
+    'password: "geheim7',
+    "password: [geheim7",
+    "password: @geheim7",
+    "password: `geheim7`",
+    "password: !!int geheim7",
+    "password: !!float geheim7",
+    "password: !!bool geheim7",
+    "password: !!timestamp geheim7",
+    "password: !!binary geheim7=",
+    "password: 'geheim7'x",
+    "geheim7",
+    "%geheim7",
+    "- a\npassword: geheim7",
+    "? [geheim7]\n: 1",
+    "password: {geheim7: 1, [geheim7]: 2",
+]
+"""Texts of which most are no YAML, each with a value that may be a secret."""
+
+
+@pytest.mark.parametrize("text", SECRET_TEXTS)
+@pytest.mark.parametrize("load", [load_yaml, load_documents])
+def test_a_fault_is_told_without_the_text_around_it(text: str, load: Callable[[str], Any]):
+    try:
+        load(f"x: 1\n{text}\n")
+    except yaml.YAMLError as error:
+        assert "geheim7" not in str(error)  # noqa: PT017 - what is no fault is fine
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1\nb: 2", r"^while parsing a flow sequence in line 1, column 4, expected ',' or '\]', but got ':' in "),
+        ("a: *b", "^found undefined alias in line 1, column 4$"),
+        ("a: 0b_", "^invalid literal for int"),
+        ("a: !!bool x", "^a value is none of its tag$"),
+        ("a: 2024-13-45", "^month must be in 1..12"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(text: str, message: str):
+    with pytest.raises(yaml.YAMLError, match=message):
+        load_yaml(text)

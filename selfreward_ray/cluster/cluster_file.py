@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from yaml import YAMLError
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.yaml_text import YAML_FAULTS, load_documents
+from selfreward_ray.yaml_text import load_documents
 
 _MAX_WORKERS = {"spark": 8, "vsphere": 5}
 """Ray's default of `max_workers` by provider, from its ``defaults.yaml`` files; 2 for all others."""
@@ -52,7 +53,7 @@ def read_cluster_file(path: str | Path) -> Shape:
         documents = load_documents(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the cluster file {path}: {error.strerror}") from None
-    except YAML_FAULTS as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"the cluster file {path} is not YAML: {error}") from None
     for document in documents:
         _refuse_kuberay(document, path)

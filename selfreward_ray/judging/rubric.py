@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from yaml import YAMLError
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.escape import escape_tags, quote_scores
 from selfreward_ray.judging.probe import frames, repeats_a_repetition
 from selfreward_ray.judging.prose import plain, prose_matches, prose_score
 from selfreward_ray.judging.reading import MARKS, names_score, pattern_matches, pattern_score
-from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
+from selfreward_ray.yaml_text import load_yaml
 
 _PACKAGED = resources.files(__package__) / "rubrics"
 _ONE_REPLY = ("prompt", "reply")
@@ -256,7 +257,7 @@ def _load(name_or_path: str, placeholders: tuple[str, ...]) -> Rubric:
         values = load_yaml(packaged.get(name_or_path, path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RubricError(f"cannot read rubric {name_or_path}: {error.strerror}") from None
-    except YAML_FAULTS as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise RubricError(f"rubric {name_or_path} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise RubricError(f"rubric {name_or_path} must be a mapping of fields: template, min_score, …")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import CREDENTIAL, Recipe
 from selfreward_ray.recipe.shipped import shipped_names, shipped_text
-from selfreward_ray.yaml_text import YAML_FAULTS, RepeatedKey, load_yaml
+from selfreward_ray.yaml_text import RepeatedKey, load_yaml
 
 _KINDS: dict[tuple[str, ...], str] = {
     ("list_", "tuple_", "set_", "frozen_set_"): "a list such as [a, b]",
@@ -61,7 +61,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     text = recipe_text(path)
     try:
         values = load_yaml(text)
-    except YAML_FAULTS as error:
+    except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must be a mapping of recipe fields, for example model: path/to/model")
@@ -152,7 +152,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values[leaf] = load_yaml(text)
     except RepeatedKey as error:
         raise RecipeError(f"override {override!r}: {error}") from None
-    except YAML_FAULTS:
+    except yaml.YAMLError:
         raise RecipeError(f"override {_shown(override)}: {_shown(text)} is not a YAML value") from None
 
 

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+from yaml import YAMLError
+
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import RecipeError, parse_recipe
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.rejection import Rejection, read_rejections
 from selfreward_ray.store.step import is_step
-from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
+from selfreward_ray.yaml_text import load_yaml
 
 ANSWERS = "answers"
 """In the folder of a step whose judge is an endpoint: its answers, until the step is finished."""
@@ -144,7 +146,7 @@ class RunLayout:
         text = self.recipe_text()
         try:
             return parse_recipe(load_yaml(text))
-        except (*YAML_FAULTS, RecipeError) as error:
+        except (YAMLError, RecipeError) as error:
             fault = " ".join(str(error).split())
             raise UserError(f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote") from None
 

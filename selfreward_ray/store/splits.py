@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from yaml import YAMLError
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.yaml_text import YAML_FAULTS, load_yaml
+from selfreward_ray.yaml_text import load_yaml
 
 _WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -150,7 +151,7 @@ def _configs(card: str) -> list[_Config]:
     except ValidationError as error:
         place = ".".join(map(str, ("configs", *error.errors()[0]["loc"][:2])))
         raise UserError(f"README.md: {place} of its head cannot be read; correct it, or name the files") from None
-    except YAML_FAULTS as error:
+    except YAMLError as error:
         raise UserError(f"README.md: its head is not valid YAML ({error}); correct it, or name the files") from None
 
 
