@@ -26,7 +26,7 @@ try:
             sys.stdin.readline()
             step.write([Prompt("p0", "Why?")], Prompt)
             step.finish(offered=1)
-        print("done", flush=True)
+    print("done", flush=True)
 except UserError as error:
     print(error, flush=True)
 """

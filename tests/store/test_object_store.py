@@ -101,6 +101,7 @@ def test_of_two_at_the_same_moment_one_makes_the_step(store: Door, port: int, tw
 
 
 def test_a_step_needs_no_rights_outside_its_folder(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    empty(port)
     with door(port, tmp_path / "requests", f"{MINE}/M2/pairs/") as way:
         for name, value in way.environment().items():
             monkeypatch.setenv(name, value)
