@@ -24,6 +24,11 @@ LOOP_TRAININGS = {"sft", "dpo"}
 """Those that make M1, M2, …, each from the one before it."""
 
 
+def own_folder(step: str, out: str) -> Folder:
+    """The folder of its own, with its manifest, that a step makes in what it is given as `out`."""
+    return ModelLayout(out).training if step in TRAINING_STEPS else Folder(out)
+
+
 @dataclass(frozen=True)
 class PlannedStep:
     """A step of a run. Its function is called as ``(recipe, **inputs, out=out, label=label)``."""

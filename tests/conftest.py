@@ -43,7 +43,8 @@ def as_on_a_fast_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is looked at before a command begins: what it is given is not there."""
+def unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked at before a command begins: what it is given is not there. It begins in an empty folder."""
+    monkeypatch.chdir(tmp_path)
     for name in ("check_run", "check_step"):
         monkeypatch.setattr(f"selfreward_ray.check.check.{name}", lambda *given: [])

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import selfreward_ray
@@ -23,13 +24,16 @@ from selfreward_ray.demo.proof.claims import Claim
 from selfreward_ray.errors import UserError
 from selfreward_ray.evaluation.agreement import agreement_metrics
 from selfreward_ray.evaluation.outcomes import Outcomes
+from selfreward_ray.plan import own_folder
 from selfreward_ray.recipe.documentation import recipe_sections
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.shipped import shipped_names
 from selfreward_ray.recipe.text import load_recipe, parse_recipe
 from selfreward_ray.steps.export import Exported
+from selfreward_ray.store.attempt import ATTEMPT
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run_recipe import claim_run
 from selfreward_ray.yaml_text import load_yaml
 
@@ -584,6 +588,45 @@ def test_no_cluster_is_started_for_a_choice_of_a_checkpoint_that_cannot_be_made(
     monkeypatch.chdir(tmp_path)
     assert message in failed("dpo", recipe, "--model", "m", "--pairs", "p", "--out", "o", *arguments)
     assert not (tmp_path / "o").exists()
+
+
+def steps_alone() -> list[list[str]]:
+    """Each command that makes a step of a recipe in a folder, with a value for whatever it needs."""
+    found = []
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        options = {param.name: param for param in command.params}
+        if {"recipe", "out"} <= options.keys():
+            needed = [param for param in options.values() if param.param_type_name == "option" and param.required]
+            if name == "agreement":
+                needed = [options["model"], options["data"]]
+            found.append([name, *(word for param in needed if param.name != "out" for word in (param.opts[0], "x"))])
+    return found
+
+
+def test_the_commands_of_steps_are_found():
+    assert {"seed", "sft", "propose", "respond", "judge", "pair", "dpo", "benchmark", "agreement"} <= {
+        name for name, *_ in steps_alone()
+    }
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("step", steps_alone(), ids=lambda step: step[0])
+@pytest.mark.parametrize("out", ["out", "RUN/M2/x"])
+def test_a_step_is_refused_while_another_process_is_at_work_on_it(
+    recipe: str, monkeypatch: pytest.MonkeyPatch, step: list[str], out: str
+):
+    no_cluster_may_start(monkeypatch)
+    if out == "out":
+        place = own_folder(step[0], out)
+    else:
+        place = Folder("RUN")
+        place.write_json(ATTEMPT, {})
+    name, *options = step
+    with owned(place):
+        said = failed(name, recipe, *options, "--out", out)
+    assert said.startswith(f"error: {Path(place.uri).absolute()} is at work by process {os.getpid()} on ") or (
+        said.startswith(f"error: {place.uri} is at work by process {os.getpid()} on ")
+    )
 
 
 def test_export_says_how_many_rows_and_where(monkeypatch: pytest.MonkeyPatch):

@@ -13,13 +13,13 @@ from selfreward_ray.check.models import model_checks
 from selfreward_ray.check.places import check_room, check_writable, late, late_model, weight_bytes
 from selfreward_ray.check.settings import check_settings, check_trackers, check_trained
 from selfreward_ray.errors import UserError
-from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
+from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, own_folder, plan
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, same_place
+from selfreward_ray.store.folder import FILES_AT_A_TIME, same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import check_free
-from selfreward_ray.store.run import ModelLayout, RunLayout, check_layout
+from selfreward_ray.store.run import RunLayout, check_layout
 from selfreward_ray.store.run_recipe import claimable
 
 _TOO_LONG = "not looked at whole: it takes too long"
@@ -51,8 +51,7 @@ def check_run(recipe: Recipe, run_dir: str | None, cluster: str | None = None) -
 
 def check_step(recipe: Recipe, name: str, out: str | None, inputs: dict[str, Any]) -> list[Finding]:
     """What is found about the step `name` with its `inputs`, which writes to `out`: nothing if that is finished."""
-    folder = Folder(out or "OUT")
-    step = PlannedStep(name, "", name, ModelLayout(folder.uri).training if name in TRAINING_STEPS else folder, inputs)
+    step = PlannedStep(name, "", name, own_folder(name, out or "OUT"), inputs)
     place, reached = _check_place(out)
     if reached and read_manifest(step.folder) is not None:
         return place

@@ -34,21 +34,22 @@ _REMEDIES = {
 
 
 @contextmanager
-def prepared(
-    recipe: str, overrides: list[str] | None, step: str, *, out: str | None = None, **inputs: Any
-) -> Iterator["Recipe"]:
-    """Load the recipe, and check whatever can be known of the step before it begins. Errors, also those inside the
-    block, are reported as `explained` does."""
+def prepared(recipe: str, overrides: list[str] | None, step: str, *, out: str, **inputs: Any) -> Iterator["Recipe"]:
+    """Load the recipe, check whatever can be known of the step before it begins, and keep other processes from its
+    folder. Errors, also those inside the block, are reported as `explained` does."""
     from selfreward_ray.recipe.text import load_recipe
     from selfreward_ray.reporting.silence import doing
 
     with explained(), doing("at work"):
         loaded = load_recipe(recipe, overrides)
         from selfreward_ray.check.check import check_step, require
+        from selfreward_ray.plan import own_folder
+        from selfreward_ray.store.owner import owned_step
 
         with doing("checking the recipe and what the step is given"):
             require(check_step(loaded, step, out, inputs))
-        yield loaded
+        with owned_step(own_folder(step, out)):
+            yield loaded
 
 
 @contextmanager

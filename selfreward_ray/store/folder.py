@@ -4,7 +4,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,13 +206,20 @@ class Folder:
         with suppress(FileNotFoundError):
             filesystem.delete_dir(path)
 
-    def empty(self, but: str) -> None:
-        """Remove all in the folder but the file `but`. In an object store only names below the folder are asked for."""
-        for name in self.folders():
-            (self / name).delete()
-        for info in self.infos():
-            if info.base_name != but:
+    def empty(self, but: Collection[str]) -> None:
+        """Remove all in the folder but what has a name in `but`. In an object store only names below the folder are
+        asked for."""
+        for info in self._inside():
+            if info.base_name in but:
+                continue
+            if info.type == fs.FileType.Directory:
+                (self / info.base_name).delete()
+            else:
                 self.remove(info.base_name)
+
+    def holds_only(self, names: Collection[str]) -> bool:
+        """Whether what is directly inside, if anything is, has a name in `names`."""
+        return all(info.base_name in names for info in self._inside())
 
 
 def _remedy(uri: str) -> str:

@@ -1,9 +1,10 @@
-"""Who works on a run in an object store: one process at a time, which says every few seconds that it is there.
+"""Who works on a run, or on a step, in an object store: one process at a time, which says every few seconds that it is
+there.
 
 Object stores have no locks. Each process that wants the run writes a claim, an object of its own, and Lamport's bakery
 algorithm (1974) chooses among them, so that of two at the same moment one goes on. It asks of a store only that what
 was written is listed at once, as S3, Google Cloud Storage and Azure promise. No clocks are compared: a process is dead
-to another that has seen its claim unchanged for `DEAD_S`.
+to another that has seen its claim unchanged for `DEAD_S`. So a process that cannot write its claim for so long stops.
 """
 
 import json
@@ -26,6 +27,7 @@ CLAIMS = "owners"
 BEAT_S, DEAD_S = 5.0, 30.0
 """Seconds between two writings of a claim, and for which it must be unchanged to be that of a dead process."""
 _LOOK_S = 0.5
+_now = time.monotonic
 _LOST = signal.SIGUSR2
 """Interrupts the main thread as Ctrl-C would, whose own signal a process in the background may ignore."""
 
@@ -56,7 +58,8 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
 
     Where the last one ended without a word, it waits until that is certain. If another process has taken the run over,
     because this one was not heard of, as after a pause of its machine, the block is interrupted and `UserError` raised.
-    The main thread calls it: no other can be interrupted.
+    So it is where another may do that, because the storage cannot be reached from here. The main thread calls it: no
+    other can be interrupted.
     """
     owner = _Owner(run)
     before = signal.signal(_LOST, _interrupt)
@@ -66,10 +69,7 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
     except BaseException:  # what is interrupted may raise something else
         if owner.lost is None:
             raise
-        raise UserError(
-            f"{run.uri} was taken over by {owner.lost}, because this process was not heard of for "
-            f"{DEAD_S:g} seconds; it stops, and what it has finished is kept"
-        ) from None
+        raise UserError(f"{run.uri} {owner.lost}") from None
     finally:
         signal.signal(_LOST, signal.SIG_IGN)
         owner.leave()
@@ -83,10 +83,10 @@ def _interrupt(_number: int, _frame: object) -> None:
 def holder(run: Folder) -> str | None:
     """Who holds the lease of the run, which it shows by a sign within two beats; None if no process does."""
     claims = run / CLAIMS
-    before, end = _all(claims), time.monotonic() + 2 * BEAT_S
+    before, end = _all(claims), _now() + 2 * BEAT_S
     alive: dict[str, Claim] = {}
     with doing(f"{run.uri}: waiting for a sign of the process that was at work on it"):
-        while before and time.monotonic() < end:
+        while before and _now() < end:
             time.sleep(_LOOK_S)
             now = {name: claim for name, claim in _all(claims).items() if claim.number is not None}
             alive |= {name: claim for name, claim in now.items() if before.get(name, claim) != claim}
@@ -105,11 +105,14 @@ class _Owner:
         self.run = run
         self.claims = run / CLAIMS
         self.lost: str | None = None
-        """Who has taken the run over."""
+        """Why the run is not this process's own any more."""
         self._claim = Claim(uuid.uuid4().hex, this_process())
         self._left = threading.Event()
-        self._changing = threading.Lock()
+        self._leaving, self._changing = threading.Lock(), threading.Lock()
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._trying: float | None = None
+        """Since when it tries to say that it is there, as yet in vain."""
+        self._fault = ""
 
     def wait_for_turn(self) -> None:
         """Return when the run is this process's own."""
@@ -117,6 +120,7 @@ class _Owner:
         numbers = [claim.number or 0 for claim in _all(self.claims).values()]
         self._write(number=1 + max(numbers, default=0))
         self._beating.start()
+        threading.Thread(target=self._watch, name="lease watch", daemon=True).start()
         seen: dict[str, tuple[Claim, float]] = {}
         with doing(f"{self.run.uri}: waiting for a sign of the process that was at work on it"):
             while not self._is_first(seen):
@@ -124,7 +128,10 @@ class _Owner:
 
     def leave(self) -> None:
         """Give the run, or the place in its queue, to others."""
-        self._left.set()
+        with self._leaving:
+            self._left.set()
+        if self.lost is not None:  # the claim was removed, or cannot be: others find it unchanged
+            return
         with suppress(RuntimeError):  # it was not started
             self._beating.join()
         with suppress(OSError):  # others find it unchanged
@@ -135,7 +142,7 @@ class _Owner:
 
         Raises `UserError` if one that is alive is before it.
         """
-        now, first = time.monotonic(), True
+        now, first = _now(), True
         for name, claim in _all(self.claims).items():
             if self._claim.id in claim.over:  # it was not heard of while it looked for a place
                 raise at_work(self.run, claim.process)
@@ -156,17 +163,42 @@ class _Owner:
     def _beat(self) -> None:
         """Say that this process is there, until it leaves or another one has taken over."""
         while not self._left.wait(BEAT_S):
-            # Whatever the storage raises, of any kind: an outage of it for all ends nothing, and after one for this
-            # machine alone the next look says who has taken over.
-            with suppress(Exception):
+            self._trying = self._trying or _now()
+            try:
                 claims = _all(self.claims)
                 heirs = [claim.process for claim in claims.values() if self._claim.id in claim.over]
                 if heirs or self._claim.id not in claims:
-                    self.lost = next(iter(heirs), "another process")
-                    # What the main thread waits for ends by a signal alone.
-                    signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
-                    return
-                self._write(beat=self._claim.beat + 1)
+                    self._lose(
+                        f"was taken over by {next(iter(heirs), 'another process')}, because this process was not heard "
+                        f"of for {DEAD_S:g} seconds; it stops, and what it has finished is kept"
+                    )
+                elif not self._left.is_set():  # a storage that hangs may answer when others are at work
+                    self._write(beat=self._claim.beat + 1)
+                self._trying, self._fault = None, ""
+            except Exception as error:  # whatever the storage raises, of any kind
+                self._fault = " ".join(str(error).split())
+
+    def _watch(self) -> None:
+        """Stop this process before others take it for dead. `_beat` cannot: a storage may neither answer nor fail."""
+        late = False
+        while not self._left.wait(_LOOK_S):
+            # It was heard of a beat before. After a pause of its machine it tries for a moment only, as a second look
+            # tells, and `_beat` finds out whether it was taken over.
+            before, late = late, self._trying is not None and _now() - self._trying > DEAD_S - BEAT_S
+            if before and late:
+                self._lose(
+                    f"may be taken over by another process, because this one could not write its claim for {DEAD_S:g} "
+                    f"seconds (the storage: {self._fault or 'no answer'}); it stops, and what it has finished is kept: "
+                    "run the same command again when the storage can be reached"
+                )
+
+    def _lose(self, why: str) -> None:
+        """Interrupt the main thread, unless it has left: what it waits for ends by a signal alone."""
+        with self._leaving:
+            if not self._left.is_set():
+                self._left.set()
+                self.lost = why
+                signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
 
     def _write(self, **changes: Any) -> None:
         with self._changing:

@@ -19,6 +19,7 @@ from selfreward_ray.recipe.text import changed_values
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, absolute
 from selfreward_ray.store.identity import content_digest, input_fingerprint
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
+from selfreward_ray.store.owner import MARKS
 from selfreward_ray.store.tables import count_reasons, count_rows, write_part
 
 R = TypeVar("R")
@@ -125,11 +126,11 @@ class Step:
             return True
         started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
         if started != self.fingerprint:
-            if started is None and (self.folder.files() or self.folder.folders()):
+            if started is None and not self.folder.holds_only(MARKS):
                 raise UserError(
                     f"{self.folder.uri} is not empty and no step wrote it; choose another folder, or remove this one"
                 )
-            self.folder.empty(but=_STARTED)
+            self.folder.empty(but={_STARTED, *MARKS})
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
 

@@ -81,7 +81,7 @@ def test_what_finished_trainings_left_is_listed_with_its_size_and_deleted(run: R
     assert {name.split("/")[0] for name in gone} == {"M1", "M2"}
     assert sum(len(before[name]) for name in gone) == freed
     assert not (Path(run.uri) / "M1" / "reference").exists()
-    kept = {name: content for name, content in before.items() if name not in gone and name != "owner.json"}
+    kept = {name: content for name, content in before.items() if name not in gone}
     assert {name: content for name, content in files(run).items() if name in kept} == kept
     assert collected(run) == ["nothing can be deleted"]
 
@@ -89,7 +89,7 @@ def test_what_finished_trainings_left_is_listed_with_its_size_and_deleted(run: R
 def test_nothing_is_deleted_unless_it_is_confirmed(run: RunLayout):
     before = files(run)
     assert collected(run, answer=False)[-1] == "nothing was deleted"
-    assert {name: content for name, content in files(run).items() if name != "owner.json"} == before
+    assert files(run) == before
 
 
 def test_the_run_goes_on_and_its_report_is_as_before(run: RunLayout, monkeypatch: pytest.MonkeyPatch):

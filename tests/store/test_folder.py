@@ -41,12 +41,17 @@ def test_delete_removes_the_folder_and_nothing_beside_it(folder: Folder, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["ab"]
 
 
-def test_emptying_keeps_one_file(folder: Folder, tmp_path: Path):
-    (folder / "deep").write_bytes("x", b"1")
+def test_emptying_keeps_what_is_named(folder: Folder, tmp_path: Path):
+    for name in ("deep", "too"):
+        (folder / name).write_bytes("x", b"1")
     folder.write_bytes("x", b"1")
     folder.write_bytes("kept", b"2")
-    folder.empty(but="kept")
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
+    assert not folder.holds_only({"kept", "too", "x"})
+    folder.empty(but={"kept", "too"})
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["kept", "too"]
+    assert folder.holds_only({"kept", "too"})
+    assert not folder.holds_only({"kept"})
+    assert Folder(f"{folder.uri}/nowhere").holds_only(())
 
 
 def test_writing_replaces_and_leaves_no_partial_file(folder: Folder, tmp_path: Path):

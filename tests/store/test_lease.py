@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from selfreward_ray.store.folder import Folder
 BEAT_S, DEAD_S = 0.2, 1.0
 ALIVE_S = 120.0
 """In the place of `DEAD_S` where the other process is alive: other tests may have the cores for seconds."""
+
+_WATCH = lease._Owner._watch
 
 HOLDS = f"""
 import sys, time
@@ -80,6 +83,8 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", BEAT_S)
     monkeypatch.setattr(lease, "DEAD_S", DEAD_S)
     monkeypatch.setattr(lease, "_LOOK_S", 0.05)
+    # Others may have the cores for longer than these times: only tests with a clock of their own look at it.
+    monkeypatch.setattr(lease._Owner, "_watch", lambda _: None)
 
 
 @pytest.fixture
@@ -177,23 +182,107 @@ def test_a_torn_claim_is_that_of_a_dead_process(run: Folder, torn: str):
         assert len((run / lease.CLAIMS).files()) == 1
 
 
-def test_a_storage_that_fails_for_a_while_ends_nothing(run: Folder, monkeypatch: pytest.MonkeyPatch):
-    written = Folder.write_bytes
-    fails = False
+class CutOff:
+    """Between this process and the storage; time passes as the test says."""
 
-    def failing(folder: Folder, name: str, data: bytes) -> None:
-        if fails:
-            raise OSError("the storage does not answer")
-        written(folder, name, data)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(lease._Owner, "_watch", _WATCH)
+        self.now = 1000.0
+        self.hangs = False
+        self.reached = threading.Event()
+        self.reached.set()
+        self._tried = threading.Semaphore(0)
+        listed = lease._all
 
-    monkeypatch.setattr(Folder, "write_bytes", failing)
-    with lease.leased(run):
-        (claim,) = (run / lease.CLAIMS).files()
-        fails = True
-        time.sleep(4 * BEAT_S)
-        fails, before = False, Path(claim).read_text()
-        time.sleep(4 * BEAT_S)
-        assert Path(claim).read_text() != before
+        def looked(claims: Folder) -> dict[str, lease.Claim]:
+            if not self.reached.is_set():
+                self._tried.release()
+                if not self.hangs:
+                    raise OSError("no route to host")
+                self.reached.wait(60)
+            return listed(claims)
+
+        monkeypatch.setattr(lease, "_all", looked)
+        monkeypatch.setattr(lease, "_now", lambda: self.now)
+
+    def begin(self) -> None:
+        """Return when the process has tried to reach the storage."""
+        self.reached.clear()
+        assert self._tried.acquire(timeout=60)
+
+    def end(self, claim: Path) -> None:
+        """Return when the process has written its claim."""
+        before = claim.read_text()
+        self.reached.set()
+        end = time.monotonic() + 60
+        while claim.read_text() == before:
+            assert time.monotonic() < end
+            time.sleep(BEAT_S)
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        time.sleep(3 * lease._LOOK_S)
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> CutOff:
+    return CutOff(monkeypatch)
+
+
+@pytest.mark.parametrize(("hangs", "fault"), [(False, "no route to host"), (True, "no answer")])
+def test_a_process_that_is_cut_off_stops_before_another_may_take_over(
+    run: Folder, cut_off: CutOff, hangs: bool, fault: str
+):
+    def work() -> None:
+        with lease.leased(run) as is_owner:
+            cut_off.begin()
+            cut_off.passes(DEAD_S - BEAT_S)
+            assert is_owner()
+            try:
+                cut_off.passes(0.01)
+                time.sleep(60)
+            finally:
+                assert not is_owner()
+
+    cut_off.hangs = hangs
+    with pytest.raises(UserError) as stopped:
+        work()
+    assert str(stopped.value).startswith(
+        f"{run.uri} may be taken over by another process, because this one could not write its claim for 1 seconds "
+        f"(the storage: {fault}); it stops, "
+    )
+    (claim,) = map(Path, (run / lease.CLAIMS).files())  # for others to find it unchanged
+    left = claim.read_text()
+    cut_off.reached.set()
+    time.sleep(3 * BEAT_S)
+    assert claim.read_text() == left
+
+
+def test_a_storage_that_fails_for_a_while_ends_nothing(run: Folder, cut_off: CutOff):
+    with lease.leased(run) as is_owner:
+        (claim,) = map(Path, (run / lease.CLAIMS).files())
+        for _ in range(2):
+            cut_off.begin()
+            cut_off.passes(DEAD_S - BEAT_S)
+            cut_off.end(claim)
+        assert is_owner()
+
+
+@pytest.mark.parametrize("trying", [False, True])
+def test_a_pause_is_not_taken_for_a_storage_that_fails(
+    run: Folder, cut_off: CutOff, trying: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Whether it comes between two beats, or while the storage is asked."""
+    monkeypatch.setattr(lease, "_LOOK_S", 1.0)
+    with lease.leased(run) as is_owner:
+        (claim,) = map(Path, (run / lease.CLAIMS).files())
+        if trying:
+            cut_off.hangs = True
+            cut_off.begin()
+        cut_off.now += 100 * DEAD_S
+        cut_off.end(claim)
+        cut_off.passes(0)
+        assert is_owner()
 
 
 def test_ctrl_c_is_no_loss_and_leaves_no_claim(run: Folder):

@@ -11,15 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from making_steps import Making, one_goes_on
 from pyarrow import fs
 from s3_server import BUCKET, Door, door, empty, names, server
 
 from selfreward_ray.check.places import check_writable
+from selfreward_ray.errors import UserError
 from selfreward_ray.records import Dropped
 from selfreward_ray.store import folder as folder_module
+from selfreward_ray.store.attempt import ATTEMPT
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import input_fingerprint
-from selfreward_ray.store.lease import leased
+from selfreward_ray.store.lease import CLAIMS, leased
+from selfreward_ray.store.owner import owned_step
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import finished_ids, read_rows, write_block
 
@@ -75,6 +79,63 @@ def test_all_that_a_run_does_is_asked_below_its_folder(store: Door, port: int):
     ]  # fmt: skip
     made_up = {name for name in names(port) if name.endswith("/")}
     assert made_up <= {"team/mine/", "team/mine/owners/", "team/mine/M1/", "team/mine/M1/deep/", "team/mine/dropped/"}
+
+
+@pytest.fixture
+def two(request: pytest.FixtureRequest, store: Door) -> Iterator[list[Making]]:
+    makings = [Making(f"s3://{BUCKET}/{request.param}") for _ in range(2)]
+    yield makings
+    for making in makings:
+        making.end()
+
+
+@pytest.mark.parametrize("two", ["team/mine/out", "team/mine/M2/pairs"], indirect=True)
+def test_of_two_at_the_same_moment_one_makes_the_step(store: Door, port: int, two: list[Making]):
+    """With credentials for the step's folder alone, or for a folder that might be a run."""
+    out = two[0].process.args[-1]
+    one_goes_on(two, out)
+    kept = [name for name in names(port) if not name.endswith("/")]
+    assert [name.removeprefix(out.removeprefix(f"s3://{BUCKET}/")) for name in kept] == [
+        "/manifest.json", "/rows/part-0.parquet", "/started.json",
+    ]  # fmt: skip
+
+
+def test_a_step_needs_no_rights_outside_its_folder(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    empty(port)
+    with door(port, tmp_path / "requests", f"{MINE}/M2/pairs/") as way:
+        for name, value in way.environment().items():
+            monkeypatch.setenv(name, value)
+        step = Step("propose", f"s3://{MINE}/M2/pairs", {}, {})
+        with owned_step(step.folder):
+            assert not step.is_done()
+        with owned_step(step.folder):  # nothing of the one before is taken for what no step wrote
+            assert not Step("propose", step.folder.uri, {"changed": True}, {}).is_done()
+
+
+@pytest.mark.parametrize("store", ["all allowed"], indirect=True)
+def test_a_step_in_a_run_in_a_bucket_is_refused_and_a_finished_one_is_only_looked_at(store: Door):
+    run = Folder(f"s3://{MINE}")
+    run.write_json(ATTEMPT, {})
+    finished = step_in(run / "M2" / "pairs")
+    with leased(run):
+        with (
+            pytest.raises(UserError, match=f"{run.uri} is at work by process .* since 2"),
+            owned_step(run / "M3" / "x"),
+        ):
+            pass
+        asked = len(store.requests())
+        with owned_step(finished.folder):
+            pass
+        looks = [request for request in store.requests()[asked:] if f"{MINE}/{CLAIMS}" not in str(request["places"])]
+        assert {place for request in looks for place in request["places"]} == {f"{MINE}/M2/pairs/manifest.json"}
+
+
+def step_in(folder: Folder) -> Step:
+    made = Step("propose", folder.uri, {}, {})
+    assert not made.is_done()
+    made.write([Dropped("b", "propose", "too long")], Dropped, "dropped")
+    made.finish(offered=1)
+    return made
 
 
 def test_what_is_written_makes_no_other_objects(store: Door, port: int):

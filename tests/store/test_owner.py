@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -107,8 +108,7 @@ def test_who_works_on_a_run_is_told_without_keeping_anybody_from_it(run: Folder,
 
 
 def test_a_look_at_the_moment_when_a_process_begins_does_not_refuse_it(run: Folder, monkeypatch: pytest.MonkeyPatch):
-    with owner.owned(run):
-        pass
+    run.write_bytes(owner.OWNER, b"of a process that was killed")
     with Path(run.uri, owner.OWNER).open() as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         monkeypatch.setattr(owner.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
@@ -130,3 +130,40 @@ def test_the_holder_of_a_lease_shows_itself_by_a_sign(run: Folder, monkeypatch: 
     dead = {"process": "dead", "number": 1, "beat": 7, "over": []}
     (run / CLAIMS).write_json("0.json", dead)
     assert owner.owner_of(run) is None
+
+
+def test_an_owner_leaves_nothing_behind(run: Folder, tmp_path: Path):
+    with owner.owned(run / "a" / "b"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with owner.owned(run / "a"):
+        run.write_bytes("x", b"1")
+    assert [path.name for path in Path(run.uri).iterdir()] == ["x"]
+
+
+def test_an_owner_whose_folder_is_another_ones_now_leaves_that_one_alone(run: Folder):
+    with owner.owned(run):
+        run.delete()
+        with owner.owned(run):
+            pass
+        other = owner.owned(run)
+        other.__enter__()
+    with pytest.raises(UserError, match="is at work"):
+        owner.check_free(run)
+    other.__exit__(None, None, None)
+    owner.check_free(run)
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    """The one that had it has ended after this process had opened its file."""
+    run.write_bytes(owner.OWNER, b"{}")
+    locked = owner._lock
+
+    def lock_too_late(file: IO[str], place: Folder) -> None:
+        monkeypatch.setattr(owner, "_lock", locked)
+        run.delete()
+        locked(file, place)
+
+    monkeypatch.setattr(owner, "_lock", lock_too_late)
+    with owner.owned(run), pytest.raises(UserError, match="is at work"):
+        owner.check_free(run)
