@@ -103,7 +103,8 @@ def deletable(layout: RunLayout, steps: list[PlannedStep]) -> Iterator[Deletable
 def _copies(layout: RunLayout) -> Iterator[Deletable]:
     """What the cache of this machine has of the run's models, and no process uses."""
     for model in cached_models():
-        if same_place(model.uri).startswith(f"{same_place(layout.uri)}/") and not model.in_use:
+        is_of_run = model.uri and same_place(model.uri).startswith(f"{same_place(layout.uri)}/")
+        if is_of_run and not model.in_use:
             what = f"a copy of {model.uri}, fetched again where it is needed"
             yield Deletable(what, Folder(str(model.folder)), model.files, is_copy=True)
 
