@@ -162,7 +162,10 @@ def write_model(folder: Path, megabytes: int) -> None:
         (folder / name).write_text("{}")
     for number in range(1, FILES + 1):
         block = random.Random(number).randbytes(10**6)
+        count = megabytes // FILES * 10**6
+        header = json.dumps({"t": {"dtype": "U8", "shape": [count], "data_offsets": [0, count]}}).encode()
         with (folder / f"model-{number:05d}-of-{FILES:05d}.safetensors").open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
             for _ in range(megabytes // FILES):
                 file.write(block)
 

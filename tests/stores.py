@@ -1,6 +1,7 @@
 """A fake object store: a local folder whose reads are logged and can be delayed."""
 
 import json
+import random
 import sys
 import time
 from contextlib import suppress
@@ -8,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
+
+
+def weight_file(size: int, seed: str = "") -> bytes:
+    """A safetensors file of random bytes, of 200 bytes or more."""
+    count = size - 128
+    header = json.dumps({"t": {"dtype": "U8", "shape": [count], "data_offsets": [0, count]}}).encode().ljust(120)
+    return len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(count)
 
 
 class Offline:

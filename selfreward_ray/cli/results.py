@@ -131,8 +131,9 @@ def gc(
 ) -> None:
     """Delete what a run does not need any more, after asking.
 
-    Checkpoints, token tables and caches of finished trainings, and what
-    interrupted processes left. Models, rows and manifests stay.
+    Checkpoints, token tables and caches of finished trainings, what
+    interrupted processes left, and copies of its models on this machine.
+    Models, rows and manifests stay.
     """
     with explained():
         from selfreward_ray.steps.gc import collect

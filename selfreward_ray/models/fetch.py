@@ -1,7 +1,8 @@
 """Copy files of an object store to this node's disk, many parts at a time, and only the missing parts.
 
 A file is written in parts under a hidden name. A journal next to it lists its finished parts, so that a fetch that was
-killed can continue. The file gets its final name when it is complete.
+killed can continue. The file gets its final name, and the time of the stored one, when it is complete. If it later has
+another size or time, or a header that does not fit its size, it is damaged, and fetched again.
 
 This is safe against killed processes, not against power loss, because nothing is synced to disk. After a power loss
 remove the folder. Syncing each part would slow the fetch down to the speed of the disk, which is often below that of
@@ -22,11 +23,15 @@ from typing import IO, Any
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.headers import Damaged, check_header
+from selfreward_ray.reporting.formatting import size
 
 PART_BYTES = 64 * 2**20
 PARTS_AT_A_TIME = 16
 """An object store sends each response at some tens of MB/s, and many at once. The parts in flight take up to 1 GiB."""
 _LOOK_AGAIN_S = 1.0
+_TIME_STEP_NS = 2 * 10**9
+"""Some disks store times no more precisely, and object stores give milliseconds in a listing, else seconds."""
 
 FetchProgress = Callable[[int, int], None]
 """A callback for the number of bytes on this node, and their total."""
@@ -37,27 +42,29 @@ def ignore_progress(_here: int, _total: int) -> None:
 
 
 def fetch(source: fs.FileSystem, files: Sequence[fs.FileInfo], folder: Path, progress: FetchProgress) -> None:
-    """Copy `files`, as listed by `source`, into `folder`. Files that are already there are not copied again.
+    """Copy `files`, as listed by `source`, into `folder`. Files that are there and not damaged are not copied again.
 
     Of several processes on a node one fetches, and the others wait and report its progress. If it dies, another one
-    continues. Raises `UserError` if the disk is too small or `folder` is a file, and `OSError` if the storage fails
-    after its own retries or a file changes during the fetch.
+    continues. Raises `UserError` if the disk is full or a stored weight file is damaged, and `OSError` if the storage
+    fails after its own retries or a file changes during the fetch.
     """
-    _make(folder)
     # Small files first, so that a process that needs only the configuration does not wait for the weights.
     copies = [_Copy(info, folder) for info in sorted(files, key=lambda info: int(info.size))]
     with (folder / ".lock").open("w") as lock:
-        while not all(copy.is_whole() for copy in copies):
-            counter = _Counter(copies, progress)
+        damaged = any(copy.is_damaged() for copy in copies)
+        while damaged or not all(copy.is_whole() for copy in copies):
             if _try_lock(lock):
                 try:
+                    for copy in filter(_Copy.is_damaged, copies):
+                        copy.path.unlink(missing_ok=True)
+                    damaged = False
                     for copy in filter(_Copy.is_whole, copies):
                         copy.journal.unlink(missing_ok=True)  # left by a process killed between rename and unlink
-                    _fetch([copy for copy in copies if not copy.is_whole()], source, counter)
+                    _fetch([copy for copy in copies if not copy.is_whole()], source, _Counter(copies, progress))
                 finally:
                     fcntl.flock(lock, fcntl.LOCK_UN)
             else:
-                counter.add(0)
+                _Counter(copies, progress).add(0)
                 time.sleep(_LOOK_AGAIN_S)
 
 
@@ -81,7 +88,28 @@ class _Copy:
         return self.folder / f".{self.info.base_name}.parts"
 
     def is_whole(self) -> bool:
-        return self.path.exists() and self.path.stat().st_size == self.info.size
+        """Whether it has its final name, and size and time of the stored file."""
+        try:
+            here = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return here.st_size == self.info.size and _same_time(here.st_mtime_ns, self.info.mtime_ns)
+
+    def is_damaged(self) -> bool:
+        """Whether it has its final name, and is not what got it."""
+        try:
+            return self.path.exists() and not (self.is_whole() and self._fault(self.path) is None)
+        except FileNotFoundError:  # the process that fetches has just removed it
+            return True
+
+    def _fault(self, file: Path) -> str | None:
+        """What is wrong with a weight file by its header; None for other files."""
+        try:
+            if self.info.extension == "safetensors":
+                check_header(file, self.info.base_name)
+        except Damaged as damaged:
+            return str(damaged)
+        return None
 
     def finished(self) -> set[tuple[int, int]]:
         """Begin and end offsets of the finished parts of the partial file."""
@@ -107,30 +135,41 @@ class _Copy:
 
     @contextmanager
     def opened(self) -> Iterator[tuple[int, int]]:
-        """File descriptors of the partial file, allocated at its full size, and of the journal."""
+        """File descriptors of the partial file, allocated at its full size, and of the journal.
+
+        Raises `UserError` if the disk is full, then or when they are written.
+        """
         finished = self.finished()
-        with self.journal.open("wb") as journal, self.partial.open("r+b" if finished else "wb") as file:
-            for begin, end in finished:  # rewritten, because the last line may be incomplete
-                journal.write(f"{begin} {end}\n".encode())
-            journal.flush()
-            try:
+        try:
+            with self.journal.open("wb") as journal, self.partial.open("r+b" if finished else "wb") as file:
+                for begin, end in finished:  # rewritten, because the last line may be incomplete
+                    journal.write(f"{begin} {end}\n".encode())
+                journal.flush()
                 if self.info.size:
                     os.posix_fallocate(file.fileno(), 0, self.info.size)
                 yield file.fileno(), journal.fileno()
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                raise UserError(
-                    f"not enough disk space for {self.info.path} ({self.info.size / 1e9:.1f} GB) in {self.folder}; "
-                    "free some, or set SELFREWARD_CACHE to a folder on a larger disk"
-                ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"not enough disk space for {self.info.path} ({size(self.info.size)}) in {self.folder}: "
+                f"{error.strerror}; free some, or set SELFREWARD_CACHE to a folder on a larger disk"
+            ) from None
 
     def publish(self, source: fs.FileSystem) -> None:
-        """Give the file its final name. Raises `OSError` if the stored file has changed since it was listed."""
+        """Give the file its final name.
+
+        Raises `OSError` if the stored file has changed since it was listed, and `UserError` if it is damaged.
+        """
         now = source.get_file_info(self.info.path)
-        if (now.size, now.mtime_ns) != (self.info.size, self.info.mtime_ns):
+        if now.size != self.info.size or not _same_time(now.mtime_ns, self.info.mtime_ns):
             self.partial.unlink()
             raise OSError(f"{self.info.path} was changed while it was fetched")
+        if fault := self._fault(self.partial):
+            self.partial.unlink()
+            raise UserError(f"{self.info.path} is stored in a damaged form: {fault}")
+        if self.info.mtime_ns is not None:
+            os.utime(self.partial, ns=(self.info.mtime_ns, self.info.mtime_ns))
         self.partial.rename(self.path)
         self.journal.unlink()
 
@@ -188,14 +227,9 @@ def _fetch_part(path: str, stored: Any, part: tuple[int, int], file: int, journa
     return written
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        file = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-        raise UserError(
-            f"cannot create the folder {folder}: {file} is a file; set SELFREWARD_CACHE to a folder"
-        ) from None
+def _same_time(one: int | None, other: int | None) -> bool:
+    """Whether they may be one time, in ns; None is a time that the storage does not know."""
+    return one is None or other is None or abs(one - other) < _TIME_STEP_NS
 
 
 def _try_lock(lock: IO[str]) -> bool:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
@@ -75,7 +76,7 @@ def folder_headers(folder: Folder) -> Headers:
     def header(name: str) -> Parsed:
         if name not in files:
             raise Damaged(f"{name}, which its {INDEX} names, is missing; copy it into the folder")
-        return _stored_header(filesystem, files[name])
+        return _header(filesystem, files[name].path, int(files[name].size), name)
 
     index = folder.read_bytes(INDEX) if INDEX in files else None
     return _together(set(files), index, header)
@@ -171,10 +172,14 @@ def weight_map(index: bytes) -> dict[str, str]:
     raise ValueError("it has no weight_map of file names")
 
 
-def _stored_header(filesystem: fs.FileSystem, info: fs.FileInfo) -> Parsed:
+def check_header(file: Path, name: str) -> None:
+    """Raise `Damaged` unless `file`, on this disk, has a whole header that agrees with its size; it names `name`."""
+    _header(fs.LocalFileSystem(), str(file), file.stat().st_size, name)
+
+
+def _header(filesystem: fs.FileSystem, path: str, size: int, name: str) -> Parsed:
     """The header of a file. Raises `Damaged` unless it is whole and agrees with the size of the file."""
-    name, size = info.base_name, int(info.size)
-    with filesystem.open_input_file(info.path) as file:
+    with filesystem.open_input_file(path) as file:
         begin = file.read_at(min(_FIRST_BYTES, size), 0)
         if begin.startswith(b"version https://git-lfs"):
             raise Damaged(f"{name} is a pointer of git-lfs, and not the file itself; run git lfs pull in the folder")

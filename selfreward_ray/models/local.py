@@ -1,10 +1,8 @@
 """Find a model by its local folder, hub name or object-store URI, and fetch it to this node if necessary."""
 
 import difflib
-import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.models.cache import claim
 from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
 from selfreward_ray.models.found import Found, require_model
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
@@ -200,10 +199,9 @@ def _bar_telling(progress: FetchProgress) -> type[Any]:
 def _fetched(uri: str, weights: bool, progress: FetchProgress) -> Found:
     source, _ = Folder(uri).filesystem()
     files = [info for info in Folder(uri).infos() if not _fits(info.base_name, _NEVER_READ)]
-    # The key contains size and modification time of every file, so that a changed folder is fetched again.
-    key = hashlib.sha256("\n".join([uri, *(f"{i.path} {i.size} {i.mtime_ns}" for i in files)]).encode()).hexdigest()
-    folder = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser() / key[:24]
+    # Without weights it is another folder: the driver looks into every model of a run, and must not hold its weights.
     wanted = files if weights else [i for i in files if not _fits(i.base_name, [_WEIGHTS])]
+    folder = claim(uri, wanted)
     fetch(source, wanted, folder, progress)
     return Found(uri, folder, frozenset(i.base_name for i in files))
 

@@ -1,20 +1,23 @@
 """What of a run can be deleted, and how much space that frees.
 
 A training that is finished needs neither its checkpoints nor its examples as token ids, and its reference only if it is
-done again. Models, rows, manifests and all that an unfinished step goes on from stay.
+done again. Models, rows, manifests and all that an unfinished step goes on from stay. Copies of the run's models in the
+cache of this machine are fetched again where they are needed.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyarrow import fs
 from rich.console import Console
 
+from selfreward_ray.models.cache import cached_models, remove
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.reporting.formatting import amount, size
 from selfreward_ray.reporting.row_text import say
-from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import ANSWERS, ModelLayout, RunLayout
@@ -35,6 +38,8 @@ class Deletable:
     """Whether they are all that is in the place."""
     table_of: PlannedStep | None = None
     """The step whose manifest counts the rows, if the place is a table of one."""
+    is_copy: bool = False
+    """Whether the place is in the cache of this machine."""
 
 
 def collect(run: str, confirm: Callable[[str], bool], console: Console | None = None) -> None:
@@ -46,7 +51,7 @@ def collect(run: str, confirm: Callable[[str], bool], console: Console | None = 
     layout = RunLayout(run).current()
     steps = plan(layout.recipe(), layout)
     with owned(layout.root):
-        found = list(deletable(layout, steps))
+        found = [*deletable(layout, steps), *_copies(layout)]
         for each in found:
             files = amount(len(each.files), "file")
             say(console, f"{size(sum(each.files.values())):>9}  {each.place.uri}: {each.what} ({files})")
@@ -95,6 +100,15 @@ def deletable(layout: RunLayout, steps: list[PlannedStep]) -> Iterator[Deletable
             yield Deletable(left, folder, {info.path: info.size}, whole=False)
 
 
+def _copies(layout: RunLayout) -> Iterator[Deletable]:
+    """What the cache of this machine has of the run's models, and no process uses."""
+    for model in cached_models():
+        is_of_run = model.uri and same_place(model.uri).startswith(f"{same_place(layout.uri)}/")
+        if is_of_run and not model.in_use:
+            what = f"a copy of {model.uri}, fetched again where it is needed"
+            yield Deletable(what, Folder(str(model.folder)), model.files, is_copy=True)
+
+
 def _is_old(info: fs.FileInfo) -> bool:
     """Whether nobody is writing the file: `report`, for one, writes to runs that it does not own."""
     return info.mtime_ns is not None and time.time() - info.mtime_ns / 1e9 > _OLD_S
@@ -102,6 +116,9 @@ def _is_old(info: fs.FileInfo) -> bool:
 
 def _delete(found: Deletable) -> None:
     """Delete the files. If this is interrupted, the run stays whole, and a later call deletes the rest."""
+    if found.is_copy:
+        remove(Path(found.place.uri))
+        return
     if found.table_of:
         note_removed(found.table_of.folder, found.place.uri.rpartition("/")[2])
     if found.whole:

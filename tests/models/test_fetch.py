@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 import stores
-from stores import Store
+from pyarrow import fs
+from stores import Store, weight_file
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models import fetch
@@ -29,13 +31,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(fetch, "_LOOK_AGAIN_S", 0.02)
     (tmp_path / "store").mkdir()
     for name, size in SIZES.items():
-        (tmp_path / "store" / name).write_bytes(random.Random(name).randbytes(size))
+        data = weight_file(size, name) if name.endswith(".safetensors") else random.Random(name).randbytes(size)
+        (tmp_path / "store" / name).write_bytes(data)
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "model"
+    folder = tmp_path / "cache" / "model"
+    folder.mkdir(parents=True)
+    return folder
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_parts_are_read_side_by_side_and_no_more_than_wanted(
         assert len(reading) <= 4
         reading.pop()
 
-    (store.folder / "c.safetensors").write_bytes(bytes(PART))  # sixteen parts
+    (store.folder / "c.safetensors").write_bytes(weight_file(PART))  # sixteen parts
     monkeypatch.setattr(store, "wait", wait)
     run(store, target)
     assert len(store.reads()) == 16
@@ -145,7 +150,6 @@ def journalled(target: Path) -> int:
 
 def begun(store: Store, target: Path, count: int, journal: bytes, size: int = SIZES["a.safetensors"]) -> None:
     """What a killed fetch leaves of a file of which it had the first `count` bytes."""
-    target.mkdir(parents=True)
     data = (store.folder / "a.safetensors").read_bytes()[:count]
     (target / ".a.safetensors.partial").write_bytes(data + bytes(size - len(data)))
     (target / ".a.safetensors.parts").write_bytes(journal)
@@ -199,15 +203,13 @@ def test_a_journal_beside_a_file_of_another_size_is_not_believed(store: Store, t
 
 
 def test_a_journal_that_a_killed_process_left_beside_the_whole_file_is_removed(store: Store, target: Path):
-    target.mkdir(parents=True)
-    (target / "b.safetensors").write_bytes((store.folder / "b.safetensors").read_bytes())
+    shutil.copy2(store.folder / "b.safetensors", target)
     (target / ".b.safetensors.parts").write_text("0 1000\n1000 2000\n2000 3000\n")
     assert run(store, target)[0] == (3000, sum(SIZES.values()))
     check(store, target)
 
 
 def test_a_journal_without_its_file_is_not_believed(store: Store, target: Path):
-    target.mkdir(parents=True)
     (target / ".a.safetensors.parts").write_text("0 1000\n")
     run(store, target)
     check(store, target)
@@ -286,7 +288,9 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_read(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"not enough disk space for \S+ \(0\.0 GB\) in \S+model; .* SELFREWARD_CACHE"):
+    with pytest.raises(
+        UserError, match=r"not enough disk space for \S+ \(\S+ \w+\) in \S+model: No space .* SELFREWARD"
+    ):
         run(store, target)
     assert store.reads() == []
 
@@ -299,8 +303,137 @@ def test_a_short_answer_is_an_error(store: Store, target: Path):
     assert "b.safetensors" not in visible(target)
 
 
-@pytest.mark.parametrize("inside", ["", "model", "deep/model"])
-def test_a_file_where_the_folder_must_be_is_named(store: Store, tmp_path: Path, inside: str):
-    (tmp_path / "cache").touch()
-    with pytest.raises(UserError, match=rf"{tmp_path}/cache is a file; .* SELFREWARD_CACHE"):
-        run(store, tmp_path / "cache" / inside)
+def cut_off(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def longer(file: Path) -> None:
+    with file.open("ab") as stream:
+        stream.write(b"0")
+
+
+def written_to(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.write(b"12345")
+
+
+def lost_in_a_power_cut(file: Path) -> None:
+    """The disk has its name, size and time, and not its bytes."""
+    before = file.stat().st_mtime_ns
+    file.write_bytes(bytes(file.stat().st_size))
+    os.utime(file, ns=(before, before))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("a.safetensors", cut_off),
+        ("a.safetensors", longer),
+        ("a.safetensors", written_to),
+        ("a.safetensors", lost_in_a_power_cut),
+        ("config.json", cut_off),
+        ("config.json", written_to),
+    ],
+)
+def test_a_copy_that_was_damaged_is_fetched_again_and_no_other(
+    store: Store, target: Path, name: str, damage: Callable[[Path], None]
+):
+    for stored in store.folder.iterdir():
+        os.utime(stored, (1e9, 1e9))
+    run(store, target)
+    before = len(store.reads())
+    damage(target / name)
+    run(store, target)
+    check(store, target)
+    assert {read for read, _, _ in store.reads()[before:]} == {name}
+    run(store, target)
+    assert len(store.reads()) == before + PARTS[name]
+
+
+def test_a_damaged_copy_that_another_process_removes_meanwhile_is_fetched_again(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Between a look at its size and one at its header."""
+    run(store, target)
+    look = fetch.check_header
+
+    def removed(file: Path, name: str) -> None:
+        if file == target / "b.safetensors" and len(store.reads()) == sum(PARTS.values()):
+            file.unlink()
+        look(file, name)
+
+    monkeypatch.setattr(fetch, "check_header", removed)
+    run(store, target)
+    check(store, target)
+
+
+def test_a_storage_that_knows_no_times_is_read(store: Store, target: Path):
+    infos = [fs.FileInfo(i.path, type=i.type, size=i.size) for i in store.listed()]
+    store.get_file_info = {i.path: i for i in infos}.__getitem__  # type: ignore[method-assign]
+    for _ in range(2):
+        fetch.fetch(store, infos, target, fetch.ignore_progress)
+        check(store, target)
+    assert len(store.reads()) == sum(PARTS.values())
+
+
+def test_times_that_a_listing_gives_more_precisely_are_the_same(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Milliseconds in a listing, and seconds where an object is asked for, as MinIO answers."""
+    for stored in store.folder.iterdir():
+        os.utime(stored, ns=(0, 1_700_000_000_987_000_000))
+    look = store.get_file_info
+
+    def in_seconds(path: str) -> fs.FileInfo:
+        info = look(path)
+        return fs.FileInfo(path, type=info.type, size=info.size, mtime_ns=info.mtime_ns // 10**9 * 10**9)
+
+    monkeypatch.setattr(store, "get_file_info", in_seconds)
+    run(store, target)
+    check(store, target)
+
+
+def test_of_two_processes_that_find_a_damaged_copy_one_fetches_it(
+    store: Store, target: Path, start: Callable[..., "subprocess.Popen[str]"]
+):
+    run(store, target)
+    before = len(store.reads())
+    lost_in_a_power_cut(target / "a.safetensors")
+    (store.folder / ".hold").write_text(str(before + 6))
+    waiting = [start(), start()]
+    until(lambda: len(store.reads()) >= before + 6)
+    (store.folder / ".hold").unlink()
+    assert [process.wait(30) for process in waiting] == [0, 0]
+    check(store, target)
+    assert len(store.reads()) == before + PARTS["a.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(3000), b"version https://git-lfs.github.com/spec/v1", b"\xff" * 3000])
+def test_a_weight_file_that_is_stored_in_a_damaged_form_is_named(store: Store, target: Path, content: bytes):
+    (store.folder / "b.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"^b\.safetensors is stored in a damaged form: b\.safetensors is .*; "):
+        run(store, target)
+    assert not {name for name in os.listdir(target) if "b.safetensors" in name and not name.endswith(".parts")}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_up_meanwhile_is_named_and_the_fetch_goes_on_later(
+    store: Store, target: Path, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    """Room was there, but others took it, as where a disk cannot keep room for a file."""
+    write = os.pwrite
+
+    def full(file: int, data: memoryview, offset: int) -> int:
+        if offset >= 5 * PART:
+            raise OSError(code, os.strerror(code))
+        return write(file, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(
+            UserError, match=f"not enough disk space for a.safetensors .*: {os.strerror(code)}; free some"
+        ):
+            run(store, target)
+    assert "a.safetensors" not in visible(target)
+    run(store, target)
+    check(store, target)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from pyarrow import fs
+from stores import weight_file
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.models.chat import ChatCodec
@@ -134,7 +135,7 @@ def test_a_stored_model_is_fetched_once(bucket: Path, copy: Path, monkeypatch: p
         (copy / unread).touch()
     fetched = local_model("mock://m1")
     assert fetched.parent == bucket.parent / "cache"
-    names = {path.name for path in copy.iterdir()} - {"checkpoints", *UNREAD} | {".lock"}
+    names = {path.name for path in copy.iterdir()} - {"checkpoints", *UNREAD} | {".lock", ".use"}
     assert {path.name for path in fetched.iterdir()} == names
     assert (fetched / "model.safetensors").read_bytes() == (copy / "model.safetensors").read_bytes()
 
@@ -149,8 +150,9 @@ def test_without_weights_only_the_other_files_of_a_stored_model_are_fetched(buck
     fetched = without_weights("mock://m1").folder
     assert ChatCodec(fetched).prompt_ids("Why?") == ChatCodec(copy).prompt_ids("Why?")
     assert {path.name for path in copy.iterdir()} - {path.name for path in fetched.iterdir()} == {"model.safetensors"}
-    assert local_model("mock://m1") == fetched
-    assert (fetched / "model.safetensors").exists()
+    assert (local_model("mock://m1") / "model.safetensors").exists()
+    assert without_weights("mock://m1").folder == fetched
+    assert not (fetched / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"])
@@ -163,17 +165,17 @@ def test_what_a_stored_model_lacks_is_known_without_its_weights(bucket: Path, co
 def test_a_fetch_reports_its_bytes(bucket: Path, copy: Path):
     told: list[tuple[int, int]] = []
     fetched = local_model("mock://m1", progress=lambda here, total: told.append((here, total)))
-    size = sum(path.stat().st_size for path in fetched.iterdir())
+    size = sum(path.stat().st_size for path in fetched.iterdir() if path.name != ".use")
     assert (told[0], told[-1]) == ((0, size), (size, size))
     assert told == sorted(told)
 
 
 def test_a_stored_model_that_was_written_again_is_fetched_again(bucket: Path, copy: Path):
     before = local_model("mock://m1")
-    (copy / "model.safetensors").write_bytes(b"new weights")
+    (copy / "model.safetensors").write_bytes(weight_file(300, "new"))
     after = local_model("mock://m1")
     assert after != before
-    assert (after / "model.safetensors").read_bytes() == b"new weights"
+    assert (after / "model.safetensors").read_bytes() == weight_file(300, "new")
 
 
 def test_a_file_that_is_gone_is_fetched_again(bucket: Path, copy: Path):
@@ -191,7 +193,7 @@ def test_a_stored_model_that_is_not_there_is_the_users_error(bucket: Path):
 def adapter(tiny_model: Path, tmp_path: Path) -> Path:
     """A LoRA adapter of the tiny model, as peft saves one; its weights are not read here."""
     (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "adapter_model.safetensors").touch()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(weight_file(300))
     return configured(tmp_path / "adapter", base_model_name_or_path=str(tiny_model))
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from selfreward_ray import loop
 from selfreward_ray.cli import app
 from selfreward_ray.errors import UserError
+from selfreward_ray.models import cache
 from selfreward_ray.records import PairTokens
 from selfreward_ray.steps import gc
 from selfreward_ray.steps.report import report
@@ -84,6 +85,30 @@ def test_what_finished_trainings_left_is_listed_with_its_size_and_deleted(run: R
     kept = {name: content for name, content in before.items() if name not in gone}
     assert {name: content for name, content in files(run).items() if name in kept} == kept
     assert collected(run) == ["nothing can be deleted"]
+
+
+def test_copies_of_the_runs_models_on_this_machine_are_deleted_unless_they_are_in_use(
+    run: RunLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And none of another run's, whose name may begin as this one's does."""
+    monkeypatch.setenv("SELFREWARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_used_here", {})
+    collected(run)
+
+    def copied(uri: str) -> Path:
+        folder = cache.claim(uri, [])
+        (folder / "model.safetensors").write_bytes(bytes(2000))
+        return folder
+
+    old, new = copied(f"{run.uri}/M1/model"), copied(f"{run.uri}/M2/model")
+    other = copied(f"{run.uri}-2/M1/model")
+    for folder in (old, other):
+        cache._used_here.pop(folder).close()
+    said = f"   2.0 kB  {old}: a copy of RUN/M1/model, fetched again where it is needed (1 file)"
+    assert collected(run) == [said, "2.0 kB freed"]
+    assert (old.exists(), new.exists(), other.exists()) == (False, True, True)
+    cache._used_here.pop(new).close()
+    assert collected(run)[-1] == "2.0 kB freed"
 
 
 def test_nothing_is_deleted_unless_it_is_confirmed(run: RunLayout):
