@@ -21,7 +21,7 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
 	test test-fast test-engines test-cluster test-parity test-browser test-mlflow test-all \
-	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-mistakes bench-pairs bench-plumbing bench-report bench-sft
+	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-mistakes bench-pairs bench-plumbing bench-report bench-sft bench-tables
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -149,6 +149,9 @@ bench-report: $(VENV)/installed-browser ## the report of 50,000 judged prompts: 
 
 bench-sft: $(VENV)/installed $(MODEL)/config.json ## the quickstart's SFT by this tree and by BEFORE=…, another checkout (15 minutes)
 	$(BIN)/python benchmarks/sft.py $(BEFORE)
+
+bench-tables: $(VENV)/installed ## tables of a step: requests, bytes, memory, and with BEFORE=… of another checkout (minutes)
+	$(BIN)/python benchmarks/tables.py $(BEFORE)
 
 clean: ## remove .venv and build outputs, but no models and no runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

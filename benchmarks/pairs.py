@@ -1,9 +1,10 @@
 """Memory of the pair step's driver by the number of rows. Run with `make bench-pairs`.
 
 The pair step runs on a table of synthetic judged prompts (4 candidates, 3 verdicts each; in files of eight rows, as a
-respond step writes them) on a local Ray, in a driver process of its own: once with a tenth of the rows, once with all
-of them. The last line is one JSON object for the larger table; `driver_growth` is the ratio of its driver's peak
-resident memory to that of the smaller table. The exit status is 1 if it exceeds 1.25: only the file names should grow.
+respond step of earlier versions left them) on a local Ray, in a driver process of its own: once with a tenth of the
+rows, once with all of them. The last line is one JSON object for the larger table; `driver_growth` is the ratio of its
+driver's peak resident memory to that of the smaller table. The exit status is 1 if it exceeds 1.25: only the file names
+should grow.
 """
 
 import argparse

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from selfreward_ray.inference.block import with_retries
 from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
-from selfreward_ray.store.tables import ids_of, whole_file
+from selfreward_ray.store.tables import ids_of, open_file, paths_of
 
 BlockSpec = dict[str, Any]
 """``{"segments": [{"path": …, "rows": [0, 1, …]}, …]}``; paths are those of the table's file system."""
@@ -27,16 +27,11 @@ def partition_table(table: Folder, finished: Container[str], rows_per_block: int
     Raises `OSError` when the table cannot be read, and `UserError` for a damaged file.
     """
     filesystem, _ = table.filesystem()
-    paths = table.files(".parquet")
-
-    def ids_in(path: str) -> list[str]:
-        with whole_file(path):
-            return ids_of(path, filesystem)
-
+    paths = paths_of(table)
     blocks: list[BlockSpec] = []
     free = 0
     with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        for path, ids in zip(paths, pool.map(ids_in, paths), strict=True):
+        for path, ids in zip(paths, pool.map(lambda path: ids_of(path, filesystem), paths), strict=True):
             for row, row_id in enumerate(ids):
                 if row_id in finished:
                     continue
@@ -68,8 +63,8 @@ def _read(block: BlockSpec, table: Folder, record: type[Any]) -> list[Any]:
     filesystem, _ = table.filesystem()
     found: list[Any] = []
     for segment in block["segments"]:
-        with filesystem.open_input_file(segment["path"]) as file:
-            for rows in _row_groups(pq.ParquetFile(file), segment["rows"]):
+        with open_file(filesystem, segment["path"]) as file:
+            for rows in _row_groups(file, segment["rows"]):
                 found += from_table(rows, record, segment["path"])
     return found
 

@@ -17,6 +17,7 @@ from selfreward_ray.models.cache import cached_models, remove
 from selfreward_ray.plan import TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.reporting.formatting import amount, size
 from selfreward_ray.reporting.row_text import say
+from selfreward_ray.store.blocks import BLOCKS, PROPOSALS
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import owned
@@ -90,6 +91,8 @@ def deletable(layout: RunLayout, steps: list[PlannedStep]) -> Iterator[Deletable
             yield from within("snapshots of a finished training", made.snapshots)
             yield from within("its examples as token ids", made.training / "rows", step)
             yield from within("reference log-probs, computed again if the training is", made.reference)
+        for place in (step.folder, step.folder / PROPOSALS):
+            yield from within("blocks of a finished step, whose rows are in its tables", place / BLOCKS)
         yield from within("an endpoint's answers to a finished step", step.folder / ANSWERS)
     for info in infos:
         is_partial = info.base_name.startswith(".") and info.base_name.endswith(".partial")

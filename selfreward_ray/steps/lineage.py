@@ -9,6 +9,7 @@ from selfreward_ray.plan import PlannedStep
 from selfreward_ray.prompts.demonstrations import seed_demonstrations, shown_in_round
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import SftExample
+from selfreward_ray.store.blocks import PROPOSALS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.lookup import rows_by, rows_of
 from selfreward_ray.store.manifest import read_manifest
@@ -54,7 +55,7 @@ def read_lineage(name: str, steps: dict[str, PlannedStep]) -> Lineage:
     return Lineage(
         name,
         prompt=_first(propose / "rows", name),
-        proposal=_first(propose / "proposals" / "rows", name),
+        proposal=_first(propose / PROPOSALS / "rows", name),
         judged=_first(judged / "rows", name),
         made=_rows(pairs / "rows", name),
         dropped=dropped,

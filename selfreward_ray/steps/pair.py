@@ -22,6 +22,7 @@ from selfreward_ray.reporting.formatting import amount
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.shared_texts import constant_keys, find_shared_texts, listed
 from selfreward_ray.store.arrow import from_table
+from selfreward_ray.store.blocks import BLOCKS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
@@ -51,7 +52,7 @@ def pair(
     if step.is_done():
         skipped(label)
         return step.manifest()
-    for name in ("rows", "dropped", "flagged"):
+    for name in (BLOCKS, "rows", "dropped", "flagged"):
         (step.folder / name).delete()  # of an interrupted attempt, whose blocks may have other boundaries
     table = _Table(source / "rows")
     offered = table.rows
@@ -95,7 +96,7 @@ def _pair_block(batch: pa.Table, recipe: Recipe, constant: frozenset[bytes], sou
 class _Table:
     """A table of judged prompts. Each Ray Data task reads a run of its files.
 
-    Ray Data's own reader takes ten times as long per file, and a respond step writes one file for every few prompts.
+    Ray Data's own reader takes ten times as long per file, and steps of earlier versions have one for each few prompts.
     """
 
     def __init__(self, folder: Folder) -> None:

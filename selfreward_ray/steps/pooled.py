@@ -15,10 +15,12 @@ from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.asked_model import JUDGING_STEPS, check_endpoint, check_thinking
 from selfreward_ray.steps.live import LiveMetrics
+from selfreward_ray.steps.so_far import SoFar
+from selfreward_ray.store.blocks import BLOCKS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
-from selfreward_ray.store.tables import count_reasons, count_rows, finished_ids
+from selfreward_ray.store.tables import count_reasons, finished_ids, holds_rows, recorded_rows
 
 
 @dataclass(frozen=True)
@@ -56,49 +58,56 @@ def run_pooled(
     manifests = []
     with ExitStack() as engines:
         shared = _SharedPool(unfinished, engines, open_pool or pool.open_pool)
-        for place, step in enumerate(steps):
-            if step in unfinished:
-                manifests.append(_run(step, shared))
-            else:
-                skipped(step.label)
-                manifests.append(step.step.manifest())
-            if then is not None:
-                then(place)
+        try:
+            for place, step in enumerate(steps):
+                if step in unfinished:
+                    manifests.append(_run(step, shared))
+                else:
+                    skipped(step.label)
+                    manifests.append(step.step.manifest())
+                if then is not None:
+                    then(place)
+        except BaseException:
+            shared.write_sums()
+            raise
     return manifests
 
 
 def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
     step, out = pooled.step, pooled.job.out
     shared.begin(out)
-    tokens_before = shared.counted[out].generated_tokens
-    asked = count_rows(pooled.rows)
+    so_far = shared.so_far[out]
+    tokens_before = so_far.counted.generated_tokens
+    asked = recorded_rows(pooled.rows)
     offered = asked + pooled.refused
     with Progress(pooled.label, asked, pooled.unit) as progress:  # what was refused may be parts of a row
 
         def show() -> None:
             done = max(0, shared.done(out) - pooled.refused)
-            progress.update(done, shared.counted[out].generated_tokens - tokens_before)
+            progress.update(done, so_far.counted.generated_tokens - tokens_before)
 
         show()
         live = LiveMetrics(progress, tokens_before)
         while shared.done(out) < offered and shared.next_block(progress):
             show()
-            live.update(shared.counted[out], shared.done(out), offered)
+            live.update(so_far.counted, shared.done(out), offered)
         _check_some_kept(step, offered, pooled.label)
-        counted = shared.counted[out]
-        faults = shared.faults()
+        counted = so_far.total
+        faults = so_far.faults(shared.faults())
         if pooled is shared.last:
             shared.close()  # `measure` may take long, and needs no engine
         metrics = {"model": pooled.model, **figures(counted), **faults, **pooled.measure()}
-        return step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
+        manifest = step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
+        shared.finished(out)
+        return manifest
 
 
 class _SharedPool:
     """The pool shared by several steps, opened on first use, and its counts for each step by `out`."""
 
     def __init__(self, steps: Sequence[PooledStep], engines: ExitStack, open_pool: Callable[..., Any]) -> None:
-        self.counted = {step.job.out: BlockCounts() for step in steps}
-        self._not_begun = {step.job.out: step.step for step in steps}
+        self.so_far = {step.job.out: SoFar(step.step) for step in steps}
+        self._not_begun = set(self.so_far)
         self.last = steps[-1] if steps else None
         self._workloads = [Workload(step.job, step.rows, finished_ids(step.step.folder)) for step in steps]
         self._resumed = {workload.job.out: len(workload.finished) for workload in self._workloads}
@@ -112,11 +121,12 @@ class _SharedPool:
     def begin(self, out: str) -> None:
         """A step's time counts from its turn, or from its first block if that is finished before."""
         if out in self._not_begun:
-            self._not_begun.pop(out).begin()
+            self._not_begun.remove(out)
+            self.so_far[out].begin()
 
     def done(self, out: str) -> int:
         """Number of finished rows of a step, those of earlier attempts included."""
-        return self._resumed[out] + self.counted[out].rows
+        return self._resumed[out] + self.so_far[out].counted.rows
 
     def next_block(self, progress: Progress) -> bool:
         """Wait for the next block of any step; False if there is none. Notes of the pool go to `progress`."""
@@ -126,7 +136,8 @@ class _SharedPool:
             self._blocks = self._engines.enter_context(closing(self._pool.run(self._workloads)))
         for out, block in self._blocks:
             self.begin(out)
-            self.counted[out] += block
+            self.so_far[out].counted += block
+            self.so_far[out].beat(self.done(out), self.faults)
             progress.note("")
             return True
         return False
@@ -139,6 +150,16 @@ class _SharedPool:
             return open_endpoint(first.model, recipe.endpoint, recipe.inference.rows_per_block, recipe.seed, self._note)
         progress.note("starting the engine")
         return self._open_pool(first.model, recipe.inference, recipe.seed, self._note)
+
+    def finished(self, out: str) -> None:
+        """A step has its manifest."""
+        del self.so_far[out]
+
+    def write_sums(self) -> None:
+        """After an error, of the steps that are begun and have no manifest yet."""
+        for out, so_far in self.so_far.items():
+            if out not in self._not_begun:
+                so_far.write_after_error(self.done(out))
 
     def close(self) -> None:
         self._engines.close()
@@ -153,7 +174,7 @@ class _SharedPool:
 
 
 def figures(counted: BlockCounts) -> dict[str, Any]:
-    """Counts for a manifest, of all blocks or of those since the last interruption."""
+    """Counts for a manifest."""
     counts = {name: count for name, count in vars(counted).items() if name not in ("rows", "dropped", "scores")}
     counts["scores"] = dict(sorted(counted.scores.items(), key=lambda item: float(item[0])))
     cached, asked = counted.cached_tokens, counted.prompt_tokens
@@ -163,7 +184,8 @@ def figures(counted: BlockCounts) -> dict[str, Any]:
 
 def _check_some_kept(step: Step, offered: int, label: str) -> None:
     """Raise `UserError` if every row failed, which means a wrong setting. The step stays unfinished, for a retry."""
-    if offered and not count_rows(step.folder / "rows"):
+    if offered and not holds_rows(step.folder / "rows"):
         reasons = count_reasons(step.folder / "dropped")
+        (step.folder / BLOCKS).delete()
         (step.folder / "dropped").delete()
         raise UserError(f"{label}: every row failed, most often with: {reasons.most_common(1)[0][0]}")

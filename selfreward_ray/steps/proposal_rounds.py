@@ -25,6 +25,8 @@ from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.steps.asked_model import check_thinking, proposer_of
 from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.steps.pooled import figures
+from selfreward_ray.steps.so_far import SoFar
+from selfreward_ray.store.blocks import PROPOSALS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
@@ -87,7 +89,7 @@ def propose_by_model(
     kept: list[Prompt] = []
     dropped: list[Dropped] = []
     asked, budget = 0, wanted.budget
-    answers = _Answers(recipe, step.folder / "proposals", progress, proposer)
+    answers = _Answers(recipe, step, progress, proposer)
     while len(kept) < wanted.count:
         if asked == budget:
             raise UserError(_spent(wanted, budget, len(kept), dropped))
@@ -104,8 +106,8 @@ def propose_by_model(
             else:
                 similar.add(prompt.text)
                 kept.append(prompt)
-        progress.update(len(kept), answers.counted.generated_tokens)
-    metrics = figures(answers.counted) | proposer.faults()
+        progress.update(len(kept), answers.so_far.counted.generated_tokens)
+    metrics = figures(answers.so_far.total) | answers.so_far.faults(proposer.faults())
     step.write(kept, Prompt)
     step.write(dropped, Dropped, "dropped")
     return step.finish(offered=asked, tokens=metrics["generated_tokens"], metrics=metrics)
@@ -114,12 +116,13 @@ def propose_by_model(
 class _Answers:
     """Answers to requests: from storage if an earlier attempt wrote them, else from the proposer's engines."""
 
-    def __init__(self, recipe: Recipe, folder: Folder, progress: Progress, proposer: Proposer) -> None:
+    def __init__(self, recipe: Recipe, step: Step, progress: Progress, proposer: Proposer) -> None:
+        folder = step.folder / PROPOSALS
         sampling = recipe.prompts.sampling
         program = partial(propose_prompt, sampling=sampling, read=read_proposal, thinking=recipe.prompts.thinking)
         self._job = Job("propose", program, Prompt, Proposal, folder.uri, sampling.max_tokens)
-        self.counted = BlockCounts()
-        """Counts since the last interruption."""
+        self.so_far = SoFar(step)
+        self.so_far.begin()
         self._folder = folder
         self._progress = progress
         self._live = LiveMetrics(progress)
@@ -132,11 +135,18 @@ class _Answers:
         """The proposal or `Dropped` for each request, in order. Progress shows `kept` in the meantime."""
         self._gather()
         if unanswered := [r for r in requests if r.id not in self._answers]:
-            for block in self._proposer.ask(self._job, unanswered, self._progress.note):
-                self.counted += block
-                self._progress.note("")
-                self._progress.update(kept, self.counted.generated_tokens)
-                self._live.update(self.counted, kept, self._wanted)
+            before, earlier = len(self._answers), self.so_far.counted.rows
+            try:
+                for block in self._proposer.ask(self._job, unanswered, self._progress.note):
+                    self.so_far.counted += block
+                    done = before + self.so_far.counted.rows - earlier
+                    self.so_far.beat(done, self._proposer.faults)
+                    self._progress.note("")
+                    self._progress.update(kept, self.so_far.counted.generated_tokens)
+                    self._live.update(self.so_far.counted, kept, self._wanted)
+            except BaseException:
+                self.so_far.write_after_error(before + self.so_far.counted.rows - earlier)
+                raise
             self._gather()
         return [self._answers[r.id] for r in requests]
 

@@ -9,11 +9,12 @@ from rich.console import Console
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.formatting import amount, number
 from selfreward_ray.reporting.row_text import print_row, say
+from selfreward_ray.store.blocks import tables_of
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.lookup import Group, groups_where, read_group
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import is_step, missing_rows
-from selfreward_ray.store.tables import count_rows
+from selfreward_ray.store.tables import paths_of, recorded_rows
 
 
 def print_rows(
@@ -35,13 +36,13 @@ def print_rows(
             print_row(console, row)
             console.print()
             shown += 1
-    say(console, f"{number(shown)} of {amount(count_rows(table), 'row')}", style="dim")
+    say(console, f"{number(shown)} of {amount(recorded_rows(table), 'row')}", style="dim")
 
 
 def _table(source: str) -> Folder:
     """The table that `source` names. Raises `UserError` if there is none, or if it has lost rows."""
     given = Folder(source)
-    if given.files(".parquet"):
+    if paths_of(given):
         return given
     if not is_step(given):
         raise UserError(
@@ -52,8 +53,8 @@ def _table(source: str) -> Folder:
     faults = missing_rows(given, manifest) if manifest else []
     if faults:
         raise UserError(faults[0])
-    if not (given / "rows").files(".parquet"):
-        tables = [name for name in given.folders() if (given / name).files(".parquet")]
+    if not paths_of(given / "rows"):
+        tables = [name for name in tables_of(given) if paths_of(given / name)]
         state = "is finished and has" if manifest else "is not finished and has as yet"
         others = f"; its tables are: {', '.join((given / name).uri for name in tables)}" if tables else ""
         raise UserError(f"the step {source} {state} no rows{others}")

@@ -13,6 +13,7 @@ from selfreward_ray.reporting.formatting import amount, counted, number, shorten
 from selfreward_ray.reporting.made_by import recipe_of, versions_of
 from selfreward_ray.reporting.row_text import print_row, print_text, say
 from selfreward_ray.steps.lineage import Lineage, demonstrations_of, read_lineage
+from selfreward_ray.store.blocks import PROPOSALS, tables_of
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.lookup import below, rows_by
 from selfreward_ray.store.manifest import read_manifest
@@ -215,7 +216,7 @@ class _Show:
         examples: dict[str, str] = {}
         known = False
         for step in self._steps:
-            for table in sorted({*step.folder.folders()} - {"snapshots", "proposals", "ray_train"}):
+            for table in sorted({*tables_of(step.folder)} - {"snapshots", PROPOSALS, "ray_train"}):
                 rows = [row for found in rows_by(step.folder / table, condition) for row in found.to_pylist()]
                 known = known or bool(rows)
                 if rows and (step.name not in TRAINING_STEPS or table != "rows"):

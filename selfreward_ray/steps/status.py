@@ -11,12 +11,14 @@ from selfreward_ray.plan import POOLED, TRAINING_STEPS, PlannedStep, plan
 from selfreward_ray.reporting.formatting import amount, counted, number, visible
 from selfreward_ray.reporting.terminal import alarm_lines
 from selfreward_ray.store.attempt import Attempt, read_attempt
+from selfreward_ray.store.blocks import PROPOSALS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.owner import owner_of
 from selfreward_ray.store.run import RunLayout
+from selfreward_ray.store.so_far import read_sums
 from selfreward_ray.store.step import is_step, missing_rows
-from selfreward_ray.store.tables import count_rows
+from selfreward_ray.store.tables import count_rows, recorded_rows
 from selfreward_ray.tracking.json_lines import newest_step
 
 _ASKED = {
@@ -92,12 +94,18 @@ def progress_of(step: PlannedStep, layout: RunLayout) -> str:
         steps = optimization.epochs * -(-count_rows(step.folder / "rows") // optimization.batch_size)
         return "" if done is None else f", optimizer step {number(done)} of {number(steps)}"
     if step.name == "propose":
-        return f", {amount(count_rows(step.folder / 'proposals' / 'rows'), 'proposal')} so far"
+        return f", {amount(_done(step.folder, step.folder / PROPOSALS), 'proposal')} so far"
     if step.name not in _ASKED:
         return ""
     given, table = _ASKED[step.name]
-    done = count_rows(step.folder / "rows") + count_rows(step.folder / "dropped")
-    return f", row {number(done)} of {number(count_rows(Folder(step.inputs[given]) / table))}"
+    asked = recorded_rows(Folder(step.inputs[given]) / table)
+    return f", row {number(_done(step.folder, step.folder))} of {number(asked)}"
+
+
+def _done(step: Folder, place: Folder) -> int:
+    """Rows that an unfinished step has kept or dropped: as it wrote some seconds ago, or by its tables in `place`."""
+    sums = read_sums(step)
+    return sums.done if sums else count_rows(place / "rows") + count_rows(place / "dropped")
 
 
 def _damage(steps: list[PlannedStep]) -> Iterator[str]:
@@ -131,7 +139,7 @@ def status_lines(steps: list[PlannedStep]) -> Iterator[tuple[PlannedStep | None,
         else:
             # A training step's rows are its encoded examples, which are written before training starts.
             pooled = not next_shown and step.name in POOLED
-            written = count_rows(step.folder / "rows") if pooled else 0
+            written = _done(step.folder, step.folder) if pooled else 0
             text = "" if next_shown else "begun" if is_step(step.folder) else "next"
             text += f", {amount(written, 'row')} so far" if written else ""
             mark, style = ("→", "yellow") if not next_shown else ("·", "dim")

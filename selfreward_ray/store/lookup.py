@@ -2,8 +2,7 @@
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Self
@@ -14,8 +13,8 @@ import pyarrow.parquet as pq
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.store.arrow import as_stored
-from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
-from selfreward_ray.store.tables import whole_file
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import open_file, paths_of, side_by_side, whole_file
 
 _FORM = re.compile(r"\s*([\w.]+)\s*(!=|>=|<=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
@@ -124,8 +123,7 @@ def groups_where(table: Folder, conditions: Sequence[str] = ()) -> Iterator[Grou
     filesystem, _ = table.filesystem()
 
     def look(path: str) -> list[Group]:
-        with whole_file(path), filesystem.open_input_file(path) as stream:
-            file = pq.ParquetFile(stream)
+        with open_file(filesystem, path) as file:
             tests = [Condition.parsed(text, file.schema_arrow) for text in conditions]
             columns = [name for test in tests for name in _stored(file, test.field)]
             found = []
@@ -136,7 +134,7 @@ def groups_where(table: Folder, conditions: Sequence[str] = ()) -> Iterator[Grou
                 found.append(Group(path, number, places))
             return found
 
-    yield from (group for found in _side_by_side(look, table.files(".parquet")) for group in found if group.rows)
+    yield from (group for found in side_by_side(look, paths_of(table)) for group in found if group.rows)
 
 
 def _plain(file: pq.ParquetFile, group: int, columns: list[str] | None = None) -> pa.Table:
@@ -152,8 +150,8 @@ def _stored(file: pq.ParquetFile, field: str) -> list[str]:
 def read_group(table: Folder, group: Group) -> list[dict[str, Any]]:
     """The rows of a group, as plain dicts."""
     filesystem, _ = table.filesystem()
-    with whole_file(group.path), filesystem.open_input_file(group.path) as stream:
-        rows = _plain(pq.ParquetFile(stream), group.number)
+    with open_file(filesystem, group.path) as file:
+        rows = _plain(file, group.number)
         return [row for place in group.rows for row in rows.slice(place, 1).to_pylist()]
 
 
@@ -180,11 +178,4 @@ def rows_by(table: Folder, condition: pc.Expression, columns: list[str] | None =
             found = pq.read_table(path, columns=columns, filters=condition, filesystem=filesystem, use_threads=False)
             return as_stored(found)
 
-    return [found for found in _side_by_side(look, table.files(".parquet")) if found.num_rows]
-
-
-def _side_by_side(look: Callable[[str], Any], paths: Sequence[str]) -> Iterable[Any]:
-    """`look` of each path, in order; a few files are in memory together."""
-    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        for start in range(0, len(paths), FILES_AT_A_TIME):
-            yield from pool.map(look, paths[start : start + FILES_AT_A_TIME])
+    return [found for found in side_by_side(look, paths_of(table)) if found.num_rows]

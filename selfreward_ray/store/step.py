@@ -8,17 +8,20 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import metadata
 from typing import Any, TypeVar
 
+from pyarrow import fs
+
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.text import changed_values
+from selfreward_ray.store.blocks import BLOCKS, PROPOSALS, written
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, absolute
 from selfreward_ray.store.identity import content_digest, input_fingerprint
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
+from selfreward_ray.store.merging import merge_blocks
 from selfreward_ray.store.owner import MARKS
 from selfreward_ray.store.tables import count_reasons, count_rows, write_part
 
@@ -155,9 +158,14 @@ class Step:
         inputs += [f"no {name}" for name in before["inputs"] if name not in now["inputs"]]
         return f" ({'; '.join([*fields, *inputs])})"
 
-    def begin(self) -> None:
-        """The manifest's seconds count from here, and not from when the step was made."""
-        self._clock = time.monotonic()
+    def begin(self, seconds: float = 0.0) -> None:
+        """The manifest's seconds count from here, and not from when the step was made; `seconds` of earlier attempts
+        are added."""
+        self._clock = time.monotonic() - seconds
+
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._clock, 1)
 
     def manifest(self) -> Manifest:
         """The manifest of the step when `is_done` said that it is complete."""
@@ -172,13 +180,17 @@ class Step:
     def finish(
         self, *, offered: int, kept: int | None = None, tokens: int = 0, metrics: dict[str, Any] | None = None
     ) -> Manifest:
-        """Check that every offered row was kept or dropped, and write the manifest.
+        """Merge the blocks, check that every offered row was kept or dropped, and write the manifest.
 
         `kept` defaults to the number of rows; a step whose rows are not one an input says how many
         inputs it kept. Raises `RuntimeError` when rows were lost.
         """
-        dropped = count_reasons(self.folder / "dropped")
-        rows = {table: count_rows(self.folder / table) for table in self._tables()}
+        places = [place for place in (self.folder, self.folder / PROPOSALS) if (place / BLOCKS).folders()]
+        digests = {path: digest for place in places for path, digest in merge_blocks(place).items()}
+        tables = {name: files for name in self.folder.folders() if (files := written(self.folder / name))}
+        paths = {name: [info.path for info in files] for name, files in tables.items()}
+        dropped = count_reasons(self.folder / "dropped", paths.pop("dropped", ()))
+        rows = {name: count_rows(self.folder / name, files) for name, files in paths.items()}
         kept = rows.get("rows", 0) if kept is None else kept
         if kept + dropped.total() != offered:
             raise RuntimeError(
@@ -190,24 +202,29 @@ class Step:
             rows=rows,
             dropped=dict(dropped.most_common()),
             tokens=tokens,
-            seconds=round(time.monotonic() - self._clock, 1),
+            seconds=self.seconds,
             metrics=metrics or {},
             made_from=self._made_from,
-            content=self._content(rows),
+            content=self._content({name: tables[name] for name in rows}, digests),
             versions={name: metadata.version(name) for name in ("ray", "torch", "transformers", "deepspeed")},
         )
         self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))
+        for place in places:
+            (place / BLOCKS).delete()
         return manifest
 
-    def _content(self, tables: Collection[str]) -> str:
-        """SHA-256 of what the files of the `tables` hold, whatever their names and order; empty without tables."""
-        digest = hashlib.sha256()
-        with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-            for table in sorted(tables):
-                filesystem, _ = (self.folder / table).filesystem()
-                files = pool.map(partial(content_digest, filesystem), (self.folder / table).infos())
-                digest.update(f"{table} {' '.join(sorted(files))}\n".encode())
-        return digest.hexdigest() if tables else ""
+    def _content(self, tables: Mapping[str, Sequence[fs.FileInfo]], digests: Mapping[str, str]) -> str:
+        """SHA-256 of what the files of the `tables` hold, whatever their names and order; empty without tables.
 
-    def _tables(self) -> Iterable[str]:
-        return [name for name in self.folder.folders() if name != "dropped" and (self.folder / name).files(".parquet")]
+        `digests` are those of files whose content is known.
+        """
+        filesystem, _ = self.folder.filesystem()
+        found = hashlib.sha256()
+
+        def digest(info: fs.FileInfo) -> str:
+            return digests.get(info.path) or content_digest(filesystem, info)
+
+        with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+            for name, files in sorted(tables.items()):
+                found.update(f"{name} {' '.join(sorted(pool.map(digest, files)))}\n".encode())
+        return found.hexdigest() if tables else ""

@@ -1,9 +1,8 @@
-"""The tables of a step: Parquet files of records, in a folder each."""
+"""The tables of a step: Parquet files of records, in a folder each. `blocks` says which files count."""
 
-import hashlib
 import io
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,12 +14,18 @@ from pyarrow import fs
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Dropped
 from selfreward_ray.store.arrow import as_stored, from_table, to_table
+from selfreward_ray.store.blocks import BLOCKS, block_name, files_of, place_of, together
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
+from selfreward_ray.store.manifest import read_manifest
 
 R = TypeVar("R")
+T = TypeVar("T")
 
-_ROWS_PER_GROUP = 256
+ROWS_PER_GROUP = 256
 """What a reader of a few rows of a large file reads at the most."""
+_ROWS_AT_A_TIME = 1024
+_SMALL_BYTES = 2**19
+"""Files up to this size are read by one request, which is faster than one for the footer and one for the rows."""
 
 _DAMAGE = ("thrift", "end of stream", "orrupt", "ecompress", "Parquet")
 """In the messages of Arrow's OSErrors where a file's bytes are wrong. Others are the storage's, and may pass."""
@@ -35,6 +40,8 @@ def whole_file(path: str) -> Iterator[None]:
         if isinstance(error, OSError) and (error.errno or not any(word in str(error) for word in _DAMAGE)):
             raise
         fault = " ".join(str(error).split())
+        if path.split("/")[-3:-2] == [BLOCKS]:
+            raise UserError(f"{path} is damaged ({fault}); remove it, and its rows are made again") from None
         raise UserError(
             f"{path} is damaged ({fault}); put back a copy of the file, or remove {step_of(path)} and make that step "
             "again"
@@ -46,17 +53,45 @@ def step_of(path: str) -> str:
     return path.rsplit("/", 2)[0]
 
 
+@contextmanager
+def open_file(filesystem: fs.FileSystem, path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file to read, by few requests: a small one is read at once, and neighbouring columns are read together.
+
+    Raises `UserError` for a damaged file, also where the block reads on.
+    """
+    with filesystem.open_input_file(path) as file, whole_file(path):
+        source = pa.BufferReader(file.read()) if file.size() <= _SMALL_BYTES else file
+        yield pq.ParquetFile(source, pre_buffer=True)
+
+
+def read_file(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a file of a table. Raises `UserError` for a damaged file."""
+    with open_file(filesystem, path) as file:
+        return as_stored(file.read(columns=columns, use_threads=False))
+
+
+def side_by_side(look: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
+    """`look` of each path, in order; a few files are in memory together."""
+    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+        for start in range(0, len(paths), FILES_AT_A_TIME):
+            yield from pool.map(look, paths[start : start + FILES_AT_A_TIME])
+
+
+def paths_of(table: Folder) -> list[str]:
+    """The paths of the files of a table that count."""
+    return [info.path for info in files_of(table)]
+
+
 def read_files(table: Folder, record: type[R], skip: Container[str] = ()) -> Iterator[tuple[str, list[R]]]:
-    """Each file of a table of `record`, by its path, with its rows: one file in memory at a time.
+    """The rows of a table of `record`, some of a file at a time, with its path.
 
     Raises `UserError` if a row is no `record` of this version, and for a damaged file.
     """
     filesystem, _ = table.filesystem()
-    for path in table.files(".parquet"):
+    for path in paths_of(table):
         if path not in skip:
-            with whole_file(path):
-                found = pq.read_table(path, filesystem=filesystem)
-            yield path, from_table(found, record, path)
+            for rows in _batches(filesystem, path, _ROWS_AT_A_TIME, None):
+                yield path, from_table(pa.Table.from_batches([rows]), record, path)
 
 
 def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
@@ -64,18 +99,31 @@ def read_rows(folder: Folder, record: type[R], table: str = "rows") -> list[R]:
     return [row for _, rows in read_files(folder / table, record) for row in rows]
 
 
-def count_rows(table: Folder) -> int:
-    """Rows of a table, from its files' footers alone."""
-    return sum(rows for _, rows in file_rows(table))
+def recorded_rows(table: Folder) -> int:
+    """Rows of a table of a step: by its manifest if it is complete, else as `count_rows` counts them."""
+    place, name = place_of(table)
+    manifest = read_manifest(place)
+    counts = {"dropped": sum(manifest.dropped.values()), **manifest.rows} if manifest else {}
+    return counts[name] if name in counts else count_rows(table)
 
 
-def file_rows(table: Folder) -> list[tuple[str, int]]:
-    """The files of a table, by their paths, and how many rows each has, from their footers alone.
+def holds_rows(table: Folder) -> bool:
+    """Whether a table has a row; only files until one with rows are opened."""
+    return any(count_rows(table, [path]) for path in paths_of(table))
+
+
+def count_rows(table: Folder, paths: Sequence[str] | None = None) -> int:
+    """Rows of a table, or of its files `paths`, from their footers alone."""
+    return sum(rows for _, rows in file_rows(table, paths))
+
+
+def file_rows(table: Folder, paths: Sequence[str] | None = None) -> list[tuple[str, int]]:
+    """The files of a table, or those of `paths`, and how many rows each has, from their footers alone.
 
     Raises `UserError` for a file whose footer is damaged.
     """
     filesystem, _ = table.filesystem()
-    paths = table.files(".parquet")
+    paths = paths_of(table) if paths is None else paths
 
     def count(path: str) -> int:
         with whole_file(path):
@@ -85,7 +133,9 @@ def file_rows(table: Folder) -> list[tuple[str, int]]:
         return list(zip(paths, pool.map(count, paths), strict=True))
 
 
-def read_blocks(table: Folder, paths: list[str], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def read_blocks(
+    table: Folder, paths: Sequence[str], rows: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
     """The rows of the files `paths` of a table in blocks of `rows` to twice as many. The last block, and the last one
     before a file with other columns, may be smaller. Raises `UserError` for a damaged file."""
     filesystem, _ = table.filesystem()
@@ -103,52 +153,44 @@ def read_blocks(table: Folder, paths: list[str], rows: int, columns: list[str] |
         yield pa.Table.from_batches(waiting)
 
 
-def _batches(filesystem: fs.FileSystem, path: str, rows: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    with filesystem.open_input_file(path) as file:
-        with whole_file(path):
-            batches = pq.ParquetFile(file).iter_batches(rows, columns=columns, use_threads=False)
-        while True:
-            with whole_file(path):
-                batch = next(batches, None)
-            if batch is None:
-                return
+def _batches(
+    filesystem: fs.FileSystem, path: str, rows: int, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    with open_file(filesystem, path) as file:
+        for batch in file.iter_batches(rows, columns=columns, use_threads=False):
             yield as_stored(batch)
 
 
 def read_columns(table: Folder, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Some columns of all rows of a table, as plain dicts, in the order of the files' names.
 
-    A few files are read side by side and are in memory together. ``a.b`` names a field of a struct. Raises `UserError`
-    for a damaged file.
+    Small files are read side by side and are in memory together, large ones a part at a time. ``a.b`` names a field of
+    a struct. Raises `UserError` for a damaged file.
     """
     filesystem, _ = table.filesystem()
-    paths = table.files(".parquet")
-
-    def read(path: str) -> pa.Table:
-        with filesystem.open_input_file(path) as file, whole_file(path):
-            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
-
-    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        for start in range(0, len(paths), FILES_AT_A_TIME):
-            for rows in pool.map(read, paths[start : start + FILES_AT_A_TIME]):
-                yield from as_stored(rows).to_pylist()
+    for some in together(files_of(table)):
+        if len(some) == 1:
+            for batch in _batches(filesystem, some[0].path, _ROWS_AT_A_TIME, columns):
+                yield from batch.to_pylist()
+        else:
+            for rows in side_by_side(lambda path: read_file(filesystem, path, columns), [info.path for info in some]):
+                yield from rows.to_pylist()
 
 
-def count_reasons(table: Folder) -> Counter[str]:
-    """The rows of a table of `Dropped` by reason, one file in memory at a time."""
+def count_reasons(table: Folder, paths: Sequence[str] | None = None) -> Counter[str]:
+    """The rows of a table of `Dropped`, or of its files `paths`, by reason."""
     filesystem, _ = table.filesystem()
     counts: Counter[str] = Counter()
-    for path in table.files(".parquet"):
-        with whole_file(path):
-            reasons = as_stored(pq.read_table(path, columns=["reason"], filesystem=filesystem))["reason"]
-        counts.update({row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()})
+    paths = paths_of(table) if paths is None else paths
+    for rows in side_by_side(lambda path: read_file(filesystem, path, ["reason"]), paths):
+        counts.update({row["values"]: row["counts"] for row in rows["reason"].value_counts().to_pylist()})
     return counts
 
 
 def write_part(folder: Folder, table: str, records: list[R], record: type[R], part: str) -> None:
     """Write one Parquet file of a table. The same `part` overwrites: a retried block is never there twice."""
     buffer = io.BytesIO()
-    pq.write_table(to_table(records, record), buffer, row_group_size=_ROWS_PER_GROUP)
+    pq.write_table(to_table(records, record), buffer, row_group_size=ROWS_PER_GROUP)
     (folder / table).write_bytes(f"{part}.parquet", buffer.getvalue())
 
 
@@ -160,11 +202,12 @@ def write_block(
     dropped: list[Dropped],
     flagged: Sequence[Dropped] = (),
 ) -> None:
-    """Write what became of the rows `ids`. A block that is retried overwrites its first attempt.
+    """Write what became of the rows `ids`, as a block of an unfinished step. A block that is retried overwrites its
+    first attempt.
 
     `flagged` names parts of rows that were kept or dropped.
     """
-    part = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    name = block_name(ids)
     tables: dict[str, tuple[list[Any], type[Any]]] = {
         "rows": (kept, record),
         "dropped": (dropped, Dropped),
@@ -172,24 +215,18 @@ def write_block(
     }
     for table, (records, kind) in tables.items():
         # A table without rows is written too where an earlier attempt left some.
-        if records or (folder / table).is_file(f"{part}.parquet"):
-            write_part(folder, table, records, kind, part)
+        if records or (folder / BLOCKS / table).is_file(f"{name}.parquet"):
+            write_part(folder / BLOCKS, table, records, kind, name)
 
 
 def finished_ids(folder: Folder) -> set[str]:
     """Ids of rows that an interrupted attempt already finished or dropped."""
     filesystem, _ = folder.filesystem()
-    paths = [*(folder / "rows").files(".parquet"), *(folder / "dropped").files(".parquet")]
-
-    def ids(path: str) -> list[str]:
-        with whole_file(path):
-            return ids_of(path, filesystem)
-
-    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        return {i for found in pool.map(ids, paths) for i in found}
+    paths = [*paths_of(folder / "rows"), *paths_of(folder / "dropped")]
+    return {i for found in side_by_side(lambda path: ids_of(path, filesystem), paths) for i in found}
 
 
 def ids_of(path: str, filesystem: fs.FileSystem) -> list[str]:
-    """The ids of a file of a table. Raises Arrow's errors."""
-    found: list[str] = as_stored(pq.read_table(path, columns=["id"], filesystem=filesystem))["id"].to_pylist()
+    """The ids of a file of a table. Raises `UserError` for a damaged file."""
+    found: list[str] = read_file(filesystem, path, ["id"])["id"].to_pylist()
     return found

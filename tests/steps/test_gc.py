@@ -207,6 +207,18 @@ def test_answers_of_an_endpoint_are_kept_until_their_step_is_finished(run: RunLa
     assert (run.scored(2) / "answers").files()
 
 
+def test_blocks_are_kept_until_their_step_is_finished(run: RunLayout):
+    places = [run.judged(2), run.prompts(2) / "proposals", run.scored(2)]
+    for folder in places:
+        (folder / "blocks" / "rows").write_bytes("a.parquet", b"a block")
+    run.scored(2).remove("manifest.json")
+    said = "blocks of a finished step, whose rows are in its tables (1 file)"
+    lines = collected(run)
+    for name in ("M2/judged", "M2/prompts/proposals"):
+        assert f"  7 bytes  RUN/{name}/blocks: {said}" in lines
+    assert ["blocks" in folder.folders() for folder in places] == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("options", "answer", "deleted"),
     [([], "y\n", True), ([], "n\n", False), ([], "", False), (["--yes"], "", True)],

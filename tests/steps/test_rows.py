@@ -13,8 +13,10 @@ from selfreward_ray.cli import app
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Candidate, JudgedPrompt, Prompt, Verdict
 from selfreward_ray.steps.rows import print_rows
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.run import RunLayout
-from selfreward_ray.store.tables import write_part
+from selfreward_ray.store.step import Step
+from selfreward_ray.store.tables import read_rows, write_block, write_part
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,16 @@ def test_an_unfinished_step_shows_the_rows_that_it_has(tmp_path: Path):
     (layout.pairs(2) / "rows").delete()
     with pytest.raises(UserError, match="is not finished and has as yet no rows; its tables are: .*/pairs/dropped"):
         shown(layout.pairs(2).uri)
+
+
+def test_a_step_at_work_shows_the_rows_of_its_blocks(tmp_path: Path):
+    step = Step("judge", str(tmp_path / "out"), {}, {})
+    step.is_done()
+    for prompt in read_rows(Folder(judged(tmp_path)), JudgedPrompt):
+        write_block(step.folder, [prompt.id], [prompt], JudgedPrompt, [])
+    for source in (step.folder.uri, f"{step.folder.uri}/rows"):
+        assert ids(shown(source)) == ["a", "b", "c"]
+        assert shown(source, "id=b")[-1] == "1 of 3 rows"
 
 
 @pytest.mark.parametrize("source", ["nowhere", "M2", "recipe.yaml", "M2/pairs/rows/nothing"])

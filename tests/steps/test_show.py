@@ -19,6 +19,7 @@ from selfreward_ray.records import (
     JudgedPrompt,
     Pair,
     Positive,
+    Prompt,
     RankedReply,
     RankedSet,
     SftExample,
@@ -65,7 +66,8 @@ def test_a_pair_is_followed_from_its_prompt_to_the_model_that_was_trained_on_it(
     assert f"    {pair.chosen.text}" in lines
     assert f"    {pair.rejected.text}" in lines
     assert f"  prompt {int(prompt[-3:]) + 1} of prompts.source = model" in lines
-    assert f"  {pair.prompt}" in lines
+    (asked,) = (row for row in read_rows(run.prompts(2), Prompt) if row.id == prompt)
+    assert f"  {asked.text}" in lines
     (judged,) = (row for row in read_rows(run.judged(2), JudgedPrompt) if row.id == prompt)
     assert "replies by M1, RUN/M1/model" in lines
     for reply in judged.candidates:

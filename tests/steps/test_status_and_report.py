@@ -119,6 +119,16 @@ def test_status_of_a_run_at_work_says_by_whom_since_when_and_where(run: RunLayou
     assert not any(line.startswith(CONTINUES) for line in lines)
 
 
+def test_the_place_of_a_step_is_what_it_last_wrote_and_no_block_is_opened(run: RunLayout):
+    run.judged(2).remove("manifest.json")
+    (run.judged(2) / "blocks" / "rows").write_bytes("a.parquet", b"no table")
+    run.judged(2).write_json("so-far.json", {"done": 7})
+    (run.prompts(2) / "rows").delete()  # its manifest counts them
+    (step,) = (step for step in plan(run.recipe(), run) if step.label == "M2 · respond and judge")
+    assert progress_of(step, run) == ", row 7 of 1"
+    assert "→ M2 respond        begun, 7 rows so far" in status(run)
+
+
 def test_the_place_of_each_kind_of_step(run: RunLayout):
     steps = {step.label: step for step in plan(run.recipe(), run)}
     training = steps["M2 · DPO"]

@@ -165,7 +165,7 @@ def test_a_retried_block_overwrites_what_its_first_attempt_flagged(tmp_path: Pat
     flagged = [Dropped("p0/r0", "pair", "empty"), Dropped("p1/r3", "pair", "empty")]
     write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], flagged)
     write_block(folder, ["p2"], PROMPTS, Prompt, [])
-    assert (read_rows(folder, Dropped, "flagged"), folder.folders()) == (flagged, ["flagged", "rows"])
+    assert (read_rows(folder, Dropped, "flagged"), folder.folders()) == (flagged, ["blocks"])
     write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [], flagged[:1])
     assert read_rows(folder, Dropped, "flagged") == flagged[:1]
     write_block(folder, ["p0", "p1"], PROMPTS, Prompt, [])
