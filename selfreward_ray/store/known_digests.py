@@ -25,8 +25,7 @@ kept only of a file that was not changed for so long before it was read."""
 def known_digests(place: str, files: Sequence[fs.FileInfo], read: Callable[[fs.FileInfo], str]) -> list[str]:
     """The digest of each of the `files` of the input at `place`, by `read` if it is not known. Without a cache that can
     be written to, all are read."""
-    cache = Path(os.environ.get("SELFREWARD_CACHE", "~/.cache/selfreward-ray")).expanduser() / "digests"
-    kept = cache / f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.json"
+    kept = _cache() / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.json"
     keys = {f"{info.path} {info.size} {info.mtime_ns}": info for info in files}
     known = {key: digest for key, digest in _read(kept).items() if key in keys}
     unknown = {key: info for key, info in keys.items() if key not in known}
@@ -38,6 +37,13 @@ def known_digests(place: str, files: Sequence[fs.FileInfo], read: Callable[[fs.F
         with suppress(OSError):
             _write(kept, known | lasting)
     return [(known | found)[key] for key in keys]
+
+
+def _cache() -> Path:
+    try:
+        return Path(os.environ.get("SELFREWARD_CACHE") or "~/.cache/selfreward-ray").expanduser()
+    except RuntimeError:  # the user has no home
+        return Path(os.devnull)
 
 
 def _read(path: Path) -> dict[str, str]:
