@@ -7,6 +7,7 @@ from pathlib import Path
 
 # The clusters of this process and of those that it starts are found by them alone: other tests may run beside it.
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-")  # short: sockets in it have long names
+os.environ["SELFREWARD_CACHE"] = tempfile.mkdtemp(prefix="selfreward-cache-")
 # Read when Ray is imported: a test that forgets to begin a cluster fails, and does not leave one to those after it. The
 # processes that tests start connect as a user's do.
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
@@ -24,7 +25,8 @@ settings.load_profile("suite")
 
 
 def pytest_unconfigure() -> None:
-    shutil.rmtree(os.environ["RAY_TMPDIR"], ignore_errors=True)
+    for name in ("RAY_TMPDIR", "SELFREWARD_CACHE"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

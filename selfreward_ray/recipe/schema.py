@@ -21,8 +21,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from selfreward_ray.credentials import secrets_in
 from selfreward_ray.recipe.alarms import Alarms
 from selfreward_ray.recipe.endpoint import Endpoint
+from selfreward_ray.recipe.engine import check_engine, sampling_settings
 from selfreward_ray.recipe.pairs import Pairs
-from selfreward_ray.recipe.section import Section
+from selfreward_ray.recipe.section import Section, used
 from selfreward_ray.recipe.seed_data import RowReading, SeedData
 from selfreward_ray.recipe.training import Dpo, Sft, Training
 
@@ -229,10 +230,21 @@ class Inference(Section):
     """A step fails if its pool makes no progress for this many seconds. Must be longer than the start of an engine and
     than the work on one block. A model that is still being fetched counts as progress."""
     engine: dict[str, Any] = Field({})
-    """Further arguments of the vLLM engine, passed on unchanged, for example ``{max_model_len: 4096}``."""
+    """Further arguments of the vLLM engine, passed on unchanged, for example ``{max_model_len: 4096}``. One that the
+    program or another field decides is refused. Those that may change what is sampled, such as ``dtype``,
+    ``quantization`` and ``max_model_len``, are a part of what identifies a step, and cannot change in a run; those that
+    decide memory, placement and speed alone can."""
     env: dict[str, str] = Field({})
     """Environment variables of the replicas' processes. Secrets are refused, as everywhere in a recipe, because it is
     written to the run's folder."""
+
+    def sampling(self) -> dict[str, Any]:
+        """What a step that asks an engine uses of this section, for its fingerprint."""
+        return {"inference": used(self.with_engine(sampling_settings(self.engine)), include={"engine"})}
+
+    def with_engine(self, engine: dict[str, Any]) -> "Inference":
+        """The section with other arguments of the engine."""
+        return self.model_copy(update={"engine": engine})
 
     @model_validator(mode="after")
     def _ordered(self) -> "Inference":
@@ -247,17 +259,7 @@ class Inference(Section):
     @field_validator("engine")
     @classmethod
     def _of_the_engine_alone(cls, engine: dict[str, Any]) -> dict[str, Any]:
-        decided = [name for name in ("model", "tokenizer") if name in engine]
-        if decided:
-            raise ValueError(
-                f"{decided[0]} is that of the model which a step asks; leave it out, and set the field model"
-            )
-        longest = engine.get("max_model_len")
-        if longest is not None and (type(longest) is not int or (longest < 1 and longest != -1)):
-            raise ValueError(
-                "max_model_len must be a whole number of tokens above 0, or -1 for what the GPU's memory holds, and "
-                f"is {longest!r}"
-            )
+        check_engine(engine)
         return engine
 
 

@@ -1,5 +1,6 @@
 """What all sections of the recipe have in common."""
 
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -20,6 +21,27 @@ class Section(BaseModel):
         if isinstance(value, bool) and bool not in taken and taken & {int, float}:
             raise PydanticCustomError("float_type" if float in taken else "int_type", "not a number")
         return value
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a step uses of a section of the recipe, or of another model with defaults."""
+
+    values: Any
+    """By the fields' names; of a single field its value."""
+    differing: Any
+    """The values that are not the defaults; ``{}`` if all are."""
+
+
+def used(section: BaseModel, **which: Any) -> Used:
+    """All fields of `section`, or those that pydantic's ``include`` and ``exclude`` name in `which`."""
+    return Used(section.model_dump(**which), section.model_dump(**which, exclude_defaults=True))
+
+
+def used_fields(section: BaseModel, **which: Any) -> dict[str, Used]:
+    """As `used`, each field on its own."""
+    whole = used(section, **which)
+    return {name: Used(value, whole.differing.get(name, {})) for name, value in whole.values.items()}
 
 
 def _parts(annotation: Any) -> set[Any]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from selfreward_ray.recipe.deepspeed import checked
-from selfreward_ray.recipe.section import Section
+from selfreward_ray.recipe.section import Section, Used, used_fields
 
 MODEL_FIELDS = {"dtype", "dropout", "lora", "router_loss", "thoughts", "select", "select_every"}
 """Fields of `training` that change the trained model. The others only decide where and how fast it is trained."""
@@ -170,9 +170,9 @@ class Training(Section):
             raise ValueError("liger_kernels needs gpus_per_worker: Liger's kernels run on GPUs alone")
         return self
 
-    def model_settings(self) -> dict[str, Any]:
-        """The values of `MODEL_FIELDS` for a step's fingerprint, without the choice among snapshots, which is the
+    def model_settings(self) -> dict[str, Used]:
+        """The fields of `MODEL_FIELDS` for a step's fingerprint, without the choice among snapshots, which is the
         step's own (and which a step of ``select: last`` does not have), and without a router loss that is the
         model's own, so that trainings from before there was the field are still the same."""
         unnamed = {"router_loss"} if self.router_loss is None else set()
-        return self.model_dump(include=MODEL_FIELDS - {"select", "select_every"} - unnamed)
+        return used_fields(self, include=MODEL_FIELDS - {"select", "select_every"} - unnamed)

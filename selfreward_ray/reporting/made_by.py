@@ -17,8 +17,13 @@ def recipe_of(manifest: Manifest) -> str:
     part = manifest.made_from.get("recipe")
     if part is None:
         return "not recorded by the version that made it"
-    defaults = _defaults()
-    values = {name: value for name, value in flatten(part).items() if name == "seed" or defaults.get(name) != value}
+    # Earlier versions recorded all values in one.
+    defaults = {} if "defaults" in manifest.made_from else _defaults()
+    values = {
+        name: value
+        for name, value in flatten(part).items()
+        if name == "seed" or name not in defaults or defaults[name] != value
+    }
     shown = [f"{name}={shortened(' '.join(str(value).split()), _SHOWN)}" for name, value in values.items()]
     return f"{', '.join(shown)}; all else are defaults"
 

@@ -8,10 +8,11 @@ from selfreward_ray.extensions import given_sets, is_source
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_set
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet
 from selfreward_ray.reporting.progress import warn
 from selfreward_ray.seed.readers import Reading, read_seed
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asked_part, judging
 from selfreward_ray.steps.evaluate import agreement_verdicts
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
@@ -30,7 +31,7 @@ def agreement(recipe: Recipe, *, model: str, data: str, out: str, label: str = "
     samples = agreement_verdicts(recipe)
     recipe = recipe.model_copy(update={"seed_data": recipe.seed_data.model_copy(update={"source": data})})
     installed = is_source(data)
-    part |= {"seed_data": recipe.seed_data.model_dump(), "samples": samples}
+    part |= {"seed_data": used(recipe.seed_data), "samples": samples, **asked_part(recipe, model)}
     step = Step("agreement", out, part, {"model": model} | ({} if installed else {"data": data}))
     program = partial(judge_set, samples=samples, judge=recipe.judge, rubric=rubric)
     row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has at least two replies

@@ -7,7 +7,9 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import answer_question
 from selfreward_ray.prompts.given import prompt_reading, read_questions
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import AnsweredQuestion, Question
+from selfreward_ray.steps.asked_model import asked_part
 from selfreward_ray.steps.given import reading_part, write_offered
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.folder import Folder
@@ -30,10 +32,11 @@ def answer(recipe: Recipe, *, model: str, questions: str, out: str, label: str =
     respond = recipe.respond
     sampling = respond.sampling
     part = {
-        "sampling": sampling.model_dump(),
+        "sampling": used(sampling),
         "thinking": respond.thinking,
         "seed": recipe.seed,
         **reading_part(recipe, questions),
+        **asked_part(recipe, model),
     }
     step = Step("answer", out, part, {"model": model, "questions": questions})
     program = partial(answer_question, sampling=sampling, thinking=respond.thinking)

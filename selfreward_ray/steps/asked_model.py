@@ -9,6 +9,7 @@ from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.template import ChatTemplate
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 
 JUDGING_STEPS = frozenset(("verdicts", "judge", "compare", "agreement"))
 """Steps in which the model only judges; an endpoint can be used instead of a model."""
@@ -33,8 +34,14 @@ def judging(recipe: Recipe, *, pairwise: bool = False) -> tuple[Rubric, dict[str
     rubric = load_pairwise(judge.pairwise_rubric) if pairwise else load_rubric(judge.rubric)
     if judge.constrained:
         rubric.constrained_pattern(0)
-    settings = judge.model_dump(exclude={"rubric" if pairwise else "pairwise_rubric"})
-    return rubric, {"judge": settings, "rubric": rubric.model_dump(), "seed": recipe.seed}
+    settings = used(judge, exclude={"rubric" if pairwise else "pairwise_rubric"})
+    return rubric, {"judge": settings, "rubric": used(rubric), "seed": recipe.seed}
+
+
+def asked_part(recipe: Recipe, model: str) -> dict[str, Any]:
+    """The part of the recipe that says how an engine is asked, for a step's fingerprint; none if `model` is an
+    endpoint."""
+    return {} if is_endpoint(model) else recipe.inference.sampling()
 
 
 def check_endpoint(model: str, recipe: Recipe, only_judges: bool = True) -> None:

@@ -15,7 +15,7 @@ from selfreward_ray.models.pretrained import pretrained_tokenizer
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import TaskAnswer, TaskRequest
 from selfreward_ray.reporting.progress import skipped
-from selfreward_ray.steps.asked_model import check_endpoint
+from selfreward_ray.steps.asked_model import asked_part, check_endpoint
 from selfreward_ray.steps.given import write_offered
 from selfreward_ray.steps.pooled import PooledStep, run_pooled
 from selfreward_ray.store.manifest import Manifest
@@ -52,6 +52,7 @@ def benchmark(
         "few_shot": few_shot,
         "chat_template": chat_template,
         "seed": recipe.seed,
+        **asked_part(recipe, model),
     }
     step = Step("benchmark", out, part, {"model": model})
     if step.is_done():

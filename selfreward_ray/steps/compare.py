@@ -11,7 +11,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.judging.head_to_head import match_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import Comparison, Dropped, ReplyPair
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asked_part, judging
 from selfreward_ray.steps.given import reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.replies import first_replies
@@ -30,7 +30,7 @@ def compare(recipe: Recipe, *, model: str, left: str, right: str, out: str, labe
     """
     _check_place(out)
     rubric, part = judging(recipe, pairwise=True)
-    part |= reading_part(recipe, left, right)
+    part |= reading_part(recipe, left, right) | asked_part(recipe, model)
     step = Step("compare", out, part, {"model": model, "left": left, "right": right})
     program = partial(programs.compare, judge=recipe.judge, rubric=rubric)
     row_tokens = 2 * recipe.judge.verdicts * recipe.judge.sampling.max_tokens

@@ -5,6 +5,7 @@ from collections import Counter
 from selfreward_ray.errors import UserError
 from selfreward_ray.judging.rubric import load_rubric
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import Dropped, JudgedSet, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -22,7 +23,7 @@ def eft(recipe: Recipe, *, seed_data: str, verdicts: str | None, out: str, label
     """
     rubric = load_rubric(recipe.judge.rubric)
     seeds = finished_step(seed_data, "seed")
-    part = {"seed_data": recipe.seed_data.model_dump(), "rubric": rubric.model_dump(), "seed": recipe.seed}
+    part = {"seed_data": used(recipe.seed_data), "rubric": used(rubric), "seed": recipe.seed}
     inputs = {"seed": seed_data} | ({} if verdicts is None else {"verdicts": verdicts})
     step = Step("eft", out, part, inputs)
     if step.is_done():

@@ -10,8 +10,9 @@ from selfreward_ray.extensions import Scorer, scorer_named
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import evaluate_set
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import EvaluatedReply, EvaluatedSet, RankedSet, ScoredReply
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asked_part, judging
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.tables import read_rows
@@ -21,8 +22,8 @@ def evaluate(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     """Answers to the held-out prompts of `seed_data` (a seed step), and agreement with the human rankings."""
     rubric, part = judging(recipe)
     scorer = None if recipe.evaluation.scorer is None else scorer_named(recipe.evaluation.scorer)
-    evaluation = recipe.evaluation.model_dump(include={"scorer", "verdicts"})
-    part |= {"respond": recipe.respond.model_dump(), "evaluation": evaluation}
+    evaluation = used(recipe.evaluation, include={"scorer", "verdicts"})
+    part |= {"respond": used(recipe.respond), "evaluation": evaluation, **asked_part(recipe, model)}
     step = Step("evaluate", out, part, {"model": model, "seed": seed_data})
     samples = agreement_verdicts(recipe)
     program = partial(evaluate_set, respond=recipe.respond, samples=samples, judge=recipe.judge, rubric=rubric)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from selfreward_ray.prompts.given import given_id, prompt_reading, read_prompts
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.recipe.seed_data import RowReading
 from selfreward_ray.records import Dropped, Prompt
 from selfreward_ray.reporting.progress import warn
@@ -37,7 +38,7 @@ def reading_part(recipe: Recipe, *sources: str) -> dict[str, Any]:
     steps."""
     if all(is_step(Folder(source)) for source in sources):
         return {}
-    return {"reading": recipe.prompts.model_dump(include={*RowReading.model_fields})}
+    return {"reading": used(recipe.prompts, include={*RowReading.model_fields})}
 
 
 def offered_prompts(step: Step, source: str, option: str, recipe: Recipe) -> Offered:

@@ -6,7 +6,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_replies
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedPrompt
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asked_part, judging
 from selfreward_ray.steps.given import reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.replies import offered_replies
@@ -20,7 +20,8 @@ def judge(recipe: Recipe, *, model: str, replies: str, out: str, label: str = "j
     or a file, folder or URI of prompts with replies, as `prompts.answered` reads them.
     """
     rubric, part = judging(recipe)
-    step = Step("judge", out, part | reading_part(recipe, replies), {"model": model, "replies": replies})
+    part |= reading_part(recipe, replies) | asked_part(recipe, model)
+    step = Step("judge", out, part, {"model": model, "replies": replies})
     program = partial(judge_replies, judge=recipe.judge, rubric=rubric)
     row_tokens = recipe.judge.verdicts * recipe.judge.sampling.max_tokens
     job = Job("judge", program, JudgedPrompt, JudgedPrompt, step.folder.uri, row_tokens)

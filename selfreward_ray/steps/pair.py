@@ -17,6 +17,7 @@ from selfreward_ray.evaluation.candidates import candidate_figures, count_candid
 from selfreward_ray.preferences import POLICIES
 from selfreward_ray.preferences.candidate_set import build_candidate_set
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import Dropped, JudgedPrompt, Pair
 from selfreward_ray.reporting.formatting import amount
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -46,7 +47,7 @@ def pair(
     the reasons, and hold the figures of all `candidates`. A flagged candidate is not a dropped row: its prompt may
     still yield a pair. `cluster` joins one, where that is not done yet.
     """
-    part = {"pairs": recipe.pairs.model_dump(), "min_valid": recipe.judge.min_valid}
+    part = {"pairs": used(recipe.pairs), "min_valid": recipe.judge.min_valid}
     source = finished_step(judged, "respond", "judge")
     step = Step("pair", out, part, {"judged": judged})
     if step.is_done():

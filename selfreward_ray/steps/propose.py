@@ -10,9 +10,10 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.extensions import given_prompts, is_source
 from selfreward_ray.prompts.given import LATER_TURN, prompt_reading, read_prompts
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import Dropped, Prompt, prompt_id
 from selfreward_ray.reporting.progress import Progress, skipped
-from selfreward_ray.steps.asked_model import proposer_of
+from selfreward_ray.steps.asked_model import asked_part, proposer_of
 from selfreward_ray.steps.proposal_rounds import Proposer, propose_by_model
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step, finished_step
@@ -36,11 +37,12 @@ def propose(
     """
     seeds = finished_step(seed_data, "seed")
     # Without the budget: what was proposed before it was spent is as good after it is raised.
-    part = {"prompts": recipe.prompts.model_dump(exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
+    part = {"prompts": used(recipe.prompts, exclude={"max_requests"}), "seed": recipe.seed, "iteration": iteration}
     source = recipe.prompts.source
     installed = is_source(source)
     inputs = {"seed": seed_data}
     if source == "model":
+        part |= asked_part(recipe, proposer_of(recipe))
         inputs |= {"source": proposer_of(recipe)} | {f"earlier {n}": uri for n, uri in enumerate(earlier)}
     elif not installed:
         inputs["source"] = source

@@ -5,8 +5,9 @@ from functools import partial
 from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import respond_and_judge
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import JudgedPrompt, Prompt
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asked_part, judging
 from selfreward_ray.steps.given import offered_prompts, reading_part
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step
@@ -18,7 +19,7 @@ def respond(recipe: Recipe, *, model: str, prompts: str, out: str, label: str = 
     `prompts` is a propose step, or a file, folder or URI of prompts in any format that `prompts.source` may have.
     """
     rubric, part = judging(recipe)
-    part |= {"respond": recipe.respond.model_dump(), **reading_part(recipe, prompts)}
+    part |= {"respond": used(recipe.respond), **reading_part(recipe, prompts), **asked_part(recipe, model)}
     step = Step("respond", out, part, {"model": model, "prompts": prompts})
     program = partial(respond_and_judge, respond=recipe.respond, judge=recipe.judge, rubric=rubric)
     row_tokens = recipe.respond.candidates * recipe.respond.sampling.max_tokens

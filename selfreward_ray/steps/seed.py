@@ -9,6 +9,7 @@ from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.template import NO_TOOLS
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -29,7 +30,7 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     """
     judged = recipe.training.select == "judged"
     sizes = recipe.seed_sizes()
-    part = {"seed_data": sizes.model_dump(exclude=None if judged else {"validation"}), "seed": recipe.seed}
+    part = {"seed_data": used(sizes, exclude=None if judged else {"validation"}), "seed": recipe.seed}
     installed = is_source(sizes.named())
     step = Step("seed", out, part, {} if installed else {"source": sizes.named()})
     if step.is_done():

@@ -19,6 +19,7 @@ from selfreward_ray.judging.rubric import is_packaged
 from selfreward_ray.prompts.given import given_id
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.records import Prompt, RankedSet
 from selfreward_ray.steps.asked_model import judging
 from selfreward_ray.steps.compare import compare
@@ -61,7 +62,7 @@ class Selection:
         return {
             "every": self.recipe.training.select_every,
             "method": "pairwise" if self._pairwise else "scores",
-            "sampling": self.recipe.respond.sampling.model_dump(),
+            "sampling": used(self.recipe.respond.sampling),
             "verdicts": verdicts,
         }
 

@@ -13,6 +13,7 @@ from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.local import portable, without_weights
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.recipe.section import used
 from selfreward_ray.recipe.training import PASS_FIELDS, Optimization
 from selfreward_ray.records import Dropped, Pair, PairTokens, Positive, SftExample, SftTokens
 from selfreward_ray.reporting.formatting import thoughts_left_out
@@ -160,12 +161,12 @@ def _train(
     trainer: Trainer,
     selection: Selection | None = None,
 ) -> Manifest:
-    part = {name: optimization.model_dump(exclude=PASS_FIELDS), "seed": recipe.seed}
+    part: dict[str, Any] = {name: used(optimization, exclude=PASS_FIELDS), "seed": recipe.seed}
     part["thinking"] = [recipe.respond.thinking, recipe.judge.thinking]
     part |= recipe.training.model_settings()
     inputs = {name: uri for name, (uri, _) in sources.items()}
     if selection is not None:
-        part["select"] = selection.part()
+        part |= {"select": selection.part(), **recipe.inference.sampling()}
         inputs |= selection.inputs()
     model = portable(model)
     tables = {name: (finished_step(uri, name) / "rows", record) for name, (uri, record) in sources.items()}

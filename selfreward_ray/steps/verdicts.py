@@ -6,7 +6,7 @@ from selfreward_ray.inference.block import Job
 from selfreward_ray.inference.programs import judge_set
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.records import JudgedSet, RankedSet
-from selfreward_ray.steps.asked_model import judging
+from selfreward_ray.steps.asked_model import asked_part, judging
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.store.step import Step, finished_step
 
@@ -15,7 +15,9 @@ def verdicts(recipe: Recipe, *, model: str, seed_data: str, out: str, label: str
     """`JudgedSet` rows of the `eft` table of `seed_data` (a seed step), judged by `model` (paper, section 3.1.1)."""
     rubric, part = judging(recipe)
     samples = recipe.seed_data.verdict_samples
-    step = Step("verdicts", out, part | {"samples": samples}, {"model": model, "seed": seed_data})
+    step = Step(
+        "verdicts", out, part | {"samples": samples} | asked_part(recipe, model), {"model": model, "seed": seed_data}
+    )
     program = partial(judge_set, samples=samples, judge=recipe.judge, rubric=rubric)
     row_tokens = 2 * samples * recipe.judge.sampling.max_tokens  # a set has at least two replies
     job = Job("verdicts", program, RankedSet, JudgedSet, step.folder.uri, row_tokens)

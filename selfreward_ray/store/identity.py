@@ -1,17 +1,18 @@
 """What identifies the input of a step: a manifest, or what its files hold, told from a part that is cheap to read.
 
 The fingerprint of a step has the content of its inputs in it, and a model of 70B parameters has 138 GB. A hash of all
-bytes would take the driver an hour a command from an object store. Times of modification change when a folder is moved,
-ETags depend on how a file was uploaded, and a cache of hashes still reads everything once. So weights are sampled: the
-same bytes give the same digest wherever they are, and an update by an optimizer, which changes most of the elements of
-what it trains, cannot be missed. An edit by hand of less than a percent of one large tensor can be.
+bytes would take the driver an hour from an object store. Times of modification change when a folder is moved, and ETags
+depend on how a file was uploaded. So weights are sampled: the same bytes give the same digest wherever they are, and an
+update by an optimizer, which changes most of the elements of what it trains, cannot be missed. An edit by hand of less
+than a percent of one large tensor can be. Digests are kept, so that only the first command reads the files.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
@@ -19,8 +20,9 @@ from pyarrow import fs
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.store.data_folder import CARD, card_above
-from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
-from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.folder import Folder, same_place
+from selfreward_ray.store.known_digests import known_digests
+from selfreward_ray.store.manifest import MANIFEST, read_manifest
 from selfreward_ray.store.row_formats import has_rows
 
 WHOLE_BYTES = 64 * 2**20
@@ -34,39 +36,78 @@ ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
 
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""Names of models and data sets on the hub."""
+_COMMIT = re.compile("@[0-9a-f]{40}$")
+
+
 def input_fingerprint(uri: str) -> str:
     """What identifies an input: the content of a step's tables, by its manifest, else that of a model folder or a file,
     else its name.
 
-    An endpoint is identified by its base URL and its model's name; it is not asked.
-    Of large weight files a few MB are read, see `content_digest`.
+    An endpoint is identified by its base URL and its model's name; it is not asked. A model of the hub has the commit
+    that this node's cache has of it behind its name and an @, if it has one; so has an adapter whose base is one.
+    Of large weight files a few MB are read, see `content_digest`, and nothing of what was read before, see
+    `known_digests`.
     """
     if is_endpoint(uri):
         return str(address_of(uri))
     folder = Folder(uri)
-    manifest = read_manifest(folder)
-    if manifest is not None:
+    infos = {info.base_name: info for info in folder.infos()}
+    if MANIFEST in infos and (manifest := read_manifest(folder)) is not None:
         return manifest.identity
+    digest = hashlib.sha256()
+    base = ""
+    if infos.keys() & {_MODEL_CONFIG, ADAPTER_CONFIG}:
+        read = [info for info in infos.values() if info.path.endswith(_HASHED_SUFFIXES)]
+        if ADAPTER_CONFIG in infos:
+            base = input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path")))
+            digest.update(without_commit(base).encode())
+    else:
+        read = _rows(folder, digest)
+    if not read:
+        return f"{uri}{_commit(uri)}"
+    filesystem, path = folder.filesystem()
+    contents = known_digests(
+        f"{same_place(uri)} {WHOLE_BYTES} {SAMPLE_BYTES}", read, partial(content_digest, filesystem)
+    )
+    for info, content in zip(read, contents, strict=True):
+        digest.update(f"{info.path.removeprefix(path)} {content}\n".encode())
+    return digest.hexdigest() + base.removeprefix(without_commit(base))
+
+
+def without_commit(identity: str) -> str:
+    """What identifies an input, without a commit of the hub."""
+    return _COMMIT.sub("", identity)
+
+
+def same_identity(one: str, other: str) -> bool:
+    """Whether two identities may be of the same input: a commit that one of them does not know is not compared."""
+    return one == other or one == without_commit(other) or other == without_commit(one)
+
+
+def _commit(name: str) -> str:
+    """The commit that this node's cache has of a model of the hub, behind an @; empty if it has none. The hub is not
+    asked: its client notes the commit when it opens the model, and keeps it while it is offline."""
+    if not HUB_NAME.fullmatch(name):
+        return ""
+    from huggingface_hub import constants
+
+    noted = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "refs", "main")
+    commit = f"@{noted.read_text().strip()}" if noted.is_file() else ""
+    return commit if _COMMIT.fullmatch(commit) else ""
+
+
+def _rows(folder: Folder, digest: Any) -> list[fs.FileInfo]:
+    """A file, or the files of a folder that are read, or say what is read; `digest` takes a folder's card."""
     filesystem, path = folder.filesystem()
     info = filesystem.get_file_info(path)
-    infos = [info] if info.type == fs.FileType.File else _infos(folder)
-    digest = hashlib.sha256()
-    if info.type == fs.FileType.Directory and not folder.is_file(_MODEL_CONFIG):
-        digest.update(card_above(folder, [name for name in folder.infos_below() if has_rows(name)])[0])
-    if folder.is_file(ADAPTER_CONFIG):
-        digest.update(input_fingerprint(str(folder.read_json(ADAPTER_CONFIG).get("base_model_name_or_path"))).encode())
-    with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-        for info, content in zip(infos, pool.map(partial(content_digest, filesystem), infos), strict=True):
-            digest.update(f"{info.path.removeprefix(path)} {content}\n".encode())
-    return digest.hexdigest() if infos else uri
-
-
-def _infos(folder: Folder) -> list[fs.FileInfo]:
-    """The files of a model folder that determine it; of a folder of rows all that are read, or say what is read."""
-    infos = folder.infos()
-    if {info.base_name for info in infos} & {_MODEL_CONFIG, ADAPTER_CONFIG}:
-        return [info for info in infos if info.path.endswith(_HASHED_SUFFIXES)]
-    return [info for name, info in folder.infos_below().items() if has_rows(name) or name.endswith(CARD)]
+    if info.type == fs.FileType.File:
+        return [info]
+    below = folder.infos_below()
+    if info.type == fs.FileType.Directory:
+        digest.update(card_above(folder, [name for name in below if has_rows(name)])[0])
+    return [info for name, info in below.items() if has_rows(name) or name.endswith(CARD)]
 
 
 def content_digest(filesystem: fs.FileSystem, info: fs.FileInfo) -> str:

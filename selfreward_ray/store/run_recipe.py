@@ -1,11 +1,12 @@
 """The recipe that a run's folder is bound to: a run that goes on with another one is refused."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.engine import sampling_settings
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.text import differing_fields, dump_recipe, overridden
 from selfreward_ray.recipe.training import MODEL_FIELDS, PASS_FIELDS
@@ -19,6 +20,13 @@ S = TypeVar("S", bound=BaseModel)
 def _with_fields(section: S, fields: Iterable[str], other: S) -> S:
     """`section` of a recipe with `fields` as `other` has them."""
     return section.model_copy(update={field: getattr(other, field) for field in fields})
+
+
+def _engine(before: Recipe, recipe: Recipe) -> dict[str, Any]:
+    """The engine's settings of `recipe`, but as `before` those that may change what is sampled."""
+    given = recipe.inference.engine
+    free = given.keys() - sampling_settings(given).keys()
+    return sampling_settings(before.inference.engine) | {name: given[name] for name in given if name in free}
 
 
 def claim_run(run: Folder, recipe: Recipe) -> None:
@@ -46,10 +54,11 @@ def claimable(run: Folder, recipe: Recipe) -> Recipe:
     """The recipe of the run if it goes on, or begins, with `recipe`.
 
     More iterations may be asked for later (fewer leave those that are there), and a spent budget of proposals may be
-    raised. Another cluster may go on with the run, so `inference`, all of `training` but what the models depend on, and
-    how much a forward pass holds may change. So may `endpoint`, `tracking` and `alarms`, `judge.pairwise_rubric` and
-    `training.select_every` where no step of the loop reads them, and all fields while the seed step, the first, is not
-    finished. Any other difference raises `UserError` naming the fields. So does a run of an earlier version.
+    raised. Another cluster may go on with the run, so all of `inference` but the engine's settings that may change what
+    is sampled, all of `training` but what the models depend on, and how much a forward pass holds may change. So may
+    `endpoint`, `tracking` and `alarms`, `judge.pairwise_rubric` and `training.select_every` where no step of the loop
+    reads them, and all fields while the seed step, the first, is not finished. Any other difference raises `UserError`
+    naming the fields. So does a run of an earlier version.
     """
     # A run whose first step is not finished has nothing that another recipe could contradict.
     if run.is_file("recipe.yaml") and read_manifest(RunLayout(run.uri).seed()) is not None:
@@ -58,7 +67,7 @@ def claimable(run: Folder, recipe: Recipe) -> Recipe:
         unread = [] if recipe.evaluation.head_to_head == "pairwise" else ["pairwise_rubric"]
         free = {
             "iterations": recipe.iterations,
-            "inference": recipe.inference,
+            "inference": recipe.inference.with_engine(_engine(before, recipe)),
             "tracking": recipe.tracking,
             "endpoint": recipe.endpoint,
             "alarms": recipe.alarms,

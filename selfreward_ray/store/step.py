@@ -1,29 +1,29 @@
 """A step's folder: its rows, what it dropped and why, and the manifest that says it is complete.
 
-The manifest holds a fingerprint of the step's part of the recipe and of its inputs, so that a finished step is never
-mistaken for another one of the same name.
+The manifest records what the step was made from, its part of the recipe and what identifies its inputs, so that a
+finished step is never mistaken for another one of the same name; `made_from` has the rule. ``started.json`` records it
+of an unfinished one.
 """
 
 import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import Any, TypeVar
 
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
-from selfreward_ray.recipe.text import changed_values
 from selfreward_ray.store.blocks import BLOCKS, PROPOSALS, written
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, absolute
-from selfreward_ray.store.identity import content_digest, input_fingerprint
+from selfreward_ray.store.identity import content_digest, input_fingerprint, same_identity
+from selfreward_ray.store.made_from import ENGINE, differences, earlier_fingerprint, fingerprint, record
 from selfreward_ray.store.manifest import MANIFEST, Manifest, read_manifest
 from selfreward_ray.store.merging import merge_blocks
 from selfreward_ray.store.owner import MARKS
 from selfreward_ray.store.tables import count_reasons, count_rows, write_part
+from selfreward_ray.store.versions import continued_with, installed_versions, kept_of
 
 R = TypeVar("R")
 
@@ -103,16 +103,21 @@ def is_step(folder: Folder) -> bool:
 
 
 class Step:
-    """One step writing its folder. Construct, ask `is_done`, write, `finish`."""
+    """One step writing its folder. Construct, ask `is_done`, write, `finish`.
+
+    `part` is what the step uses of the recipe, as `made_from.record` takes it.
+    """
 
     def __init__(self, name: str, out: str, part: dict[str, Any], inputs: dict[str, str]):
         self.name = name
         self.folder = Folder(absolute(out))  # workers have another working directory
-        made_from = {"recipe": part, "inputs": {k: input_fingerprint(v) for k, v in inputs.items()}}
-        self._made_from = json.loads(json.dumps(made_from))  # as a manifest holds it, with lists for tuples
-        known = {"step": name} | self._made_from
-        self.fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         self._inputs = inputs
+        self._part = part
+        identities = {name: input_fingerprint(uri) for name, uri in inputs.items()}
+        self._made_from = record(name, part, identities)
+        self.fingerprint = fingerprint(name, part, identities)
+        """Names the step. `is_done` makes it the one that a release before gave to the same step, if it began it."""
+        self._versions = installed_versions(engine=ENGINE in part)
         self._clock = time.monotonic()
 
     def is_done(self) -> bool:
@@ -123,25 +128,59 @@ class Step:
         """
         manifest = read_manifest(self.folder)
         if manifest is not None:
-            if manifest.fingerprint != self.fingerprint:
+            if not self._is_of(manifest):
                 self._check_there(manifest)
                 raise Stale(self.folder, manifest.step, self._differing(manifest))
+            kept_of(manifest.versions, self._versions)
             return True
-        started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
-        if started != self.fingerprint:
-            if started is None and not self.folder.holds_only(MARKS):
-                raise UserError(
-                    f"{self.folder.uri} is not empty and no step wrote it; choose another folder, or remove this one"
-                )
-            self.folder.empty(but={_STARTED, *MARKS})
-            self.folder.write_json(_STARTED, self.fingerprint)
+        started = self._started()
+        if started is None and not self.folder.holds_only(MARKS):
+            raise UserError(
+                f"{self.folder.uri} is not empty and no step wrote it; choose another folder, or remove this one"
+            )
+        if started is not None and self._continues(started):
+            self.fingerprint = started["fingerprint"]
+            continued_with(self.folder.uri, started.get("versions", {}), self._versions)
+            return False
+        self.folder.empty(but={_STARTED, *MARKS})
+        begun = {"step": self.name, "fingerprint": self.fingerprint, "made_from": self._made_from}
+        self.folder.write_json(_STARTED, begun | {"versions": self._versions})
         return False
+
+    def _is_of(self, manifest: Manifest) -> bool:
+        """Whether this very step wrote the manifest, which may record nothing but a fingerprint."""
+        if manifest.step != self.name or not manifest.made_from:
+            return manifest.fingerprint == self.fingerprint
+        return not differences(manifest.made_from, self._made_from)
+
+    def _started(self) -> dict[str, Any] | None:
+        """The record of the step that began the folder; None if none did. Earlier versions recorded its fingerprint.
+
+        Raises `UserError` if it is damaged.
+        """
+        if not self.folder.is_file(_STARTED):
+            return None
+        match self.folder.read_json(_STARTED):
+            case str(found):
+                return {"fingerprint": found}
+            case {"fingerprint": str(), "made_from": {}, "versions": {}} as found:
+                return dict(found)
+        raise UserError(
+            f"{self.folder.uri}/{_STARTED} is damaged (it is no step's fingerprint); remove that folder to make the "
+            "step again"
+        )
+
+    def _continues(self, started: dict[str, Any]) -> bool:
+        if "made_from" in started:
+            return started.get("step") == self.name and not differences(started["made_from"], self._made_from)
+        earlier = earlier_fingerprint(self.name, self._part, self._made_from["inputs"])
+        return started.get("fingerprint") in (self.fingerprint, earlier)
 
     def _check_there(self, manifest: Manifest) -> None:
         """Raise `UserError` for an input that was there when the step of `manifest` was made, and is not now."""
         before, now = manifest.made_from.get("inputs", {}), self._made_from["inputs"]
         for name, uri in self._inputs.items():
-            if now[name] == uri != before.get(name, uri):
+            if now[name] == uri and not same_identity(uri, before.get(name, uri)):
                 raise UserError(
                     f"{self.folder.uri} was made from {uri}, which is not there now; put it back, or work from the "
                     "directory in which it is"
@@ -149,14 +188,9 @@ class Step:
 
     def _differing(self, manifest: Manifest) -> str:
         """The differences in recipe and inputs from the step of `manifest`; empty if they are not known."""
-        before = manifest.made_from
-        if manifest.step != self.name or not before:  # of an earlier version
+        if manifest.step != self.name or not manifest.made_from:  # of an earlier version
             return ""
-        now = self._made_from
-        fields = changed_values(before["recipe"], now["recipe"])
-        inputs = [f"another {name}" for name, found in now["inputs"].items() if before["inputs"].get(name) != found]
-        inputs += [f"no {name}" for name in before["inputs"] if name not in now["inputs"]]
-        return f" ({'; '.join([*fields, *inputs])})"
+        return f" ({'; '.join(differences(manifest.made_from, self._made_from))})"
 
     def begin(self, seconds: float = 0.0) -> None:
         """The manifest's seconds count from here, and not from when the step was made; `seconds` of earlier attempts
@@ -204,14 +238,22 @@ class Step:
             tokens=tokens,
             seconds=self.seconds,
             metrics=metrics or {},
-            made_from=self._made_from,
+            made_from=self._made_from | {"inputs": self._known_by_now()},
             content=self._content({name: tables[name] for name in rows}, digests),
-            versions={name: metadata.version(name) for name in ("ray", "torch", "transformers", "deepspeed")},
+            versions=self._versions,
         )
         self.folder.write_json(MANIFEST, dataclasses.asdict(manifest))
         for place in places:
             (place / BLOCKS).delete()
         return manifest
+
+    def _known_by_now(self) -> dict[str, str]:
+        """What identifies the inputs, with the commits of models of the hub that the step was the first to fetch."""
+        inputs: dict[str, str] = self._made_from["inputs"]
+        return {
+            name: input_fingerprint(self._inputs[name]) if found == self._inputs[name] else found
+            for name, found in inputs.items()
+        }
 
     def _content(self, tables: Mapping[str, Sequence[fs.FileInfo]], digests: Mapping[str, str]) -> str:
         """SHA-256 of what the files of the `tables` hold, whatever their names and order; empty without tables.

@@ -14,9 +14,11 @@ from pyarrow import fs
 from safetensors.numpy import save_file
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.records import Dropped
 from selfreward_ray.store import identity
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.identity import SAMPLE_BYTES, _ranges, input_fingerprint
+from selfreward_ray.store.step import Step
 
 LARGE = 3 * 2**20
 WEIGHTS = {"embed": 400_000, "layer.0": 300_000, "norm": 64, "layer.1": 300_000, "head": 400_000}
@@ -194,3 +196,68 @@ def test_an_endpoint_is_identified_by_its_address_however_it_is_spelled():
     assert len({input_fingerprint(name) for name in ["http://host:8000/v1#Model", *others]}) == 4
     with pytest.raises(UserError, match="has a user, a password or a query"):
         input_fingerprint("http://me:key@host/v1#Model")
+
+
+COMMITS = ["a" * 40, "b" * 40]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of the hub's client. Nothing is asked of the hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def fetched(hub: Path, commit: str) -> None:
+    """As the client notes that the branch ``main`` of a model is at `commit`."""
+    refs = hub / "models--owner--model" / "refs"
+    refs.mkdir(parents=True, exist_ok=True)
+    (refs / "main").write_text(commit)
+
+
+def test_a_model_of_the_hub_is_that_of_a_commit(hub: Path):
+    assert input_fingerprint("owner/model") == "owner/model"
+    found = []
+    for commit in COMMITS:
+        fetched(hub, commit)
+        found.append(input_fingerprint("owner/model"))
+    assert found == [f"owner/model@{commit}" for commit in COMMITS]
+    assert input_fingerprint("owner/other") == "owner/other"
+    fetched(hub, "damaged")
+    assert input_fingerprint("owner/model") == "owner/model"
+
+
+def step_by(out: Path, model: str) -> Step:
+    return Step("respond", str(out), {}, {"model": model})
+
+
+def test_a_branch_that_moved_is_another_model_and_a_commit_that_is_not_known_is_not_compared(hub: Path, tmp_path: Path):
+    first = step_by(tmp_path / "out", "owner/model")
+    assert not first.is_done()
+    fetched(hub, COMMITS[0])  # while the step works, as on its first machine
+    first.write([], Dropped)
+    assert first.finish(offered=0).made_from["inputs"] == {"model": f"owner/model@{COMMITS[0]}"}
+    assert step_by(tmp_path / "out", "owner/model").is_done()
+    (hub / "models--owner--model" / "refs" / "main").unlink()  # another machine
+    assert step_by(tmp_path / "out", "owner/model").is_done()
+    fetched(hub, COMMITS[1])
+    with pytest.raises(UserError, match="another model: commit aaaaaaaaaaaa → bbbbbbbbbbbb of owner/model"):
+        step_by(tmp_path / "out", "owner/model").is_done()
+
+
+def test_a_step_of_before_commits_were_recorded_is_the_same(hub: Path, tmp_path: Path):
+    first = step_by(tmp_path / "out", "owner/model")
+    first.is_done()
+    first.finish(offered=0)
+    fetched(hub, COMMITS[0])
+    assert step_by(tmp_path / "out", "owner/model").is_done()
+
+
+def test_an_adapter_has_the_commit_of_its_base(hub: Path, tmp_path: Path):
+    adapter = Folder(str(tmp_path / "adapter"))
+    adapter.write_json("adapter_config.json", {"base_model_name_or_path": "owner/model"})
+    plain = input_fingerprint(adapter.uri)
+    fetched(hub, COMMITS[0])
+    assert input_fingerprint(adapter.uri) == f"{plain}@{COMMITS[0]}"

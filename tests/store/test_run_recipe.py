@@ -66,6 +66,20 @@ def test_another_cluster_may_go_on_with_a_run_but_not_to_other_models(
         claim_run(run, BEGUN.model_copy(update={"training": Training.model_validate(changed)}))
 
 
+def test_the_engine_may_be_run_in_another_way_but_not_sample_in_another(tmp_path: Path):
+    def engine(**settings: Any) -> Recipe:
+        return Recipe.model_validate({"model": "m0", "iterations": 1, "inference": {"engine": settings}})
+
+    run = begun(tmp_path, engine(dtype="float32", max_num_seqs=64))
+    other = engine(dtype="float32", gpu_memory_utilization=0.5)
+    claim_run(run, other)
+    assert RunLayout(run.uri).recipe().inference == other.inference
+    with pytest.raises(UserError, match="inference.engine.dtype: float32 → bfloat16\n"):
+        claim_run(run, engine(dtype="bfloat16"))
+    with pytest.raises(UserError, match="inference.engine.max_model_len: None → 64\n"):
+        claim_run(run, engine(dtype="float32", max_model_len=64))
+
+
 def test_a_spent_budget_of_proposals_may_be_raised_but_nothing_else_of_prompts(tmp_path: Path):
     run = begun(tmp_path)
     claim_run(run, BEGUN.model_copy(update={"prompts": BEGUN.prompts.model_copy(update={"max_requests": 10**6})}))
