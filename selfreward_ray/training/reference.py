@@ -8,9 +8,10 @@ folder into the one that is given to it as `--out`.
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from selfreward_ray.models.local import local_model
 from selfreward_ray.records import TokenSequence
 from selfreward_ray.store.tables import read_rows, write_part
 from selfreward_ray.training.agreement import on_rank_0
-from selfreward_ray.training.batches import Batch, MicroBatch
+from selfreward_ray.training.batches import Batch, MicroBatch, read_ahead
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import Reference
 from selfreward_ray.training.packing import lay_out
@@ -40,7 +41,7 @@ class ReferenceLogProb:
     logprob: float
 
 
-def reference_logprobs(engine: Any, plan: list[Batch[Any]], job: TrainJob, *, goes_on: bool = False) -> Reference:
+def reference_logprobs(engine: Any, plan: Sequence[Batch[Any]], job: TrainJob, *, goes_on: bool = False) -> Reference:
     """Summed log-probs of every sequence under the model that training starts from.
 
     Read where they are kept, else computed and kept. A training that `goes_on` from a checkpoint has those that it
@@ -77,18 +78,17 @@ def check_first_loss(loss: float, expected: float) -> None:
         )
 
 
-def _computed(engine: Any, plan: list[Batch[Any]], job: TrainJob, rank: int) -> Reference:
+def _computed(engine: Any, plan: Sequence[Batch[Any]], job: TrainJob, rank: int) -> Reference:
     """By the first epoch's own forward passes."""
     mine: Reference = {}
-    steps = _first_epoch(plan, job)
     with without_dropout(engine), torch.no_grad():
-        for done, batch in enumerate(steps):
+        for done, batch in enumerate(_first_epoch(plan, job)):
             for micro in batch.ranks[rank]:
                 logprobs = logprobs_of(engine, _alone(micro))
                 if not micro.blank:
                     mine.update({name: values.sum().item() for name, values in logprobs.items()})
             if rank == 0:
-                job.progress.note.remote(f"reference log-probs {done + 1}/{len(steps)}")
+                job.progress.note.remote(f"reference log-probs {done + 1}/{_steps(plan, job)}")
     shares: list[Reference] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(shares, mine)
     return {name: value for share in shares for name, value in share.items()}
@@ -99,11 +99,16 @@ def _alone(micro: MicroBatch[Any]) -> MicroBatch[Any]:
     return replace(micro, examples=tuple(pair.alone() for pair in micro.examples))
 
 
-def _first_epoch(plan: list[Batch[Any]], job: TrainJob) -> list[Batch[Any]]:
-    return plan[: len(plan) // job.optimization.epochs]
+def _first_epoch(plan: Sequence[Batch[Any]], job: TrainJob) -> Iterator[Batch[Any]]:
+    return (batch for _, batch in read_ahead(plan, range(_steps(plan, job))))
 
 
-def _kept(plan: list[Batch[Any]], job: TrainJob, goes_on: bool) -> tuple[str, Reference | None]:
+def _steps(plan: Sequence[Batch[Any]], job: TrainJob) -> int:
+    """Steps of an epoch."""
+    return len(plan) // job.optimization.epochs
+
+
+def _kept(plan: Sequence[Batch[Any]], job: TrainJob, goes_on: bool) -> tuple[str, Reference | None]:
     """The key of the log-probs, and they themselves where they are kept."""
     checkpoints = job.folders.checkpoints
     if goes_on and checkpoints.is_file(_BEGUN_WITH):
@@ -121,16 +126,20 @@ def _read(job: TrainJob, key: str) -> Reference | None:
     return {row.id: row.logprob for row in read_rows(job.folders.reference, ReferenceLogProb, key)} or None
 
 
-def _key(plan: list[Batch[Any]], job: TrainJob) -> str:
+def _key(plan: Sequence[Batch[Any]], job: TrainJob) -> str:
     """A hash of what the log-probs depend on: weights, token ids and their rows, dtype, kind of device and its kernels.
 
     In bfloat16 a sequence's log-prob depends on what it is packed with, by more than the first loss may be off.
     """
-    passes = [_alone(micro).examples for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank]
-    ids = [[(*_sequence_key(s), segment.queries.stop) for s, segment in lay_out(examples)] for examples in passes]
+    passes = (micro for batch in _first_epoch(plan, job) for rank in batch.ranks for micro in rank)
     how = [job.training.dtype, job.training.gpus_per_worker > 0, job.training.liger_kernels]
-    lines = [_weights_hash(local_model(job.model)), *map(json.dumps, [*how, *ids])]
+    lines = chain([_weights_hash(local_model(job.model))], map(json.dumps, chain(how, map(_pass_key, passes))))
     return _hash(lines)[:16]
+
+
+def _pass_key(micro: MicroBatch[Any]) -> list[tuple[Any, ...]]:
+    """The sequences of a pass, with where each ends in its row."""
+    return [(*_sequence_key(s), segment.queries.stop) for s, segment in lay_out(_alone(micro).examples)]
 
 
 def _sequence_key(sequence: TokenSequence) -> tuple[Any, ...]:
@@ -151,4 +160,8 @@ def _weights_hash(model: Path) -> str:
 
 
 def _hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Of the lines, joined by line breaks, of which one is in memory at a time."""
+    found = hashlib.sha256()
+    for number, line in enumerate(lines):
+        found.update(f"\n{line}".encode() if number else line.encode())
+    return found.hexdigest()
