@@ -177,7 +177,7 @@ def parity(model: Path, device: str, dtype: str, longest: int) -> dict[str, floa
     reference = reference_logprobs(engine, plan, job)
     uniform = {name: -count * math.log(vocabulary) for name, count in targets.items()}
     return {
-        "logprob": sum(reference.values()) / sum(targets.values()),
+        "logprob": sum(reference[name] for name in targets) / sum(targets.values()),
         "loss": take_step(engine, batch, batch.ranks[0], uniform, job)["loss"],
         "gradient_norm": float(engine.get_global_grad_norm()),
     }

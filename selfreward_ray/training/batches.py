@@ -4,10 +4,14 @@ A step's batch is fixed by the seed alone, and only then dealt out: the same wha
 """
 
 import random
+from array import array
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
+from itertools import zip_longest
 from operator import or_
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from selfreward_ray.recipe.training import Optimization
 from selfreward_ray.training.packing import lay_out, packed_length
@@ -34,20 +38,78 @@ class Batch(Generic[E]):
         return [e for rank in self.ranks for micro in rank if not micro.blank for e in micro.examples]
 
 
-def plan_batches(examples: list[E], optimization: Optimization, ranks: int, seed: int) -> list[Batch[E]]:
+class Plan(Sequence[Batch[E]]):
     """All steps of all epochs. Every example is in each epoch exactly once.
 
-    A step has as few passes of at most `micro_batch_tokens` as its examples allow, equally many on each rank.
+    A step has as few passes of at most `micro_batch_tokens` as its examples allow, equally many on each rank. It is
+    planned when it is asked for, and only its own examples are looked up: of all others, four bytes are in memory.
     """
-    rng = random.Random(seed)
-    steps: list[Batch[E]] = []
-    for _ in range(optimization.epochs):
-        order = rng.sample(examples, len(examples))
-        size = optimization.batch_size
-        steps.extend(
-            _deal(order[i : i + size], optimization.micro_batch_tokens, ranks) for i in range(0, len(order), size)
-        )
-    return steps
+
+    def __init__(self, examples: Sequence[E], optimization: Optimization, ranks: int, seed: int) -> None:
+        self._examples = examples
+        self._optimization = optimization
+        self._ranks = ranks
+        self._seed = seed
+        self._steps = -(-len(examples) // optimization.batch_size)
+        self._begin()
+
+    def __len__(self) -> int:
+        return self._optimization.epochs * self._steps
+
+    @overload
+    def __getitem__(self, step: int) -> Batch[E]: ...
+
+    @overload
+    def __getitem__(self, step: slice) -> list[Batch[E]]: ...
+
+    def __getitem__(self, step: int | slice) -> Batch[E] | list[Batch[E]]:
+        if isinstance(step, slice):
+            return [self[each] for each in range(len(self))[step]]
+        epoch, place = divmod(range(len(self))[step], self._steps)  # raises IndexError at the end
+        size = self._optimization.batch_size
+        numbers = self._order_of(epoch)[place * size : (place + 1) * size]
+        return _deal([self._examples[n] for n in numbers], self._optimization.micro_batch_tokens, self._ranks)
+
+    def _begin(self) -> None:
+        self._rng, self._epoch = random.Random(self._seed), -1
+        self._order: array[int] = array("I")
+
+    def _order_of(self, epoch: int) -> "array[int]":
+        """The numbers of the examples in the order of `epoch`. Only one epoch's order is in memory."""
+        if epoch < self._epoch:
+            self._begin()
+        while self._epoch < epoch:
+            self._order = _shuffled(self._rng, len(self._examples))
+            self._epoch += 1
+        return self._order
+
+
+def _shuffled(rng: random.Random, count: int) -> "array[int]":
+    """The numbers below `count` in the order of ``rng.sample(range(count), count)``, which would make objects of
+    them."""
+    order = array("I", range(count))
+    for left in range(count, 0, -1):
+        place = rng.randrange(left)
+        order[place], order[left - 1] = order[left - 1], order[place]
+    order.reverse()
+    return order
+
+
+def plan_batches(examples: Sequence[E], optimization: Optimization, ranks: int, seed: int) -> Plan[E]:
+    """The plan of a training on `ranks`: the same steps for the same `seed`, whatever the number of ranks."""
+    return Plan(examples, optimization, ranks, seed)
+
+
+def read_ahead(plan: Sequence[Batch[E]], steps: range | None = None) -> Iterator[tuple[int, Batch[E]]]:
+    """The `steps` of `plan`, all by default, with their numbers. While one is in use, the next one is planned."""
+    steps = range(len(plan)) if steps is None else steps
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(plan.__getitem__, step) for step in steps[:1]]
+        for step, after in zip_longest(steps, steps[1:]):
+            batch = coming.pop().result()
+            if after is not None:
+                coming.append(pool.submit(plan.__getitem__, after))
+            yield step, batch
 
 
 def _deal(batch: list[E], budget: int, ranks: int) -> Batch[E]:

@@ -18,8 +18,12 @@ from selfreward_ray.records import PairTokens, SftTokens, TokenSequence
 
 LogProbs = dict[str, Tensor]
 """Sequence id → log-probs of its scored target tokens, float32 of shape [scored tokens], in nats."""
-Reference = dict[str, float]
-"""Sequence id → the reference model's summed target log-prob, in nats."""
+
+
+class Reference(Protocol):
+    """Sequence id → the reference model's summed target log-prob, in nats."""
+
+    def __getitem__(self, sequence: str, /) -> float: ...
 
 
 class Objective(Protocol):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,8 @@ import torch.distributed as dist
 
 from selfreward_ray.models.local import local_model, without_weights
 from selfreward_ray.store.folder import Folder
-from selfreward_ray.store.tables import read_rows
 from selfreward_ray.training.agreement import on_rank_0, together
-from selfreward_ray.training.batches import Batch, plan_batches
+from selfreward_ray.training.batches import Batch, plan_batches, read_ahead
 from selfreward_ray.training.checkpoints import Schedule, restore, save
 from selfreward_ray.training.elastic import Left, has_room
 from selfreward_ray.training.export import export_model
@@ -25,6 +25,7 @@ from selfreward_ray.training.objectives import Reference
 from selfreward_ray.training.reference import check_first_loss, reference_logprobs, untouched_loss
 from selfreward_ray.training.snapshots import is_decided, is_snapshot, write_snapshot
 from selfreward_ray.training.step import set_rate, take_step
+from selfreward_ray.training.token_table import TokenTable
 from selfreward_ray.training.zero3 import open_engine
 
 
@@ -39,7 +40,7 @@ def train(config: dict[str, Any]) -> Left | None:
     rank, ranks = dist.get_rank(), dist.get_world_size()
     torch.manual_seed(job.seed)
     _note(job, "reading the examples")
-    examples = together(lambda: read_rows(job.folders.training, job.objective.record))
+    examples = together(lambda: TokenTable(job.folders.training / "rows", job.objective.record))
     plan = plan_batches(examples, job.optimization, ranks, job.seed)
     source = _fetched_model(job)
     _note(job, "loading the model")
@@ -93,7 +94,7 @@ def _write_history(folder: Folder, history: History, division: dict[str, Any]) -
 
 
 def _optimize(
-    engine: Any, plan: list[Batch[Any]], reference: Reference, history: History, job: TrainJob, source: Path
+    engine: Any, plan: Sequence[Batch[Any]], reference: Reference, history: History, job: TrainJob, source: Path
 ) -> Left | None:
     """All steps of `plan` that `history` does not have, or fewer if the model is chosen before.
 
@@ -102,7 +103,7 @@ def _optimize(
     rank, ranks = dist.get_rank(), dist.get_world_size()
     schedule = Schedule(job.training.checkpoint_every)
     gauges = Gauges(engine.module.model.config, job.training)
-    for step, batch in list(enumerate(plan))[history.done :]:
+    for step, batch in read_ahead(plan, range(history.done, len(plan))):
         if history.done and is_decided(job):
             return None
         started = time.monotonic()

@@ -1,6 +1,10 @@
 """What a kept reference is found by. The forward passes themselves are in `test_zero3`."""
 
+import hashlib
+import json
 import shutil
+from collections import ChainMap
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,15 +17,18 @@ from tiny_model import write_tiny_model
 
 from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens, SftTokens
+from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.tables import write_part
 from selfreward_ray.training import packing
 from selfreward_ray.training.batches import plan_batches
 from selfreward_ray.training.job import TrainJob
-from selfreward_ray.training.objectives import DpoObjective, Reference
-from selfreward_ray.training.reference import check_first_loss
+from selfreward_ray.training.objectives import DpoObjective
+from selfreward_ray.training.reference import ReferenceLogProb, check_first_loss
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
 
 PAIRS = [PairTokens(f"p{i}", (1, 2), (3,) * (i + 1), (4,)) for i in range(4)]
+FILES = ("config.json", "model.safetensors")
 KEPT = {"p0/chosen": -1.25, "p0/rejected": -2.0000001}
 
 
@@ -42,16 +49,17 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     computed: list[str] = []
 
-    def compute(engine: Any, plan: Any, job: TrainJob, rank: int) -> Reference:
+    def compute(engine: Any, plan: Any, job: TrainJob, rank: int) -> Iterator[dict[str, float]]:
         computed.append(job.out)
-        return KEPT
+        yield from ({name: value} for name, value in KEPT.items())
 
     monkeypatch.setattr(reference, "_computed", compute)
 
     def asked(job: TrainJob, *, ranks: int = 1, pairs: list[PairTokens] = PAIRS, goes_on: bool = False) -> bool:
         computed.clear()
         plan = plan_batches(pairs, job.optimization, ranks, job.seed)
-        assert reference.reference_logprobs(None, plan, job, goes_on=goes_on) == KEPT
+        found = reference.reference_logprobs(None, plan, job, goes_on=goes_on)
+        assert {name: found[name] for name in KEPT} == KEPT
         return bool(computed)
 
     return asked
@@ -104,6 +112,46 @@ def test_a_training_that_goes_on_has_what_it_began_with(job: TrainJob, ask: Any)
     assert ask(job, ranks=2, goes_on=True)
 
 
+def test_its_key_is_that_of_all_passes_at_once(job: TrainJob):
+    """One that an earlier version kept is found."""
+    from selfreward_ray.training import reference
+
+    weights = [f"{name} {hashlib.sha256((Path(job.model) / name).read_bytes()).hexdigest()}" for name in FILES]
+    passes = [
+        [[s.id, s.prompt_ids, s.target_ids, segment.queries.stop] for s, segment in packing.lay_out(micro.examples)]
+        for step in plan_batches(PAIRS, job.optimization, 2, job.seed)
+        for rank in step.ranks
+        for micro in rank
+    ]
+    lines = [hashlib.sha256("\n".join(weights).encode()).hexdigest()]
+    lines += map(json.dumps, [job.training.dtype, False, False, *passes])
+    twice = replace(job, optimization=Dpo(batch_size=2, epochs=2))
+    key = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    assert reference._key(plan_batches(PAIRS, twice.optimization, 2, job.seed), twice) == key
+
+
+def test_one_that_an_earlier_version_wrote_is_read(job: TrainJob, ask: Any):
+    assert ask(job)
+    [file] = Path(job.out, "reference").glob("*/*.parquet")
+    rows = [ReferenceLogProb(name, value) for name, value in sorted(KEPT.items(), reverse=True)]
+    write_part(Folder(str(file.parent.parent)), file.parent.name, rows, ReferenceLogProb, "part-0")
+    assert not ask(job)
+
+
+def test_an_interrupted_one_is_computed_again(job: TrainJob, monkeypatch: pytest.MonkeyPatch, ask: Any):
+    from selfreward_ray.training import reference
+
+    def interrupted(*_: Any) -> Iterator[dict[str, float]]:
+        yield KEPT
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reference, "_computed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask(job)
+    assert ask(job)
+
+
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_rows_that_share_less_are_another_reference(
     job: TrainJob, ask: Any, pairs: int, monkeypatch: pytest.MonkeyPatch
@@ -140,7 +188,7 @@ def test_a_pass_that_only_fills_up_a_rank_says_nothing(job: TrainJob, monkeypatc
 
     monkeypatch.setattr(reference, "logprobs_of", logprobs)
     engine = SimpleNamespace(eval=lambda: None, train=lambda: None)
-    said = [reference._computed(engine, plan, job, rank) for rank in range(2)]
+    said = [dict(ChainMap(*reference._computed(engine, plan, job, rank))) for rank in range(2)]
     assert sum(micro.blank for ranks in plan[0].ranks for micro in ranks) == 1
     assert said[0] | said[1] == {s.id: -4.0 for pair in PAIRS[:3] for s in pair.sequences()}
     assert sorted(len(share) for share in said) == [2, 4]

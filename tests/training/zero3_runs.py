@@ -103,8 +103,8 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "moved": [name for name, weight in whole_weights(engine).items() if not torch.equal(weight, weights[name])],
         "still": [name for name, weight in whole_weights(engine).items() if torch.equal(weight, weights[name])],
         "after": all_logprobs(engine, plan, rank),
-        "reference": reference,
-        "again": reference_logprobs(engine, plan, job),  # the policy has moved by now
+        "reference": _of_pairs(reference),
+        "again": _of_pairs(reference_logprobs(engine, plan, job)),  # the policy has moved by now
         "first_loss": first_loss,
         "whole": [name for name, weight in engine.module.named_parameters() if weight.ds_persist],
         "layers": [name for name, module in engine.module.model.named_modules() if z3_leaf_module(module)],
@@ -112,6 +112,10 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "trained_loss": untouched_loss(engine, plan[0].ranks[rank][0], reference, job),
     }
     return said
+
+
+def _of_pairs(reference: Any) -> dict[str, float]:
+    return {s.id: reference[s.id] for pair in PAIRS for s in pair.alone().sequences()}
 
 
 def _train(engine: Any, micros: Any, reference: dict[str, float], job: TrainJob) -> None:
