@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any, TypeVar
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.text import changed_values
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, absolute
 from selfreward_ray.store.identity import content_digest, input_fingerprint
@@ -123,7 +124,8 @@ class Step:
                 self._check_there(manifest)
                 raise Stale(self.folder, manifest.step, self._differing(manifest))
             return True
-        started = self.folder.read_json(_STARTED) if self.folder.is_file(_STARTED) else None
+        self._check_whole()
+        started = self._started()
         if started != self.fingerprint:
             if started is None and (self.folder.files() or self.folder.folders()):
                 raise UserError(
@@ -132,6 +134,26 @@ class Step:
             self.folder.empty(but=_STARTED)
             self.folder.write_json(_STARTED, self.fingerprint)
         return False
+
+    def _check_whole(self) -> None:
+        """Raise `UserError` for an input that is a finished step and has lost rows since, or has damaged files."""
+        for uri in self._inputs.values():
+            source = None if is_endpoint(uri) else Folder(uri)
+            manifest = source and read_manifest(source)
+            if source and manifest and (faults := missing_rows(source, manifest)):
+                raise UserError(faults[0])
+
+    def _started(self) -> str | None:
+        """The fingerprint of the step that began the folder; None if none did. Raises `UserError` if it is damaged."""
+        if not self.folder.is_file(_STARTED):
+            return None
+        started = self.folder.read_json(_STARTED)
+        if not isinstance(started, str):
+            raise UserError(
+                f"{self.folder.uri}/{_STARTED} is damaged (it is no step's fingerprint); remove that folder to make "
+                "the step again"
+            )
+        return started
 
     def _check_there(self, manifest: Manifest) -> None:
         """Raise `UserError` for an input that was there when the step of `manifest` was made, and is not now."""
