@@ -60,7 +60,7 @@ def read_attempt(run: Folder) -> Attempt | None:
     """The last attempt at the run; None if none was recorded, or if the record is damaged."""
     try:
         return _ATTEMPT.validate_python(json.loads(run.read_bytes(ATTEMPT)))
-    except (FileNotFoundError, ValueError, ValidationError):
+    except (FileNotFoundError, ValueError, RecursionError, ValidationError):
         return None
 
 

@@ -186,7 +186,7 @@ class Folder:
         """The value that `name` holds. Raises `UserError` for a damaged file, and as `read_bytes` does."""
         try:
             return json.loads(self.read_bytes(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{self.uri}/{name} is damaged ({error}); remove its folder to do that step again"
             ) from None

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from selfreward_ray.errors import UserError
+from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.store.blocks import BLOCKS, PROPOSALS, written
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder, absolute
 from selfreward_ray.store.identity import content_digest, input_fingerprint, same_identity
@@ -133,6 +134,7 @@ class Step:
                 raise Stale(self.folder, manifest.step, self._differing(manifest))
             kept_of(manifest.versions, self._versions)
             return True
+        self._check_whole()
         started = self._started()
         if started is None and not self.folder.holds_only(MARKS):
             raise UserError(
@@ -146,6 +148,14 @@ class Step:
         begun = {"step": self.name, "fingerprint": self.fingerprint, "made_from": self._made_from}
         self.folder.write_json(_STARTED, begun | {"versions": self._versions})
         return False
+
+    def _check_whole(self) -> None:
+        """Raise `UserError` for an input that is a finished step and has lost rows since, or has damaged files."""
+        for uri in self._inputs.values():
+            source = None if is_endpoint(uri) else Folder(uri)
+            manifest = source and read_manifest(source)
+            if source and manifest and (faults := missing_rows(source, manifest)):
+                raise UserError(faults[0])
 
     def _is_of(self, manifest: Manifest) -> bool:
         """Whether this very step wrote the manifest, which may record nothing but a fingerprint."""

@@ -70,10 +70,8 @@ class MetricsReader:
             name = path.rpartition("/")[2]
             if name < newest:
                 continue  # complete: a run writes to its newest file
-            lines = self._folder.read_bytes(name).decode().splitlines()
-            for line in map(json.loads, lines[self._read.get(name, 0) :]):
-                if "series" in line:
-                    yield line
+            lines = self._folder.read_bytes(name).splitlines()
+            yield from filter(None, map(_metrics, lines[self._read.get(name, 0) :]))
             self._read[name] = len(lines)
 
 
@@ -81,9 +79,18 @@ def newest_step(run: str, series: str) -> int | None:
     """The step of the last line of a series, from the newest file of metrics alone; None if that has none."""
     folder = Folder(run) / "metrics"
     for path in folder.files(".jsonl")[-1:]:
-        lines = folder.read_bytes(path.rpartition("/")[2]).decode().splitlines()
-        return next((line["step"] for line in map(json.loads, reversed(lines)) if line.get("series") == series), None)
+        lines = map(_metrics, reversed(folder.read_bytes(path.rpartition("/")[2]).splitlines()))
+        return next((line["step"] for line in lines if line and line["series"] == series), None)
     return None
+
+
+def _metrics(line: bytes) -> dict[str, Any] | None:
+    """A line with metrics; None for another one, and for one that a machine has torn that lost its power."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and {"series", "step", "values"} <= found.keys() else None
 
 
 def add_line(series: dict[int, dict[str, Any]], line: dict[str, Any]) -> None:
