@@ -139,4 +139,6 @@ def admit(text: str, finish_reason: str, similar: TooSimilar, names: Collection[
 
 
 def _one_spaced(text: str) -> str:
-    return " ".join(composed(text).split())
+    """With one space between words. A text that is so already is itself returned: its caller may keep it too."""
+    spaced = " ".join(composed(text).split())
+    return text if text == spaced else spaced

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -14,9 +14,8 @@ from selfreward_ray.evaluation.agreement import first_verdicts, pair_counts, spe
 from selfreward_ray.evaluation.course import read_log
 from selfreward_ray.evaluation.outcomes import Outcomes
 from selfreward_ray.judging.rubric import RubricError, load_rubric
-from selfreward_ray.preferences import POLICIES
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.records import EvaluatedSet, Pair, ScoredReply, Turn, conversation_text
+from selfreward_ray.records import EvaluatedSet, ScoredReply, Turn, conversation_text
 from selfreward_ray.reporting.findings import AddedComparison, Evaluated
 from selfreward_ray.reporting.formatting import number, percent, thoughts_left_out
 from selfreward_ray.reporting.judged import (
@@ -31,6 +30,7 @@ from selfreward_ray.reporting.judged import (
     ShownReply,
 )
 from selfreward_ray.reporting.progress import warn
+from selfreward_ray.reporting.prompt_outcomes import PromptOutcome, PromptOutcomes, read_dropped, read_outcomes
 from selfreward_ray.reporting.summary import ModelSummary, SharedReply, Training
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.manifest import read_figures, read_manifest
@@ -206,19 +206,6 @@ def rubric_scale(recipe: Recipe) -> tuple[float, float] | None:
     return rubric.min_score, rubric.max_score
 
 
-@dataclass
-class _Outcomes:
-    """What the pair step made of an iteration's prompts, by id and without texts."""
-
-    made: bool = False
-    pairs: defaultdict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
-    """(chosen id, rejected id) of each pair by prompt id."""
-    positive: set[str] = field(default_factory=set)
-    """Ids of the replies that are trained on by SFT."""
-    dropped: dict[str, str] = field(default_factory=dict)
-    flagged: dict[str, str] = field(default_factory=dict)
-
-
 def read_iteration(layout: RunLayout, recipe: Recipe, t: int) -> Iterator[ShownPrompt]:
     """The prompts that M(t) is trained on, with their lineage, a few at a time.
 
@@ -227,7 +214,7 @@ def read_iteration(layout: RunLayout, recipe: Recipe, t: int) -> Iterator[ShownP
     judged = layout.judged(t)
     if read_manifest(judged) is None:
         return
-    outcomes = _read_outcomes(layout, recipe, t)
+    outcomes = read_outcomes(layout.pairs(t), recipe)
     for row in read_columns(judged / "rows", _JUDGED_COLUMNS):
         yield _shown(row, outcomes)
     yield from _never_judged(layout, t)
@@ -240,33 +227,9 @@ def read_shared(layout: RunLayout, t: int) -> tuple[SharedReply, ...]:
     return tuple(SharedReply(one["text"], one["prompts"], one["is_answer"]) for one in found)
 
 
-def _read_outcomes(layout: RunLayout, recipe: Recipe, t: int) -> _Outcomes:
-    folder = layout.pairs(t)
-    if read_manifest(folder) is None:
-        return _Outcomes()
-    found = _Outcomes(made=True)
-    if POLICIES[recipe.pairs.policy].record is Pair:
-        for row in read_columns(folder / "rows", ["chosen.id", "rejected.id"]):
-            chosen, rejected = row["chosen"]["id"], row["rejected"]["id"]
-            found.pairs[_prompt_of(chosen)].append((chosen, rejected))
-    else:
-        found.positive = {row["id"] for row in read_columns(folder / "rows", ["id"])}
-    found.dropped = _reasons(folder / "dropped")
-    found.flagged = _reasons(folder / "flagged")
-    return found
-
-
-def _reasons(table: Folder) -> dict[str, str]:
-    return {row["id"]: row["reason"] for row in read_columns(table, ["id", "reason"])}
-
-
-def _prompt_of(candidate: str) -> str:
-    return candidate.rpartition("/")[0]
-
-
-def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
-    pairs = outcomes.pairs.get(row["id"], [])
-    roles = _roles(row, pairs, outcomes.positive)
+def _shown(row: dict[str, Any], outcomes: PromptOutcomes) -> ShownPrompt:
+    found = outcomes.of(row["id"])
+    roles = _roles(row, found)
     replies = tuple(
         ShownReply(
             id=c["id"],
@@ -274,7 +237,7 @@ def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
             mean=c["mean"],
             finished=c["finished"],
             role=roles.get(c["id"], ""),
-            flag=outcomes.flagged.get(c["id"]),
+            flag=found.flagged.get(c["id"]),
             verdicts=tuple((v["score"], v["text"], v.get("thought", "")) for v in c["verdicts"]),
             thought=c.get("thought", ""),
             thought_tokens=c.get("thought_tokens", 0),
@@ -282,9 +245,12 @@ def _shown(row: dict[str, Any], outcomes: _Outcomes) -> ShownPrompt:
         for c in row["candidates"]
     )
     by_id = {reply.id: reply for reply in replies}
-    known = [(by_id[chosen], by_id[rejected]) for chosen, rejected in pairs if chosen in by_id and rejected in by_id]
+    known = [
+        (by_id[chosen], by_id[rejected]) for chosen, rejected in found.pairs if chosen in by_id and rejected in by_id
+    ]
     best, worst = max(known, key=_difference) if known else (None, None)
-    return ShownPrompt(row["id"], _question(row), _outcome(row["id"], roles, outcomes), replies, best, worst)
+    outcome = _outcome(roles, found) if outcomes.made else NOT_YET
+    return ShownPrompt(row["id"], _question(row), outcome, replies, best, worst)
 
 
 def _question(row: dict[str, Any]) -> str:
@@ -297,25 +263,23 @@ def _difference(pair: tuple[ShownReply, ShownReply]) -> float:
     return (chosen.mean or 0.0) - (rejected.mean or 0.0)
 
 
-def _roles(row: dict[str, Any], pairs: list[tuple[str, str]], positive: set[str]) -> dict[str, str]:
-    roles = {c["id"]: POSITIVE for c in row["candidates"] if c["id"] in positive}
-    chosen, rejected = {c for c, _ in pairs}, {r for _, r in pairs}
+def _roles(row: dict[str, Any], found: PromptOutcome) -> dict[str, str]:
+    roles = {c["id"]: POSITIVE for c in row["candidates"] if c["id"] in found.positive}
+    chosen, rejected = {c for c, _ in found.pairs}, {r for _, r in found.pairs}
     roles |= dict.fromkeys(chosen, CHOSEN) | dict.fromkeys(rejected, REJECTED) | dict.fromkeys(chosen & rejected, BOTH)
     return roles
 
 
-def _outcome(prompt: str, roles: dict[str, str], outcomes: _Outcomes) -> str:
-    if not outcomes.made:
-        return NOT_YET
+def _outcome(roles: dict[str, str], found: PromptOutcome) -> str:
     if roles:
         return TRAINED_ON if POSITIVE in roles.values() else PAIRED
-    return outcomes.dropped.get(prompt, "no pair, for no stated reason")
+    return found.dropped or "no pair, for no stated reason"
 
 
 def _never_judged(layout: RunLayout, t: int) -> Iterator[ShownPrompt]:
     """Prompts that the respond step dropped, with its reasons."""
-    reasons = _reasons(layout.judged(t) / "dropped")
-    if reasons:
+    dropped = read_dropped(layout.judged(t))
+    if dropped:
         for row in read_columns(layout.prompts(t) / "rows", ["id", "text", "history"]):
-            if row["id"] in reasons:
-                yield ShownPrompt(row["id"], _question(row), reasons[row["id"]], ())
+            if reason := dropped.of(row["id"]).dropped:
+                yield ShownPrompt(row["id"], _question(row), reason, ())

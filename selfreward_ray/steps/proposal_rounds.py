@@ -20,7 +20,7 @@ from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_
 from selfreward_ray.prompts.filters import CUT_OFF, FILTER_OF, TooSimilar, admit
 from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
-from selfreward_ray.reporting.formatting import commonest
+from selfreward_ray.reporting.formatting import counted
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.steps.asked_model import check_thinking, proposer_of
 from selfreward_ray.steps.live import LiveMetrics
@@ -29,8 +29,9 @@ from selfreward_ray.steps.so_far import SoFar
 from selfreward_ray.store.blocks import PROPOSALS
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.parts import writing_parts
 from selfreward_ray.store.step import Step
-from selfreward_ray.store.tables import read_files, read_rows
+from selfreward_ray.store.tables import read_columns, read_files, read_rows
 
 
 class Proposer:
@@ -86,30 +87,35 @@ def propose_by_model(
     names = wanted.filter_names
     threshold = wanted.max_rouge_l if "similar" in names else None
     similar = TooSimilar([OPENING, *_known(examples, seed_data, earlier)], threshold)
-    kept: list[Prompt] = []
-    dropped: list[Dropped] = []
+    kept: list[str] = []
+    reasons: Counter[str] = Counter()
     asked, budget = 0, wanted.budget
     answers = _Answers(recipe, step, progress, proposer)
-    while len(kept) < wanted.count:
-        if asked == budget:
-            raise UserError(_spent(wanted, budget, len(kept), dropped))
-        size = wanted.requests_per_round
-        shown = shown_in_round(seeds, [prompt.text for prompt in kept], recipe, iteration, asked)
-        requests = [
-            Prompt(f"M{iteration + 1}/q{asked + i:06d}", demonstration_prompt(tasks)) for i, tasks in enumerate(shown)
-        ]
-        asked += size
-        for proposal in answers.to(requests, len(kept)):
-            prompt = _admitted(proposal, similar, names, full=len(kept) == wanted.count)
-            if isinstance(prompt, Dropped):
-                dropped.append(prompt)
-            else:
-                similar.add(prompt.text)
-                kept.append(prompt)
-        progress.update(len(kept), answers.so_far.counted.generated_tokens)
+    with (
+        writing_parts(step.folder, "rows", Prompt) as keep,
+        writing_parts(step.folder, "dropped", Dropped) as drop,
+    ):
+        while len(kept) < wanted.count:
+            if asked == budget:
+                raise UserError(_spent(wanted, budget, len(kept), reasons))
+            size = wanted.requests_per_round
+            shown = shown_in_round(seeds, kept, recipe, iteration, asked)
+            requests = [
+                Prompt(f"M{iteration + 1}/q{asked + i:06d}", demonstration_prompt(tasks))
+                for i, tasks in enumerate(shown)
+            ]
+            asked += size
+            for proposal in answers.to(requests, len(kept)):
+                prompt = _admitted(proposal, similar, names, full=len(kept) == wanted.count)
+                if isinstance(prompt, Dropped):
+                    reasons[prompt.reason] += 1
+                    drop(prompt)
+                else:
+                    similar.add(prompt.text)
+                    kept.append(prompt.text)
+                    keep(prompt)
+            progress.update(len(kept), answers.so_far.counted.generated_tokens)
     metrics = figures(answers.so_far.total) | answers.so_far.faults(proposer.faults())
-    step.write(kept, Prompt)
-    step.write(dropped, Dropped, "dropped")
     manifest = step.finish(offered=asked, tokens=metrics["generated_tokens"], metrics=metrics)
     progress.aside(faults_in_words(manifest))
     return manifest
@@ -130,35 +136,42 @@ class _Answers:
         self._live = LiveMetrics(progress)
         self._wanted = recipe.prompts.count
         self._proposer = proposer
-        self._answers: dict[str, Proposal | Dropped] = {}
-        self._read: set[str] = set()
+        self._done = 0
+        """Proposals of earlier rounds."""
+        self._first: dict[str, str] = {}
+        """The first id in each file of answers. All of a file's are to requests of one round."""
 
     def to(self, requests: list[Prompt], kept: int) -> list[Proposal | Dropped]:
         """The proposal or `Dropped` for each request, in order. Progress shows `kept` in the meantime."""
-        self._gather()
-        if unanswered := [r for r in requests if r.id not in self._answers]:
-            before, earlier = len(self._answers), self.so_far.counted.rows
+        found = self._stored(requests)
+        if unanswered := [r for r in requests if r.id not in found]:
+            before, earlier = self._done + len(found), self.so_far.counted.rows
             try:
                 for block in self._proposer.ask(self._job, unanswered, self._progress.note):
                     self.so_far.counted += block
-                    done = before + self.so_far.counted.rows - earlier
-                    self.so_far.beat(done, self._proposer.faults)
+                    self.so_far.beat(before + self.so_far.counted.rows - earlier, self._proposer.faults)
                     self._progress.note("")
                     self._progress.update(kept, self.so_far.counted.generated_tokens)
                     self._live.update(self.so_far.counted, kept, self._wanted)
             except BaseException:
                 self.so_far.write_after_error(before + self.so_far.counted.rows - earlier)
                 raise
-            self._gather()
-        return [self._answers[r.id] for r in requests]
+            found = self._stored(requests)
+        self._done += len(requests)
+        return [found[r.id] for r in requests]
 
-    def _gather(self) -> None:
-        for path, answers in read_files(self._folder / "rows", Proposal, skip=self._read):
-            self._read.add(path)
-            self._answers.update({answer.id: answer for answer in answers})
-        for path, failures in read_files(self._folder / "dropped", Dropped, skip=self._read):
-            self._read.add(path)
-            self._answers.update({failure.id: failure for failure in failures})
+    def _stored(self, requests: list[Prompt]) -> dict[str, Proposal | Dropped]:
+        """The stored answers to the requests of a round, by their ids. Those to others are not in memory."""
+        asked = {request.id for request in requests}
+        others = {path for path, first in self._first.items() if first not in asked}
+        found: dict[str, Proposal | Dropped] = {}
+        tables: dict[str, type[Any]] = {"rows": Proposal, "dropped": Dropped}
+        for table, record in tables.items():
+            for path, answers in read_files(self._folder / table, record, skip=others):
+                if answers:
+                    self._first.setdefault(path, answers[0].id)
+                found.update({answer.id: answer for answer in answers if answer.id in asked})
+        return found
 
 
 def _admitted(
@@ -179,20 +192,21 @@ def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Fold
     for table in ("eft", "held_out", "validation"):
         yield from (ranked.prompt for ranked in read_rows(seed_data, RankedSet, table))
     for folder in earlier:
-        yield from (prompt.text for prompt in read_rows(folder, Prompt))
+        yield from (row["text"] for row in read_columns(folder / "rows", ["text"]))
 
 
-def _spent(wanted: Prompts, budget: int, kept: int, dropped: list[Dropped]) -> str:
+def _spent(wanted: Prompts, budget: int, kept: int, dropped: Counter[str]) -> str:
+    reasons = counted(dict(dropped.most_common(3)))
     return (
-        f"prompts: {budget} proposals gave {kept} of {wanted.count} prompts (dropped: {commonest(dropped)}); raise "
+        f"prompts: {budget} proposals gave {kept} of {wanted.count} prompts (dropped: {reasons}); raise "
         f"prompts.max_requests{_remedy(dropped)}, lower prompts.count, give more seeds, or give prompts of your own "
         "with prompts.source=FILE"
     )
 
 
-def _remedy(dropped: list[Dropped]) -> str:
+def _remedy(dropped: Counter[str]) -> str:
     """What helps against the most common reason; empty if nothing in the recipe does."""
-    reasons = Counter(one.reason for one in dropped).most_common(1)
+    reasons = dropped.most_common(1)
     reason = reasons[0][0] if reasons else ""
     if name := FILTER_OF.get(reason):
         return f", list prompts.filters without {name} (prompts.filters=minimal suits any language)"

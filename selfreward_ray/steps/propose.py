@@ -1,6 +1,6 @@
 """Step: the prompts of one iteration, from a model by 8-shot prompting, from a file, or from an installed source."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import takewhile
@@ -16,6 +16,7 @@ from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.asked_model import asked_part, proposer_of
 from selfreward_ray.steps.proposal_rounds import Proposer, propose_by_model
 from selfreward_ray.store.manifest import Manifest
+from selfreward_ray.store.parts import writing_parts
 from selfreward_ray.store.step import Step, finished_step
 from selfreward_ray.store.user_files import read_user_rows
 
@@ -55,39 +56,44 @@ def propose(
             before = [finished_step(uri, "propose") for uri in earlier]
             with nullcontext(proposer) if proposer else Proposer(recipe) as opened:
                 return propose_by_model(recipe, step, seeds, iteration, before, progress, opened)
-        dropped: list[Dropped] = []
-        figures: dict[str, Any] = {}
-        if installed:
-            prompts = given_prompts(recipe, iteration)
-        else:
-            prompts, dropped, figures = _from_file(recipe, iteration, progress)
-        step.write(prompts, Prompt)
-        if dropped:
-            step.write(dropped, Dropped, "dropped")
-        progress.update(len(prompts))
-        return step.finish(offered=len(prompts) + len(dropped), metrics=figures)
+        with (
+            writing_parts(step.folder, "rows", Prompt) as keep,
+            writing_parts(step.folder, "dropped", Dropped) as drop,
+        ):
+            if not installed:
+                offered, figures = _from_file(recipe, iteration, progress, keep, drop)
+            else:
+                for prompt in (prompts := given_prompts(recipe, iteration)):
+                    keep(prompt)
+                offered, figures = len(prompts), {}
+        progress.update(recipe.prompts.count)
+        return step.finish(offered=offered, metrics=figures)
 
 
 def _from_file(
-    recipe: Recipe, iteration: int, progress: Progress
-) -> tuple[list[Prompt], list[Dropped], dict[str, Any]]:
-    """The iteration's own stretch of the prompts in ``prompts.source``, what is dropped in it, and how it was read."""
+    recipe: Recipe, iteration: int, progress: Progress, keep: Callable[[Prompt], None], drop: Callable[[Dropped], None]
+) -> tuple[int, dict[str, Any]]:
+    """Keep the iteration's own stretch of the prompts in ``prompts.source``, and drop what cannot be used in it.
+
+    Returns the number of both, and how it was read.
+    """
     wanted, source = recipe.prompts, recipe.prompts.source
     first = wanted.count * (iteration - 1)
     last = first + wanted.count
     reading = prompt_reading(wanted, "prompts.source", wanted.split)
-    prompts: list[Prompt] = []
-    dropped: list[Dropped] = []
-    place = 0
+    place = offered = 0
     rows = takewhile(lambda _: place < last, read_user_rows(source, wanted.split, "prompts.source"))
     for found in read_prompts(rows, reading):
         if first <= place < last:
             if isinstance(found, Dropped):
-                dropped.append(replace(found, step="propose"))
+                drop(replace(found, step="propose"))
+                offered += 1
             else:
                 text, *later = found.turns
-                prompts.append(Prompt(prompt_id(iteration, place - first), text, found.history))
-                dropped += [Dropped(f"{found.where}/t{n + 1}", "propose", LATER_TURN) for n in range(len(later))]
+                keep(Prompt(prompt_id(iteration, place - first), text, found.history))
+                for n in range(len(later)):
+                    drop(Dropped(f"{found.where}/t{n + 1}", "propose", LATER_TURN))
+                offered += 1 + len(later)
         place += not isinstance(found, Dropped)
     for note in reading.notes():
         progress.say(note)
@@ -96,4 +102,4 @@ def _from_file(
             f"prompts.source: {source} has {place} prompts; iteration {iteration} needs rows {first + 1} to {last}: "
             "give a longer file, or lower prompts.count in a new run"
         )
-    return prompts, dropped, reading.figures()
+    return offered, reading.figures()

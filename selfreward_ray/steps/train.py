@@ -22,16 +22,19 @@ from selfreward_ray.reporting.silence import doing
 from selfreward_ray.steps.dpo_inputs import check_dpo_inputs
 from selfreward_ray.steps.pooled import run_pooled
 from selfreward_ray.steps.select import RunPooled, Selection
+from selfreward_ray.store.arrow import from_table
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.run import ModelLayout
 from selfreward_ray.store.step import Step, finished_step, is_step
-from selfreward_ray.store.tables import read_files, write_part
+from selfreward_ray.store.tables import read_blocks, read_files, write_part
 from selfreward_ray.training.examples import Encoding, fitting, pair_tokens, positive_tokens, sft_tokens
 from selfreward_ray.training.history import History
 from selfreward_ray.training.job import TrainJob
 from selfreward_ray.training.objectives import DpoObjective, Objective, SftObjective
 from selfreward_ray.training.trainer import fit
+
+_ROWS_PER_BLOCK = 1024
 
 
 class TooFewExamples(UserError):
@@ -177,6 +180,8 @@ def _train(
     if step.is_done():
         skipped(label)
         return step.manifest()
+    for table in ("rows", "dropped"):
+        (step.folder / table).delete()  # of an interrupted attempt, whose blocks may have other boundaries
     with doing(f"{label}: encoding the examples"):
         written = write(step, tables)
     if written.kept < optimization.batch_size:
@@ -260,11 +265,12 @@ def _encode(
     max_tokens: int,
     record: type[Any],
 ) -> _Written:
-    """Write the token ids of what can be trained on, one file of `tables` after the other."""
+    """Write the token ids of what can be trained on, one block of rows of the `tables` after the other."""
     offered = kept = 0
     left_out: Counter[str] = Counter()
     for name, (table, source_record) in tables.items():
-        for number, (_, rows) in enumerate(read_files(table, source_record)):
+        for number, block in enumerate(read_blocks(table, table.files(".parquet"), _ROWS_PER_BLOCK)):
+            rows = from_table(block, source_record, table.uri)
             examples, dropped = fitting(rows, encode, max_tokens, step.name)
             write_part(step.folder, "rows", examples, record, f"{name}-{number:06d}")
             write_part(step.folder, "dropped", dropped, Dropped, f"{name}-{number:06d}")

@@ -5,7 +5,7 @@ import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import IO, Any, TypeVar, overload
+from typing import IO, Any, TypeVar, cast, overload
 
 import pyarrow as pa
 
@@ -49,7 +49,7 @@ class TokenTable(Sequence[E]):
 
     def _copy(self, table: Folder, file: IO[bytes]) -> None:
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(file, arrow_schema(self._record), options=options) as copy:
+        with pa.ipc.new_file(file, arrow_schema(cast(Any, self._record)), options=options) as copy:
             for block in read_blocks(table, table.files(".parquet"), _ROWS_READ):
                 for batch in block.combine_chunks().to_batches(_ROWS_TOGETHER):
                     copy.write_batch(batch)

@@ -11,6 +11,7 @@ from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.recipe.schema import Recipe
 from selfreward_ray.recipe.training import Training
 from selfreward_ray.records import Candidate, Pair, PairTokens, Positive, SftExample, SftTokens, Turn
+from selfreward_ray.steps import train
 from selfreward_ray.steps.train import dpo, sft
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
@@ -105,6 +106,28 @@ def test_only_the_same_training_finds_what_an_interrupted_one_left(tmp_path: Pat
             dpo(wanted, model="m1", pairs=source, out=str(out), trainer=interrupted)
     assert [left for _, left in seen] == [False, True, False]
     assert seen[0][0] == seen[1][0] != seen[2][0]
+
+
+def test_rows_are_encoded_block_by_block_and_those_of_an_interrupted_attempt_are_gone(
+    tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+):
+    """Its blocks may have had other boundaries, as those of an earlier version."""
+    monkeypatch.setattr(train, "_ROWS_PER_BLOCK", 1)
+    source, out = table(tmp_path / "pair", PAIRS), str(tmp_path / "out")
+
+    def killed(job: TrainJob, progress: Any) -> None:
+        for table in ("rows", "dropped"):
+            files = (job.folders.training / table).files(".parquet")
+            shutil.copy(files[0], files[0].replace("-000000", "-000999"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dpo(recipe(batch_size=2), model="m1", pairs=source, out=out, trainer=killed)
+    manifest = dpo(recipe(batch_size=2), model="m1", pairs=source, out=out, trainer=jobs)
+    assert manifest.rows == {"rows": 4}
+    training = ModelLayout(out).training
+    assert [pair.id for pair in read_rows(training, PairTokens)] == [pair.id for pair in PAIRS]
+    assert len((training / "rows").files()) == 4
 
 
 def test_pairs_of_replies_from_a_file_are_encoded_by_the_model_that_they_train(
