@@ -97,23 +97,26 @@ def test_a_rounds_blocks_of_a_killed_node_are_done_by_who_is_left(cluster: Clust
     small = {"tokens_in_flight": 60, "rows_per_block": 1, "min_replicas": 2, "max_replicas": 2, "stall_seconds": 60}
     settings = parse_recipe({"model": "none", "inference": small | {"accelerator_type": "A100"}}).inference
     job = Job("echo", stand_in.echo, Prompt, Prompt, str(tmp_path / "out"), 8)
-    rows = [Prompt(f"p{i:03d}", "0.3") for i in range(120)]
+    rows = [Prompt(f"p{i:03d}", "0.3") for i in range(220)]
+    ran, done, lost = Ran(tmp_path, len(rows), {}), 0, False
     try:
         with open_rounds(
-            f"stand-in://{tmp_path}", settings, 0, round_rows=60, row_tokens=8, max_rounds=2, note=print,
+            f"stand-in://{tmp_path}", settings, 0, round_rows=200, row_tokens=8, max_rounds=2, note=print,
             open_engine=stand_in.StandIn,
         ) as rounds:  # fmt: skip
-            done = sum(block.rows for block in rounds.ask(job, rows[:60]))
-            assert len({event["node"] for event in Ran(tmp_path, 0, {}).events("started")}) == 2
-            for block in rounds.ask(job, rows[60:]):
-                if done == 60:
-                    cluster.remove_node(added, allow_graceful=False)
-                done += block.rows
+            for asked in (rows[:20], rows[20:]):
+                for block in rounds.ask(job, asked):
+                    done += block.rows
+                    if done > 30 and not lost and len({event["node"] for event in ran.events("started")}) == 2:
+                        lost = True
+                        cluster.remove_node(added, allow_graceful=False)
     finally:
         cluster.remove_node(stays)
-    ran = Ran(tmp_path, 120, {})
+        if not lost:
+            cluster.remove_node(added)
     ran.check("node killed in a round")
-    assert done == 120
+    assert lost
+    assert done == len(rows)
     assert not ran.dropped
 
 
