@@ -4,6 +4,7 @@ import pytest
 from benchmark_runs import run_benchmark
 
 
+@pytest.mark.release
 @pytest.mark.engines
 def test_each_part_is_measured_with_two_numbers_of_rows():
     done = run_benchmark("growth", "--rows", 300, 3000)
