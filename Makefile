@@ -21,7 +21,8 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
 	test test-fast test-engines test-cluster test-parity test-browser test-mlflow test-all \
-	bench-dpo bench-fetch bench-filters bench-gpu bench-inference bench-mistakes bench-pairs bench-plumbing bench-report bench-sft bench-tables
+	bench-dpo bench-fetch bench-filters bench-gpu bench-growth bench-inference bench-mistakes bench-pairs bench-plumbing \
+	bench-report bench-sft bench-tables
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -131,6 +132,9 @@ bench-filters: $(VENV)/installed ## near-duplicate filter: 10,000 new prompts ag
 # Needs an environment of your own, because `make install` installs the CPU builds.
 bench-gpu: ## DPO of a 1B model on one GPU; PYTHON=… of an environment with ".[gpu]" installed (minutes)
 	$(PYTHON) benchmarks/gpu.py
+
+bench-growth: $(VENV)/installed ## memory of a rank and of the driver at 10,000 to 1,000,000 rows (half an hour)
+	$(BIN)/python benchmarks/growth.py
 
 bench-inference: $(VENV)/installed $(MODEL)/config.json ## the pool compared with plain vLLM and ray.data.llm (40 minutes)
 	$(BIN)/python benchmarks/inference.py
