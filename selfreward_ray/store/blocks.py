@@ -32,7 +32,7 @@ PROPOSALS = "proposals"
 """A folder with tables of its own, in that of the propose step, whose manifest decides."""
 
 _MERGED = "merged-"
-_READ_TOGETHER_BYTES = 8 * 2**20
+_READ_TOGETHER_BYTES = 2 * 2**20
 
 
 def block_name(ids: Sequence[str]) -> str:
