@@ -491,6 +491,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0, help="of the kinds and moments of kills (%(default)s)")
     parser.add_argument("--keep", type=Path, help="folder for logs; by default they are removed")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as scratch:
         if given.keep:
             given.keep.mkdir(parents=True, exist_ok=True)
