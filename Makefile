@@ -20,7 +20,7 @@ DTYPES := $(if $(shell grep -m1 -o avx512bw /proc/cpuinfo),,training.dtype=float
 
 .DEFAULT_GOAL := help
 .PHONY: help install constraints quickstart proof lint format docs clean \
-	test test-fast test-engines test-cluster test-parity test-browser test-mlflow test-all \
+	test test-fast test-engines test-cluster chaos test-parity test-browser test-mlflow test-all \
 	bench-dpo bench-fetch bench-filters bench-gpu bench-growth bench-inference bench-mistakes bench-pairs bench-plumbing \
 	bench-report bench-sft bench-tables
 
@@ -92,6 +92,9 @@ test-engines: $(VENV)/installed ## tests that start Ray, vLLM or DeepSpeed, with
 
 test-cluster: $(VENV)/installed $(MODEL)/config.json ## nodes and processes that start, stop or fail; rehearse shipped recipes (50 minutes)
 	$(BIN)/pytest -m "cluster and not release"
+
+chaos: $(VENV)/installed ## a tiny run that is killed 36 times in all its steps ends as an undisturbed one (an hour)
+	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
 
 test-parity: $(VENV)/installed-parity ## compare DPO with TRL and lm-eval on the pool with transformers; all sides of benchmarks (minutes)
 	$(BIN)/pytest -m parity

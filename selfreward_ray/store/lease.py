@@ -221,5 +221,5 @@ def _read(claims: Folder, name: str) -> Claim:
         value = json.loads(claims.read_bytes(f"{name}.json"))
         number = None if value["number"] is None else int(value["number"])
         return Claim(name, str(value["process"]), number, int(value["beat"]), tuple(value["over"]))
-    except (ValueError, KeyError, TypeError):  # torn
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # torn
         return Claim(name, "another process")

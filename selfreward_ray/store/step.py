@@ -152,9 +152,11 @@ class Step:
     def _check_whole(self) -> None:
         """Raise `UserError` for an input that is a finished step and has lost rows since, or has damaged files."""
         for uri in self._inputs.values():
-            source = None if is_endpoint(uri) else Folder(uri)
-            manifest = source and read_manifest(source)
-            if source and manifest and (faults := missing_rows(source, manifest)):
+            if is_endpoint(uri):
+                continue
+            source = Folder(uri)
+            manifest = read_manifest(source)
+            if manifest is not None and (faults := missing_rows(source, manifest)):
                 raise UserError(faults[0])
 
     def _is_of(self, manifest: Manifest) -> bool:
