@@ -37,7 +37,6 @@ class Engine:
 
     def __init__(self, model: str, inference: Inference, seed: int, progress: FetchProgress = ignore_progress):
         from vllm import AsyncEngineArgs
-        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._log = log_size()
@@ -47,11 +46,11 @@ class Engine:
         self._seed = seed
         self._lora = None if adapter is None else _lora_request(adapter)
         arguments = AsyncEngineArgs(**{**_defaults(folder, adapter, inference, seed), **inference.engine})
-        settings = _accepted(partial(arguments.create_engine_config, UsageContext.ENGINE_CONTEXT))
+        start = partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[_reporter(self.stats)])
         try:
-            self._engine = AsyncLLM.from_vllm_config(
-                settings, stat_loggers=[_reporter(self.stats)], disable_log_stats=arguments.disable_log_stats
-            )
+            self._engine = _accepted(start)
+        except UserError:
+            raise
         except Exception as error:
             raise RuntimeError(last_error(str(error), self._log)) from error
         self._log = log_size()
@@ -201,7 +200,8 @@ def _defaults(folder: Path, adapter: Adapter | None, inference: Inference, seed:
 
 
 def _accepted(create: Callable[[], T]) -> T:
-    """What `create` makes of an engine's settings. Raises `UserError` where vLLM refuses them: it would each time."""
+    """What `create` makes. Raises `UserError` where vLLM refuses the settings, as it would each time: what fails in the
+    engine's own process, such as too little memory, arrives as a `RuntimeError`."""
     try:
         return create()
     except (ValueError, NotImplementedError) as error:

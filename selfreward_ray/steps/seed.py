@@ -9,7 +9,7 @@ from selfreward_ray.models.chat import ChatCodec
 from selfreward_ray.models.local import without_weights
 from selfreward_ray.models.template import NO_TOOLS
 from selfreward_ray.recipe.schema import Recipe
-from selfreward_ray.recipe.section import used
+from selfreward_ray.recipe.section import Used, used
 from selfreward_ray.records import Dropped, RankedSet, SftExample
 from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress, skipped
@@ -30,7 +30,11 @@ def seed(recipe: Recipe, *, out: str, label: str = "seed") -> Manifest:
     """
     judged = recipe.training.select == "judged"
     sizes = recipe.seed_sizes()
-    part = {"seed_data": used(sizes, exclude=None if judged else {"validation"}), "seed": recipe.seed}
+    seed_data = used(sizes, exclude={"validation"})
+    if judged:  # others have no such table, which is more than a field at its default
+        chosen = {"validation": sizes.validation}
+        seed_data = Used(seed_data.values | chosen, seed_data.differing | chosen)
+    part = {"seed_data": seed_data, "seed": recipe.seed}
     installed = is_source(sizes.named())
     step = Step("seed", out, part, {} if installed else {"source": sizes.named()})
     if step.is_done():

@@ -32,7 +32,7 @@ def prompts(layout: RunLayout, recipe: Recipe = RECIPE, t: int = 2) -> dict[str,
 
 def test_every_prompt_of_an_iteration_is_there_once_with_its_lineage(run: RunLayout):
     found = prompts(run)
-    assert list(found) != sorted(found), "files are read in the order of their names"
+    assert list(found) == sorted(found)
     assert set(found) == {prompt.id for prompt in read_rows(run.prompts(2), Prompt)}
     for judged in read_rows(run.judged(2), JudgedPrompt):
         shown = found[judged.id]

@@ -67,9 +67,7 @@ INPUTS: dict[Make, tuple[str, ...]] = {
 }
 
 
-def made(
-    make: Make, out: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch, model: str, **engine: Any
-) -> Any:
+def made(make: Make, out: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch, **engine: Any) -> Any:
     """The step that is begun: its fingerprint and its versions."""
     recipe = Recipe.model_validate({"model": "m", "inference": {"engine": engine}})
     chosen = {name: given[name] for name in INPUTS[make]}

@@ -78,7 +78,7 @@ def test_a_pair_is_followed_from_its_prompt_to_the_model_that_was_trained_on_it(
     assert f"{preferred}; M2 was trained on it, by DPO" in lines
     steps = [line.partition(":")[0].strip() for line in lines if " is finished: " in line]
     assert steps == ["M2 · prompts", "M2 · respond and judge", "M2 · pairs", "M2 · DPO"]
-    assert sum(line.startswith("    versions: ray ") for line in lines) == 4
+    assert sum(line.startswith("    versions: selfreward-ray ") for line in lines) == 4
 
 
 def test_a_reply_and_a_verdict_are_shown_whole(tmp_path: Path):
