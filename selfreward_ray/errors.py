@@ -1,4 +1,7 @@
-"""Errors that a user can correct. The command shows them as one message without a traceback."""
+"""Errors that a user can correct, which the command shows as one message without a traceback; and which errors a retry
+cannot mend."""
+
+import errno
 
 from selfreward_ray.credentials import masked
 
@@ -15,3 +18,27 @@ class UserError(ValueError):
 
 class Final(UserError):
     """An error that all workers of a training have at the same point, and would have again after a restart."""
+
+
+_REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    }
+)
+"""What an operating system answers alike every time: storage that is full, closed to this user, or of another kind."""
+_REFUSED = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
+"""The same from an object store, as pyarrow names it in its messages."""
+_FAULTS = (TypeError, AttributeError, NameError, ImportError, NotImplementedError, AssertionError)
+"""Faults of a program, which finds the same at the same place."""
+
+
+def recurs(error: BaseException) -> bool:
+    """Whether another attempt would end with this error too. Every retry asks this first.
+
+    True for a `UserError`, for storage that refuses, and for faults of a program. Any other error may be that of a
+    network, a process or a node, which is another one the next time.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _REFUSALS or any(word in str(error) for word in _REFUSED)
+    return isinstance(error, (UserError, *_FAULTS))

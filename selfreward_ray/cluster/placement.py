@@ -5,8 +5,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+LASTING = {"max_restarts": -1, "max_task_retries": -1}
+"""Options of an actor that may lose what it has been told."""
+
 
 def on_driver_node(cls: type, *arguments: Any, **options: Any) -> Any:
-    """Start an actor of `cls` with Ray's `options` on the driver's node. If that node is lost, the run ends anyway."""
+    """Start an actor of `cls` with Ray's `options` on the driver's node. If that node is lost, the run ends anyway; if
+    only the actor's process is, as by a system that is short of memory, `LASTING` starts it again."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0, scheduling_strategy=here, **options)(cls).remote(*arguments)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from selfreward_ray.credentials import masked
+from selfreward_ray.errors import recurs
 from selfreward_ray.inference.engine import EngineDead
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.programs import LanguageModel, P, Program
@@ -183,14 +184,17 @@ async def run_block(
 
 
 async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
-    """Run `call` in a thread and return its result. An `OSError`, which means that storage failed, is retried.
+    """Run `call` in a thread and return its result. An `OSError`, which means that storage failed, is retried, but not
+    one that `recurs`.
 
     Raises `OSError` when the last attempt fails too.
     """
     for wait in RETRY_DELAYS_S:
         try:
             return await asyncio.to_thread(call, *arguments)
-        except OSError:
+        except OSError as error:
+            if recurs(error):
+                raise
             await asyncio.sleep(wait)
     return await asyncio.to_thread(call, *arguments)
 

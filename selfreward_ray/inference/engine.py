@@ -3,10 +3,11 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfreward_ray.cluster.devices import on_gpus
 from selfreward_ray.errors import UserError
@@ -19,6 +20,8 @@ from selfreward_ray.models.local import Adapter, model_and_adapter
 from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Turn
 
+T = TypeVar("T")
+
 
 class EngineDead(RuntimeError):
     """The engine's process is gone; this replica cannot serve further requests."""
@@ -28,8 +31,8 @@ class Engine:
     """A `ScoringModel` (see `programs` and `scoring`) over vLLM's asynchronous engine.
 
     `seed` is the run's seed; with ``sampling.seeded`` each request's seed is derived from it and the request's id.
-    `progress` receives the progress of the model's fetch. Raises `UserError` for a model that cannot be found, and
-    `RuntimeError` when vLLM does not start.
+    `progress` receives the progress of the model's fetch. Raises `UserError` for a model that cannot be found and for
+    settings that vLLM refuses, and `RuntimeError` when vLLM does not start.
     """
 
     def __init__(self, model: str, inference: Inference, seed: int, progress: FetchProgress = ignore_progress):
@@ -43,8 +46,11 @@ class Engine:
         self._seed = seed
         self._lora = None if adapter is None else _lora_request(adapter)
         arguments = AsyncEngineArgs(**{**_defaults(folder, adapter, inference, seed), **inference.engine})
+        start = partial(AsyncLLM.from_engine_args, arguments, stat_loggers=[_reporter(self.stats)])
         try:
-            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[_reporter(self.stats)])
+            self._engine = _accepted(start)
+        except UserError:
+            raise
         except Exception as error:
             raise RuntimeError(last_error(str(error), self._log)) from error
         self._log = log_size()
@@ -191,6 +197,18 @@ def _defaults(folder: Path, adapter: Adapter | None, inference: Inference, seed:
         # after each chunk, which PyTorch's CPU generators do not support.
         arguments["enable_chunked_prefill"] = False
     return arguments
+
+
+def _accepted(create: Callable[[], T]) -> T:
+    """What `create` makes. Raises `UserError` where vLLM refuses the settings, as it would each time: what fails in the
+    engine's own process, such as too little memory, arrives as a `RuntimeError`."""
+    try:
+        return create()
+    except (ValueError, NotImplementedError) as error:
+        said = "; ".join(line.strip() for line in str(error).splitlines())
+        raise UserError(
+            f"vLLM refuses the model with these settings: {said}. Change inference.engine, or the model"
+        ) from error
 
 
 def _reporter(stats: EngineStats) -> Any:

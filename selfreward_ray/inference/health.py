@@ -1,19 +1,24 @@
 """Health of a pool's replicas: counts restarts and retries, and decides when to drop a row or stop the pool.
 
 Ray restarts a replica whose process ended and sends it its blocks again, without a limit. `PoolHealth` is the limit:
-neither a row that kills engines nor an engine that cannot start is retried forever. It is one small actor on the
-driver's node. Every report of a replica is also a heartbeat; `stall.StallGuard` ends a pool without heartbeats.
+neither a row that kills engines nor an engine that cannot start is retried forever. A replica that ended with its node
+is restarted too, and nobody is blamed for it. It is one small actor on the driver's node. Every report of a replica is
+also a heartbeat; `stall.StallGuard` ends a pool without heartbeats.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 SUSPECT_AFTER = 2
 """A row that was running at this many replica deaths is a suspect: a replica runs its suspects one at a time."""
 GIVEN_UP_AFTER = 3
 """A row that was running at this many replica deaths is dropped; at the last one it was the only running suspect."""
+GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
+"""The reason with which such a row is dropped."""
+RECONSIDERED_S = 60.0
+"""A node that shuts down ends its processes before Ray says that it is gone, so a death is looked at for so long."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,19 @@ class ReplicaStatus:
     stop_reason: str | None
     """Why the pool has stopped; None while it runs."""
     restarted: bool
-    """Whether the replica had a process before this one."""
+    """Whether the replica had a process before this one, which died by itself."""
+    node_lost: bool = False
+    """Whether the replica had a process before this one, which ended with its node."""
+
+
+@dataclass(frozen=True)
+class _Death:
+    """Of a replica by itself, as far as is known."""
+
+    replica: str
+    nodes: frozenset[str]
+    rows: frozenset[str]
+    at: float
 
 
 @dataclass
@@ -35,12 +52,18 @@ class PoolHealth:
     """The state; `pool` runs it as an actor.
 
     `max_restarts` limits the consecutive deaths of one replica; a row finished by any replica resets the count. Deaths
-    are counted by replica because the loss of a node ends many replicas at once.
+    are counted by replica because the loss of a node ends many replicas at once. Only deaths on nodes that are not
+    `lost` count, for the replica and for its rows.
     """
 
     max_restarts: int
+    lost: Callable[[], Collection[str]] = frozenset
+    """Ids of the nodes that are gone or about to be taken back."""
     clock: Callable[[], float] = time.monotonic
     restarts: int = 0
+    """Of replicas that died by themselves."""
+    replicas_lost: int = 0
+    """Replicas that ended with a node."""
     retried: int = 0
     """Rows that were started again."""
     engines_ready: int = 0
@@ -51,31 +74,43 @@ class PoolHealth:
     _deaths_in_a_row: Counter[str] = field(default_factory=Counter)
     """By replica."""
     _deaths: Counter[str] = field(default_factory=Counter)
-    _running: dict[str, set[str]] = field(default_factory=dict)
+    _recent: list[_Death] = field(default_factory=list)
+    """Those that may still turn out to be the loss of a node."""
+    _nodes: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Where the engine of each replica runs."""
+    _running: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _errors: dict[str, str] = field(default_factory=dict)
     _last_error: str | None = None
     _stop_reason: str | None = None
-    _last_heartbeat: float | None = None
+    _last_heartbeat: float = field(init=False)
     _fetching: dict[str, float] = field(default_factory=dict)
     """Fraction of the model on a replica's node, by replica; removed when the fetch is complete."""
 
     def __post_init__(self) -> None:
-        self._created = self.clock()
+        self._created = self._last_heartbeat = self.clock()
 
-    def register(self, replica: str) -> ReplicaStatus:
-        """A process of `replica` starts. An earlier process, if any, died while its unfinished rows were running."""
+    def register(self, replica: str, nodes: Collection[str] = ()) -> ReplicaStatus:
+        """A process of `replica` starts on `nodes`. An earlier process, if any, died while its unfinished rows were
+        running."""
         self._heartbeat()
         self._fetching.pop(replica, None)
-        restarted = replica in self._running
-        if restarted:
+        lost = self.lost()
+        self._reconsider(lost)
+        node_lost = not self._nodes.get(replica, frozenset()).isdisjoint(lost)
+        restarted = replica in self._running and not node_lost
+        if node_lost:
+            self._count_lost_node(replica)
+        elif restarted:
             self._count_death(replica)
         self._running[replica] = set()
+        self._nodes[replica] = frozenset(nodes)
         deaths = self._deaths.items()
         return ReplicaStatus(
             frozenset(row for row, times in deaths if SUSPECT_AFTER <= times < GIVEN_UP_AFTER),
             frozenset(row for row, times in deaths if times >= GIVEN_UP_AFTER),
             self._stop_reason,
             restarted,
+            node_lost,
         )
 
     def fetch_progress(self, replica: str, here: int, total: int) -> None:
@@ -117,16 +152,17 @@ class PoolHealth:
         """Counts since the previous call, and the seconds until the first engine was ready, for a step's manifest."""
         counts = {
             "engine_restarts": self.restarts,
+            "replicas_lost": self.replicas_lost,
             "rows_retried": self.retried,
             "engine_start_seconds": round(self._start_seconds, 1),
         }
-        self.restarts = self.retried = 0
+        self.restarts = self.replicas_lost = self.retried = 0
         self._start_seconds = 0.0
         return counts
 
-    def idle_seconds(self) -> float | None:
-        """Seconds since the last heartbeat; None before the first."""
-        return None if self._last_heartbeat is None else self.clock() - self._last_heartbeat
+    def idle_seconds(self) -> float:
+        """Seconds since the last heartbeat, or since the pool was opened."""
+        return self.clock() - self._last_heartbeat
 
     def activity(self) -> str | None:
         """What the replicas do before the first block is finished, in a few words; None if no replica has started."""
@@ -143,9 +179,32 @@ class PoolHealth:
     def _heartbeat(self) -> None:
         self._last_heartbeat = self.clock()
 
+    def _count_lost_node(self, replica: str) -> None:
+        """Its rows are counted as started before, and as blamed for nothing."""
+        self.replicas_lost += 1
+        self._deaths.update(dict.fromkeys(self._running[replica], 0))
+        self._errors.pop(replica, None)
+        self._last_error = "the node of a replica was lost"
+
+    def _reconsider(self, lost: Collection[str]) -> None:
+        """Take back recent deaths on nodes that are known to be `lost` only now."""
+        since = self.clock() - RECONSIDERED_S
+        recent, self._recent = [death for death in self._recent if death.at > since], []
+        for death in recent:
+            if not death.nodes.isdisjoint(lost):
+                self.restarts = max(0, self.restarts - 1)  # a summary may have told it
+                self.replicas_lost += 1
+                self._deaths.subtract(death.rows)
+                if self._deaths_in_a_row[death.replica]:
+                    self._deaths_in_a_row[death.replica] -= 1
+            else:
+                self._recent.append(death)
+
     def _count_death(self, replica: str) -> None:
         self.restarts += 1
-        self._deaths.update(self._running[replica])
+        rows = frozenset(self._running[replica])
+        self._deaths.update(rows)
+        self._recent.append(_Death(replica, self._nodes.get(replica, frozenset()), rows, self.clock()))
         self._deaths_in_a_row[replica] += 1
         self._last_error = self._errors.pop(replica, "its process was killed; was there too little memory?")
         if self._stop_reason is None and self._deaths_in_a_row[replica] > self.max_restarts:

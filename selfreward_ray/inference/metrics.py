@@ -24,6 +24,10 @@ _BLOCKS = {
     "invalid_verdicts": "Verdicts without a readable score.",
     "verdicts_asked_again": "Retries of verdicts whose score could not be read.",
 }
+_STARTS = {
+    "engine_restarts": "Replicas restarted after their process ended by itself.",
+    "replicas_lost": "Replicas restarted after their node was lost.",
+}
 
 
 class Metrics:
@@ -32,9 +36,9 @@ class Metrics:
     The engine's statistics are attributed to `step`: the step of the block that started last.
     """
 
-    def __init__(self, replica: str, restarted: bool = False):
+    def __init__(self, replica: str, restarted: bool = False, node_lost: bool = False):
         self._step = ""
-        self._restart_to_count = restarted
+        self._to_count = {"engine_restarts": restarted, "replicas_lost": node_lost}
 
         def metric(kind: type[Counter] | type[Gauge], name: str, what: str) -> Counter | Gauge:
             new = kind(f"selfreward_{name}", description=what, tag_keys=("step", "replica"))
@@ -44,15 +48,14 @@ class Metrics:
         self._totals = {name: metric(Counter, name, what) for name, what in _TOTALS.items()}
         self._states = {name: metric(Gauge, name, what) for name, what in _STATES.items()}
         self._blocks = {name: metric(Counter, name, what) for name, what in _BLOCKS.items()}
-        self._restarts = metric(Counter, "engine_restarts", "Replicas restarted after their process ended.")
+        self._starts = {name: metric(Counter, name, what) for name, what in _STARTS.items()}
         self._published = dict.fromkeys(_TOTALS, 0)
 
     def begin(self, step: str) -> None:
         """A block of `step` begins. A restart counts for the first step of the new process."""
         self._step = step
-        if self._restart_to_count:
-            self._restarts.inc(tags={"step": step})
-        self._restart_to_count = False
+        for name, counter in self._starts.items():
+            _add(counter, int(self._to_count.pop(name, False)), step)
 
     def publish(self, stats: EngineStats) -> None:
         if not self._step:

@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
+import ray
 import ray.util
-from ray.util.placement_group import PlacementGroup
+from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from selfreward_ray.cluster.requests import replica_request
 from selfreward_ray.recipe.schema import Inference
@@ -48,6 +49,13 @@ def stages(name: str, inference: Inference) -> PlacementGroup:
         return ray.util.placement_group(
             [dict(bundle) for bundle in replica_request(inference).bundles], "PACK", name=name
         )
+
+
+def engine_nodes() -> frozenset[str]:
+    """Ids of the nodes on which this replica's engine runs: its own, and those of its stages."""
+    group = ray.util.get_current_placement_group()
+    stages = placement_group_table(group)["bundles_to_node_id"].values() if group else ()
+    return frozenset({ray.get_runtime_context().get_node_id(), *stages})
 
 
 def release_stages(prefix: str) -> None:

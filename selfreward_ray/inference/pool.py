@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
 
 from selfreward_ray.cluster.capacity import ResourceRequest, check_capacity
-from selfreward_ray.cluster.placement import on_driver_node
+from selfreward_ray.cluster.nodes import lost_nodes
+from selfreward_ray.cluster.placement import LASTING, on_driver_node
 from selfreward_ray.cluster.requests import replica_request
 from selfreward_ray.cluster.waiting import outlook
 from selfreward_ray.errors import UserError
@@ -41,6 +42,15 @@ class Workload(NamedTuple):
     job: Job
     rows: Folder
     finished: Collection[str]
+
+
+class FinishedBlock(NamedTuple):
+    """A block that a replica has written."""
+
+    number: int
+    """Its own, in a pool that runs in rounds; else -1."""
+    out: str
+    counts: BlockCounts
 
 
 class Pool:
@@ -85,14 +95,16 @@ class Pool:
             replicas = pool_size(self._inference, sum(tokens))
             # Without `finished`, which may be large and is not used by replicas.
             tables = [(workload.job, workload.rows) for workload in workloads]
-            yield from self.stream(dataset, replicas, in_flight, partial(_read, tables=tables))
+            with closing(self.stream(dataset, replicas, in_flight, partial(_read, tables=tables))) as stream:
+                for finished in stream:
+                    yield finished.out, finished.counts
 
     def stream(
         self, dataset: ray.data.Dataset, replicas: int, in_flight: int, read: ReadBlock
-    ) -> Generator[tuple[str, BlockCounts], None, None]:
+    ) -> Generator[FinishedBlock, None, None]:
         """Run `dataset`, in which a row is a block, on `replicas` replicas with at most `in_flight` blocks each.
 
-        `read` returns the job and the records of a block. Yields as `run` does.
+        `read` returns the job and the records of a block. Raises as `run` does.
         """
         request = replace(replica_request(self._inference), count=replicas)
         with (
@@ -106,7 +118,7 @@ class Pool:
             for batch in counts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 first_block_done()
                 for row in batch.to_pylist():
-                    yield row["out"], BlockCounts(**json.loads(row["counts"]))
+                    yield FinishedBlock(row["number"], row["out"], BlockCounts(**json.loads(row["counts"])))
 
     def summary(self) -> dict[str, float]:
         """Restarts, retries and the engines' start since the previous call, for a step's manifest."""
@@ -188,7 +200,7 @@ def open_pool(
     can never hold a replica.
     """
     check_capacity(replica_request(inference))
-    health = on_driver_node(PoolHealth, inference.max_restarts)
+    health = on_driver_node(PoolHealth, inference.max_restarts, lost_nodes, **LASTING)
     try:
         yield Pool(model, inference, seed, open_engine, health, note)
     finally:

@@ -19,13 +19,13 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from selfreward_ray.credentials import masked
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import UserError, recurs
 from selfreward_ray.inference.block import Job, ReplicaEngine, run_block, run_row
 from selfreward_ray.inference.engine import EngineDead
-from selfreward_ray.inference.health import GIVEN_UP_AFTER
+from selfreward_ray.inference.health import GIVEN_UP
 from selfreward_ray.inference.limiter import TokenLimiter
 from selfreward_ray.inference.metrics import Metrics
-from selfreward_ray.inference.placement import stages
+from selfreward_ray.inference.placement import engine_nodes, stages
 from selfreward_ray.inference.programs import LanguageModel
 from selfreward_ray.inference.reaper import bind_children
 from selfreward_ray.inference.stats import EngineStats
@@ -33,7 +33,6 @@ from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference
 from selfreward_ray.records import Dropped
 
-GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
 ReadBlock = Callable[[dict[str, Any], str], Awaitable[tuple[Job, list[Any]]]]
 """Takes a block and the name of the replica that runs it; returns the block's job and records."""
 WATCHDOG_INTERVAL_S = 1.0
@@ -58,13 +57,13 @@ class Replica:
         self._read = read
         self._health = health
         self._name = name or ray.get_runtime_context().get_actor_id()
-        self._status = ray.get(health.register.remote(self._name))
+        self._status = ray.get(health.register.remote(self._name, engine_nodes()))
         if self._status.stop_reason:
             raise RuntimeError(self._status.stop_reason)
         self._reaper = bind_children()
         self._alone = asyncio.Lock()
         self._limiter = TokenLimiter(inference.tokens_in_flight)
-        self._metrics = Metrics(self._name, restarted=self._status.restarted)
+        self._metrics = Metrics(self._name, self._status.restarted, self._status.node_lost)
         self._engine = self._opened(open_engine)
         health.engine_ready.remote()
         # Not a bound method: a thread that references this actor would keep it and its engine alive.
@@ -72,8 +71,8 @@ class Replica:
         watchdog = EngineWatchdog(self._engine.stats, self._limiter, self._metrics, inference.hang_seconds, on_failure)
         threading.Thread(target=watchdog.run, daemon=True).start()
 
-    async def __call__(self, block: dict[str, Any]) -> dict[str, str]:
-        """Run and write the rows of `block`. Returns the `out` of its job, and its `BlockCounts` as JSON."""
+    async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+        """Run and write the rows of `block`. Returns its number, the `out` of its job and its `BlockCounts` as JSON."""
         job, records = await self._read(block, self._name)
         self._metrics.begin(job.step)
         ids = [record.id for record in records]
@@ -86,7 +85,7 @@ class Replica:
             _exit_process(self._health, self._name, f"the engine died: {error}")
         self._health.rows_finished.remote(self._name, ids)
         self._metrics.block(job.step, counts)
-        return {"out": job.out, "counts": json.dumps(asdict(counts))}
+        return {"number": block.get("number", -1), "out": job.out, "counts": json.dumps(asdict(counts))}
 
     async def _run(self, record: Any, model: LanguageModel[Any], job: Job) -> Any:
         if record.id in self._status.given_up:
@@ -103,11 +102,12 @@ class Replica:
     def _opened(self, open_engine: Callable[[FetchProgress], ReplicaEngine]) -> ReplicaEngine:
         try:
             return open_engine(self._fetched)
-        except UserError as error:
-            ray.get(self._health.stop.remote(str(error)))
-            raise
         except Exception as error:
-            _exit_process(self._health, self._name, f"the engine did not start: {error}")
+            said = f"the engine did not start: {error}"
+            if recurs(error) and not isinstance(error, OSError):  # a disk is this node's, another's may do
+                ray.get(self._health.stop.remote(str(error) if isinstance(error, UserError) else masked(said)))
+                raise
+            _exit_process(self._health, self._name, said)
 
     def _fetched(self, here: int, total: int) -> None:
         self._health.fetch_progress.remote(self._name, here, total)
@@ -151,9 +151,9 @@ class StagedReplica:
                 raise
             os._exit(1)
 
-    async def __call__(self, block: dict[str, Any]) -> dict[str, str]:
+    async def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         try:
-            counts: dict[str, str] = await self._replica.__call__.remote(block)
+            counts: dict[str, Any] = await self._replica.__call__.remote(block)
         except RayActorError:
             os._exit(1)
         return counts

@@ -36,7 +36,7 @@ class StallGuard:
             return
         self._polled = now
         idle = ray.get(self._health.idle_seconds.remote())
-        if min(now - self._started, float("inf") if idle is None else idle) >= self._seconds:
+        if min(now - self._started, idle) >= self._seconds:
             raise ExecutionTimeoutError(f"no sign of life for {self._seconds:g} s")
 
     def before_execution_starts(self, _executor: Any) -> None: ...

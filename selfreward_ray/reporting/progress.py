@@ -40,7 +40,7 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._clock = clock
         self._started = self._next_line = self._clock()
-        self._note = self._shown = self._result = self._team = ""
+        self._note = self._shown = self._result = self._aside = self._team = ""
         self._done = self._tokens = 0
         self.start_seconds: float | None = None
         """Seconds until work began: the start of engines or workers. None before that."""
@@ -69,7 +69,8 @@ class Progress:
         if kind is None:
             rows = self._rows() if self._done < self._total else amount(self._done, self._unit.removesuffix("s"))
             done = self._result or rows
-            _print_mark(self._console, "✓", "green", self._label, done, seconds, self._shown, self._speed())
+            figures = self._shown, self._speed(), self._aside
+            _print_mark(self._console, "✓", "green", self._label, done, seconds, *figures)
         else:
             interrupted = issubclass(kind, KeyboardInterrupt)
             style, why = ("yellow", "interrupted") if interrupted else ("red", kind.__name__)
@@ -122,6 +123,10 @@ class Progress:
     def result(self, text: str) -> None:
         """Show `text` instead of the units when the step has ended, for a step that makes something else than units."""
         self._result = visible(text)
+
+    def aside(self, text: str) -> None:
+        """Show `text` at the end of the line with which the step ends."""
+        self._aside = visible(text)
 
     def say(self, text: str) -> None:
         """Print a permanent line."""

@@ -9,9 +9,11 @@ from selfreward_ray.errors import UserError
 from selfreward_ray.inference import pool
 from selfreward_ray.inference.block import BlockCounts, Job
 from selfreward_ray.inference.endpoint_pool import open_endpoint
+from selfreward_ray.inference.health import GIVEN_UP
 from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.endpoint import is_endpoint
 from selfreward_ray.recipe.schema import Recipe
+from selfreward_ray.reporting.formatting import amount
 from selfreward_ray.reporting.progress import Progress, skipped
 from selfreward_ray.steps.asked_model import JUDGING_STEPS, check_endpoint, check_thinking
 from selfreward_ray.steps.live import LiveMetrics
@@ -90,7 +92,9 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
         if pooled is shared.last:
             shared.close()  # `measure` may take long, and needs no engine
         metrics = {"model": pooled.model, **figures(counted), **faults, **pooled.measure()}
-        return step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
+        manifest = step.finish(offered=offered, tokens=counted.generated_tokens, metrics=metrics)
+        progress.aside(faults_in_words(manifest))
+        return manifest
 
 
 class _SharedPool:
@@ -159,6 +163,16 @@ def figures(counted: BlockCounts) -> dict[str, Any]:
     cached, asked = counted.cached_tokens, counted.prompt_tokens
     hit_rate = round(cached / asked, 4) if asked and cached is not None else None
     return {**counts, "prefix_hit_rate": hit_rate}
+
+
+def faults_in_words(manifest: Manifest) -> str:
+    """What died in a step: replicas by themselves, replicas with their nodes, and rows that ended replicas."""
+    died = [
+        (manifest.metrics.get("engine_restarts", 0), "replica", "restarted"),
+        (manifest.metrics.get("replicas_lost", 0), "replica", "lost with a node"),
+        (manifest.dropped.get(GIVEN_UP, 0), "row", "dropped that ended replicas"),
+    ]
+    return ", ".join(f"{amount(count, unit)} {what}" for count, unit, what in died if count)
 
 
 def _check_some_kept(step: Step, offered: int, label: str) -> None:

@@ -24,7 +24,7 @@ from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.steps.asked_model import check_thinking, proposer_of
 from selfreward_ray.steps.live import LiveMetrics
-from selfreward_ray.steps.pooled import figures
+from selfreward_ray.steps.pooled import faults_in_words, figures
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
@@ -108,7 +108,9 @@ def propose_by_model(
     metrics = figures(answers.counted) | proposer.faults()
     step.write(kept, Prompt)
     step.write(dropped, Dropped, "dropped")
-    return step.finish(offered=asked, tokens=metrics["generated_tokens"], metrics=metrics)
+    manifest = step.finish(offered=asked, tokens=metrics["generated_tokens"], metrics=metrics)
+    progress.aside(faults_in_words(manifest))
+    return manifest
 
 
 class _Answers:

@@ -9,13 +9,13 @@ has a fixed number of workers, and ends at a checkpoint of its own when there is
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import torch.distributed as dist
 
 from selfreward_ray.cluster.capacity import ResourceRequest
 from selfreward_ray.cluster.places import Places, Settled
 from selfreward_ray.training.agreement import from_rank_0
 from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.progress_actor import answer
 
 _SETTLED_S = 60.0
 """Seconds that a place for a worker waits for further places: each time that workers are added, all start anew."""
@@ -55,4 +55,4 @@ class Growth:
 def has_room(job: TrainJob) -> bool:
     """Whether `Growth` has found places for workers that are missing; every rank calls it."""
     missing: bool = dist.get_world_size() < job.training.workers
-    return missing and from_rank_0(lambda: bool(ray.get(job.progress.has_room.remote())))
+    return missing and from_rank_0(lambda: answer(job.progress.has_room))

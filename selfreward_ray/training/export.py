@@ -45,7 +45,7 @@ def export_model(model: Any, source: Path, out: str, shard_bytes: int = SHARD_BY
 
     Every rank calls it, gathers one weight at a time, and stores its share of the shards: it holds one shard in host
     memory, which is stored and read back while the shards of other ranks are gathered. A node with 8 ranks needs memory
-    for 8 shards, which is 40 GB. Raises `RuntimeError`, which names the tensor, for one that is missing, empty, not
+    for 8 shards, which is 40 GB. Raises `UserError`, which names the tensor, for one that is missing, empty, not
     finite, or not stored as it was gathered, and what the storage raises; an error of one rank ends all.
     """
     shapes = expected_shapes(model.config)

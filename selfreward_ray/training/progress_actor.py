@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError
+
 
 class ProgressActor:
     """Holds the latest state, and the metrics of steps that were not read yet. In a file of its own, so that its
-    process loads nothing heavy."""
+    process loads nothing heavy. If it is lost, another one goes on with what it is told from then on."""
 
     def __init__(self) -> None:
         self._state: dict[str, Any] = {"done": 0, "tokens": 0, "note": "", "begun": False}
@@ -20,9 +23,6 @@ class ProgressActor:
 
     def begin(self, done: int, tokens: int) -> None:
         """Ranks go on after `done` steps and `tokens`: what an earlier driver did is no speed of this one."""
-        if self._tokens_before is None:
-            self._tokens_before = tokens
-        self._state["begun"] = True
         self._update(done, tokens)
 
     def step(self, done: int, tokens: int, metrics: dict[str, Any]) -> None:
@@ -31,7 +31,9 @@ class ProgressActor:
         self._steps.append(metrics)
 
     def _update(self, done: int, tokens: int) -> None:
-        self._state |= {"done": done, "tokens": max(0, tokens - (self._tokens_before or 0))}
+        if self._tokens_before is None:
+            self._tokens_before = tokens
+        self._state |= {"done": done, "tokens": max(0, tokens - self._tokens_before), "begun": True}
 
     def note(self, text: str) -> None:
         self._state["note"] = text
@@ -55,3 +57,14 @@ class ProgressActor:
         workers has ``begun`` to train, and the metrics of the ``steps`` that ended since the previous call."""
         steps, self._steps = self._steps, []
         return self._state | {"steps": steps}
+
+
+def answer(question: Any) -> bool:
+    """What the actor answers to `question`, one of its methods; False where its process is lost.
+
+    A training then goes on with the workers that it has, or to its last step: the model is the same.
+    """
+    try:
+        return bool(ray.get(question.remote()))
+    except RayActorError:
+        return False

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.models.local import local_model
 from selfreward_ray.records import TokenSequence
 from selfreward_ray.store.tables import read_rows, write_part
@@ -68,9 +69,9 @@ def untouched_loss(engine: Any, micro: MicroBatch[Any], reference: Reference, jo
 
 
 def check_first_loss(loss: float, expected: float) -> None:
-    """Before any update the policy is its reference: every margin is 0. Raises `RuntimeError` where it is not."""
+    """Before any update the policy is its reference: every margin is 0. Raises `UserError` where it is not."""
     if not math.isclose(loss, expected, rel_tol=1e-3, abs_tol=1e-3):
-        raise RuntimeError(
+        raise UserError(
             f"the first step's preference loss is {loss:.5f}, not {expected:.5f}: the reference log-probs are not "
             "those of the model that training starts from; remove the folder `reference` beside the model's to have "
             "them computed again"

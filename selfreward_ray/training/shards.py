@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.models.headers import INDEX
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.training.lora import saved_weights
@@ -38,24 +39,27 @@ def expected_shapes(config: Any) -> dict[str, tuple[int, ...]]:
 
 
 def check_names(held: set[str], expected: set[str]) -> None:
-    """Raises `RuntimeError`, which names the tensors, unless both are the same."""
+    """Raises `UserError`, which names the tensors, unless both are the same."""
     for names, fault in ((expected - held, "lacks"), (held - expected, "has")):
         if names:
-            raise RuntimeError(
+            raise UserError(
                 f"the policy {fault} {', '.join(sorted(names))}, unlike the model that transformers makes of its "
                 "configuration; it cannot be exported"
             )
 
 
 def check_value(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Raises `RuntimeError` for an empty tensor, another shape than `shape`, and a value that is not finite."""
+    """Raises `UserError` for an empty tensor, another shape than `shape`, and a value that is not finite."""
     if tuple(tensor.shape) != shape:
         found = "is empty" if not tensor.numel() else f"has shape {tuple(tensor.shape)}, not {shape}"
     elif not torch.isfinite(tensor).all():
         found = "is not finite"
     else:
         return
-    raise RuntimeError(f"weight {name!r} {found}; the model is not exported")
+    raise UserError(
+        f"weight {name!r} {found}; the model is not exported. Train again in another run, with a lower learning_rate "
+        "if the loss grew"
+    )
 
 
 def plan_shards(sizes: dict[str, int], limit: int) -> dict[str, list[str]]:
@@ -89,7 +93,7 @@ def write_shard(folder: Folder, file: str, tensors: dict[str, Tensor]) -> None:
 
 
 def check_shard(folder: Folder, file: str, tensors: dict[str, Tensor]) -> None:
-    """Read a stored shard back. Raises `RuntimeError` naming a tensor that is not stored as `write_shard` writes it."""
+    """Read a stored shard back. Raises `UserError` naming a tensor that is not stored as `write_shard` writes it."""
     filesystem, path = folder.filesystem()
     with filesystem.open_input_file(f"{path}/{file}") as stream, ThreadPoolExecutor(_PIECES_AT_A_TIME) as pool:
 
@@ -99,7 +103,10 @@ def check_shard(folder: Folder, file: str, tensors: dict[str, Tensor]) -> None:
             return None if np.array_equal(stored, given) else name
 
         if name := next(filter(None, pool.map(wrong, _pieces(tensors))), None):
-            raise RuntimeError(f"weight {name!r} does not read back from {folder.uri}/{file} as it was written")
+            raise UserError(
+                f"weight {name!r} does not read back from {folder.uri}/{file} as it was written; look at that storage, "
+                "then run the same command, which goes on from the newest checkpoint"
+            )
 
 
 def _pieces(tensors: dict[str, Tensor]) -> list[tuple[str, int, Any]]:
@@ -125,10 +132,13 @@ def _pieces(tensors: dict[str, Tensor]) -> list[tuple[str, int, Any]]:
 
 
 def check_index(folder: Folder, expected: set[str]) -> None:
-    """Read the stored index back. Raises `RuntimeError` unless it names every expected tensor and every file that is
-    there, and `UserError` where it is damaged."""
+    """Read the stored index back. Raises `UserError` unless it names every expected tensor and every file that is
+    there, also where it is damaged."""
     listed: dict[str, str] = folder.read_json(INDEX)["weight_map"]
     stored = {path.rsplit("/", 1)[-1] for path in folder.files(".safetensors")}
     if set(listed) != expected or set(listed.values()) != stored:
         odd = sorted((set(listed) ^ expected) | (set(listed.values()) ^ stored))
-        raise RuntimeError(f"{folder.uri}/{INDEX} does not agree with the folder on {', '.join(odd)}")
+        raise UserError(
+            f"{folder.uri}/{INDEX} does not agree with the folder on {', '.join(odd)}; look at who else writes there, "
+            "then run the same command, which goes on from the newest checkpoint"
+        )

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch.distributed as dist
 
 from selfreward_ray.store.run import SNAPSHOT
 from selfreward_ray.training.agreement import from_rank_0, on_rank_0
 from selfreward_ray.training.export import export_model
 from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.progress_actor import answer
 
 
 def is_snapshot(job: TrainJob, done: int, steps: int) -> bool:
@@ -35,4 +35,4 @@ def write_snapshot(model: Any, source: Path, job: TrainJob, done: int) -> None:
 
 def is_decided(job: TrainJob) -> bool:
     """Whether validation has found the model that will be chosen; every rank calls it before each step."""
-    return job.validation is not None and from_rank_0(lambda: bool(ray.get(job.progress.is_decided.remote())))
+    return job.validation is not None and from_rank_0(lambda: answer(job.progress.is_decided))

@@ -16,10 +16,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from selfreward_ray.cluster.capacity import can_hold, check_capacity
 from selfreward_ray.cluster.devices import collectives, on_gpus
-from selfreward_ray.cluster.placement import on_driver_node
+from selfreward_ray.cluster.placement import LASTING, on_driver_node
 from selfreward_ray.cluster.requests import least_workers, worker_request
 from selfreward_ray.cluster.waiting import wait_for_some
-from selfreward_ray.errors import Final, UserError
+from selfreward_ray.errors import Final, UserError, recurs
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.store.folder import Folder, absolute
 from selfreward_ray.training.elastic import Growth, Left
@@ -57,7 +57,7 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
             "workers"
         )
         job = replace(job, validation=None)
-    reported = on_driver_node(ProgressActor)
+    reported = on_driver_node(ProgressActor, **LASTING)
     if job.validation is not None and job.validation.decided:
         reported.decide.remote()
     ray_folder = job.folders.checkpoints
@@ -70,27 +70,37 @@ def fit(job: TrainJob, progress: Progress, loop: TrainLoop = train_loop) -> None
         return _attempt(replace(job, progress=reported), found, ray_folder, progress, loop)
 
     try:
-        final = with_restarts(attempt, training.max_failures)
+        final = with_restarts(attempt, training.max_failures, lambda text: progress.say(f"{job.label}: {text}"))
     finally:
         ray.kill(reported)
     if final is not None:
         raise final
 
 
-def with_restarts(attempt: Callable[[], Final | Left | None], max_failures: int) -> Final | None:
+def with_restarts(
+    attempt: Callable[[], Final | Left | None], max_failures: int, say: Callable[[str], None]
+) -> Final | None:
     """Call `attempt` until no workers have `Left`. Retry at most `max_failures` times, and without limit after
-    preemptions.
+    preemptions; `say` is told why.
 
-    Raises the worker's `UserError` or `OSError`, else Ray Train's error, when the retries are spent.
+    Raises the worker's `UserError` or `OSError`, else Ray Train's error, for one that `recurs` and when the retries are
+    spent.
     """
     failures = 0
     while True:
         try:
             outcome = attempt()
         except ray.train.TrainingFailedError as error:
-            failures += not _preempted(error)
-            if failures > max_failures:
+            preempted = _preempted(error)
+            failures += not preempted
+            if failures > max_failures or _is_final(error):
                 raise _cause(error) from None
+            why = (
+                "a node was taken back"
+                if preempted
+                else f"{_last_line(error)} (failure {failures}, {max_failures} may be)"
+            )
+            say(f"starts again from the newest checkpoint: {why}")
         else:
             if not isinstance(outcome, Left):
                 return outcome
@@ -168,12 +178,26 @@ def _preempted(error: ray.train.TrainingFailedError) -> bool:
     return isinstance(error, ray.train.PreemptionError) or any(getattr(each, "preempted", False) for each in deaths)
 
 
+def _causes(error: Exception) -> list[Exception]:
+    """What each worker that failed has raised or died of."""
+    return [getattr(failure, "cause", failure) for failure in getattr(error, "worker_failures", {}).values()]
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a restart would meet the error again. Not where a worker died: what others raise may follow from it."""
+    causes = _causes(error)
+    return any(map(recurs, causes)) and not any(hasattr(cause, "health_check_failure") for cause in causes)
+
+
 def _cause(error: Exception) -> Exception:
     """What a worker raised for the user to read, else `error`."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        if isinstance(cause := getattr(failure, "cause", failure), UserError | OSError):
-            return cause
-    return error
+    return next((cause for cause in _causes(error) if isinstance(cause, UserError | OSError)), error)
+
+
+def _last_line(error: Exception) -> str:
+    """Of what a worker raised, or of Ray's account of its death, which ends with what died: its process or its node."""
+    lines = str(next(iter(_causes(error)), error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _discard_torn(ray_folder: Folder, progress: Progress) -> None:

@@ -44,8 +44,8 @@ def join_ranks(gpus_per_worker: int) -> None:
 def open_engine(source: Path, job: TrainJob, ranks: int) -> Any:
     """DeepSpeed's engine around the policy of the folder `source`, whose weights are read on rank 0 alone.
 
-    Every rank calls it. Raises `Final`, on all ranks, for a model that cannot be trained here, for LoRA targets that
-    cannot, and as `load_sharded` does; `RuntimeError` for a model that could not be exported.
+    Every rank calls it. Raises `Final`, on all ranks, for a model that cannot be trained here or could not be exported,
+    for LoRA targets that cannot be trained, and as `load_sharded` does.
     """
     join_ranks(job.training.gpus_per_worker)
     config = together(lambda: _configuration(source, job.training.dropout))

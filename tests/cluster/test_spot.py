@@ -20,6 +20,7 @@ from ray.cluster_utils import Cluster
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from selfreward_ray.cluster.nodes import dead_nodes, lost_nodes
 from selfreward_ray.cluster.spot import drain_node, reclaimed_at, watch
 
 A_TOKEN = "of-one-look"  # noqa: S105
@@ -254,6 +255,7 @@ def test_ray_train_hears_of_a_notice_and_the_node_goes_as_preempted(spot_node: A
         assert time.monotonic() < give_up
         time.sleep(0.2)
     assert gone["DeathReasonMessage"] == "EC2 takes this spot instance back"
+    assert dead_nodes() == {spot_node.node_id}
 
 
 @pytest.mark.engines
@@ -271,4 +273,5 @@ def test_without_an_id_the_node_is_the_one_that_it_runs_on(spot_node: Any):
     assert ray.get(busy.where.remote()) == head
     assert drain_node(600) is None
     assert list(ray._private.state.state.get_draining_nodes()) == [head]
+    assert (lost_nodes(), dead_nodes()) == ({head}, frozenset())
     assert drain_node(-1) == "Error: Invalid value: --deadline-remaining-seconds cannot be negative, got -1"

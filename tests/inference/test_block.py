@@ -1,5 +1,6 @@
 """A block of rows on a replica: its output, failing rows, and retries."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,21 @@ def test_storage_that_goes_on_failing_is_raised_with_its_last_error(tmp_path: Pa
     Failing(9, monkeypatch)
     with pytest.raises(OSError, match="attempt 3"):
         run(tmp_path, lambda text, row: "x")
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.ENOSPC, "full"), OSError("AWS Error ACCESS_DENIED")])
+def test_storage_that_refuses_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: OSError):
+    asked: list[str] = []
+
+    def refuse(*block: Any) -> None:
+        asked.append("write")
+        raise refusal
+
+    monkeypatch.setattr(block_module, "write_block", refuse)
+    monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))
+    with pytest.raises(OSError, match=str(refusal).split("]")[-1]):
+        run(tmp_path, lambda text, row: "x")
+    assert asked == ["write"]
 
 
 def test_what_is_no_fault_of_storage_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from selfreward_ray.inference.engine import _at_least, _defaults, last_error, log_size
+from selfreward_ray.errors import UserError
+from selfreward_ray.inference.engine import _accepted, _at_least, _defaults, last_error, log_size
 from selfreward_ray.models.local import Adapter
 from selfreward_ray.recipe.schema import Inference
 
@@ -122,3 +123,24 @@ def test_an_adapter_is_one_of_its_rank_or_a_little_more():
     made = arguments(Adapter(Path("/adapter"), 24), gpus_per_replica=1)
     assert (made["enable_lora"], made["max_loras"], made["max_lora_rank"]) == (True, 1, 32)
     assert "enable_lora" not in arguments(gpus_per_replica=1)
+
+
+@pytest.mark.parametrize("refusal", [ValueError("max_model_len (9) is\n  too long"), NotImplementedError("no LoRA")])
+def test_settings_that_vllm_refuses_are_the_users(refusal: Exception):
+    def create() -> Any:
+        raise refusal
+
+    said = "; ".join(line.strip() for line in str(refusal).splitlines())
+    with pytest.raises(UserError) as raised:
+        _accepted(create)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_vllm_finds_missing_on_a_node_is_not_the_users():
+    def create() -> Any:
+        raise RuntimeError("no device")
+
+    with pytest.raises(RuntimeError, match="no device"):
+        _accepted(create)
+    assert _accepted(lambda: "settings") == "settings"

@@ -14,7 +14,9 @@ def status(suspects: str = "", given_up: str = "", stop_reason: str | None = Non
 
 
 def counts(restarts: int, retried: int, start_seconds: float = 0.0) -> dict[str, float]:
-    return {"engine_restarts": restarts, "rows_retried": retried, "engine_start_seconds": start_seconds}
+    return {
+        "engine_restarts": restarts, "replicas_lost": 0, "rows_retried": retried, "engine_start_seconds": start_seconds
+    }  # fmt: skip
 
 
 def run_block(health: PoolHealth, rows: str, killers: str, done: list[str]) -> bool:
@@ -155,7 +157,8 @@ def test_later_deaths_do_not_change_the_stop_reason():
 def test_every_report_is_a_heartbeat():
     now = [0.0]
     health = PoolHealth(max_restarts=5, clock=lambda: now[0])
-    assert health.idle_seconds() is None
+    now[0] = 2.0
+    assert health.idle_seconds() == 2, "since the pool was opened"
     signs = [
         lambda: health.register("a"),
         lambda: health.fetch_progress("a", 1, 10),
@@ -214,3 +217,83 @@ def test_the_start_of_the_first_engine_is_told_once():
         health.engine_ready()
     assert health.summary() == counts(0, 0, 41.2)
     assert health.summary() == counts(0, 0)
+
+
+class Nodes:
+    """A pool on nodes of which some get lost, at a time that the test sets."""
+
+    def __init__(self, max_restarts: int = 1) -> None:
+        self.lost: set[str] = set()
+        self.now = 0.0
+        self.health = PoolHealth(max_restarts, lambda: self.lost, clock=lambda: self.now)
+
+    def run(self, replica: str, node: str, rows: str = "") -> ReplicaStatus:
+        """A process of `replica` starts on `node`, and then its `rows`."""
+        told = self.health.register(replica, [node])
+        self.health.rows_started(replica, list(rows))
+        return told
+
+
+def test_a_row_is_not_blamed_for_nodes_that_are_lost():
+    """Spot instances are taken back one after the other, each with the row x; the fourth replica's death is its own."""
+    pool = Nodes()
+    for node in "1234":
+        told = pool.run("a", node, "x")
+        assert not told.suspects | told.given_up
+        pool.lost.add(node)
+    pool.lost.remove("4")
+    assert pool.run("a", "5", "x") == replace(FRESH, restarted=True)
+    assert pool.health.summary() == counts(1, 3) | {"replicas_lost": 3, "rows_retried": 4}
+    assert pool.run("a", "6").suspects == {"x"}, "deaths of its own are still counted"
+
+
+def test_nodes_that_are_lost_end_no_pool():
+    pool = Nodes(max_restarts=0)
+    for node in range(9):
+        assert pool.run("a", str(node)).stop_reason is None
+        pool.lost.add(str(node))
+    assert pool.health.failure() == (None, "the node of a replica was lost", False)
+
+
+def test_an_error_of_an_engine_whose_node_is_lost_explains_nothing():
+    """Other stages of it may say so before its process ends."""
+    pool = Nodes()
+    pool.run("a", "1")
+    pool.health.replica_failed("a", "the engine died: no answer from rank 3")
+    pool.lost.add("1")
+    assert pool.run("a", "2").node_lost
+    assert pool.health.failure()[1] == "the node of a replica was lost"
+    pool.run("a", "3")
+    assert "its process was killed" in str(pool.health.failure()[1])
+
+
+def test_a_replica_in_stages_is_lost_with_any_of_its_nodes():
+    pool = Nodes()
+    pool.health.register("a", ["1", "2"])
+    pool.lost.add("2")
+    assert pool.run("a", "1") == replace(FRESH, node_lost=True)
+
+
+@pytest.mark.parametrize(("seconds", "blamed"), [(59.0, False), (61.0, True)])
+def test_a_node_that_ends_its_processes_before_it_is_gone_is_found_out(seconds: float, blamed: bool):
+    """And a node that is lost a while after a death did not cause it."""
+    pool = Nodes()
+    for node in "12":
+        pool.run("a", node, "x")
+    pool.run("b", "2")
+    pool.now += seconds
+    pool.lost.add("1")
+    pool.run("b", "2", "y")
+    told = pool.run("a", "3", "x")
+    assert (told.suspects == {"x"}) == blamed
+    found = pool.health.summary()
+    assert (found["engine_restarts"], found["replicas_lost"]) == ((3, 0) if blamed else (2, 1))
+
+
+def test_health_that_is_started_again_goes_on_with_what_it_is_told():
+    """Ray starts the actor again if its process is killed: replicas that it does not know report to it."""
+    health = PoolHealth(max_restarts=5)
+    health.rows_started("a", ["x"])
+    health.rows_finished("b", ["y"])
+    assert health.register("a").restarted
+    assert health.failure() == (None, "its process was killed; was there too little memory?", False)

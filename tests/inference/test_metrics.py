@@ -86,7 +86,7 @@ def test_a_blocks_counts_are_added(known: dict[str, Any]):
 def test_each_figure_has_its_step_and_the_replica(known: dict[str, Any]):
     """An engine continues from one step to the next."""
     published, stats = Metrics("replica-1"), EngineStats()
-    assert len(known) == 14
+    assert len(known) == 15
     for step, generated in (("evaluate", 5), ("respond", 12)):
         published.begin(step)
         stats.generated_tokens = generated
@@ -105,3 +105,12 @@ def test_nothing_is_published_before_the_first_block_and_a_restart_counts_for_it
     for step in ("evaluate", "respond"):
         published.begin(step)
     assert known["selfreward_engine_restarts"].tagged == [{"step": "evaluate", "replica": "replica-1"}]
+    assert known["selfreward_replicas_lost"].tagged == []
+
+
+def test_a_replica_that_was_lost_with_its_node_is_counted_apart(known: dict[str, Any]):
+    published = Metrics("replica-1", node_lost=True)
+    for step in ("evaluate", "respond"):
+        published.begin(step)
+    assert known["selfreward_replicas_lost"].tagged == [{"step": "evaluate", "replica": "replica-1"}]
+    assert known["selfreward_engine_restarts"].tagged == []

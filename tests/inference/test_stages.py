@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import ray.util
 
-from selfreward_ray.inference.placement import blocks_at_a_time, release_stages, stages
+from selfreward_ray.inference import placement
+from selfreward_ray.inference.placement import blocks_at_a_time, engine_nodes, release_stages, stages
 from selfreward_ray.recipe.schema import Inference
 
 STAGED = Inference(gpus_per_replica=2, nodes_per_replica=2, cpus_per_replica=4)
@@ -49,3 +50,13 @@ def test_the_stages_of_one_pool_are_given_back_and_those_of_others_are_not(monke
     monkeypatch.setattr(ray.util, "remove_placement_group", removed.append)
     release_stages("ours")
     assert removed == ["ours/a", "ours/b"]
+
+
+@pytest.mark.parametrize(("group", "nodes"), [(None, {"1"}), ("pool/a", {"1", "2"})])
+def test_an_engine_is_on_its_own_node_and_on_those_of_its_stages(
+    group: str | None, nodes: set[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ray.util, "get_current_placement_group", lambda: group)
+    monkeypatch.setattr(placement, "placement_group_table", lambda _: {"bundles_to_node_id": {0: "1", 1: "2", 2: "2"}})
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "1"))
+    assert engine_nodes() == nodes

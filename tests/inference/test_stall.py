@@ -17,14 +17,14 @@ class PoolHealth:
     """Stands in for the actor's handle: returns the seconds since the last heartbeat."""
 
     def __init__(self) -> None:
-        self.idle: float | None = None
+        self.idle = 1000.0
         self.asked = 0
 
     @property
     def idle_seconds(self) -> Any:
         return self
 
-    def remote(self) -> float | None:
+    def remote(self) -> float:
         self.asked += 1
         return self.idle
 

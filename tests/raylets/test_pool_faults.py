@@ -10,9 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import stand_in
 from pools import Ran, pool_of, until
 from ray.cluster_utils import Cluster
 
+from selfreward_ray.inference.block import Job
+from selfreward_ray.inference.rounds import open_rounds
+from selfreward_ray.recipe.text import parse_recipe
+from selfreward_ray.records import Prompt
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.tables import finished_ids
 
@@ -61,6 +66,7 @@ def test_rows_of_a_killed_node_are_done_on_another(run: Run, cluster: Cluster, t
     ran.check("node killed", again["time"] - lost[0])
     assert again["time"] > lost[0]
     assert not ran.dropped
+    assert (ran.faults["engine_restarts"], ran.faults["replicas_lost"]) == (0, 1)
 
 
 def test_rows_of_a_killed_node_are_done_by_who_is_left_where_no_node_comes(run: Run, cluster: Cluster, tmp_path: Path):
@@ -82,6 +88,36 @@ def test_rows_of_a_killed_node_are_done_by_who_is_left_where_no_node_comes(run: 
     ran.check("node killed, none in its place")
     assert not ran.dropped
     assert [event["node"] for event in ran.events("started")[2:]] == [stays.node_id]  # in the other one's place
+
+
+def test_a_rounds_blocks_of_a_killed_node_are_done_by_who_is_left(cluster: Cluster, tmp_path: Path):
+    """No node comes in its place, and no replica ends for it: all others wait for the next round."""
+    added = cluster.add_node(num_cpus=1, resources={"accelerator_type:A100": 1})
+    stays = cluster.add_node(num_cpus=1, resources={"accelerator_type:A100": 1})
+    small = {"tokens_in_flight": 60, "rows_per_block": 1, "min_replicas": 2, "max_replicas": 2, "stall_seconds": 60}
+    settings = parse_recipe({"model": "none", "inference": small | {"accelerator_type": "A100"}}).inference
+    job = Job("echo", stand_in.echo, Prompt, Prompt, str(tmp_path / "out"), 8)
+    rows = [Prompt(f"p{i:03d}", "0.3") for i in range(220)]
+    ran, done, lost = Ran(tmp_path, len(rows), {}), 0, False
+    try:
+        with open_rounds(
+            f"stand-in://{tmp_path}", settings, 0, round_rows=200, row_tokens=8, max_rounds=2, note=print,
+            open_engine=stand_in.StandIn,
+        ) as rounds:  # fmt: skip
+            for asked in (rows[:20], rows[20:]):
+                for block in rounds.ask(job, asked):
+                    done += block.rows
+                    if done > 30 and not lost and len({event["node"] for event in ran.events("started")}) == 2:
+                        lost = True
+                        cluster.remove_node(added, allow_graceful=False)
+    finally:
+        cluster.remove_node(stays)
+        if not lost:
+            cluster.remove_node(added)
+    ran.check("node killed in a round")
+    assert lost
+    assert done == len(rows)
+    assert not ran.dropped
 
 
 def test_a_row_that_kills_replicas_is_given_up_alone(run: Run):

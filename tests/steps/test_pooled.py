@@ -11,19 +11,21 @@ import pytest
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.inference.block import BlockCounts, Job
+from selfreward_ray.inference.health import GIVEN_UP
 from selfreward_ray.inference.pool import Workload
 from selfreward_ray.recipe.schema import Recipe, Sampling
 from selfreward_ray.records import Candidate, Completion, JudgedPrompt, Prompt, RankedReply, RankedSet, SftExample, Turn
 from selfreward_ray.steps.compare import compare
 from selfreward_ray.steps.evaluate import evaluate
 from selfreward_ray.steps.judge import judge
-from selfreward_ray.steps.pooled import figures, run_pooled
+from selfreward_ray.steps.pooled import faults_in_words, figures, run_pooled
 from selfreward_ray.steps.proposal_rounds import Proposer
 from selfreward_ray.steps.propose import propose
 from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.steps.verdicts import verdicts
 from selfreward_ray.store.arrow import from_table
+from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 
 RECIPE = Recipe.model_validate(
@@ -181,3 +183,20 @@ def test_thinking_is_refused_before_the_engine_for_a_template_without_a_switch(t
     judge_only = RECIPE.model_copy(update={"judge": asked.judge})
     with pytest.raises(Looked):
         run(sample, judge_only, "none")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "dropped", "said"),
+    [
+        ({}, {"too long": 3}, ""),
+        ({"engine_restarts": 0, "replicas_lost": 0}, {}, ""),
+        (
+            {"engine_restarts": 3, "replicas_lost": 0},
+            {GIVEN_UP: 1},
+            "3 replicas restarted, 1 row dropped that ended replicas",
+        ),
+        ({"engine_restarts": 1, "replicas_lost": 2}, {}, "1 replica restarted, 2 replicas lost with a node"),
+    ],
+)
+def test_what_died_is_said_by_kind(metrics: dict[str, int], dropped: dict[str, int], said: str):
+    assert faults_in_words(Manifest("judge", "f", {}, dropped, 0, 0.0, metrics)) == said

@@ -81,6 +81,6 @@ def test_ranks_of_a_whole_group_do_not_ask(ranks: int, said: bool, room: bool, m
     job: Any = SimpleNamespace(training=Training(workers=3), progress=SimpleNamespace(has_room=answer))
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: ranks)
     monkeypatch.setattr(elastic, "from_rank_0", lambda work: work())
-    monkeypatch.setattr(elastic.ray, "get", lambda reply: reply)
+    monkeypatch.setattr("ray.get", lambda reply: reply)
     assert has_room(job) == room
     assert len(asked) == (ranks < 3)

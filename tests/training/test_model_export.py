@@ -69,7 +69,7 @@ def test_a_model_that_is_not_whole_is_not_exported(
 
     model = load(tiny_model)
     break_model(model)
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(UserError, match=message):
         export_model(model, tiny_model, str(tmp_path / "out"))
 
 
@@ -115,7 +115,7 @@ def test_a_shard_that_is_stored_otherwise_stops_the_step(
     def train(job: TrainJob, progress: Any) -> None:
         export.export_model(load(tiny_model), tiny_model, job.folders.model.uri, shard_bytes=100_000)
 
-    with pytest.raises(RuntimeError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
+    with pytest.raises(UserError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
         dpo(RECIPE, model=str(tiny_model), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out"), trainer=train)
     assert read_manifest(Folder(str(tmp_path / "out/training"))) is None
 

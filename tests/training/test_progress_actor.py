@@ -1,4 +1,11 @@
-from selfreward_ray.training.progress_actor import ProgressActor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import ActorDiedError
+
+from selfreward_ray.training.progress_actor import ProgressActor, answer
 
 
 def shown(actor: ProgressActor) -> tuple[int, int]:
@@ -38,3 +45,23 @@ def test_a_group_that_starts_has_not_begun_and_does_not_know_of_room():
     assert (actor.read()["begun"], actor.has_room()) == (True, True)
     actor.start()  # the group has ended, and one with more workers is started
     assert (actor.read()["begun"], actor.has_room()) == (False, False)
+
+
+def test_an_actor_that_is_started_again_goes_on_with_what_it_is_told():
+    actor = ProgressActor()
+    actor.step(43, 4300, {"step": 42})
+    assert shown(actor) == (43, 0)
+    assert actor.read()["begun"], "workers that are missing are looked for again"
+    actor.step(44, 4400, {"step": 43})
+    assert shown(actor) == (44, 100)
+
+
+@pytest.mark.parametrize("said", [True, False, ActorDiedError()])
+def test_a_lost_actor_answers_no(said: Any, monkeypatch: pytest.MonkeyPatch):
+    def get(reply: Any) -> Any:
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    monkeypatch.setattr(ray, "get", get)
+    assert answer(SimpleNamespace(remote=lambda: said)) == (said is True)

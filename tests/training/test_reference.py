@@ -11,6 +11,7 @@ import torch
 from ranks import Silent
 from tiny_model import write_tiny_model
 
+from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.training import Dpo, Training
 from selfreward_ray.records import PairTokens, SftTokens
 from selfreward_ray.training import packing
@@ -155,5 +156,5 @@ def test_what_an_untouched_model_must_cost_may_differ_by_a_thousandth(loss: floa
     ("loss", "expected"), [(0.6942, 0.6931472), (25.03, 25.0), (0.6931472, 25.0), (0.012, 0.01), (float("nan"), 25.0)]
 )
 def test_a_first_loss_of_another_reference_is_refused(loss: float, expected: float):
-    with pytest.raises(RuntimeError, match=f"first step's preference loss is {loss:.5f}, not {expected:.5f}"):
+    with pytest.raises(UserError, match=f"first step's preference loss is {loss:.5f}, not {expected:.5f}"):
         check_first_loss(loss, expected)

@@ -1,3 +1,4 @@
+import errno
 import json
 from io import StringIO
 from pathlib import Path
@@ -38,10 +39,11 @@ def failed(failure: Exception) -> Exception:
     return error
 
 
-def attempts(*outcomes: Any, max_failures: int) -> list[str]:
+def attempts(*outcomes: Any, max_failures: int, said: Any = None) -> list[str]:
     """The starts and the end of a training whose groups of workers have these outcomes: an error is raised."""
     happened: list[str] = []
     left = iter(outcomes)
+    said = [] if said is None else said
 
     def attempt() -> Any:
         happened.append("start")
@@ -51,7 +53,7 @@ def attempts(*outcomes: Any, max_failures: int) -> list[str]:
         return outcome
 
     try:
-        happened.append(repr(with_restarts(attempt, max_failures)))
+        happened.append(repr(with_restarts(attempt, max_failures, said.append)))
     except Exception as error:
         happened.append(f"{type(error).__name__}: {error}")
     return happened
@@ -70,6 +72,40 @@ def test_a_node_that_was_taken_back_is_no_failure():
     assert happened == ["start"] * 3 + ["None"]
     nodes = ray.train.PreemptionInfo(deadline_ms=None, preempted_node_to_ranks={"a": [0]})
     assert attempts(ray.train.PreemptionError(nodes), None, max_failures=0) == ["start", "start", "None"]
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (UserError("no such model"), "UserError: no such model"),
+        (OSError(errno.ENOSPC, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied"), "PermissionError: [Errno 13] Permission denied"),
+        (TypeError("not a Tensor"), "WorkerGroupError: Training failed due to worker errors"),
+    ],
+)
+def test_what_a_retry_can_not_mend_is_not_tried_again(error: Exception, ended: str):
+    """On any rank: the others have only heard of it."""
+    both = ray.train.WorkerGroupError("failed", {0: RuntimeError("rank 1: it failed"), 1: error})
+    started, end = attempts(both, None, max_failures=2)
+    assert started == "start"
+    assert end.startswith(ended)
+
+
+def test_what_a_worker_raises_because_another_one_died_is_no_reason_to_end():
+    both = ray.train.WorkerGroupError("failed", {0: TakenBack(), 1: TypeError("'NoneType' has no store")})
+    assert attempts(both, None, max_failures=0) == ["start", "start", "None"]
+
+
+def test_why_a_group_starts_again_is_said():
+    died = RuntimeError("The actor died unexpectedly.\n\tpid: 7\nThe actor is dead because its node has died.\n")
+    said: list[str] = []
+    attempts(failed(OSError("connection reset")), failed(TakenBack()), failed(died), None, max_failures=2, said=said)
+    begin = "starts again from the newest checkpoint: "
+    assert said == [
+        begin + "connection reset (failure 1, 2 may be)",
+        begin + "a node was taken back",
+        begin + "The actor is dead because its node has died. (failure 2, 2 may be)",
+    ]
 
 
 def test_what_ends_all_workers_alike_is_not_tried_again():

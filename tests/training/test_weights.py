@@ -189,7 +189,7 @@ def test_storage_that_fails_for_one_rank_ends_all_and_leaves_no_model(exported: 
 
 def test_a_weight_that_is_not_finite_on_one_rank_ends_all(exported: Path):
     first, second = said(exported, "wrong")
-    message = "weight 'model.layers.0.self_attn.q_proj.weight' is not finite; the model is not exported"
-    assert first["spoilt"] == ["RuntimeError", f"rank 1: {message}"]
-    assert second["spoilt"] == ["RuntimeError", message]
+    assert first["spoilt"] == second["spoilt"]
+    assert first["spoilt"][0] == "Final", "a restart would find the same weight"
+    assert first["spoilt"][1].startswith("weight 'model.layers.0.self_attn.q_proj.weight' is not finite; ")
     assert not list((exported / "spoilt").glob("*.json"))
