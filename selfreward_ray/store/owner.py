@@ -1,6 +1,7 @@
-"""Who works on a run, or on a step of no run: one process at a time, by a lock where its folder is on a disk, else by a
-lease."""
+"""Who works on a run, or on a step of no run: one process at a time, by a lock where its folder is on a disk that has
+locks, else by a lease."""
 
+import errno
 import fcntl
 import json
 import os
@@ -83,8 +84,23 @@ def check_free(run: Folder) -> None:
 
 
 def _file(run: Folder) -> Path | None:
+    """The file to lock; None in an object store, and on a disk without locks."""
     filesystem, path = run.filesystem()
-    return Path(path) / OWNER if isinstance(filesystem, fs.LocalFileSystem) else None
+    return Path(path) / OWNER if isinstance(filesystem, fs.LocalFileSystem) and _has_locks(Path(path)) else None
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether the kernel locks files of the folder's disk. Some that are shared by machines are mounted without."""
+    there = next(above for above in (folder, *folder.parents) if above.is_dir())
+    try:
+        number = os.open(there, os.O_RDONLY)
+        try:
+            fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(number)
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+    return True
 
 
 def _run_around(step: Folder) -> Folder | None:

@@ -367,9 +367,9 @@ def test_a_damaged_copy_that_another_process_removes_meanwhile_is_fetched_again(
     check(store, target)
 
 
-def test_a_storage_that_knows_no_times_is_read(store: Store, target: Path):
+def test_a_storage_that_knows_no_times_is_read(store: Store, target: Path, monkeypatch: pytest.MonkeyPatch):
     infos = [fs.FileInfo(i.path, type=i.type, size=i.size) for i in store.listed()]
-    store.get_file_info = {i.path: i for i in infos}.__getitem__  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "get_file_info", {i.path: i for i in infos}.__getitem__)
     for _ in range(2):
         fetch.fetch(store, infos, target, fetch.ignore_progress)
         check(store, target)

@@ -1,5 +1,6 @@
 """One process at a time works on a run's folder."""
 
+import errno
 import fcntl
 import json
 import os
@@ -83,6 +84,18 @@ def test_a_run_in_an_object_store_is_leased(run: Folder, monkeypatch: pytest.Mon
     with owner.owned(run):
         (claim,) = (run / CLAIMS).files()
         assert json.loads(Path(claim).read_text())["process"].startswith(f"process {os.getpid()} on ")
+        owner.check_free(run)
+    assert (run / CLAIMS).files() == []
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_run_on_a_disk_without_locks_is_leased(run: Folder, monkeypatch: pytest.MonkeyPatch, fault: int):
+    def flock(*_: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with owner.owned(run):
+        assert len((run / CLAIMS).files()) == 1
         owner.check_free(run)
     assert (run / CLAIMS).files() == []
 

@@ -41,16 +41,22 @@ from selfreward_ray.steps.respond import respond
 from selfreward_ray.steps.sample import sample
 from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.run import RunLayout
 
 
 def prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
     """Run `recipe` with `seeds` consecutive seeds, beginning with its own, and write the documents to `run_dir`.
 
-    Raises `UserError` if the recipe does not use the demo world or trains on no pairs, and if held-out prompts were
-    not answered.
+    Raises `UserError` if the recipe does not use the demo world or trains on no pairs, if held-out prompts were not
+    answered, and if another process works on the proof or on one of its runs.
     """
     check_provable(recipe)
+    with owned(Folder(run_dir)):
+        return _prove(recipe, run_dir, seeds, with_controls)
+
+
+def _prove(recipe: Recipe, run_dir: str, seeds: int, with_controls: bool) -> list[Claim]:
     runs = [(recipe.model_copy(update={"seed": recipe.seed + n}), seed_run(run_dir, n)) for n in range(seeds)]
     for number, (own, run) in enumerate(runs, start=1):
         Console(stderr=True).print(f"seed {own.seed}, {number} of {seeds}", style="bold", highlight=False)

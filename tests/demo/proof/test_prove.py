@@ -19,7 +19,9 @@ from selfreward_ray.records import Dropped, JudgedPrompt, Pair, PairTokens, SftE
 from selfreward_ray.steps.judge import judge
 from selfreward_ray.steps.pooled import PooledStep
 from selfreward_ray.steps.train import dpo, sft
+from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
+from selfreward_ray.store.owner import owned
 from selfreward_ray.store.tables import read_blocks, read_rows, write_part
 from selfreward_ray.training.job import TrainJob
 
@@ -209,3 +211,8 @@ def test_what_can_not_be_proved_is_refused_at_once(tmp_path: Path, changed: dict
     with pytest.raises(UserError, match="a proof"):
         prove(recipe(tmp_path / "m0", **changed), str(tmp_path), seeds=1, with_controls=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_proof_is_refused(tmp_path: Path):
+    with owned(Folder(str(tmp_path))), pytest.raises(UserError, match=f"{tmp_path} is at work by process"):
+        prove(recipe(tmp_path / "m0"), str(tmp_path), seeds=1, with_controls=False)
