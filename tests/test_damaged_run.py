@@ -42,9 +42,9 @@ from selfreward_ray.tracking.json_lines import MetricsReader, newest_step
 PROMPT = "M2/p000003"
 COMMANDS = ("run", "iterate", "status", "report", "show", "rows", "export", "gc")
 TABLES = (
-    "M1/evaluation/rows", "M1/scored/rows", "M1/seed/dropped", "M1/seed/eft",
-    "M1/seed/held_out", "M1/seed/rows", "M2/against-M1/rows", "M2/evaluation/rows", "M2/judged/rows", "M2/pairs/rows",
-    "M2/prompts/rows", "M2/scored/rows",
+    "M1/evaluation/rows", "M1/scored/offered", "M1/scored/rows", "M1/seed/dropped", "M1/seed/eft",
+    "M1/seed/held_out", "M1/seed/rows", "M2/against-M1/dropped", "M2/against-M1/rows", "M2/evaluation/rows",
+    "M2/judged/rows", "M2/pairs/rows", "M2/prompts/rows", "M2/scored/offered", "M2/scored/rows",
 )  # fmt: skip
 TORN = {"truncated": lambda content: content[:-20], "empty": lambda content: b""}
 """What a machine that lost its power, or a copy that was broken off, leaves of a file."""
@@ -355,7 +355,7 @@ def test_a_run_that_cannot_be_written_to_can_be_looked_at(
     before, opens = files_of(copy.folder), Path.open
 
     def open_to_read(path: Path, mode: str = "r", **more: Any) -> Any:
-        if mode != "r":
+        if set(mode) & set("wax+"):
             raise OSError(errno.EROFS, "Read-only file system", str(path))
         return opens(path, mode, **more)
 
