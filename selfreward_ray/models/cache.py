@@ -188,7 +188,7 @@ def _read(folder: Path) -> CachedModel:
 
 
 def _is_used(folder: Path) -> bool:
-    if folder in _used_here:
+    if folder in _used_here:  # on NFS, to open and close the file again would give up its lock
         return True
     try:
         with (folder / _USE).open("r+", encoding="utf-8") as mark:
