@@ -118,7 +118,7 @@ PLAIN_SETTINGS = {
     "KEYBOARD": "us", "MONKEY": "a", "TURKEY_SIZE": "b", "SORT_KEY": "text", "PARTITION_KEY": "topic",
     "eos_token": "</s>", "pad_token": "PAD", "image_token": "IMG", "user_token": "<|user|>", "key": "prompt",
     "token": "auto", "api_key_env": "OPENAI_API_KEY", "secret_name": "hub", "ssl_keyfile": "/etc/key.pem",
-    "ssl_key": "/etc/key.pem", "public_key": "ssh-ed25519 AAAA", "tokenizer_mode": "slow",
+    "ssl_key": "/etc/key.pem", "public_key": "ssh-ed25519 AAAA",
     "per_token": "yes", "hf_token_path": "/etc/hf", "cache_key": "v1",
     "KRB_SECRET": "/var/run/secrets/kerberos", "SSH_PRIVATE_KEY": "~/.ssh/id_ed25519",
     "MAX_PASSES": "3", "COMPASS": "north", "LDAP_AUTH": "simple", "AUTH": "https://auth.local/v1", "SUBTOKEN": "a-b",
