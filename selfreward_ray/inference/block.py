@@ -6,6 +6,7 @@ with the rows, finished work survives a crash of the driver, and a retried block
 
 import asyncio
 import dataclasses
+import errno
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
@@ -21,12 +22,15 @@ from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped, Turn, Usage, Verdict
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.object_store import was_waited_for
 from selfreward_ray.store.tables import write_block
 
 T = TypeVar("T")
 
 RETRY_DELAYS_S = (1.0, 5.0, 20.0)
 """Delays between attempts to read or write a block. After the last attempt the storage error ends the step."""
+_LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
+"""Errors of the operating system that do not pass."""
 
 
 class ReplicaEngine(ScoringModel, Protocol):
@@ -183,14 +187,17 @@ async def run_block(
 
 
 async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
-    """Run `call` in a thread and return its result. An `OSError`, which means that storage failed, is retried.
+    """Run `call` in a thread and return its result. An `OSError`, which means that storage failed, is retried where
+    that may help and the client of an object store has not done so.
 
     Raises `OSError` when the last attempt fails too.
     """
     for wait in RETRY_DELAYS_S:
         try:
             return await asyncio.to_thread(call, *arguments)
-        except OSError:
+        except OSError as error:
+            if error.errno in _LASTING or was_waited_for(error):
+                raise
             await asyncio.sleep(wait)
     return await asyncio.to_thread(call, *arguments)
 

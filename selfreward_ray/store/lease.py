@@ -20,6 +20,7 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.silence import doing
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.object_store import hurried
 from selfreward_ray.store.this_process import at_work, this_process
 
 CLAIMS = "owners"
@@ -107,6 +108,7 @@ class _Owner:
         self.lost: str | None = None
         """Who has taken the run over."""
         self._claim = Claim(uuid.uuid4().hex, this_process())
+        self._looked = time.monotonic()
         self._left = threading.Event()
         self._changing = threading.Lock()
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -127,7 +129,7 @@ class _Owner:
         self._left.set()
         with suppress(RuntimeError):  # it was not started
             self._beating.join()
-        with suppress(OSError):  # others find it unchanged
+        with suppress(OSError), hurried():  # others find it unchanged
             self.claims.remove(f"{self._claim.id}.json")
 
     def _is_first(self, seen: dict[str, tuple[Claim, float]]) -> bool:
@@ -135,18 +137,19 @@ class _Owner:
 
         Raises `UserError` if one that is alive is before it.
         """
-        now, first = time.monotonic(), True
-        for name, claim in _all(self.claims).items():
+        claims, now, first = _all(self.claims), time.monotonic(), True
+        away = max(0.0, now - self._looked - BEAT_S)  # the storage, so that others could not be heard of either
+        self._looked = now
+        for name, claim in claims.items():
             if self._claim.id in claim.over:  # it was not heard of while it looked for a place
                 raise at_work(self.run, claim.process)
             if claim.place >= self._claim.place:
                 continue
-            before, since = seen.setdefault(name, (claim, now))
+            before, since = seen.get(name, (claim, now))
             if claim != before and claim.number is not None:
                 raise at_work(self.run, claim.process)
-            if claim != before:
-                seen[name] = (claim, now)
-            elif now - since > DEAD_S:
+            seen[name] = (claim, now if claim != before else min(now, since + away))
+            if now - seen[name][1] > DEAD_S:
                 self._write(over=(*self._claim.over, name))
                 self.claims.remove(f"{name}.json")
                 continue
@@ -158,7 +161,7 @@ class _Owner:
         while not self._left.wait(BEAT_S):
             # Whatever the storage raises, of any kind: an outage of it for all ends nothing, and after one for this
             # machine alone the next look says who has taken over.
-            with suppress(Exception):
+            with suppress(Exception), hurried():
                 claims = _all(self.claims)
                 heirs = [claim.process for claim in claims.values() if self._claim.id in claim.over]
                 if heirs or self._claim.id not in claims:
