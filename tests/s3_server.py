@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,17 @@ class Door:
     def places(self) -> set[str]:
         """What was asked for, as ``bucket/key``."""
         return {place for request in self.requests() for place in request["places"]}
+
+    def fails(self, what: str, on: str = "", times: float = 10**9) -> None:
+        """From now on the next `times` requests that hold the text `on` go wrong.
+
+        `what` is ``answers STATUS CODE``, ``slow SECONDS``, ``hang``, ``gone`` (the connection ends without an answer,
+        and nothing is done), ``lost`` (all is done, and the connection ends), or ``cut`` (it ends within the answer).
+        """
+        fault = {"id": uuid.uuid4().hex, "what": what, "on": on, "times": times}
+        new = Path(f"{self.log}.new")
+        new.write_text(json.dumps(fault))
+        new.rename(f"{self.log}.fault")
 
     def dies_at(self, request: str) -> None:
         """The door ends as a killed server does, at the first request that holds the text."""

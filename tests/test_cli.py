@@ -671,6 +671,14 @@ class Wrapped(UserError):
         ),
         (OSError(errno.ENAMETOOLONG, "File name too long", "o"), 2, "error: File name too long: 'o'; check the path"),
         (OSError(errno.EMFILE, "Too many open files"), 2, "error: Too many open files; raise the limit"),
+        (
+            OSError("When reading 'x' in bucket 'b': AWS Error ACCESS_DENIED during GetObject operation:\nno"),
+            2,
+            "error: When reading 'x' in bucket 'b': AWS Error ACCESS_DENIED during GetObject operation: no; give "
+            "credentials that have not expired and may read, write, list and delete there, and run the same command "
+            "again; finished work is kept\n",
+        ),
+        (OSError("AWS Error NETWORK_CONNECTION: no"), 2, "error: AWS Error NETWORK_CONNECTION: no; check the network"),
         (KeyboardInterrupt(), 130, "interrupted; finished work is kept"),
     ],
 )

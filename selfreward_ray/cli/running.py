@@ -67,11 +67,16 @@ def explained() -> Iterator[None]:
         # An error from another process arrives wrapped, with that process's traceback in its text.
         _leave(f"error: {getattr(error, 'cause', error)}", 2)
     except OSError as error:
+        from selfreward_ray.store.object_store import remedy
+
         cause = getattr(error, "cause", error)
-        if cause.errno not in _REMEDIES:
+        what = _REMEDIES.get(cause.errno or 0)
+        if what is None and (what := remedy(cause)) is not None:
+            what += ", and run the same command again; finished work is kept"
+        if what is None:
             raise
-        said = str(cause).removeprefix(f"[Errno {cause.errno}] ")
-        _leave(f"error: {said}; {_REMEDIES[cause.errno]}", 2)
+        said = " ".join(str(cause).removeprefix(f"[Errno {cause.errno}] ").split())
+        _leave(f"error: {said}; {what}", 2)
 
 
 def _leave(message: str, code: int) -> None:

@@ -22,6 +22,7 @@ from selfreward_ray.models.fetch import FetchProgress
 from selfreward_ray.recipe.schema import Inference, Sampling
 from selfreward_ray.records import Completion, Dropped, Turn, Usage, Verdict
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.object_store import was_waited_for
 from selfreward_ray.store.tables import write_block
 
 T = TypeVar("T")
@@ -185,7 +186,7 @@ async def run_block(
 
 async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
     """Run `call` in a thread and return its result. An `OSError`, which means that storage failed, is retried, but not
-    one that `recurs`.
+    one that `recurs`, nor one for which the client of an object store has done so.
 
     Raises `OSError` when the last attempt fails too.
     """
@@ -193,7 +194,7 @@ async def with_retries(call: Callable[..., T], *arguments: Any) -> T:
         try:
             return await asyncio.to_thread(call, *arguments)
         except OSError as error:
-            if recurs(error):
+            if recurs(error) or was_waited_for(error):
                 raise
             await asyncio.sleep(wait)
     return await asyncio.to_thread(call, *arguments)

@@ -16,6 +16,8 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 _running: list[Callable[[], None]] = []
 """Functions that print a line each. Only the last one, the innermost, is called."""
+_waits: dict[object, tuple[float, str]] = {}
+"""Since when and for what threads wait."""
 _printed = time.monotonic()
 """When the last line was printed."""
 
@@ -52,6 +54,28 @@ def doing(what: str, console: Console | None = None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Print `what` in the place of any other repeated line if it takes more than ten seconds, in whatever thread."""
+    _start_watching()
+    mark = object()
+    _waits[mark] = (time.monotonic(), what)
+    try:
+        yield
+    finally:
+        del _waits[mark]
+
+
+def _say_wait() -> bool:
+    """Print the longest of the waits that are too long; whether there is one."""
+    began, what = min(list(_waits.values()), default=(time.monotonic(), ""))
+    waited = time.monotonic() - began
+    if waited < SECONDS_BETWEEN_LINES:
+        return False
+    print_line(Text(f"{visible(what)}  {duration(waited)} elapsed"))
+    return True
+
+
 @cache
 def _start_watching() -> None:
     threading.Thread(target=_watch, daemon=True).start()
@@ -60,6 +84,6 @@ def _start_watching() -> None:
 def _watch() -> None:
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if time.monotonic() - _printed >= SECONDS_BETWEEN_LINES:
+        if time.monotonic() - _printed >= SECONDS_BETWEEN_LINES and not _say_wait():
             for say in _running[-1:]:  # none, if the last one has just ended
                 say()

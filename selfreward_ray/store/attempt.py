@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from selfreward_ray.credentials import masked
 from selfreward_ray.errors import UserError
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.object_store import hurried
 from selfreward_ray.store.this_process import this_process
 
 ATTEMPT = "attempt.json"
@@ -52,7 +53,10 @@ def recorded(run: Folder, is_owner: Callable[[], bool], stops: tuple[type[BaseEx
         raise
     finally:
         if is_owner():
-            with suppress(OSError):  # the storage that fails is often why the run does, and its error must be seen
+            with (
+                suppress(OSError),
+                hurried(),
+            ):  # the storage that fails is often why the run does, and its error must be seen
                 run.write_json(ATTEMPT, asdict(replace(attempt, at=f"{datetime.now():%Y-%m-%d %H:%M:%S}")))
 
 

@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from selfreward_ray.credentials import find_secret
 from selfreward_ray.errors import UserError
+from selfreward_ray.reporting.silence import waiting
 from selfreward_ray.store.object_store import opened, uploaded
 
 _SUPPORTED = "; name a path on a disk, or a URI that begins with s3://, gs:// or abfss://"
@@ -148,7 +149,7 @@ class Folder:
     def read_bytes(self, name: str) -> bytes:
         """All of `name`. Raises `FileNotFoundError` when it is not there, and another `OSError` of the storage."""
         filesystem, path = self.filesystem()
-        with filesystem.open_input_stream(f"{path}/{name}") as stream:
+        with filesystem.open_input_stream(f"{path}/{name}") as stream, waiting(f"{self.uri}/{name}: reading"):
             return bytes(stream.read())
 
     def write_bytes(self, name: str, data: bytes) -> None:

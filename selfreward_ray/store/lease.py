@@ -21,6 +21,7 @@ from typing import Any
 from selfreward_ray.errors import UserError
 from selfreward_ray.reporting.silence import doing
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.object_store import hurried
 from selfreward_ray.store.this_process import at_work, this_process
 
 CLAIMS = "owners"
@@ -107,6 +108,7 @@ class _Owner:
         self.lost: str | None = None
         """Why the run is not this process's own any more."""
         self._claim = Claim(uuid.uuid4().hex, this_process())
+        self._looked = _now()
         self._left = threading.Event()
         self._leaving, self._changing = threading.Lock(), threading.Lock()
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -134,7 +136,7 @@ class _Owner:
             return
         with suppress(RuntimeError):  # it was not started
             self._beating.join()
-        with suppress(OSError):  # others find it unchanged
+        with suppress(OSError), hurried():  # others find it unchanged
             self.claims.remove(f"{self._claim.id}.json")
 
     def _is_first(self, seen: dict[str, tuple[Claim, float]]) -> bool:
@@ -142,18 +144,19 @@ class _Owner:
 
         Raises `UserError` if one that is alive is before it.
         """
-        now, first = _now(), True
-        for name, claim in _all(self.claims).items():
+        claims, now, first = _all(self.claims), _now(), True
+        away = max(0.0, now - self._looked - BEAT_S)  # the storage, so that others could not be heard of either
+        self._looked = now
+        for name, claim in claims.items():
             if self._claim.id in claim.over:  # it was not heard of while it looked for a place
                 raise at_work(self.run, claim.process)
             if claim.place >= self._claim.place:
                 continue
-            before, since = seen.setdefault(name, (claim, now))
+            before, since = seen.get(name, (claim, now))
             if claim != before and claim.number is not None:
                 raise at_work(self.run, claim.process)
-            if claim != before:
-                seen[name] = (claim, now)
-            elif now - since > DEAD_S:
+            seen[name] = (claim, now if claim != before else min(now, since + away))
+            if now - seen[name][1] > DEAD_S:
                 self._write(over=(*self._claim.over, name))
                 self.claims.remove(f"{name}.json")
                 continue
@@ -165,16 +168,17 @@ class _Owner:
         while not self._left.wait(BEAT_S):
             self._trying = self._trying or _now()
             try:
-                claims = _all(self.claims)
-                heirs = [claim.process for claim in claims.values() if self._claim.id in claim.over]
-                if heirs or self._claim.id not in claims:
-                    self._lose(
-                        f"was taken over by {next(iter(heirs), 'another process')}, because this process was not heard "
-                        f"of for {DEAD_S:g} seconds; it stops, and what it has finished is kept"
-                    )
-                elif not self._left.is_set():  # a storage that hangs may answer when others are at work
-                    self._write(beat=self._claim.beat + 1)
-                self._trying, self._fault = None, ""
+                with hurried():
+                    claims = _all(self.claims)
+                    heirs = [claim.process for claim in claims.values() if self._claim.id in claim.over]
+                    if heirs or self._claim.id not in claims:
+                        self._lose(
+                            f"was taken over by {next(iter(heirs), 'another process')}, because this process was not "
+                            f"heard of for {DEAD_S:g} seconds; it stops, and what it has finished is kept"
+                        )
+                    elif not self._left.is_set():  # a storage that hangs may answer when others are at work
+                        self._write(beat=self._claim.beat + 1)
+                    self._trying, self._fault = None, ""
             except Exception as error:  # whatever the storage raises, of any kind
                 self._fault = " ".join(str(error).split())
 

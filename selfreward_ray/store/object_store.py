@@ -3,6 +3,8 @@
 An object store has names and no folders. pyarrow writes an empty object for each folder above one that is created,
 which credentials for one prefix may not do. Such credentials also meet S3's answer to a name that is not there: it is
 "access denied", because the store tells what is not there only to those who may list the whole bucket.
+
+A store that throttles, fails or is away is asked again by its client. Here alone it is said for how long.
 """
 
 import ctypes
@@ -10,7 +12,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -18,7 +21,24 @@ from urllib.parse import unquote
 
 from pyarrow import fs
 
+from selfreward_ray.reporting.silence import waiting
+
 T = TypeVar("T")
+
+RETRIES = 9
+"""How often S3 is asked again, after delays that double from 50 ms on: for 25 seconds in all. Much longer would not
+help: a driver that cannot write its claim for 30 seconds stops (`lease`)."""
+CONNECT_S, ANSWER_S = 10.0, 20.0
+"""Seconds after which an attempt without a connection, or without a byte, is given up."""
+PATIENCE_S = 30
+"""For how long Google's client asks again. Azure's has a rule of its own, which pyarrow does not let us set."""
+COPIED_AT_ONCE = 5 * 10**9
+"""Bytes that S3 copies by one request."""
+_COPY_BYTES = 2**26
+
+_FEW = 2
+_retries: ContextVar[int] = ContextVar("retries")
+"""In the place of `RETRIES`."""
 
 _REMOVED_AT_A_TIME = 16
 _URI = re.compile(
@@ -30,6 +50,19 @@ _URI = re.compile(
 """Bucket, path and options of a URI whose path pyarrow would take as it is; what it cuts or refuses is left to it."""
 _SMALL_WRITES = "allow_delayed_open"
 """With this option S3's client sends a small object by one request, and not by three."""
+_GOOGLE = "retry_limit_seconds"
+_PATIENT, _OTHERS = ("AWS Error", "google::cloud::Status"), ("Azure Error",)
+"""In the messages of object stores' clients: of those that ask again for minutes, and of others."""
+_REMEDIES = {
+    r"EXPIRED|ExpiredToken|UNAUTHENTICATED|HTTP status 40[01]": "renew your credentials, and check the bucket's region",
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|INVALID_CLIENT_TOKEN|PERMISSION_DENIED|HTTP status 403": (
+        "give credentials that have not expired and may read, write, list and delete there"
+    ),
+    r"NO_SUCH_BUCKET": "check the bucket's name and its region",
+    r"QuotaExceeded|InsufficientStorage|StorageFull|HTTP status 507": "free some space in the store",
+}
+"""By what the clients call an error that does not pass, what to do about it."""
+_AWAY = "check the network and the store"
 _SETTINGS = ("AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
 """How the names of environment variables begin that say where a store is, and who asks."""
 
@@ -43,24 +76,42 @@ def opened(uri: str) -> tuple[fs.FileSystem, str]:
     match = _URI.fullmatch(uri)
     if match is None:
         filesystem, path = fs.FileSystem.from_uri(uri)
-        return (filesystem if isinstance(filesystem, fs.LocalFileSystem) else _without_folders(filesystem)), path
+        if not isinstance(filesystem, fs.LocalFileSystem):
+            filesystem = fs.PyFileSystem(_object_store(filesystem, RETRIES))
+        return filesystem, path
     bucket, path, options = match.groups(default="")
     settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS)))
-    filesystem, root = _client(bucket, options, settings, os.getpid())
+    filesystem, root = _client(bucket, options, _retries.get(RETRIES), settings, os.getpid())
     return filesystem, root.rstrip("/") + unquote(path)
 
 
 @lru_cache(maxsize=64)
-def _client(bucket: str, options: str, _settings: object, _process: int) -> tuple[fs.FileSystem, str]:
+def _client(bucket: str, options: str, times: int, _settings: object, _process: int) -> tuple[fs.FileSystem, str]:
     """A forked process has none of its parent's threads, and needs a client of its own."""
-    if bucket.startswith("s3://") and _SMALL_WRITES not in options:
-        options += f"{'&' if options else '?'}{_SMALL_WRITES}=true"
+    for scheme, option, value in ((("s3://",), _SMALL_WRITES, "true"), (("gs://", "gcs://"), _GOOGLE, PATIENCE_S)):
+        if bucket.startswith(scheme) and option not in options:
+            options += f"{'&' if options else '?'}{option}={value}"
     filesystem, path = fs.FileSystem.from_uri(bucket + options)
-    return _without_folders(filesystem), path
+    return fs.PyFileSystem(_object_store(filesystem, times)), path
 
 
-def _without_folders(filesystem: fs.FileSystem) -> fs.FileSystem:
-    return fs.PyFileSystem(ObjectStore(filesystem))
+def _object_store(store: fs.FileSystem, times: int) -> "ObjectStore":
+    """`store`, whose client asks again so many `times`: a URI cannot say that for S3, and a pickle forgets it."""
+    if store.type_name == "s3":
+        _, (settings,) = store.__reduce__()
+        patience = {"connect_timeout": CONNECT_S, "request_timeout": ANSWER_S}
+        store = fs.S3FileSystem(**settings | patience, retry_strategy=fs.AwsDefaultS3RetryStrategy(times))
+    return ObjectStore(store)
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """In the block this thread asks few times: it asks again by itself, or what it says matters only soon."""
+    before = _retries.set(_FEW)
+    try:
+        yield
+    finally:
+        _retries.reset(before)
 
 
 @contextmanager
@@ -75,7 +126,8 @@ def uploaded(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
     stream = filesystem.open_output_stream(path)
     try:
         yield stream
-        stream.close()
+        with waiting(f"{path}: waiting for the storage to take it"):
+            stream.close()
     except BaseException:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))  # a list would be cleared at the end of the process
         raise
@@ -87,6 +139,10 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
 
     store: fs.FileSystem
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is as patient."""
+        return _object_store, (self.store, RETRIES)
+
     def get_type_name(self) -> str:
         return str(self.store.type_name)
 
@@ -97,7 +153,8 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
         return [self._info(path) for path in paths]
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        return list(self.store.get_file_info(selector))
+        with _asking(selector.base_dir):
+            return list(self.store.get_file_info(selector))
 
     def create_dir(self, path: str, recursive: bool) -> None:
         """Nothing: a folder is there as soon as an object is in it."""
@@ -105,7 +162,8 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
     def delete_dir(self, path: str) -> None:
         """Leaves an empty object for the folder above, which pyarrow's S3 makes at each removal."""
         try:
-            self.store.delete_dir(path)
+            with _asking(path):
+                self.store.delete_dir(path)
         except OSError as error:
             if not _denied(error):
                 raise
@@ -115,7 +173,7 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
         """By names below `path` alone, for which credentials are certain to be good."""
         inside = fs.FileSelector(path, recursive=True, allow_not_found=missing_dir_ok)
         files = [info.path for info in self.store.get_file_info(inside) if info.type == fs.FileType.File]
-        with ThreadPoolExecutor(_REMOVED_AT_A_TIME) as pool:
+        with _asking(path), ThreadPoolExecutor(_REMOVED_AT_A_TIME) as pool:
             list(pool.map(self.store.delete_file, files))
 
     def delete_root_dir_contents(self) -> None:
@@ -128,7 +186,14 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
         self.store.move(src, dest)
 
     def copy_file(self, src: str, dest: str) -> None:
-        self.store.copy_file(src, dest)
+        """In the store, where it can: S3 refuses to copy a large object by one request, and pyarrow has no other."""
+        with _asking(dest):
+            if self.store.type_name != "s3" or self._info(src).size <= COPIED_AT_ONCE:
+                self.store.copy_file(src, dest)
+                return
+        with self.store.open_input_stream(src, compression=None) as source, uploaded(self.store, dest) as target:
+            while data := source.read(_COPY_BYTES):
+                target.write(data)
 
     def open_input_stream(self, path: str) -> Any:
         return self._or_missing(path, lambda: self.store.open_input_stream(path, compression=None))
@@ -137,7 +202,8 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
         return self._or_missing(path, lambda: self.store.open_input_file(path))
 
     def open_output_stream(self, path: str, metadata: Any) -> Any:
-        return self.store.open_output_stream(path, compression=None, metadata=metadata)
+        with _asking(path):
+            return self.store.open_output_stream(path, compression=None, metadata=metadata)
 
     def open_append_stream(self, path: str, metadata: Any) -> Any:
         return self.store.open_append_stream(path, compression=None, metadata=metadata)
@@ -145,7 +211,8 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
     def _or_missing(self, path: str, asked: Callable[[], T]) -> T:
         """What `asked` returns. Raises `FileNotFoundError` if access is denied because nothing is there."""
         try:
-            return asked()
+            with _asking(path):
+                return asked()
         except OSError as error:
             if _denied(error) and self._listed(path, error).type == fs.FileType.NotFound:
                 raise FileNotFoundError(f"{path} is not there") from None
@@ -153,7 +220,8 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
 
     def _info(self, path: str) -> fs.FileInfo:
         try:
-            return self.store.get_file_info(path)
+            with _asking(path):
+                return self.store.get_file_info(path)
         except OSError as error:
             if not _denied(error):
                 raise
@@ -175,5 +243,25 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
         return fs.FileInfo(path, fs.FileType.Directory if found else fs.FileType.NotFound)
 
 
+def _asking(path: str) -> AbstractContextManager[None]:
+    return waiting(f"{path}: waiting for the storage to answer")
+
+
 def _denied(error: OSError) -> bool:
     return "ACCESS_DENIED" in str(error)
+
+
+def was_waited_for(error: OSError) -> bool:
+    """Whether a client raised it that has asked again for minutes where that may help."""
+    return _says(error, _PATIENT)
+
+
+def _says(error: OSError, clients: tuple[str, ...]) -> bool:
+    return not isinstance(error, FileNotFoundError) and any(said in str(error) for said in clients)
+
+
+def remedy(error: OSError) -> str | None:
+    """What to do about an error of an object store; None if it is none."""
+    if not _says(error, _PATIENT + _OTHERS):
+        return None
+    return next((what for said, what in _REMEDIES.items() if re.search(said, str(error))), _AWAY)

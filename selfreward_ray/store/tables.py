@@ -13,6 +13,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.records import Dropped
+from selfreward_ray.reporting.silence import waiting
 from selfreward_ray.store.arrow import as_stored, from_table, to_table
 from selfreward_ray.store.blocks import BLOCKS, block_name, files_of, place_of, together
 from selfreward_ray.store.folder import FILES_AT_A_TIME, Folder
@@ -35,7 +36,8 @@ _DAMAGE = ("thrift", "end of stream", "orrupt", "ecompress", "Parquet")
 def whole_file(path: str) -> Iterator[None]:
     """Raise `UserError` where what is done in the block fails because the Parquet file `path` is damaged."""
     try:
-        yield
+        with waiting(f"{path}: reading"):
+            yield
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and (error.errno or not any(word in str(error) for word in _DAMAGE)):
             raise

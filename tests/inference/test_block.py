@@ -1,6 +1,7 @@
 """A block of rows on a replica: its output, failing rows, and retries."""
 
 import errno
+import re
 from pathlib import Path
 from typing import Any
 
@@ -171,9 +172,10 @@ def test_verdicts_are_counted_wherever_they_stand_in_a_row(
 class Failing:
     """Storage that fails `times` times and then writes."""
 
-    def __init__(self, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, times: int, monkeypatch: pytest.MonkeyPatch, error: OSError | None = None) -> None:
         self.attempts = 0
         self._times = times
+        self._error = error
         self._write = block_module.write_block
         monkeypatch.setattr(block_module, "write_block", self.write)
         monkeypatch.setattr(block_module, "RETRY_DELAYS_S", (0.0, 0.0))
@@ -181,7 +183,7 @@ class Failing:
     def write(self, *block: Any) -> None:
         self.attempts += 1
         if self.attempts <= self._times:
-            raise OSError(f"attempt {self.attempts}")
+            raise self._error or OSError(f"attempt {self.attempts}")
         self._write(*block)
 
 
@@ -193,6 +195,23 @@ def test_a_block_that_storage_refuses_for_a_while_is_written_again(
     assert run(tmp_path, lambda text, row: "x").rows == 3
     assert storage.attempts == times + 1
     assert written(tmp_path) == ([Prompt(p.id, "x") for p in PROMPTS], [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError("AWS Error SLOW_DOWN during PutObject operation: reduce your request rate"),
+    ],
+)
+def test_what_does_not_pass_or_was_waited_for_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+):
+    storage = Failing(9, monkeypatch, error)
+    with pytest.raises(OSError, match=re.escape(str(error))):
+        run(tmp_path, lambda text, row: "x")
+    assert storage.attempts == 1
 
 
 def test_storage_that_goes_on_failing_is_raised_with_its_last_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

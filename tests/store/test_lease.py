@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -283,6 +284,24 @@ def test_a_pause_is_not_taken_for_a_storage_that_fails(
         cut_off.end(claim)
         cut_off.passes(0)
         assert is_owner()
+
+
+def test_nobody_is_taken_for_dead_while_the_storage_was_away(run: Folder, monkeypatch: pytest.MonkeyPatch):
+    """Looks at the claim of another process half a beat apart, of which one took an hour."""
+    owner, now = lease._Owner(run), 0.0
+    owner._claim = lease.Claim("mine", "this process", 2)
+    there = {"first": lease.Claim("first", "another", 1)}
+    monkeypatch.setattr(lease, "_all", lambda _claims: dict(there))
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: now))
+    owner._looked, seen = 0.0, {}
+    for wait in (0.0, BEAT_S / 2, 3600.0, BEAT_S / 2):
+        now += wait
+        assert not owner._is_first(seen)
+    assert (run / lease.CLAIMS).files() == []  # where it would say that it has removed the claim
+    now += BEAT_S / 2
+    there["first"] = lease.Claim("first", "another", 1, beat=1)
+    with pytest.raises(UserError, match="is at work by another"):
+        owner._is_first(seen)
 
 
 def test_ctrl_c_is_no_loss_and_leaves_no_claim(run: Folder):

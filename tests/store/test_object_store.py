@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from making_steps import Making, one_goes_on
 from pyarrow import fs
-from s3_server import BUCKET, Door, door, empty, names, server
+from s3_server import BUCKET, Door, door, empty, names
 
 from selfreward_ray.check.places import check_writable
 from selfreward_ray.errors import UserError
@@ -29,12 +29,6 @@ from selfreward_ray.store.tables import finished_ids, read_rows, write_block
 
 pytestmark = pytest.mark.engines
 MINE = f"{BUCKET}/team/mine"
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with server(tmp_path_factory.mktemp("s3") / "log") as port:
-        yield port
 
 
 @pytest.fixture(params=["all allowed", "one prefix"])

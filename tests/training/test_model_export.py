@@ -3,8 +3,11 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from selfreward_ray.store.folder import Folder
 from selfreward_ray.store.manifest import read_manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.training.job import TrainJob
+from selfreward_ray.training.shards import write_shard
 
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("one_rank")]
 
@@ -118,6 +122,16 @@ def test_a_shard_that_is_stored_otherwise_stops_the_step(
     with pytest.raises(UserError, match=r"weight 'model\.layers\.0\.\S+' does not read back from .*model-00002"):
         dpo(RECIPE, model=str(tiny_model), pairs=finished_pairs(tmp_path), out=str(tmp_path / "out"), trainer=train)
     assert read_manifest(Folder(str(tmp_path / "out/training"))) is None
+
+
+@pytest.mark.parametrize(("store", "flushed"), [("py::s3", True), ("py::abfs", False)])
+def test_no_part_of_a_shard_is_shown(monkeypatch: pytest.MonkeyPatch, store: str, flushed: bool):
+    """Azure shows what is flushed."""
+    stream = Mock()
+    monkeypatch.setattr(Folder, "writing", lambda _folder, _name: nullcontext(stream))
+    monkeypatch.setattr(Folder, "filesystem", lambda _folder: (SimpleNamespace(type_name=store), "model"))
+    write_shard(Folder("model"), "model-00001", {f"w{number}": torch.ones(2) for number in range(20)})
+    assert stream.flush.called == flushed
 
 
 MODEL_FILES = re.compile(
