@@ -30,7 +30,7 @@ RETRIES = 9
 help: a driver that cannot write its claim for 30 seconds stops (`lease`)."""
 CONNECT_S, ANSWER_S = 10.0, 20.0
 """Seconds after which an attempt without a connection, or without a byte, is given up."""
-PATIENCE_S = 30
+PATIENCE_S = 120
 """For how long Google's client asks again. Azure's has a rule of its own, which pyarrow does not let us set."""
 COPIED_AT_ONCE = 5 * 10**9
 """Bytes that S3 copies by one request."""
