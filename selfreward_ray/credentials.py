@@ -149,12 +149,9 @@ def is_secret(name: str, value: object) -> bool:
     *before, last = words
     if last in _LAST and before:
         return not ((last == "token" and before[-1] in _OF_TEXTS) or (last == "key" and before[-1] in _OF_TABLES))
-    return last.endswith(_LAST_OF_SOME) and _looks_like_one(value)
-
-
-def _looks_like_one(value: str) -> bool:
-    """Whether a value without spaces is random, or a user with a password."""
-    return "://" not in value and (":" in value or (len(value) >= 16 and any(c.isdigit() for c in value)))
+    if last.endswith("auth") and ":" in value and "://" not in value:  # a user with a password
+        return True
+    return last.endswith(_LAST_OF_SOME) and "://" not in value and len(value) >= 16 and any(map(str.isdigit, value))
 
 
 def masked(text: str, environment: Mapping[str, str] | None = None) -> str:

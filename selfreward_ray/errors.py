@@ -26,15 +26,16 @@ _REFUSALS = frozenset(
         *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
     }
 )
-"""What an operating system answers alike every time: storage that is full, closed to this user, or of another kind."""
+"""Errors of the operating system that another attempt meets again: storage is full, forbidden, or of another kind."""
 _REFUSED = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH")
 """The same from an object store, as pyarrow names it in its messages."""
 _FAULTS = (TypeError, AttributeError, NameError, ImportError, NotImplementedError, AssertionError)
-"""Faults of a program, which finds the same at the same place."""
+"""Programming errors: the same code fails again."""
 
 
 def recurs(error: BaseException) -> bool:
-    """Whether another attempt would end with this error too. Every retry asks this first.
+    """Whether another attempt would end with this error too. Asked before storage is retried, an engine is restarted
+    after a failed start, and a training is restarted.
 
     True for a `UserError`, for storage that refuses, and for faults of a program. Any other error may be that of a
     network, a process or a node, which is another one the next time.

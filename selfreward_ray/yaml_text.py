@@ -52,7 +52,7 @@ def _faults_told() -> Iterator[None]:
         said = ", ".join(f"{what}{_where(mark)}" for what, mark in parts if what)
         raise yaml.YAMLError(_REPEATED.sub(r"\1", said)) from None
     except (LookupError, AttributeError):
-        raise yaml.YAMLError("a value is none of its tag") from None
+        raise yaml.YAMLError("a value does not fit its tag") from None
     except ValueError as error:
         raise yaml.YAMLError(_REPEATED.sub(r"\1", str(error))) from None
 

@@ -122,7 +122,7 @@ PLAIN_SETTINGS = {
     "per_token": "yes", "hf_token_path": "/etc/hf", "cache_key": "v1",
     "KRB_SECRET": "/var/run/secrets/kerberos", "SSH_PRIVATE_KEY": "~/.ssh/id_ed25519",
     "MAX_PASSES": "3", "COMPASS": "north", "LDAP_AUTH": "simple", "AUTH": "https://auth.local/v1", "SUBTOKEN": "a-b",
-    "MONKEYTOKEN": "short1", "HOTKEY": "ctrl-alt-delete-or-so",
+    "MONKEYTOKEN": "short1", "MONKEY_COLUMN_KEY": "data:key1", "TURKEY": "a:b", "HOTKEY": "ctrl-alt-delete-or-so",
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def test_a_fault_is_told_without_the_text_around_it(text: str, load: Callable[[s
         ("a: [1\nb: 2", r"^while parsing a flow sequence in line 1, column 4, expected ',' or '\]', but got ':' in "),
         ("a: *b", "^found undefined alias in line 1, column 4$"),
         ("a: 0b_", "^invalid literal for int"),
-        ("a: !!bool x", "^a value is none of its tag$"),
+        ("a: !!bool x", "^a value does not fit its tag$"),
         ("a: 2024-13-45", "^month must be in 1..12"),
     ],
 )

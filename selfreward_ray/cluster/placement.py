@@ -6,7 +6,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 LASTING = {"max_restarts": -1, "max_task_retries": -1}
-"""Options of an actor that may lose what it has been told."""
+"""Ray options for an actor that is restarted without its state."""
 
 
 def on_driver_node(cls: type, *arguments: Any, **options: Any) -> Any:

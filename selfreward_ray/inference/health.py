@@ -2,8 +2,8 @@
 
 Ray restarts a replica whose process ended and sends it its blocks again, without a limit. `PoolHealth` is the limit:
 neither a row that kills engines nor an engine that cannot start is retried forever. A replica that ended with its node
-is restarted too, and nobody is blamed for it. It is one small actor on the driver's node. Every report of a replica is
-also a heartbeat; `stall.StallGuard` ends a pool without heartbeats.
+is restarted too, and nobody is blamed for it, up to `MOST_LOSSES` times. `PoolHealth` is one small actor on the
+driver's node. Every report of a replica is also a heartbeat; `stall.StallGuard` ends a pool without heartbeats.
 """
 
 import time
@@ -17,6 +17,8 @@ GIVEN_UP_AFTER = 3
 """A row that was running at this many replica deaths is dropped; at the last one it was the only running suspect."""
 GIVEN_UP = f"its replica died {GIVEN_UP_AFTER} times while it ran"
 """The reason with which such a row is dropped."""
+MOST_LOSSES = 20
+"""A replica that loses its node so often in a row, and no row is finished, may be what takes the node down."""
 RECONSIDERED_S = 60.0
 """A node that shuts down ends its processes before Ray says that it is gone, so a death is looked at for so long."""
 
@@ -74,6 +76,8 @@ class PoolHealth:
     _deaths_in_a_row: Counter[str] = field(default_factory=Counter)
     """By replica."""
     _deaths: Counter[str] = field(default_factory=Counter)
+    _losses_in_a_row: Counter[str] = field(default_factory=Counter)
+    """Of its nodes, by replica."""
     _recent: list[_Death] = field(default_factory=list)
     """Those that may still turn out to be the loss of a node."""
     _nodes: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -138,6 +142,7 @@ class PoolHealth:
         self._running[replica].difference_update(rows)
         if rows:  # an empty block is not progress
             self._deaths_in_a_row.clear()
+            self._losses_in_a_row.clear()
             self._last_error = None
 
     def replica_failed(self, replica: str, error: str) -> None:
@@ -185,6 +190,12 @@ class PoolHealth:
         self._deaths.update(dict.fromkeys(self._running[replica], 0))
         self._errors.pop(replica, None)
         self._last_error = "the node of a replica was lost"
+        self._losses_in_a_row[replica] += 1
+        if self._stop_reason is None and self._losses_in_a_row[replica] > MOST_LOSSES:
+            self.stop(
+                f"a replica lost its node {self._losses_in_a_row[replica]} times and no row was finished in between; "
+                "do the nodes have enough memory for the model?"
+            )
 
     def _reconsider(self, lost: Collection[str]) -> None:
         """Take back recent deaths on nodes that are known to be `lost` only now."""

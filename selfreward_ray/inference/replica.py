@@ -104,7 +104,7 @@ class Replica:
             return open_engine(self._fetched)
         except Exception as error:
             said = f"the engine did not start: {error}"
-            if recurs(error) and not isinstance(error, OSError):  # a disk is this node's, another's may do
+            if recurs(error) and not getattr(error, "errno", None):  # a disk is this node's, another's may do
                 ray.get(self._health.stop.remote(str(error) if isinstance(error, UserError) else masked(said)))
                 raise
             _exit_process(self._health, self._name, said)

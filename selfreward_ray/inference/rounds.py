@@ -61,7 +61,7 @@ class RoundQueue:
         self._pending = list(blocks)
         self._load.clear()
         self._assign()
-        if self._looking is None:
+        if self._looking is None or self._looking.done():  # it may have met an error
             self._looking = asyncio.create_task(self._look())
 
     async def take(self, number: int, replica: str, nodes: Collection[str] = ()) -> RoundBlock:

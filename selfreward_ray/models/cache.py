@@ -5,6 +5,7 @@ Each model has a folder in it, and so have the small files of a model that was f
 however it ends. Room for a model is made by removing others that nobody uses, the least recently used first.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,7 +21,7 @@ from typing import IO
 
 from pyarrow import fs
 
-from selfreward_ray.errors import UserError
+from selfreward_ray.errors import UserError, recurs
 from selfreward_ray.reporting.formatting import size
 
 DEFAULT_LIMIT = "50%"
@@ -66,7 +67,8 @@ def claim(uri: str, files: Sequence[fs.FileInfo]) -> Path:
     """The folder for `files` of the model `uri`, with enough room to fetch those that are missing.
 
     Nobody removes it before this process ends. Another size or time of one of the files makes it another folder. Raises
-    `UserError` if the limit or the disk is too small, or the cache cannot be written.
+    `UserError` if the limit or the disk is too small, or the cache cannot be written, and `OSError` for what may pass:
+    models that are in use, or a fault of the disk.
     """
     root = _place()
     key = "\n".join([uri, *(f"{info.path} {info.size} {info.mtime_ns}" for info in files)])
@@ -81,8 +83,10 @@ def claim(uri: str, files: Sequence[fs.FileInfo]) -> Path:
                 if lack is None:
                     _begin_use(folder, uri, total)
                     return folder
-            if lack.is_final or time.monotonic() > end:
+            if lack.is_final:
                 raise UserError(lack.message)
+            if time.monotonic() > end:  # others may be done with their models when the process is started again
+                raise OSError(errno.EBUSY, lack.message)
             time.sleep(_LOOK_AGAIN_S)
     except (FileExistsError, NotADirectoryError):
         file = next(path for path in (folder, *folder.parents) if os.path.lexists(path) and not path.is_dir())
@@ -90,6 +94,8 @@ def claim(uri: str, files: Sequence[fs.FileInfo]) -> Path:
             f"cannot create the folder {folder}: {file} is a file; set SELFREWARD_CACHE to a folder"
         ) from None
     except OSError as error:
+        if not recurs(error) and error.errno != errno.ENOLCK:
+            raise
         raise UserError(
             f"cannot write into the cache of models: {error.filename or root}: {error.strerror}; set SELFREWARD_CACHE "
             "to a folder that can be written"
@@ -116,7 +122,7 @@ class _Lack:
 
     message: str
     is_final: bool
-    """Whether there would be none either if nobody used other models."""
+    """Whether it would not fit even if no other model were in use."""
 
 
 def _make_room(folder: Path, total: int, model: str) -> _Lack | None:

@@ -20,6 +20,7 @@ from selfreward_ray.steps.live import LiveMetrics
 from selfreward_ray.steps.so_far import SoFar
 from selfreward_ray.store.blocks import BLOCKS
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.lease import TakenOver
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.step import Step
 from selfreward_ray.store.tables import count_reasons, finished_ids, holds_rows, recorded_rows
@@ -69,6 +70,8 @@ def run_pooled(
                     manifests.append(step.step.manifest())
                 if then is not None:
                     then(place)
+        except TakenOver:
+            raise
         except BaseException:
             shared.write_sums()
             raise
@@ -93,7 +96,7 @@ def _run(pooled: PooledStep, shared: "_SharedPool") -> Manifest:
         while shared.done(out) < offered and shared.next_block(progress):
             show()
             live.update(so_far.counted, shared.done(out), offered)
-        _check_some_kept(step, offered, pooled.label)
+        _check_some_kept(pooled, offered, shared)
         counted = so_far.total
         faults = so_far.faults(shared.faults())
         if pooled is shared.last:
@@ -154,6 +157,10 @@ class _SharedPool:
         progress.note("starting the engine")
         return self._open_pool(first.model, recipe.inference, recipe.seed, self._note)
 
+    def emptied(self, out: str) -> None:
+        """The rows of a step were removed: what they cost is still counted."""
+        self._resumed[out] = -self.so_far[out].counted.rows
+
     def finished(self, out: str) -> None:
         """A step has its manifest."""
         del self.so_far[out]
@@ -195,10 +202,12 @@ def faults_in_words(manifest: Manifest) -> str:
     return ", ".join(f"{amount(count, unit)} {what}" for count, unit, what in died if count)
 
 
-def _check_some_kept(step: Step, offered: int, label: str) -> None:
+def _check_some_kept(pooled: PooledStep, offered: int, shared: _SharedPool) -> None:
     """Raise `UserError` if every row failed, which means a wrong setting. The step stays unfinished, for a retry."""
+    step = pooled.step
     if offered and not holds_rows(step.folder / "rows"):
         reasons = count_reasons(step.folder / "dropped")
         (step.folder / BLOCKS).delete()
         (step.folder / "dropped").delete()
-        raise UserError(f"{label}: every row failed, most often with: {reasons.most_common(1)[0][0]}")
+        shared.emptied(pooled.job.out)
+        raise UserError(f"{pooled.label}: every row failed, most often with: {reasons.most_common(1)[0][0]}")

@@ -28,6 +28,7 @@ from selfreward_ray.steps.pooled import faults_in_words, figures
 from selfreward_ray.steps.so_far import SoFar
 from selfreward_ray.store.blocks import PROPOSALS
 from selfreward_ray.store.folder import Folder
+from selfreward_ray.store.lease import TakenOver
 from selfreward_ray.store.manifest import Manifest
 from selfreward_ray.store.parts import writing_parts
 from selfreward_ray.store.step import Step
@@ -153,6 +154,8 @@ class _Answers:
                     self._progress.note("")
                     self._progress.update(kept, self.so_far.counted.generated_tokens)
                     self._live.update(self.so_far.counted, kept, self._wanted)
+            except TakenOver:
+                raise
             except BaseException:
                 self.so_far.write_after_error(before + self.so_far.counted.rows - earlier)
                 raise

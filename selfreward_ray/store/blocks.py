@@ -53,6 +53,8 @@ def is_merged(info: fs.FileInfo) -> bool:
 def files_of(table: Folder) -> list[fs.FileInfo]:
     """The files of a table that count, in the order of their names, blocks last."""
     place, name = place_of(table)
+    if not name or place.uri.endswith(":/"):  # a bucket
+        return written(table)
     blocks = written(place / BLOCKS / name)
     if not blocks or _is_complete(place):
         return written(table)

@@ -36,7 +36,8 @@ def known_digests(place: str, files: Sequence[fs.FileInfo], read: Callable[[fs.F
     if lasting:
         with suppress(OSError):
             _write(kept, known | lasting)
-    return [(known | found)[key] for key in keys]
+    digests = known | found
+    return [digests[key] for key in keys]
 
 
 def _cache() -> Path:

@@ -77,8 +77,12 @@ def leased(run: Folder) -> Iterator[Callable[[], bool]]:
         signal.signal(_LOST, before)
 
 
+class TakenOver(KeyboardInterrupt):
+    """The run is, or may be, another process's now: this one writes nothing more."""
+
+
 def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    raise TakenOver
 
 
 def holder(run: Folder) -> str | None:

@@ -26,7 +26,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, Any] = field(default_factory=dict)
-    """The input of the fingerprint: the step's part of the ``recipe``, and fingerprints of its ``inputs``."""
+    """What the step was made from, as `made_from.record` gives it."""
     content: str = ""
     """SHA-256 of the step's tables: what steps that are made from it record. A step without tables has none, nor has
     one of an earlier version; they are known by their fingerprint."""

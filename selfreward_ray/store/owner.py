@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -93,12 +94,9 @@ def _has_locks(folder: Path) -> bool:
     """Whether the kernel locks files of the folder's disk. Some that are shared by machines are mounted without."""
     there = next(above for above in (folder, *folder.parents) if above.is_dir())
     try:
-        number = os.open(there, os.O_RDONLY)
-        try:
-            fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        finally:
-            os.close(number)
-    except OSError as error:
+        with tempfile.TemporaryFile(dir=there) as file:  # folders are locked also where files cannot be
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # a folder that cannot be written to says nothing of locks
         return error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
     return True
 

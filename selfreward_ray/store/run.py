@@ -148,7 +148,10 @@ class RunLayout:
             return parse_recipe(load_yaml(text))
         except (YAMLError, RecipeError) as error:
             fault = " ".join(str(error).split())
-            raise UserError(f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote") from None
+            raise UserError(
+                f"{self.uri}/recipe.yaml is damaged ({fault}); put back what the run wrote, or, if another version "
+                "wrote this, go on with that one"
+            ) from None
 
 
 def _run_around(uri: str) -> str | None:

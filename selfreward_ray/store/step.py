@@ -240,7 +240,8 @@ class Step:
         kept = rows.get("rows", 0) if kept is None else kept
         if kept + dropped.total() != offered:
             raise RuntimeError(
-                f"step {self.name!r} was offered {offered} rows but kept {kept} and dropped {dropped.total()}"
+                f"step {self.name!r} was offered {offered} rows but kept {kept} and dropped {dropped.total()}; remove "
+                f"{self.folder.uri} to make it again"
             )
         manifest = Manifest(
             step=self.name,

@@ -215,9 +215,13 @@ def write_block(
         "dropped": (dropped, Dropped),
         "flagged": (list(flagged), Dropped),
     }
+    # What an earlier attempt left is removed first: if this one is killed between two tables, a row is in none of them,
+    # and is made again. It may be in another table now.
+    for table in tables:
+        if (folder / BLOCKS / table).is_file(f"{name}.parquet"):
+            (folder / BLOCKS / table).remove(f"{name}.parquet")
     for table, (records, kind) in tables.items():
-        # A table without rows is written too where an earlier attempt left some.
-        if records or (folder / BLOCKS / table).is_file(f"{name}.parquet"):
+        if records:
             write_part(folder / BLOCKS, table, records, kind, name)
 
 

@@ -42,7 +42,7 @@ class Plan(Sequence[Batch[E]]):
     """All steps of all epochs. Every example is in each epoch exactly once.
 
     A step has as few passes of at most `micro_batch_tokens` as its examples allow, equally many on each rank. It is
-    planned when it is asked for, and only its own examples are looked up: of all others, four bytes are in memory.
+    planned when it is asked for, and only its own examples are looked up: of each other one, four bytes are in memory.
     """
 
     def __init__(self, examples: Sequence[E], optimization: Optimization, ranks: int, seed: int) -> None:

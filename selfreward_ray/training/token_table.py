@@ -39,7 +39,7 @@ class TokenTable(Sequence[E]):
         try:
             self._copy(table, self._file)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(
                 f"there is no room for a copy of {table.uri} in {tempfile.gettempdir()}, where each worker has one; "

@@ -98,7 +98,7 @@ def with_restarts(
             why = (
                 "a node was taken back"
                 if preempted
-                else f"{_last_line(error)} (failure {failures}, {max_failures} may be)"
+                else f"{_last_line(error)} (failure {failures} of at most {max_failures})"
             )
             say(f"starts again from the newest checkpoint: {why}")
         else:

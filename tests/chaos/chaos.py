@@ -311,7 +311,8 @@ class Disturbed:
             self._world.store.away(self._rng.uniform(1, 4))
         else:
             title = {"worker": "RayTrainWorker", "replica": "MapWorker"}[kind]
-            found = sorted(found.pid for found in psutil.process_iter() if title in _title(found))
+            ours = psutil.Process().children(recursive=True)  # and not other clusters on this machine
+            found = sorted(found.pid for found in ours if title in _title(found))
             if not found:
                 return False
             os.kill(self._rng.choice(found), signal.SIGKILL)
@@ -319,7 +320,7 @@ class Disturbed:
 
 
 def _title(process: psutil.Process) -> str:
-    """The first words of its command line, if it is one of this user's Ray processes."""
+    """The first words of its command line, if it is one of Ray's processes."""
     try:
         first = next(iter(process.cmdline()), "")
         return first if first.startswith("ray::") else ""
@@ -342,7 +343,7 @@ def kind_of(label: str) -> str:
 
 
 def schedule(labels: list[str], kills: int, seed: int) -> dict[str, list[Planned]]:
-    """At least `kills` of them, as many of each kind as may be, in all steps by turns."""
+    """`kills` of them, as many of each kind as may be, in all steps by turns."""
     rng = random.Random(seed)
     planned: dict[str, list[Planned]] = {label: [] for label in labels}
     used: Counter[str] = Counter()
@@ -479,8 +480,9 @@ def main(kills: int, seed: int, folder: Path, say: Callable[[str], None] = print
     print_table(disturbed.kills)
     by_kind = Counter(kill.kind for kill in disturbed.kills)
     return {
-        "kills": len(disturbed.kills), **found, "commands": disturbed.commands, "by_kind": dict(by_kind),
-        "steps_hit": len({kill.step for kill in disturbed.kills}), "steps": len(usual), "seed": seed,
+        "kills": len(disturbed.kills), "planned": kills, **found, "commands": disturbed.commands,
+        "by_kind": dict(by_kind), "steps_hit": len({kill.step for kill in disturbed.kills}), "steps": len(usual),
+        "seed": seed,
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
@@ -497,4 +499,5 @@ if __name__ == "__main__":
             given.keep.mkdir(parents=True, exist_ok=True)
         result = main(given.kills, given.seed, given.keep or Path(scratch))
     print(json.dumps(result))
-    sys.exit(0 if (result["lost"], result["twice"], result["equal"]) == (0, 0, True) else 1)
+    is_good = (result["lost"], result["twice"], result["equal"]) == (0, 0, True)
+    sys.exit(0 if is_good and result["kills"] == result["planned"] else 1)

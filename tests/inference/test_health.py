@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from selfreward_ray.inference.health import PoolHealth, ReplicaStatus
+from selfreward_ray.inference.health import MOST_LOSSES, PoolHealth, ReplicaStatus
 
 FRESH = ReplicaStatus(frozenset(), frozenset(), None, restarted=False)
 
@@ -297,3 +297,23 @@ def test_health_that_is_started_again_goes_on_with_what_it_is_told():
     health.rows_finished("b", ["y"])
     assert health.register("a").restarted
     assert health.failure() == (None, "its process was killed; was there too little memory?", False)
+
+
+def test_a_replica_that_takes_its_nodes_down_is_not_restarted_for_ever():
+    gone: set[str] = set()
+    health = PoolHealth(max_restarts=2, lost=lambda: gone)
+    for number in range(MOST_LOSSES + 1):
+        assert health.register("a", [f"n{number}"]).stop_reason is None
+        gone.add(f"n{number}")
+    stopped = health.register("a", ["next"]).stop_reason
+    assert stopped is not None
+    assert stopped.startswith(f"a replica lost its node {MOST_LOSSES + 1} times and no row was finished in between; ")
+
+
+def test_finished_rows_forgive_lost_nodes():
+    gone: set[str] = set()
+    health = PoolHealth(max_restarts=2, lost=lambda: gone)
+    for number in range(2 * MOST_LOSSES):
+        assert health.register("a", [f"n{number}"]).stop_reason is None
+        health.rows_finished("a", ["r"])
+        gone.add(f"n{number}")

@@ -148,7 +148,7 @@ def test_a_model_above_the_limit_is_told_before_anything_is_done(root: Path):
 def test_models_in_use_count_towards_the_limit(root: Path):
     use(root, "m1")
     use(root, "m2")
-    with pytest.raises(UserError, match=r"exceeds .*, 25\.0 kB, beside models that are in use \(20\.0 kB\); raise"):
+    with pytest.raises(OSError, match=r"exceeds .*, 25\.0 kB, beside models that are in use \(20\.0 kB\); raise"):
         begin(root, "m3")
 
 
@@ -195,9 +195,7 @@ def test_room_that_a_process_was_given_is_not_given_again(
     monkeypatch.setenv("SELFREWARD_CACHE_LIMIT", "1MB")
     disk.total = 15_000
     begin(root, "m1")
-    with pytest.raises(
-        UserError, match=r"m2' \(10\.0 kB\) in \S+: 5\.0 kB would be free without unused models, beside"
-    ):
+    with pytest.raises(OSError, match=r"m2' \(10\.0 kB\) in \S+: 5\.0 kB would be free without unused models, beside"):
         begin(root, "m2")
     assert use(root, "m1").exists()  # it is not its own competitor
 

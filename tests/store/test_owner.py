@@ -4,10 +4,11 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -90,8 +91,10 @@ def test_a_run_in_an_object_store_is_leased(run: Folder, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("fault", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def test_a_run_on_a_disk_without_locks_is_leased(run: Folder, monkeypatch: pytest.MonkeyPatch, fault: int):
-    def flock(*_: object) -> None:
-        raise OSError(fault, os.strerror(fault))
+    def flock(file: Any, _how: int) -> None:
+        number = file if isinstance(file, int) else file.fileno()
+        if stat.S_ISREG(os.fstat(number).st_mode):  # a folder has a lock of the machine's own
+            raise OSError(fault, os.strerror(fault))
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with owner.owned(run):

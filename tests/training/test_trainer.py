@@ -102,9 +102,9 @@ def test_why_a_group_starts_again_is_said():
     attempts(failed(OSError("connection reset")), failed(TakenBack()), failed(died), None, max_failures=2, said=said)
     begin = "starts again from the newest checkpoint: "
     assert said == [
-        begin + "connection reset (failure 1, 2 may be)",
+        begin + "connection reset (failure 1 of at most 2)",
         begin + "a node was taken back",
-        begin + "The actor is dead because its node has died. (failure 2, 2 may be)",
+        begin + "The actor is dead because its node has died. (failure 2 of at most 2)",
     ]
 
 
