@@ -56,7 +56,7 @@ def doing(what: str, console: Console | None = None) -> Iterator[None]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Print `what` in the place of any other repeated line if it takes more than ten seconds, in whatever thread."""
+    """Print `what` beside the repeated line if it takes more than ten seconds, in whatever thread."""
     _start_watching()
     mark = object()
     _waits[mark] = (time.monotonic(), what)
@@ -66,14 +66,12 @@ def waiting(what: str) -> Iterator[None]:
         del _waits[mark]
 
 
-def _say_wait() -> bool:
-    """Print the longest of the waits that are too long; whether there is one."""
+def _say_wait() -> None:
+    """Print the longest of the waits, if it is too long."""
     began, what = min(list(_waits.values()), default=(time.monotonic(), ""))
     waited = time.monotonic() - began
-    if waited < SECONDS_BETWEEN_LINES:
-        return False
-    print_line(Text(f"{visible(what)}  {duration(waited)} elapsed"))
-    return True
+    if waited >= SECONDS_BETWEEN_LINES:
+        print_line(Text(f"{visible(what)}  {duration(waited)} elapsed"))
 
 
 @cache
@@ -84,6 +82,7 @@ def _start_watching() -> None:
 def _watch() -> None:
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if time.monotonic() - _printed >= SECONDS_BETWEEN_LINES and not _say_wait():
+        if time.monotonic() - _printed >= SECONDS_BETWEEN_LINES:
             for say in _running[-1:]:  # none, if the last one has just ended
                 say()
+            _say_wait()
