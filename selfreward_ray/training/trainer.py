@@ -16,7 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from selfreward_ray.cluster.capacity import can_hold, check_capacity
 from selfreward_ray.cluster.devices import collectives, on_gpus
-from selfreward_ray.cluster.placement import LASTING, on_driver_node
+from selfreward_ray.cluster.placement import LASTING, groups_released, on_driver_node
 from selfreward_ray.cluster.requests import least_workers, worker_request
 from selfreward_ray.cluster.waiting import wait_for_some
 from selfreward_ray.errors import Final, UserError, recurs
@@ -118,7 +118,8 @@ def _attempt(
     follower.start()
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        outcome: Final | Left | None = trainer.fit().return_value
+        with groups_released():
+            outcome: Final | Left | None = trainer.fit().return_value
     except SystemExit:
         raise KeyboardInterrupt from None  # Ray Train's own handler of Ctrl-C leaves the process, with success
     finally:

@@ -10,7 +10,9 @@ import pytest
 import ray
 from pools import Ran
 from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
+from selfreward_ray.cluster.placement import groups_released
 from selfreward_ray.inference.pool import PoolStopped
 
 pytestmark = [pytest.mark.engines, pytest.mark.cluster]
@@ -66,3 +68,22 @@ def test_a_pool_in_stages_whose_engines_do_not_start_ends_with_their_error(
         run(["0.1"] * 4, max_restarts=1, **STAGED)
     assert len(Ran(tmp_path, 0, {}).events("started")) == (2 if ended == "refuse" else 1)
     assert {group["state"] for group in ray.util.placement_group_table().values()} == {"REMOVED"}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_failed_attempt_has_reserved_is_free_for_the_next():
+    kept = placement_group([{"CPU": 1}])
+    ray.get(kept.ready())
+
+    def attempt() -> None:
+        with groups_released():
+            ray.get(placement_group([{"CPU": 1}] * 2).ready())
+            raise RuntimeError("a worker died")
+
+    with pytest.raises(RuntimeError, match="a worker died"):
+        attempt()
+    again = placement_group([{"CPU": 1}] * 2)
+    assert again.wait(30)
+    assert placement_group_table(kept)["state"] == "CREATED"
+    for group in (kept, again):
+        remove_placement_group(group)

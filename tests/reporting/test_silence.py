@@ -8,7 +8,7 @@ from rich.console import Console
 
 from selfreward_ray.reporting import silence
 from selfreward_ray.reporting.progress import Progress, warn
-from selfreward_ray.reporting.silence import doing
+from selfreward_ray.reporting.silence import doing, waiting
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +51,13 @@ def test_the_innermost_is_said_and_then_the_outer_one_again(log: Console):
         wait_for(log, inner + 1)
     assert lines(log)[0].startswith("M2 · DPO  0/8 steps  0:")
     assert lines(log)[inner:][0].startswith("M2 · DPO: preparing  0:")
+
+
+def test_a_wait_of_another_thread_is_said_beside_the_line_of_the_step(log: Console, capsys: pytest.CaptureFixture[str]):
+    with waiting("bucket/run: waiting for the storage to answer"), doing("M2 · pairs", log):
+        wait_for(log, 2)
+    assert lines(log)[0].startswith("M2 · pairs  0:")
+    assert "bucket/run: waiting for the storage to answer  0:00 elapsed" in capsys.readouterr().err
 
 
 def test_nothing_is_said_after_the_end_nor_while_others_speak(log: Console, monkeypatch: pytest.MonkeyPatch):
