@@ -23,6 +23,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError, recurs
 from selfreward_ray.reporting.formatting import size
+from selfreward_ray.store.user_cache import cache_folder
 
 DEFAULT_LIMIT = "50%"
 """The rest of the disk is for checkpoints and for what Ray spills."""
@@ -224,10 +225,10 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _place() -> Path:
-    try:
-        return Path(os.environ.get("SELFREWARD_CACHE") or "~/.cache/selfreward-ray").expanduser().absolute()
-    except RuntimeError:
-        raise UserError("there is no home folder for the cache of models; set SELFREWARD_CACHE to a folder") from None
+    folder = cache_folder()
+    if folder is None:
+        raise UserError("there is no home folder for the cache of models; set SELFREWARD_CACHE to a folder")
+    return folder
 
 
 def _limit(disk: int) -> int:

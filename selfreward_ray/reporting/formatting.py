@@ -49,9 +49,10 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def commonest(dropped: Iterable[Dropped]) -> str:
+def commonest(dropped: Iterable[Dropped] | Counter[str]) -> str:
     """The three most common reasons with their counts: ``12 reply is empty; 3 prompt is synthetic``."""
-    return counted(dict(Counter(d.reason for d in dropped).most_common(3)))
+    reasons = dropped if isinstance(dropped, Counter) else Counter(d.reason for d in dropped)
+    return counted(dict(reasons.most_common(3)))
 
 
 def counted(reasons: Mapping[str, int]) -> str:

@@ -20,7 +20,7 @@ from selfreward_ray.prompts.few_shot import OPENING, demonstration_prompt, read_
 from selfreward_ray.prompts.filters import CUT_OFF, FILTER_OF, TooSimilar, admit
 from selfreward_ray.recipe.schema import Prompts, Recipe
 from selfreward_ray.records import Dropped, Prompt, Proposal, RankedSet, SftExample
-from selfreward_ray.reporting.formatting import counted
+from selfreward_ray.reporting.formatting import commonest
 from selfreward_ray.reporting.progress import Progress
 from selfreward_ray.steps.asked_model import check_thinking, proposer_of
 from selfreward_ray.steps.live import LiveMetrics
@@ -199,9 +199,8 @@ def _known(examples: list[SftExample], seed_data: Folder, earlier: Sequence[Fold
 
 
 def _spent(wanted: Prompts, budget: int, kept: int, dropped: Counter[str]) -> str:
-    reasons = counted(dict(dropped.most_common(3)))
     return (
-        f"prompts: {budget} proposals gave {kept} of {wanted.count} prompts (dropped: {reasons}); raise "
+        f"prompts: {budget} proposals gave {kept} of {wanted.count} prompts (dropped: {commonest(dropped)}); raise "
         f"prompts.max_requests{_remedy(dropped)}, lower prompts.count, give more seeds, or give prompts of your own "
         "with prompts.source=FILE"
     )

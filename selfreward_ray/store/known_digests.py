@@ -16,6 +16,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from selfreward_ray.store.folder import FILES_AT_A_TIME
+from selfreward_ray.store.user_cache import cache_folder
 
 _FRESH_NS = 10 * 10**9
 """A file may be written again within the resolution of its time, a second in an object store. A digest is therefore
@@ -25,7 +26,7 @@ kept only of a file that was not changed for so long before it was read."""
 def known_digests(place: str, files: Sequence[fs.FileInfo], read: Callable[[fs.FileInfo], str]) -> list[str]:
     """The digest of each of the `files` of the input at `place`, by `read` if it is not known. Without a cache that can
     be written to, all are read."""
-    kept = _cache() / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.json"
+    kept = (cache_folder() or Path(os.devnull)) / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:24]}.json"
     keys = {f"{info.path} {info.size} {info.mtime_ns}": info for info in files}
     known = {key: digest for key, digest in _read(kept).items() if key in keys}
     unknown = {key: info for key, info in keys.items() if key not in known}
@@ -38,13 +39,6 @@ def known_digests(place: str, files: Sequence[fs.FileInfo], read: Callable[[fs.F
             _write(kept, known | lasting)
     digests = known | found
     return [digests[key] for key in keys]
-
-
-def _cache() -> Path:
-    try:
-        return Path(os.environ.get("SELFREWARD_CACHE") or "~/.cache/selfreward-ray").expanduser()
-    except RuntimeError:  # the user has no home
-        return Path(os.devnull)
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -46,7 +46,6 @@ TOLERANCE = 1e-4
 """Weights may differ by so much where a training went on with other groups of ranks."""
 SILENCE_S = 300.0
 """A command that tells of nothing for so long hangs."""
-REPORT = "report"
 RECIPE: dict[str, Any] = {
     "name": "chaos",
     "iterations": 1,
