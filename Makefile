@@ -93,7 +93,7 @@ test-engines: $(VENV)/installed ## tests that start Ray, vLLM or DeepSpeed, with
 test-cluster: $(VENV)/installed $(MODEL)/config.json ## nodes and processes that start, stop or fail; rehearse shipped recipes (50 minutes)
 	$(BIN)/pytest -m "cluster and not release"
 
-chaos: $(VENV)/installed ## a tiny run that is killed 36 times in all its steps ends as an undisturbed one (an hour)
+chaos: $(VENV)/installed ## a tiny run that is killed 36 times in all its steps ends as an undisturbed one (a quarter of an hour)
 	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py
 
 test-parity: $(VENV)/installed-parity ## compare DPO with TRL and lm-eval on the pool with transformers; all sides of benchmarks (minutes)
