@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from peak_memory import peak_mb
 
 # Only small imports, as in `pairs.py`: this process must stay smaller than those that it measures.
 
@@ -84,11 +85,6 @@ def watched(found: dict[str, float]) -> Iterator[None]:
     found["before_mb"], start = peak_mb(), time.monotonic()
     yield
     found["seconds"], found["peak_mb"] = round(time.monotonic() - start, 1), peak_mb()
-
-
-def peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, on macOS in bytes
-    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
 def in_files(folder: Path, table: str, rows: int, record: Any, row: Callable[[int], list[Any]]) -> None:

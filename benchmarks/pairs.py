@@ -10,11 +10,12 @@ should grow.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from peak_memory import peak_mb
 
 # Only small imports: Linux counts a parent's memory at the fork as its child's, so this process must stay smaller than
 # the drivers that it measures. Functions that run in processes of their own import the large packages.
@@ -74,9 +75,8 @@ def drive(folder: Path) -> dict[str, float]:
     os.environ["RAY_ADDRESS"] = "local"  # never a cluster that already runs on this machine
     with joined():
         manifest = pair(Recipe(model="none"), judged=str(folder / "judged"), out=str(folder / "pairs"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, on macOS in bytes
     return {
-        "driver_peak_mb": round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)),
+        "driver_peak_mb": round(peak_mb()),
         "seconds": manifest.seconds,
         "kept": manifest.rows["rows"],  # best-worst: one pair a prompt
         "dropped": sum(manifest.dropped.values()),

@@ -11,12 +11,13 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from peak_memory import peak_mb
 
 # Only small imports: Linux counts a parent's memory at the fork as its child's, so this process must stay smaller than
 # the drivers that it measures. Functions that run in processes of their own import the large packages.
@@ -99,10 +100,9 @@ def drive(folder: Path, rows: int, replicas: int) -> dict[str, float]:
     written = count_rows(here / "judged" / "rows")
     if written != rows:
         raise SystemExit(f"{rows} prompts were offered, but {written} are written")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, on macOS in bytes
     return {
         "seconds": ends[-1] - ends[0],
-        "driver_peak_mb": round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)),
+        "driver_peak_mb": round(peak_mb()),
     }
 
 

@@ -11,7 +11,6 @@ than `MOST_SECONDS`.
 import argparse
 import json
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 from pairs import make_table
+from peak_memory import peak_mb
 
 ROWS = 50_000
 MOST_SECONDS = 3.0
@@ -88,7 +88,7 @@ def write_page(folder: Path) -> dict[str, float]:
     (folder / "report.html").write_bytes(page)
     return {
         "write_seconds": round(time.monotonic() - started, 1),
-        "write_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
+        "write_peak_mb": round(peak_mb()),
         "page_mb": round(len(page) / 1e6, 1),
         "embedded": sum(data.shown.values()),
     }

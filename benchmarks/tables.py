@@ -13,7 +13,6 @@ after its imports.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from peak_memory import peak_mb
 
 HERE = Path(__file__).resolve().parents[1]
 ROWS, ROWS_ON_DISK, ROWS_PER_BLOCK = 10_000, 100_000, 8
@@ -92,11 +93,6 @@ def measured(stage: Callable[[str, int], None], folder: str, rows: int) -> dict[
     before, began = peak_mb(), time.monotonic()
     stage(folder, rows)
     return {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak_mb() - before)}
-
-
-def peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB, on macOS in bytes
-    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
 def step_in(folder: str) -> Any:

@@ -1,10 +1,10 @@
 """Processes that make a step, to be started at the same moment."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from told_process import ToldProcess
 
 from selfreward_ray.store import owner
 
@@ -32,27 +32,11 @@ except UserError as error:
 """
 
 
-class Making:
+class Making(ToldProcess):
     """A process that makes a step: it asks for its folder when it is told to `go`, and ends when told so again."""
 
     def __init__(self, out: str):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _MAKES, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.said() == "ready"
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def said(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        super().__init__(_MAKES, out)
 
 
 def one_goes_on(makings: Sequence[Making], owned: str) -> None:

@@ -36,7 +36,7 @@ def groups_released() -> Iterator[None]:
 
 
 def _groups() -> set[str]:
-    """The placement groups of this job, by their ids, which end with that of the job."""
+    """Ids of this job's placement groups. Each ends with the job's id."""
     job = ray.get_runtime_context().get_job_id()
     table = placement_group_table()
     return {group for group, found in table.items() if group.endswith(job) and found["state"] != "REMOVED"}

@@ -34,9 +34,9 @@ class ReplicaStatus:
     stop_reason: str | None
     """Why the pool has stopped; None while it runs."""
     restarted: bool
-    """Whether the replica had a process before this one, which died by itself."""
+    """Whether the replica's process before this one died by itself."""
     node_lost: bool = False
-    """Whether the replica had a process before this one, which ended with its node."""
+    """Whether the replica's process before this one was lost with its node."""
 
 
 @dataclass(frozen=True)

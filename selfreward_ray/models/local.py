@@ -3,7 +3,6 @@
 import difflib
 import io
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -16,10 +15,10 @@ from selfreward_ray.models.fetch import FetchProgress, fetch, ignore_progress
 from selfreward_ray.models.found import Found, require_model
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
 from selfreward_ray.recipe.shipped import DEMO_MODEL
+from selfreward_ray.store.data_folder import HUB_NAME
 from selfreward_ray.store.folder import Folder, absolute, check_spelling
 from selfreward_ray.store.identity import ADAPTER_CONFIG
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS = "*.safetensors"
 _NEVER_READ = (
     "*.bin", "*.pth", "*.pt", "*.gguf", "*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.mlmodel",
@@ -138,7 +137,7 @@ def _found(uri: str, weights: bool, progress: FetchProgress) -> Found:
             f"there is no model {uri!r} in {Path.cwd()}; fetch it there: selfreward fetch-demo-model; or name another "
             "model: model=…"
         )
-    if _HUB_NAME.fullmatch(uri):
+    if HUB_NAME.fullmatch(uri):
         return _from_hub(uri, weights, progress)
     check_spelling(uri)
     raise UserError(

@@ -18,7 +18,8 @@ from selfreward_ray.store.row_formats import ENDINGS, has_rows
 from selfreward_ray.store.splits import Splits, split_remedy, splits_by_name, splits_of_card
 from selfreward_ray.store.user_rows import RowError
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""Names of models and data sets on the hub."""
 CARD = "README.md"
 """The card of a data set on the hub, whose head may say which files are which split."""
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
@@ -73,7 +74,7 @@ def find_files(source: str, split: str | None, field: str) -> DataFiles | None:
     except OSError as error:
         raise RowError(f"{field}: cannot read {source}: {error}") from None
     if found == fs.FileType.NotFound:
-        if _HUB_NAME.fullmatch(source) and not has_rows(source):
+        if HUB_NAME.fullmatch(source) and not has_rows(source):
             return None
         remedy = "a hub data set is named owner/name"
         if re.search(r"[*?\[]", source):

@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.recipe.endpoint import address_of, is_endpoint
-from selfreward_ray.store.data_folder import CARD, card_above
+from selfreward_ray.store.data_folder import CARD, HUB_NAME, card_above
 from selfreward_ray.store.folder import Folder, same_place
 from selfreward_ray.store.known_digests import known_digests
 from selfreward_ray.store.manifest import MANIFEST, read_manifest
@@ -36,8 +36,6 @@ ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter's folder has, and a model's has not; it names the base."""
 
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-"""Names of models and data sets on the hub."""
 _COMMIT = re.compile("@[0-9a-f]{40}$")
 
 

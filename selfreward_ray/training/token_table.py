@@ -25,8 +25,8 @@ class TokenTable(Sequence[E]):
     """The rows of a table of `record`, each read when it is asked for.
 
     A training asks for rows in an order of its own, and a Parquet file can only be read by groups of rows. So the table
-    is copied, block by block, to a file without a name in the temporary folder, which ends with the process. About four
-    bytes a row are in memory. Raises `UserError` for a damaged table, and where the disk is full.
+    is copied, block by block, to an unnamed file in the temporary folder. The system removes it when the process ends.
+    About four bytes a row are in memory. Raises `UserError` for a damaged table, and where the disk is full.
     """
 
     def __init__(self, table: Folder, record: type[E]) -> None:

@@ -196,7 +196,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def _last_line(error: Exception) -> str:
-    """Of what a worker raised, or of Ray's account of its death, which ends with what died: its process or its node."""
+    """The last line of a worker's error. Where the worker died, it says whether its process or its node did."""
     lines = str(next(iter(_causes(error)), error)).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from told_process import ToldProcess
 
 from selfreward_ray.errors import UserError
 from selfreward_ray.store import lease
@@ -44,23 +43,11 @@ except UserError as error:
 """
 
 
-class Other:
+class Other(ToldProcess):
     """Another process, which asks for the run when it is told to `go`, and leaves it when told so again."""
 
     def __init__(self, run: Folder, *arguments: str):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDS, run.uri, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.said() == "ready"
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def said(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        super().__init__(HOLDS, run.uri, *arguments)
 
     def hold_and_pause(self) -> None:
         """Have the run, wait for nothing, and stand still."""
@@ -68,10 +55,6 @@ class Other:
         assert self.said() == "held"
         self.go()
         self.process.send_signal(signal.SIGSTOP)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture
